@@ -1,0 +1,29 @@
+# The two commands of the README are `make tune` and `make test`.
+PYTHON ?= python3.11
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+ARGS   ?=
+
+.PHONY: tune test lint bench clean
+.DELETE_ON_ERROR:
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+tune: $(VENV)/.installed  ## search FBR on the built-in sample (ARGS="--data voc12 --root DIR" for photographs)
+	$(BIN)/wsss-platform tune fbr $(ARGS)
+
+test: $(VENV)/.installed  ## every test that this machine can run
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.installed  ## style and types
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+bench: $(VENV)/.installed  ## ratios of both sides in one run; never timed tests
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

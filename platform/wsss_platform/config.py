@@ -1,0 +1,328 @@
+"""The sections of a config that all methods share; load, override by dotted path, dump, fingerprint.
+
+Sections are named after stages: a change in `masks.*` repeats the masks, a change in `maps.*` the
+maps and the masks, a change anywhere else also the training (a `Phase` says which sections it reads).
+Imports neither torch nor ray.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from wsss_platform.errors import InputError, unknown
+
+Unit = float
+"""A number in 0..1 (written `Field(ge=0, le=1)` where it is used)."""
+
+
+class Section(BaseModel):
+    """A frozen group of fields; unknown names are refused. A field's docstring is its description."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class BackboneConfig(Section):
+    """Which network, with which initial weights."""
+
+    name: Literal["efficientnet_lite0", "resnet50"] = "efficientnet_lite0"
+    """Architecture. EfficientNet-Lite0 comes with ImageNet weights in a package and trains on two cores."""
+    weights: str = "imagenet"
+    """Initial weights: "imagenet" (by name), "none" (random), or the path of a local state dict."""
+    output_stride: Literal[8, 16, 32] = 16
+    """Input pixels per output position; later strides become dilation. CAM needs 16 or 8."""
+    batch_norm: Literal["frozen", "train"] = "frozen"
+    """"frozen" keeps running statistics and affine weights (IRN's FixedBatchNorm), so batches stay
+    independent and DDP equals one process; "train" updates them."""
+
+
+class TrainConfig(Section):
+    """One training phase: views, optimiser, schedule, length."""
+
+    epochs: int = Field(8, ge=1)
+    """Passes over the training list."""
+    batch: int = Field(16, ge=1)
+    """Pictures per optimiser step over ALL workers together."""
+    optimiser: Literal["sgd", "adam", "adamw"] = "adamw"
+    """Update rule."""
+    learning_rate: float = Field(2e-4, gt=0, le=10)
+    """Of the pretrained weights."""
+    new_layer_factor: float = Field(10.0, ge=1, le=100)
+    """Learning rate of new layers over that of the pretrained ones."""
+    momentum: float = Field(0.9, ge=0, lt=1)
+    """For sgd. Mind that IRN, PSA, SEAM, EPS and FBR-S effectively train with weight decay in this slot
+    (their PolyOptimizer passes it positionally): their effective momentum is 5e-4 (IRN: 1e-4)."""
+    weight_decay: float = Field(1e-4, ge=0, le=1)
+    """On weights; biases and BatchNorm parameters get none."""
+    schedule: Literal["constant", "poly", "cosine"] = "poly"
+    """Learning rate over optimiser steps; poly is (1 - step/steps)^power."""
+    power: float = Field(0.9, gt=0, le=5)
+    """Exponent of the poly schedule."""
+    crop: int = Field(256, ge=16, le=2048)
+    """Side of the square training crop in pixels; padded with the mean colour where the picture is smaller."""
+    resize: Literal["scale", "long_side"] = "scale"
+    """How `resize_range` is read: a factor on the picture, or the length of its longer side in pixels."""
+    resize_range: tuple[float, float] = (0.5, 1.0)
+    """Uniform range of the random resize before the crop."""
+    flip: bool = True
+    """Random horizontal flip."""
+    jitter: float = Field(0.0, ge=0, le=1)
+    """Brightness, contrast and saturation jitter (hue a third of it); 0 is off."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Autocast type of the forward pass. On CPUs without bf16 units anything but float32 is slower."""
+    channels_last: bool = True
+    """Memory format of images and convolutions; faster on CPUs and tensor cores, same numbers up to rounding."""
+    checkpoint_every: int = Field(1, ge=1)
+    """Epochs between checkpoints with all state."""
+
+    @model_validator(mode="after")
+    def _range(self) -> Self:
+        low, high = self.resize_range
+        if not 0 < low <= high:
+            raise ValueError(f"resize_range must be 0 < low <= high, got {low}, {high}")
+        if self.resize == "scale" and high > 8:
+            raise ValueError(f"resize_range {low}..{high} looks like pixels; set resize = 'long_side'")
+        if self.resize == "long_side" and low < 16:
+            raise ValueError(f"resize_range {low}..{high} looks like factors; set resize = 'scale'")
+        return self
+
+
+class MapsConfig(Section):
+    """How weights become one map per present class (common.md section 3)."""
+
+    scales: tuple[float, ...] = (0.5, 1.0, 1.5)
+    """Factors on the picture; outputs are resized to the stored grid before fusing."""
+    flip: bool = True
+    """Also run the mirrored picture at each scale."""
+    fuse: Literal["sum", "mean", "max"] = "sum"
+    """How the views (scale x flip) become one map."""
+    activation: Literal["relu", "softmax", "none"] = "relu"
+    """Applied to the network's class scores; softmax runs over classes and the background channel."""
+    activate: Literal["view", "fused"] = "view"
+    """Whether the activation is applied to each view or once after fusing."""
+    normalise: Literal["max", "minmax", "none"] = "max"
+    """Per class over the picture, to 0..1; "none" clips to 0..1."""
+    precision: Literal["uint8", "float16"] = "uint8"
+    """Stored type; uint8 is round(255 x score)."""
+
+    @model_validator(mode="after")
+    def _scales(self) -> Self:
+        if not self.scales or any(not 0.1 <= scale <= 4 for scale in self.scales):
+            raise ValueError(f"scales must be a non-empty list of factors in 0.1..4, got {self.scales}")
+        return self
+
+
+class MasksConfig(Section):
+    """How maps become one label per pixel (common.md section 4)."""
+
+    rule: Literal["constant", "power", "two_threshold"] = "constant"
+    """Background score: the constant `background`; (1 - max)^alpha; or IRN's confident foreground and
+    background passes, which leave 255 (ignore) where they disagree."""
+    background: float = Field(0.3, ge=0, le=1)
+    """Score 0..1 under which a pixel is background (rule "constant"). Never sampled by a search: the sweep
+    solves it exactly."""
+    alpha: float = Field(8.0, gt=0, le=128)
+    """Exponent of rule "power"; larger means less background."""
+    confident_foreground: float = Field(0.30, ge=0, le=1)
+    """Rule "two_threshold": background score of the foreground pass (IRN 0.30; AMN's second 0.45)."""
+    confident_background: float = Field(0.05, ge=0, le=1)
+    """Rule "two_threshold": background score of the background pass (IRN 0.05; AMN's second 0.15)."""
+    crf: Literal["none", "irn", "psa", "deeplab", "deeplab_v2"] = "none"
+    """Dense CRF by the name of its published parameter set."""
+    crf_iterations: int = Field(10, ge=1, le=50)
+    """Mean-field iterations."""
+
+    @model_validator(mode="after")
+    def _order(self) -> Self:
+        if self.rule == "two_threshold" and self.confident_background > self.confident_foreground:
+            raise ValueError("confident_background must not exceed confident_foreground")
+        return self
+
+
+class MethodConfig(Section):
+    """The base of every method's config. A method adds `loss` and its own sections."""
+
+    backbone: BackboneConfig = BackboneConfig()
+    train: TrainConfig = TrainConfig()
+    maps: MapsConfig = MapsConfig()
+    masks: MasksConfig = MasksConfig()
+
+
+class SampleConfig(Section):
+    """The built-in generated set; the picture is a function of these numbers and its index."""
+
+    seed: int = Field(0, ge=0)
+    """Seed of the whole set."""
+    train: int = Field(160, ge=1, le=100_000)
+    """Pictures in the list "train"."""
+    val: int = Field(80, ge=1, le=100_000)
+    """Pictures in the list "val"."""
+    size: int = Field(128, ge=48, le=1024)
+    """Longer side of a picture in pixels; the shorter side varies from 3/4 of it."""
+    difficulty: float = Field(0.5, ge=0, le=1)
+    """Clutter, noise and colour overlap between objects and backgrounds."""
+    co_occurrence: float = Field(0.9, ge=0, le=1)
+    """Probability that a context background stands behind the class it belongs to."""
+
+
+class DataConfig(Section):
+    """Which pictures, which lists, which labels."""
+
+    kind: Literal["sample", "voc12"] = "sample"
+    """"sample" is generated; "voc12" is a VOCdevkit/VOC2012 tree under `root`."""
+    root: str = ""
+    """Folder of the VOC2012 tree (holds JPEGImages and ImageSets)."""
+    train_list: str = "train"
+    """List that is trained on, with image-level labels only."""
+    score_list: str = "train"
+    """List whose maps are made and scored against pixel truth."""
+    labels: str = "auto"
+    """Image-level labels of voc12: "auto" takes the first there is of XML annotations,
+    image_level_labels.json and the masks; "xml", "masks", or the path of a label JSON."""
+    masks: str = "auto"
+    """Folder of true masks: "auto" takes SegmentationClassAug when it covers the list, else SegmentationClass."""
+    sample: SampleConfig = SampleConfig()
+
+
+SectionType = TypeVar("SectionType", bound=Section)
+
+
+def leaves(config: Section, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every field of a config as (dotted path, value), depth first."""
+    for name in type(config).model_fields:
+        value = getattr(config, name)
+        if isinstance(value, Section):
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def look_up(config: Section, path: str) -> Any:
+    """The section or value at a dotted path; InputError with the nearest right path otherwise."""
+    here: Any = config
+    for part in path.split("."):
+        if not isinstance(here, Section) or part not in type(here).model_fields:
+            known = [name for name, _ in leaves(config)]
+            sections = {name.rsplit(".", cut)[0] for name in known for cut in range(1, name.count(".") + 1)}
+            raise unknown("config field", path, [*known, *sections])
+        here = getattr(here, part)
+    return here
+
+
+def validated(kind: type[SectionType], data: Mapping[str, Any], where: str) -> SectionType:
+    """Build a section from plain data; an InputError names each wrong field and the nearest right one."""
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        raise InputError(f"{where}: " + "; ".join(_explain(kind, item) for item in error.errors())) from None
+
+
+def _explain(kind: type[Section], item: Any) -> str:
+    path = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        default = _default(kind)
+        known = [name for name, _ in leaves(default)] if default is not None else list(kind.model_fields)
+        sections = [name.rsplit(".", 1)[0] for name in known if "." in name]
+        return str(unknown("config field", path, [*known, *sections]))
+    message = str(item["msg"]).removeprefix("Value error, ")
+    return f"{path or kind.__name__}: {message} (got {_short(item['input'])})"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _default(kind: type[Section]) -> Section | None:
+    try:
+        return kind()
+    except ValidationError:
+        return None
+
+
+def override(config: SectionType, changes: Mapping[str, Any], where: str = "config") -> SectionType:
+    """A copy of `config` with dotted paths replaced, validated as a whole.
+
+    Raises:
+        InputError: a path that does not exist (with the nearest right one), or an illegal value.
+    """
+    data = config.model_dump()
+    for path, value in changes.items():
+        look_up(config, path)
+        here = data
+        *parents, last = path.split(".")
+        for part in parents:
+            here = here[part]
+        if isinstance(here[last], dict) and isinstance(value, Mapping):
+            here[last] = {**here[last], **value}
+        else:
+            here[last] = value
+    return validated(type(config), data, where)
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """`loss.contrast=0.05` -> ("loss.contrast", 0.05). The value is read as TOML, else taken as text."""
+    path, equals, value = text.partition("=")
+    path = path.strip()
+    if not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", path):
+        raise InputError(f"--set {text!r}: expected path=value, for instance train.epochs=4")
+    value = value.strip()
+    if re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
+        return path, float(value)
+    try:
+        return path, tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return path, value
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file as plain data; InputError with the file and line when it is missing or malformed."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
+        raise InputError(f"{path}: not a TOML file: {error}") from None
+
+
+def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables -> dotted paths, so that a partial TOML file overrides only what it names."""
+    flat: dict[str, Any] = {}
+    for name, value in data.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{name}."))
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def to_toml(config: Section) -> str:
+    """The whole config as TOML, readable by `read_toml` and `validated`."""
+    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no blanks; equal for equal content, whatever the order of dicts.
+
+    An integral float and the integer are different text: validate before you hash.
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Section):
+        return value.model_dump(mode="json")
+    raise TypeError(f"cannot hash a {type(value).__name__}")
+
+
+def fingerprint(value: Any) -> str:
+    """sha256 of the canonical JSON of plain data or sections, 64 hex digits."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()

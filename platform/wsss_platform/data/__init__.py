@@ -1,0 +1,23 @@
+"""Pictures, image-level labels and pixel truth: `open_data(config) -> Dataset`."""
+
+from __future__ import annotations
+
+from wsss_platform.config import DataConfig
+from wsss_platform.data.split import IGNORE, Dataset, Sample, Split, Truth
+
+__all__ = ["IGNORE", "Dataset", "Sample", "Split", "Truth", "open_data"]
+
+
+def open_data(config: DataConfig) -> Dataset:
+    """The data set that a config names. Reads lists and labels, no pictures.
+
+    Raises:
+        InputError: the tree, a list or the labels are missing or wrong; the message names the file.
+    """
+    if config.kind == "sample":
+        from wsss_platform.data.sample import SampleDataset
+
+        return SampleDataset(config.sample)
+    from wsss_platform.data.voc import VocDataset
+
+    return VocDataset(config)

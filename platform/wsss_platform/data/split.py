@@ -1,0 +1,126 @@
+"""Weak supervision as types: `Split` has image-level labels and no masks, only `Truth` has masks.
+
+Anything that selects with pixel truth must ask for a `Truth` in sight of the reader.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsss_platform.errors import InputError
+
+IGNORE = 255
+"""Pixels of a mask that belong to nothing and are never scored."""
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,120}")
+
+
+def check_id(name: str, where: str) -> str:
+    """The id, if it is a plain name; InputError when it has a path or other traps in it."""
+    if not _ID.fullmatch(name) or ".." in name:
+        raise InputError(
+            f"{where}: picture id {name!r} is not a plain name (letters, digits, '_', '-', '.'; no path)"
+        )
+    return name
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture with what weak supervision knows of it."""
+
+    id: str
+    image: NDArray[np.uint8]
+    """RGB uint8 [H, W, 3]."""
+    labels: NDArray[np.bool_]
+    """bool [C]: which foreground classes are in the picture."""
+
+
+class Split(Protocol):
+    """A list of pictures with image-level labels. Cheap to build, picklable, no masks."""
+
+    @property
+    def name(self) -> str:
+        """Of the list, such as "train"."""
+        ...
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the C foreground classes; mask value of class c is c + 1, background is 0."""
+        ...
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Picture ids in list order, unique."""
+        ...
+
+    @property
+    def labels_from(self) -> str:
+        """Where the image-level labels come from, for the protocol ("xml", "masks", ...)."""
+        ...
+
+    def labels(self, id: str) -> NDArray[np.bool_]:
+        """Image-level labels bool [C]."""
+        ...
+
+    def read(self, id: str) -> Sample:
+        """Decode one picture; InputError naming the file when it is missing, truncated or not a picture."""
+        ...
+
+    def fingerprint(self) -> str:
+        """sha256 over ids, labels and the byte size of each picture (or the generator's parameters)."""
+        ...
+
+
+class Truth(Protocol):
+    """Pixel truth of a list; only scoring and openly declared selection take one."""
+
+    @property
+    def name(self) -> str:
+        """Of the list."""
+        ...
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """As in `Split`."""
+        ...
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Picture ids in list order."""
+        ...
+
+    def mask(self, id: str) -> NDArray[np.uint8]:
+        """uint8 [H, W]: 0 background, c + 1 for class c, 255 ignore; InputError naming the file
+        when it is missing, unreadable, or holds a value above C that is not 255."""
+        ...
+
+    def fingerprint(self) -> str:
+        """sha256 over ids and masks (or the generator's parameters)."""
+        ...
+
+
+class Dataset(Protocol):
+    """What `open_data` returns."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the C foreground classes."""
+        ...
+
+    def lists(self) -> Mapping[str, int]:
+        """List names and their lengths."""
+        ...
+
+    def split(self, name: str) -> Split:
+        """A list with image-level labels; InputError with the nearest name when there is none."""
+        ...
+
+    def truth(self, name: str) -> Truth:
+        """The pixel truth of a list."""
+        ...

@@ -1,0 +1,217 @@
+"""An experiment is a method, a config, data, a seed and a protocol; `plan` lists its stages with their keys.
+
+    train:seed ─► maps:seed ─► masks:seed ─► train:fbr ─► maps:fbr ─► masks:fbr
+                                                              └────────────┴──► score
+
+A stage's key is a hash of what its output depends on and nothing else, so changing
+`masks.background` leaves the keys of training and maps equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+from wsss_platform.config import (
+    DataConfig,
+    MapsConfig,
+    MasksConfig,
+    MethodConfig,
+    TrainConfig,
+    fingerprint,
+    look_up,
+)
+from wsss_platform.data import Dataset, open_data
+from wsss_platform.method import Method, Phase
+from wsss_platform.store import Store
+
+Kind = Literal["train", "maps", "masks", "score"]
+
+REVISIONS: Mapping[Kind, int] = {"train": 1, "maps": 1, "masks": 1, "score": 1}
+"""Raised when the platform's code of a stage gives other numbers for the same inputs."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a plan: a pure function from stored inputs and config sections to a stored output."""
+
+    kind: Kind
+    phase: Phase
+    key: str
+    list_name: str
+    """The list it trains on, or whose maps, masks or scores it makes."""
+    inputs: Mapping[str, Stage] = field(default_factory=dict)
+    """By role: "weights", "maps", "masks", or the name of a phase that is read."""
+
+    @property
+    def name(self) -> str:
+        """Such as "train:seed"."""
+        return f"{self.kind}:{self.phase.name}"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that determines the numbers of a run."""
+
+    method: Method
+    config: MethodConfig
+    data: DataConfig
+    seed: int = 0
+    workers: int = 1
+    """Training processes. Part of the training key: more workers sum gradients in another order and draw
+    other crops."""
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The opened data."""
+        return open_data(self.data)
+
+    @cached_property
+    def phases(self) -> tuple[Phase, ...]:
+        """The method's phases for this config."""
+        return self.method.phases(self.config)
+
+    @cached_property
+    def stages(self) -> tuple[Stage, ...]:
+        """All stages in the order in which they can run."""
+        stages: list[Stage] = []
+        for phase in self.phases:
+            reads: dict[str, Stage] = {}
+            for source, what in phase.reads.items():
+                earlier = next(stage for stage in stages if stage.name == f"train:{source}")
+                maps = self._maps(earlier, self.data.train_list)
+                chain = [maps] if what == "maps" else [maps, self._masks(maps)]
+                stages += [stage for stage in chain if stage not in stages]
+                reads[source] = chain[-1]
+            stages.append(self._train(phase, reads))
+        maps = self._maps(stages[-1], self.data.score_list)
+        masks = self._masks(maps)
+        return (*stages, maps, masks, self._score(maps, masks))
+
+    def stage(self, kind: Kind, phase: str | None = None) -> Stage:
+        """The last stage of a kind (of a phase)."""
+        return [s for s in self.stages if s.kind == kind and phase in (None, s.phase.name)][-1]
+
+    @property
+    def key(self) -> str:
+        """Of the whole experiment: the key of its score."""
+        return self.stages[-1].key
+
+    def train_config(self, phase: Phase) -> TrainConfig:
+        """The phase's training section."""
+        section = look_up(self.config, phase.train)
+        assert isinstance(section, TrainConfig)
+        return section
+
+    def maps_config(self, phase: Phase) -> MapsConfig:
+        """The phase's maps section."""
+        section = look_up(self.config, phase.maps)
+        assert isinstance(section, MapsConfig)
+        return section
+
+    def masks_config(self, phase: Phase) -> MasksConfig:
+        """The phase's masks section."""
+        section = look_up(self.config, phase.masks)
+        assert isinstance(section, MasksConfig)
+        return section
+
+    def loss_weights(self, phase: Phase) -> dict[str, float]:
+        """The phase's loss weights: term -> weight."""
+        return {name: float(value) for name, value in look_up(self.config, phase.loss).model_dump().items()}
+
+    def _train(self, phase: Phase, reads: Mapping[str, Stage]) -> Stage:
+        sections = {path: look_up(self.config, path) for path in phase.sections}
+        key = self._key(
+            "train",
+            phase,
+            sections,
+            split=self.split_fingerprint(self.data.train_list),
+            reads={name: stage.key for name, stage in reads.items()},
+            seed=self.seed,
+            workers=self.workers,
+            initial_weights=weights_fingerprint(self.config.backbone.weights),
+        )
+        return Stage("train", phase, key, self.data.train_list, dict(reads))
+
+    def _maps(self, train: Stage, list_name: str) -> Stage:
+        sections = {"maps": self.maps_config(train.phase)}
+        split = self.split_fingerprint(list_name)
+        key = self._key("maps", train.phase, sections, split=split, weights=train.key)
+        return Stage("maps", train.phase, key, list_name, {"weights": train})
+
+    def _masks(self, maps: Stage) -> Stage:
+        key = self._key("masks", maps.phase, {"masks": self.masks_config(maps.phase)}, maps=maps.key)
+        return Stage("masks", maps.phase, key, maps.list_name, {"maps": maps})
+
+    def _score(self, maps: Stage, masks: Stage) -> Stage:
+        truth = self.truth_fingerprint(maps.list_name)
+        key = self._key("score", maps.phase, {}, maps=maps.key, masks=masks.key, truth=truth)
+        return Stage("score", maps.phase, key, maps.list_name, {"maps": maps, "masks": masks})
+
+    def _key(self, kind: Kind, phase: Phase, sections: Mapping[str, Any], **inputs: Any) -> str:
+        return fingerprint(
+            {
+                "kind": kind,
+                "platform": REVISIONS[kind],
+                "method": [self.method.name, self.method.revision, phase.name] if kind != "score" else None,
+                "sections": dict(sections),
+                "inputs": inputs,
+            }
+        )
+
+    def split_fingerprint(self, name: str) -> str:
+        """Of a list's pictures and image-level labels."""
+        return _cached(self, f"split {name}", lambda: self.dataset.split(name).fingerprint())
+
+    def truth_fingerprint(self, name: str) -> str:
+        """Of a list's pixel truth."""
+        return _cached(self, f"truth {name}", lambda: self.dataset.truth(name).fingerprint())
+
+
+_FINGERPRINTS: dict[tuple[str, str], str] = {}
+
+
+def _cached(experiment: Experiment, what: str, compute: Any) -> str:
+    """Fingerprints of unchanged data are read once per process, not once per trial."""
+    slot = (fingerprint(experiment.data), what)
+    if slot not in _FINGERPRINTS:
+        _FINGERPRINTS[slot] = compute()
+    return _FINGERPRINTS[slot]
+
+
+def weights_fingerprint(weights: str) -> str:
+    """The name of packaged weights, or the content hash of a local file."""
+    if weights in ("imagenet", "none"):
+        return weights
+    import hashlib
+    from pathlib import Path
+
+    from wsss_platform.errors import InputError
+
+    path = Path(weights).expanduser()
+    if not path.is_file():
+        raise InputError(f"backbone.weights: {weights!r} is neither 'imagenet', 'none' nor an existing file")
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def is_cached(stage: Stage, store: Store) -> bool:
+    """Whether the store holds the stage's output."""
+    return store.has(stage.kind, stage.key)
+
+
+def needed(stages: tuple[Stage, ...], store: Store, wanted: Stage) -> list[Stage]:
+    """The stages that must run to have `wanted`, in order: nothing upstream of a cached stage is repeated."""
+    todo: set[str] = set()
+
+    def visit(stage: Stage) -> None:
+        if is_cached(stage, store):
+            return
+        todo.add(stage.key)
+        for upstream in stage.inputs.values():
+            visit(upstream)
+
+    visit(wanted)
+    return [stage for stage in stages if stage.key in todo]

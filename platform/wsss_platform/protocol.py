@@ -1,0 +1,90 @@
+"""The protocol stamped on every number: what was seen, what was chosen, and with which truth.
+
+Two scores may be ranked against each other only when their protocols are equal (`group`).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from wsss_platform.config import Section, fingerprint
+from wsss_platform.experiment import Experiment, weights_fingerprint
+
+Selection = Literal["none", "train truth", "val truth"]
+
+
+class Protocol(Section):
+    """Plain values only; stored with every score."""
+
+    data: str
+    """Data set, such as "sample" (with its parameters' hash) or "voc12"."""
+    train_list: str
+    """Pictures trained on, with image-level labels."""
+    train_pictures: int
+    """How many."""
+    score_list: str
+    """Pictures scored."""
+    score_pictures: int
+    """How many."""
+    supervision: str
+    """"labels", or "labels + saliency"."""
+    labels_from: str
+    """Where image-level labels come from; "masks" when derived from pixel truth."""
+    label_gate: bool
+    """Whether the scored maps were limited to the classes the image-level labels name."""
+    selection: Selection
+    """Which pixel truth chose hyper-parameters or checkpoints; "none" for a plain training run."""
+    backbone: str
+    """Architecture and output stride."""
+    initial_weights: str
+    """"imagenet", "none" or "file:<hash>"."""
+    scales: str
+    """Scales and flip of the map extraction."""
+    background: str
+    """The fixed background rule of the masks. The sweep's best is always reported beside it as an oracle."""
+    crf: str
+    """Dense CRF of the masks, or "none"."""
+    segmenter: str
+    """Second-stage network trained on the masks, or "none" (the masks themselves are scored)."""
+    truth: str
+    """Hash of the pixel truth."""
+
+    def group(self) -> str:
+        """Scores with equal groups may be ranked together (12 hex digits).
+
+        The architecture and its initial weights are part of it; how long it trained is not.
+        """
+        return fingerprint(self)[:12]
+
+
+def protocol(experiment: Experiment, *, selection: Selection = "none") -> Protocol:
+    """The protocol of an experiment's score."""
+    phase = experiment.phases[-1]
+    data, backbone = experiment.data, experiment.config.backbone
+    masks, maps = experiment.masks_config(phase), experiment.maps_config(phase)
+    train, score = experiment.dataset.split(data.train_list), experiment.dataset.split(data.score_list)
+    weights = weights_fingerprint(backbone.weights)
+    name = data.kind if data.kind != "sample" else f"sample-{fingerprint(data.sample)[:8]}"
+    rules = {
+        "constant": f"constant {masks.background:g}",
+        "power": f"(1 - max)^{masks.alpha:g}",
+        "two_threshold": f"passes {masks.confident_foreground:g}/{masks.confident_background:g}",
+    }
+    return Protocol(
+        data=name,
+        train_list=data.train_list,
+        train_pictures=len(train.ids),
+        score_list=data.score_list,
+        score_pictures=len(score.ids),
+        supervision=" + ".join(("labels", *experiment.method.extras)),
+        labels_from=train.labels_from,
+        label_gate=True,
+        selection=selection,
+        backbone=f"{backbone.name} stride {backbone.output_stride}",
+        initial_weights=weights if weights in ("imagenet", "none") else f"file:{weights[:12]}",
+        scales=", ".join(f"{scale:g}" for scale in maps.scales) + (" + flip" if maps.flip else ""),
+        background=rules[masks.rule],
+        crf="none" if masks.crf == "none" else f"{masks.crf} x{masks.crf_iterations}",
+        segmenter="none",
+        truth=experiment.truth_fingerprint(data.score_list)[:12],
+    )

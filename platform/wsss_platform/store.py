@@ -1,0 +1,140 @@
+"""Artefacts by content key: atomic commit, manifest last, one writer at a time.
+
+    storage/stages/<kind>/<key>/           finished: has manifest.json
+    storage/stages/<kind>/<key>.partial/   being made; its finished chunks survive a crash and are reused
+    storage/stages/<kind>/<key>.lock
+    storage/runs/<name>/                   records of runs (tracking)
+    storage/studies/<name>/                Optuna storage, trials, tables (engine.tuner)
+
+Nothing here knows what a stage computes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from wsss_platform.errors import InputError, RunError
+
+MANIFEST = "manifest.json"
+_KEY = re.compile(r"[0-9a-f]{64}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,100}")
+
+
+def check_name(name: str, what: str = "run name") -> str:
+    """The name, if it may be a folder; InputError otherwise."""
+    if not _NAME.fullmatch(name) or ".." in name:
+        raise InputError(
+            f"{what} {name!r}: expected letters, digits, '_', '-', '.', '+', at most 101, no path"
+        )
+    return name
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write a file so that readers see the old or the new content, never half of it."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A finished stage output."""
+
+    key: str
+    folder: Path
+    manifest: Mapping[str, Any]
+
+
+class Store:
+    """Stage outputs under one storage folder (a local or shared file system)."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.expanduser().resolve()
+
+    def folder(self, kind: str, key: str) -> Path:
+        """Where the finished artefact lies or will lie."""
+        if not _KEY.fullmatch(key):
+            raise ValueError(f"not a content key: {key!r}")
+        return self.root / "stages" / check_name(kind, "stage kind") / key
+
+    def partial(self, kind: str, key: str) -> Path:
+        """Where an unfinished artefact grows."""
+        return self.folder(kind, key).with_name(f"{key}.partial")
+
+    def has(self, kind: str, key: str) -> bool:
+        """Whether the artefact is finished."""
+        return (self.folder(kind, key) / MANIFEST).is_file()
+
+    def open(self, kind: str, key: str) -> Artefact:
+        """A finished artefact; RunError when it is not there or its manifest is damaged."""
+        folder = self.folder(kind, key)
+        try:
+            manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise RunError(f"{folder}: not in the store") from None
+        except json.JSONDecodeError as error:
+            raise RunError(
+                f"{folder / MANIFEST}: damaged manifest ({error}); delete the folder and rerun"
+            ) from None
+        return Artefact(key, folder, manifest)
+
+    @contextmanager
+    def building(self, kind: str, key: str) -> Iterator[Path | None]:
+        """Hold the right to make one artefact; yields its partial folder, or None when it is finished already.
+
+        A second process waits here until the first has committed or died. Leaving without `commit`
+        keeps the partial folder for the next attempt.
+        """
+        final = self.folder(kind, key)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(final.with_name(f"{key}.lock"))
+        while True:
+            try:
+                lock.acquire(timeout=60)
+                break
+            except Timeout:
+                continue
+        try:
+            if self.has(kind, key):
+                yield None
+                return
+            partial = self.partial(kind, key)
+            partial.mkdir(parents=True, exist_ok=True)
+            yield partial
+        finally:
+            lock.release()
+
+    def commit(self, kind: str, key: str, manifest: Mapping[str, Any]) -> Artefact:
+        """Turn the partial folder into the finished artefact. The manifest is written last; call inside `building`."""
+        partial, final = self.partial(kind, key), self.folder(kind, key)
+        if final.exists():  # a folder without a manifest is what a crash between rename and manifest leaves
+            shutil.rmtree(final)
+        write_atomic(partial / MANIFEST, json.dumps({"key": key, "kind": kind, **manifest}, indent=1))
+        partial.rename(final)
+        return self.open(kind, key)
+
+    def run_folder(self, name: str) -> Path:
+        """Folder of a run's records (not created)."""
+        return self.root / "runs" / check_name(name)
+
+    def study_folder(self, name: str) -> Path:
+        """Folder of a study (not created)."""
+        return self.root / "studies" / check_name(name, "study name")
