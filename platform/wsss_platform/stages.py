@@ -87,9 +87,7 @@ class Runner(Protocol):
         """
         ...
 
-    def chunks(
-        self, work: ChunkWork, chunks: Sequence[Chunk], on_chunk: Callable[[ChunkReport], None]
-    ) -> None:
+    def chunks(self, work: ChunkWork, chunks: Sequence[Chunk], on_chunk: Callable[[ChunkReport], None]) -> None:
         """Run `work` on every chunk, in any order, reporting each once.
 
         Raises:

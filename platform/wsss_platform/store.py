@@ -34,9 +34,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,100}")
 def check_name(name: str, what: str = "run name") -> str:
     """The name, if it may be a folder; InputError otherwise."""
     if not _NAME.fullmatch(name) or ".." in name:
-        raise InputError(
-            f"{what} {name!r}: expected letters, digits, '_', '-', '.', '+', at most 101, no path"
-        )
+        raise InputError(f"{what} {name!r}: expected letters, digits, '_', '-', '.', '+', at most 101, no path")
     return name
 
 
@@ -91,9 +89,7 @@ class Store:
         except FileNotFoundError:
             raise RunError(f"{folder}: not in the store") from None
         except json.JSONDecodeError as error:
-            raise RunError(
-                f"{folder / MANIFEST}: damaged manifest ({error}); delete the folder and rerun"
-            ) from None
+            raise RunError(f"{folder / MANIFEST}: damaged manifest ({error}); delete the folder and rerun") from None
         return Artefact(key, folder, manifest)
 
     @contextmanager
