@@ -1,0 +1,289 @@
+"""A standard VOCdevkit/VOC2012 tree: JPEGImages, masks, ImageSets/Segmentation, image-level labels.
+
+Opening reads lists, labels and folder listings, never a picture (unless the labels are derived from masks).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsss_platform.config import DataConfig, fingerprint
+from wsss_platform.data.annotations import VOC_CLASSES, as_vector, read_annotation, read_label_json
+from wsss_platform.data.lists import Entry, count_lines, read_list
+from wsss_platform.data.reading import Problem, image_size, read_image, read_mask
+from wsss_platform.data.split import IGNORE, Sample
+from wsss_platform.errors import InputError, unknown
+
+LABEL_JSON = "image_level_labels.json"
+"""At the root of a tree: labels, and the names of its classes where they are not VOC's twenty."""
+_MASK_FOLDERS = ("SegmentationClassAug", "SegmentationClass")
+_HINTS = ("VOC2012", "VOCdevkit/VOC2012", "..")
+
+
+@dataclass(frozen=True, eq=False)
+class VocSplit:
+    """A list of a VOC tree with its image-level labels; see `Split`."""
+
+    root: Path
+    name: str
+    classes: tuple[str, ...]
+    ids: tuple[str, ...]
+    labels_from: str
+    """"xml", the name of a label JSON, "list" (indices in a DRS-style list), or "masks (pixel truth)"."""
+    vectors: NDArray[np.bool_]
+    """bool [N, C], rows in the order of `ids`."""
+
+    @cached_property
+    def _row(self) -> dict[str, int]:
+        return {id: row for row, id in enumerate(self.ids)}
+
+    def labels(self, id: str) -> NDArray[np.bool_]:
+        """Image-level labels bool [C]."""
+        vector: NDArray[np.bool_] = self.vectors[self._row[id]]
+        return vector
+
+    def path(self, id: str) -> Path:
+        """Of the picture."""
+        return self.root / "JPEGImages" / f"{id}.jpg"
+
+    def size(self, id: str) -> tuple[int, int]:
+        """(height, width) in pixels, from the header."""
+        return image_size(self.path(id))
+
+    def read(self, id: str) -> Sample:
+        """Decode one picture; InputError naming the file."""
+        return Sample(id, read_image(self.path(id)), self.labels(id))
+
+    def fingerprint(self) -> str:
+        """sha256 over classes, ids, labels and the byte size of each picture."""
+        try:
+            sizes = [self.path(id).stat().st_size for id in self.ids]
+        except OSError as error:
+            raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from None
+        rows = [np.flatnonzero(vector).tolist() for vector in self.vectors]
+        return fingerprint({"classes": self.classes, "pictures": list(zip(self.ids, rows, sizes, strict=True))})
+
+
+@dataclass(frozen=True, eq=False)
+class VocTruth:
+    """Pixel truth of a list of a VOC tree; see `Truth`."""
+
+    folder: Path
+    name: str
+    classes: tuple[str, ...]
+    ids: tuple[str, ...]
+
+    def path(self, id: str) -> Path:
+        """Of the mask."""
+        return self.folder / f"{id}.png"
+
+    def mask(self, id: str) -> NDArray[np.uint8]:
+        """uint8 [H, W]: 0 background, c + 1 for class c, 255 ignore; InputError naming the file."""
+        mask = read_mask(self.path(id))
+        wrong = np.unique(mask[(mask > len(self.classes)) & (mask != IGNORE)])
+        if len(wrong):
+            raise InputError(
+                f"{self.path(id)}: mask values {wrong.tolist()[:8]} are out of range:"
+                f" 0..{len(self.classes)} and {IGNORE} are legal"
+            )
+        return mask
+
+    def fingerprint(self) -> str:
+        """sha256 over classes, ids and the content of the mask files."""
+
+        def digest(id: str) -> str:
+            try:
+                with self.path(id).open("rb") as stream:
+                    return hashlib.file_digest(stream, "sha256").hexdigest()
+            except OSError as error:
+                raise InputError(f"{self.path(id)}: cannot be read ({error.strerror})") from None
+
+        with ThreadPoolExecutor(4) as pool:
+            return fingerprint(
+                {"classes": self.classes, "masks": list(zip(self.ids, pool.map(digest, self.ids), strict=True))}
+            )
+
+
+class VocDataset:
+    """Implements `Dataset` on a VOC tree.
+
+    Raises:
+        InputError: no such tree (with the folder that was probably meant), or a wrong label JSON.
+    """
+
+    def __init__(self, config: DataConfig) -> None:
+        self.config = config
+        self.root = _find_root(config.root)
+        named = self.root / LABEL_JSON
+        if config.labels not in ("auto", "xml", "masks", "list"):
+            named = Path(config.labels).expanduser()
+            if not named.is_file():
+                raise InputError(
+                    f"data.labels: {config.labels!r} is neither 'auto', 'xml', 'masks', 'list' nor a label JSON"
+                )
+        self.label_json = named
+        self.classes: tuple[str, ...] = VOC_CLASSES
+        self._json: dict[str, tuple[str, ...]] | None = None
+        if named.is_file():
+            self.classes, self._json = read_label_json(named)
+        if self.classes != VOC_CLASSES and set(self.classes) == set(VOC_CLASSES):
+            raise InputError(f"{named}: classes are VOC's in another order than the mask values: {VOC_CLASSES}")
+
+    def lists(self) -> Mapping[str, int]:
+        """Lists there are and how many pictures each names."""
+        return {path.stem: count_lines(path) for path in self._list_files()}
+
+    def split(self, name: str) -> VocSplit:
+        """A list with image-level labels.
+
+        Raises:
+            InputError: no such list, or the first of its problems (`examine` gives all).
+        """
+        split, problems = self.examine(name)
+        _raise_first(problems)
+        return split
+
+    def examine(self, name: str) -> tuple[VocSplit, list[Problem]]:
+        """The good entries of a list, and every line without picture or labels, duplicates, illegal ids."""
+        path, entries, problems = self._entries(name)
+        pictures = _file_stems(self.root / "JPEGImages", ".jpg")
+        source = self._source(entries)
+        read = self._vectors(source, entries)
+        kept: list[str] = []
+        vectors: list[NDArray[np.bool_]] = []
+        for entry in entries:
+            where = f"{path}:{entry.line}"
+            picture = self.root / "JPEGImages" / f"{entry.id}.jpg"
+            if entry.id not in pictures:
+                problems.append(Problem(where, f"picture {entry.id} is listed, but there is no {picture}"))
+                continue
+            try:
+                vector = read(entry)
+            except InputError as error:
+                problems.append(Problem(where, str(error)))
+                continue
+            if not vector.any():
+                problems.append(Problem(where, f"picture {entry.id} has no class in its labels ({source})"))
+                continue
+            kept.append(entry.id)
+            vectors.append(vector)
+        table = np.array(vectors, dtype=bool).reshape(len(kept), len(self.classes))
+        said = {"json": self.label_json.name, "masks": "masks (pixel truth)"}.get(source, source)
+        return VocSplit(self.root, name, self.classes, tuple(kept), said, table), problems
+
+    def truth(self, name: str) -> VocTruth:
+        """The pixel truth of a list.
+
+        Raises:
+            InputError: no such list or mask folder, a line that is wrong, or a picture without a mask.
+        """
+        truth, problems = self.examine_truth(name)
+        _raise_first(problems)
+        return truth
+
+    def examine_truth(self, name: str) -> tuple[VocTruth, list[Problem]]:
+        """The pixel truth of the entries that have a mask, wrong lines, and masks that do not exist."""
+        _, entries, problems = self._entries(name)
+        folder, missing = self._mask_folder(entries)
+        problems += [Problem(str(folder / f"{id}.png"), f"no such mask for list {name!r}") for id in missing]
+        ids = tuple(entry.id for entry in entries if entry.id not in set(missing))
+        return VocTruth(folder, name, self.classes, ids), problems
+
+    def _list_files(self) -> list[Path]:
+        return sorted((self.root / "ImageSets" / "Segmentation").glob("*.txt"))
+
+    def _entries(self, name: str) -> tuple[Path, list[Entry], list[Problem]]:
+        paths = {path.stem: path for path in self._list_files()}
+        if name not in paths:
+            raise InputError(f"{self.root / 'ImageSets' / 'Segmentation'}: {unknown('list', name, paths)}")
+        return paths[name], *read_list(paths[name], len(self.classes))
+
+    def _mask_folder(self, entries: Sequence[Entry]) -> tuple[Path, list[str]]:
+        """The folder of masks and the ids that it lacks."""
+        names = _MASK_FOLDERS if self.config.masks == "auto" else (self.config.masks,)
+        folders = [self.root / Path(name).expanduser() for name in names]
+        present = [folder for folder in folders if folder.is_dir()]
+        if not present:
+            near = [entry.name for entry in os.scandir(self.root) if entry.is_dir()]
+            raise InputError(f"{self.root}: {unknown('mask folder', Path(names[-1]).name, near)}")
+        for folder in present:
+            masks = _file_stems(folder, ".png")
+            missing = [entry.id for entry in entries if entry.id not in masks]
+            if not missing:
+                break
+        return folder, missing
+
+    def _source(self, entries: Sequence[Entry]) -> str:
+        """Which of "xml", "json", "list", "masks" the labels come from."""
+        chosen = self.config.labels
+        if chosen in ("xml", "masks", "list"):
+            if chosen == "xml" and not (self.root / "Annotations").is_dir():
+                raise InputError(f"{self.root / 'Annotations'}: no such folder, but data.labels is 'xml'")
+            return chosen
+        if chosen == "auto" and (self.root / "Annotations").is_dir():
+            return "xml"
+        if self._json is not None:
+            return "json"
+        return "list" if any(entry.indices for entry in entries) else "masks"
+
+    def _vectors(self, source: str, entries: Sequence[Entry]) -> Callable[[Entry], NDArray[np.bool_]]:
+        """How one entry's labels are read; what it returns raises InputError naming the file."""
+        classes, table = self.classes, self._json
+        if source == "xml":
+
+            def read_xml(entry: Entry) -> NDArray[np.bool_]:
+                path = self.root / "Annotations" / f"{entry.id}.xml"
+                return as_vector(read_annotation(path), classes, str(path))
+
+            return read_xml
+        if source == "masks":
+            folder, _ = self._mask_folder(entries)
+            truth = VocTruth(folder, "", classes, ())
+            return lambda entry: np.isin(np.arange(1, len(classes) + 1), truth.mask(entry.id))
+        if source == "list":
+            return lambda entry: np.isin(np.arange(len(classes)), entry.indices)
+
+        def read_json(entry: Entry) -> NDArray[np.bool_]:
+            if table is None or entry.id not in table:
+                raise InputError(f"{self.label_json}: no labels of picture {entry.id}")
+            return as_vector(table[entry.id], classes, str(self.label_json))
+
+        return read_json
+
+
+def _raise_first(problems: Sequence[Problem]) -> None:
+    if problems:
+        more = f" (and {len(problems) - 1} more: `wsss-platform data check` names all)" if problems[1:] else ""
+        raise InputError(f"{problems[0]}{more}")
+
+
+def _file_stems(folder: Path, suffix: str) -> set[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name[: -len(suffix)] for entry in entries if entry.name.endswith(suffix)}
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be listed ({error.strerror})") from None
+
+
+def _find_root(text: str) -> Path:
+    if not text:
+        raise InputError("data.root: expected the folder of a VOC2012 tree (it holds JPEGImages and ImageSets)")
+    root = Path(text).expanduser().resolve()
+    if (root / "JPEGImages").is_dir() and (root / "ImageSets" / "Segmentation").is_dir():
+        return root
+    for hint in _HINTS:
+        if (root / hint / "JPEGImages").is_dir():
+            raise InputError(f"data.root: {root} is not a VOC2012 tree; did you mean {(root / hint).resolve()}?")
+    if not root.is_dir():
+        raise InputError(f"data.root: {root}: no such folder")
+    lacks = "JPEGImages" if not (root / "JPEGImages").is_dir() else "ImageSets/Segmentation"
+    raise InputError(f"data.root: {root} is not a VOC2012 tree: it has no {lacks}")
