@@ -1,0 +1,1 @@
+"""Training of one phase: the loop, optimiser groups, checkpoints with all state. No Ray here."""

@@ -1,0 +1,172 @@
+"""The training loop of one worker. It yields at the end of each epoch; who calls it decides what to keep."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import torch
+import torch.distributed as distributed
+from torch import Tensor, nn
+from torch.amp.autocast_mode import autocast
+from torch.amp.grad_scaler import GradScaler
+
+from wsss_platform.config import TrainConfig
+from wsss_platform.errors import RunError
+from wsss_platform.objective import Batch, Objective
+from wsss_platform.stages import EpochEnd, TrainJob
+from wsss_platform.train.batches import batches
+from wsss_platform.train.checkpoint import Training
+from wsss_platform.train.optimiser import build_optimiser, pretrained_rate, schedule_factor
+from wsss_platform.train.randomness import seed_everything
+
+_TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+Save = Callable[[Path], None]
+"""Writes this worker's part of a checkpoint with all state into a folder; every worker must call it."""
+
+
+def train_phase(
+    job: TrainJob,
+    *,
+    rank: int = 0,
+    world: int = 1,
+    device: torch.device | None = None,
+    wrap: Callable[[Objective], nn.Module] = lambda objective: objective,
+    checkpoint: Path | None = None,
+    loaders: int = 0,
+    before_step: Callable[[], None] = lambda: None,
+) -> Iterator[tuple[EpochEnd, Save]]:
+    """Train a phase; yields (what the epoch says, how to save all state) at each epoch's end.
+
+    Continued from a checkpoint it gives the losses of an uninterrupted run, bit by bit on one CPU worker
+    with the same number of threads. With `world` > 1 torch.distributed must be initialised; the workers'
+    shares of a step make up the batch that one worker would see.
+
+    Args:
+        job: what to train.
+        rank: of this worker, 0..world-1.
+        world: number of workers.
+        device: default CPU.
+        wrap: puts the objective into DistributedDataParallel.
+        checkpoint: folder that an earlier `Save` wrote; None starts from the beginning.
+        loaders: processes that read pictures ahead; results do not depend on it.
+        before_step: called before each step; may raise to end the training.
+
+    Raises:
+        RunError: a term or the total is not finite (on every worker, before the optimiser's step), or the
+            objective's terms are not those of the loss section.
+        InputError: a picture that cannot be read, a batch that `world` does not divide, a wrong checkpoint.
+    """
+    device = device or torch.device("cpu")
+    experiment, phase = job.experiment, job.phase
+    train, weights = experiment.train_config(phase), experiment.loss_weights(phase)
+    seed_everything(experiment.seed)  # the same initial weights on every worker
+    objective = phase.build(experiment.config, len(experiment.dataset.classes)).to(device)
+    if train.channels_last:
+        objective.to(memory_format=torch.channels_last)
+    optimiser = build_optimiser(objective, train)
+    rates = [float(group["lr"]) for group in optimiser.param_groups]
+    scaler = GradScaler(device.type, enabled=train.precision == "float16")
+    training = Training(objective, optimiser, scaler, device, rank)
+    last = training.load(checkpoint, job.key) if checkpoint else None
+    first, step = (last.epoch, last.step) if last else (0, 0)
+    model = wrap(objective)
+    objective.train()
+    per_epoch, stream = batches(job, first=first, rank=rank, world=world, device=device, loaders=loaders)
+    steps = per_epoch * train.epochs
+    seed_everything(experiment.seed + 1_000_003 * rank)  # other noise on every worker
+    if checkpoint:
+        training.load_random(checkpoint)
+
+    for epoch in range(first + 1, train.epochs + 1):
+        started = time.monotonic()
+        sums = torch.zeros(len(weights) + 1, dtype=torch.float64, device=device)
+        for _ in range(per_epoch):
+            before_step()
+            batch = next(stream).to(device, channels_last=train.channels_last)
+            for group, rate in zip(optimiser.param_groups, rates, strict=True):
+                group["lr"] = rate * schedule_factor(train, step, steps)
+            optimiser.zero_grad(set_to_none=True)
+            terms, total = _forward(model, batch, step / steps, train, weights, device)
+            values = torch.stack([*(terms[name].detach().float() for name in weights), total.detach()])
+            _check_finite(step + 1, [*weights, "total"], values, batch.ids, world)
+            scaler.scale(total).backward()  # type: ignore[no-untyped-call]
+            scaler.step(optimiser)
+            scaler.update()
+            objective.after_step()
+            sums += values
+            step += 1
+        if world > 1:
+            distributed.all_reduce(sums)
+        seconds = time.monotonic() - started
+        means = (sums / (per_epoch * world)).tolist()
+        end = EpochEnd(
+            epoch=epoch,
+            epochs=train.epochs,
+            step=step,
+            losses=dict(zip([*weights, "total"], means, strict=True)),
+            learning_rate=pretrained_rate(optimiser),
+            pictures_per_second=train.batch * per_epoch / seconds,
+            seconds=seconds,
+            applied={**objective.applied(), **{f"{phase.loss}.{name}": weight for name, weight in weights.items()}},
+        )
+        yield end, _saver(training, end, job.key)
+
+
+def _saver(training: Training, end: EpochEnd, key: str) -> Save:
+    return lambda folder: training.save(folder, end, key)
+
+
+def _forward(
+    model: nn.Module,
+    batch: Batch,
+    progress: float,
+    train: TrainConfig,
+    weights: Mapping[str, float],
+    device: torch.device,
+) -> tuple[dict[str, Tensor], Tensor]:
+    """The terms of a step, and their weighted sum in float32."""
+    with autocast(device.type, dtype=_TYPES[train.precision], enabled=train.precision != "float32"):
+        terms: dict[str, Tensor] = model(batch, progress)
+    if terms.keys() != weights.keys():
+        raise RunError(
+            f"the loss terms {sorted(terms)} are not the fields of the loss section {sorted(weights)}; "
+            "every term needs a weight, and every weight a term"
+        )
+    for name, term in terms.items():
+        if term.ndim:
+            raise RunError(f"loss term {name!r} has shape {list(term.shape)}; expected a scalar")
+    total = torch.zeros((), device=device)
+    for name, weight in weights.items():
+        total = total + weight * terms[name].float()
+    return terms, total
+
+
+def _check_finite(step: int, names: list[str], values: Tensor, ids: list[str], world: int) -> None:
+    """RunError on every worker when a value is not finite on any of them.
+
+    Args:
+        step: counted from 1.
+        names: of the values.
+        values: float32 [len(names)], this worker's terms and their total.
+        ids: this worker's pictures of the step.
+        world: number of workers.
+    """
+    wrong = (~torch.isfinite(values)).any().to(torch.int32)
+    if world > 1:
+        distributed.all_reduce(wrong, op=distributed.ReduceOp.MAX)
+    if not wrong.item():
+        return
+    mine = (values.tolist(), ids)
+    everyone = [mine]
+    if world > 1:
+        everyone = [mine] * world
+        distributed.all_gather_object(everyone, mine)
+    for position, name in enumerate(names):
+        for theirs, pictures in everyone:
+            value = theirs[position]
+            if value - value != 0:  # nan or infinite
+                raise RunError(f"step {step}: loss term {name!r} is {value}; pictures: {', '.join(pictures)}")
+    raise AssertionError("a value was not finite and then was")

@@ -1,0 +1,53 @@
+"""The optimiser of a phase, and its learning rate over the steps."""
+
+from __future__ import annotations
+
+import math
+
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from wsss_platform.config import TrainConfig
+from wsss_platform.objective import Objective
+
+
+def build_optimiser(objective: Objective, train: TrainConfig) -> Optimizer:
+    """sgd, adam or adamw over `objective.param_groups(train)`.
+
+    Everything is passed by keyword: the WSSS code bases pass weight decay by position into the slot of
+    the momentum (see `TrainConfig.momentum`).
+    """
+    groups = objective.param_groups(train)
+    match train.optimiser:
+        case "sgd":
+            return SGD(params=groups, lr=train.learning_rate, momentum=train.momentum, weight_decay=train.weight_decay)
+        case "adam":
+            return Adam(params=groups, lr=train.learning_rate, weight_decay=train.weight_decay)
+        case "adamw":
+            return AdamW(params=groups, lr=train.learning_rate, weight_decay=train.weight_decay)
+
+
+def schedule_factor(train: TrainConfig, step: int, steps: int) -> float:
+    """What every group's learning rate is multiplied by at an optimiser step.
+
+    Args:
+        train: its `schedule` and `power`.
+        step: steps done before this one, 0..steps - 1.
+        steps: of the whole training.
+
+    Returns:
+        0..1; poly is (1 - step/steps)^power, cosine (1 + cos(pi step/steps)) / 2.
+    """
+    done = step / steps
+    match train.schedule:
+        case "constant":
+            return 1.0
+        case "poly":
+            return float((1 - done) ** train.power)
+        case "cosine":
+            return (1 + math.cos(math.pi * done)) / 2
+
+
+def pretrained_rate(optimiser: Optimizer) -> float:
+    """The present learning rate of the pretrained weights; of the first group when none is called so."""
+    named = [group for group in optimiser.param_groups if str(group.get("name", "")).startswith("pretrained")]
+    return float((named or optimiser.param_groups)[0]["lr"])

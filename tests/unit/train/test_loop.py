@@ -1,0 +1,259 @@
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as distributed
+from tiny_method import TinyConfig, TinyLoss, TinyObjective, Trouble, tiny_job
+from torch.nn.parallel import DistributedDataParallel
+
+from wsss_platform.config import TrainConfig
+from wsss_platform.data.sample import SampleSplit
+from wsss_platform.data.split import Sample
+from wsss_platform.errors import InputError, RunError
+from wsss_platform.method import Phase
+from wsss_platform.objective import Batch
+from wsss_platform.stages import EpochEnd, TrainJob
+from wsss_platform.train.checkpoint import STATE, read_torch
+from wsss_platform.train.loop import train_phase
+
+SHORT = TrainConfig(epochs=2, batch=4, crop=48)
+
+
+def _run(job: TrainJob, **options: Any) -> list[EpochEnd]:
+    return [end for end, _ in train_phase(job, **options)]
+
+
+def _losses(ends: list[EpochEnd]) -> list[dict[str, float]]:
+    return [dict(end.losses) for end in ends]
+
+
+def _state(job: TrainJob, folder: Path, checkpoint: Path | None = None) -> dict[str, Any]:
+    for end, save in train_phase(job, checkpoint=checkpoint):
+        if end.epoch == end.epochs:
+            save(folder)
+    return read_torch(folder / STATE)
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3])
+@pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
+def test_resumed_is_bit_equal_to_uninterrupted(stop: int, optimiser: Any, tmp_path: Path) -> None:
+    """With dropout, noise, a bank and an averaged copy: losses, weights and optimiser state."""
+    job = tiny_job(train=TrainConfig(epochs=4, batch=4, crop=48, optimiser=optimiser))
+    whole = _run(job)
+    for end, save in train_phase(job):
+        if end.epoch == stop:
+            save(tmp_path / "checkpoint")
+            break
+    torch.rand(17)  # whatever the process draws in between
+    rest = _run(job, checkpoint=tmp_path / "checkpoint")
+    assert [end.epoch for end in rest] == list(range(stop + 1, 5))
+    assert _losses(rest) == _losses(whole[stop:])
+    assert [end.learning_rate for end in rest] == [end.learning_rate for end in whole[stop:]]
+    complete = _state(job, tmp_path / "a")
+    resumed = _state(job, tmp_path / "b", tmp_path / "checkpoint")
+    torch.testing.assert_close(resumed["model"], complete["model"], rtol=0, atol=0)
+    torch.testing.assert_close(resumed["optimiser"], complete["optimiser"], rtol=0, atol=0)
+    assert int(complete["model"]["at"]) == 4 * 12  # the bank saw every picture of every epoch
+
+
+def test_seed_decides() -> None:
+    assert _losses(_run(tiny_job(train=SHORT))) == _losses(_run(tiny_job(train=SHORT)))
+    assert _losses(_run(tiny_job(train=SHORT))) != _losses(_run(tiny_job(train=SHORT, seed=1)))
+
+
+def test_loader_processes_change_nothing() -> None:
+    assert _losses(_run(tiny_job(train=SHORT), loaders=2)) == _losses(_run(tiny_job(train=SHORT)))
+
+
+def test_the_loss_falls_and_the_total_is_the_weighted_sum() -> None:
+    job = tiny_job(train=TrainConfig(epochs=12, batch=4, crop=48, learning_rate=5e-3, resize_range=(1, 1)))
+    ends = _run(job)
+    assert ends[-1].losses["classification"] < 0.9 * ends[0].losses["classification"]
+    for end in ends:
+        assert set(end.losses) == {"classification", "contrast", "total"}
+        parts = end.losses["classification"] + 0.1 * end.losses["contrast"]
+        assert end.losses["total"] == pytest.approx(parts, rel=1e-5)
+    assert [end.step for end in ends] == [3 * epoch for epoch in range(1, 13)]
+    assert ends[0].applied == {"loss.classification": 1.0, "loss.contrast": 0.1}
+    assert ends[0].pictures_per_second > 0
+
+
+def test_poly_schedule_reaches_every_step() -> None:
+    train = TrainConfig(epochs=2, batch=4, crop=48, schedule="poly", power=1.0, learning_rate=0.6)
+    ends = _run(tiny_job(train=train))
+    assert [end.learning_rate for end in ends] == [pytest.approx(0.6 * 4 / 6), pytest.approx(0.6 * 1 / 6)]
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_mixed_precision_trains_and_resumes(precision: Any, tmp_path: Path) -> None:
+    job = tiny_job(train=TrainConfig(epochs=2, batch=4, crop=48, precision=precision))
+    steps = train_phase(job)
+    _, save = next(steps)
+    save(tmp_path)
+    rest = [end for end, _ in steps]
+    assert read_torch(tmp_path / STATE)["scaler"].keys() == ({"scale"} if precision == "float16" else set()) | (
+        read_torch(tmp_path / STATE)["scaler"].keys() - {"scale"}
+    )
+    assert _losses(_run(job, checkpoint=tmp_path)) == _losses(rest)
+    full = _run(tiny_job(train=SHORT))
+    assert rest[-1].losses["classification"] == pytest.approx(full[-1].losses["classification"], rel=0.02)
+    assert rest[-1].losses["classification"] != full[-1].losses["classification"]
+
+
+def test_nan_stops_with_step_term_and_pictures() -> None:
+    job = tiny_job(train=SHORT, trouble=Trouble(nan_step=4))
+    seen: list[EpochEnd] = []
+    with pytest.raises(RunError) as caught:
+        for end, _ in train_phase(job):
+            seen.append(end)  # noqa: PERF401
+    assert [end.epoch for end in seen] == [1]
+    message = str(caught.value)
+    assert message.startswith("step 5: loss term 'contrast' is nan; pictures: ")
+    named = message.partition("pictures: ")[2].split(", ")
+    assert len(named) == 4
+    assert set(named) <= set(job.experiment.dataset.split("train").ids)
+
+
+def test_infinite_total_is_found_before_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each term is finite, their weighted sum is not; no weight may have moved."""
+    made: list[TinyObjective] = []
+    plain = TinyObjective.__init__
+
+    def remember(self: TinyObjective, *arguments: Any) -> None:
+        plain(self, *arguments)
+        made.append(self)
+
+    monkeypatch.setattr(TinyObjective, "__init__", remember)
+    with pytest.raises(RunError, match="step 1: loss term 'total' is inf"):
+        _run(tiny_job(train=SHORT, loss=TinyLoss(contrast=3e38, classification=3e38)))
+    torch.manual_seed(0)
+    fresh = TinyObjective(made[0].head.out_channels, Trouble())
+    assert torch.equal(made[0].head.weight, fresh.head.weight)
+
+
+def _with_phase(job: TrainJob, build: Any) -> TrainJob:
+    return dataclasses.replace(job, phase=Phase("tiny", build, job.phase.sections))
+
+
+class _OtherTerms(TinyObjective):
+    def losses(self, batch: Batch, progress: float) -> dict[str, torch.Tensor]:
+        terms = super().losses(batch, progress)
+        terms["contrats"] = terms.pop("contrast")
+        return terms
+
+
+class _Unreduced(TinyObjective):
+    def losses(self, batch: Batch, progress: float) -> dict[str, torch.Tensor]:
+        terms = super().losses(batch, progress)
+        return {**terms, "contrast": terms["contrast"].expand(4)}
+
+
+def test_terms_must_be_the_loss_section() -> None:
+    def build(config: TinyConfig, classes: int) -> TinyObjective:
+        return _OtherTerms(classes, config.trouble)
+
+    with pytest.raises(RunError, match=r"\['classification', 'contrats'\].*\['classification', 'contrast'\]"):
+        _run(_with_phase(tiny_job(train=SHORT), build))
+
+
+def test_terms_must_be_scalars() -> None:
+    def build(config: TinyConfig, classes: int) -> TinyObjective:
+        return _Unreduced(classes, config.trouble)
+
+    with pytest.raises(RunError, match=r"'contrast' has shape \[4\]"):
+        _run(_with_phase(tiny_job(train=SHORT), build))
+
+
+@pytest.mark.parametrize("loaders", [0, 1])
+def test_a_bad_picture_is_an_input_error_without_a_traceback(loaders: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = SampleSplit.read
+
+    def broken(self: SampleSplit, id: str) -> Sample:
+        if id == self.ids[5]:
+            raise InputError("/data/five.jpg: truncated")
+        return read(self, id)
+
+    monkeypatch.setattr(SampleSplit, "read", broken)
+    with pytest.raises(InputError) as caught:
+        _run(tiny_job(train=SHORT), loaders=loaders)
+    assert str(caught.value) == "/data/five.jpg: truncated"
+
+
+def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
+    for _, save in train_phase(tiny_job(train=SHORT)):
+        save(tmp_path)
+    with pytest.raises(InputError, match="checkpoint of another training"):
+        _run(tiny_job(train=SHORT, seed=1), checkpoint=tmp_path)
+
+
+def test_a_batch_that_workers_cannot_share_is_refused() -> None:
+    with pytest.raises(InputError, match="split evenly over 3 workers"):
+        _run(tiny_job(train=SHORT, workers=3), world=3)
+
+
+class Steady(TinyObjective):
+    """Without what differs between workers on purpose (dropout, noise), its BatchNorm frozen."""
+
+    def train(self, mode: bool = True) -> "Steady":
+        super().train(mode)
+        self.backbone.eval()
+        return self
+
+    def losses(self, batch: Batch, progress: float) -> dict[str, torch.Tensor]:
+        self.dropout.p = 0.0
+        terms = super().losses(batch, progress)
+        return {**terms, "contrast": terms["contrast"] * 0}
+
+
+def steady(config: TinyConfig, classes: int) -> Steady:
+    return Steady(classes, config.trouble)
+
+
+def _ddp_worker(rank: int, world: int, folder: str, job: TrainJob) -> None:
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
+    losses = []
+    try:
+        for end, save in train_phase(
+            job, rank=rank, world=world, wrap=lambda o: DistributedDataParallel(o, broadcast_buffers=False)
+        ):
+            losses.append(dict(end.losses))
+            save(Path(folder) / "checkpoint")
+        bank = next(iter([read_torch(Path(folder) / "checkpoint" / STATE)["model"]["bank"]]))
+        torch.save({"losses": losses, "bank": bank}, Path(folder) / f"result-{rank}.pt")
+    except RunError as error:
+        (Path(folder) / f"error-{rank}").write_text(str(error))
+    finally:
+        distributed.destroy_process_group()
+
+
+def test_two_workers_equal_one(tmp_path: Path) -> None:
+    """A global batch of 8: equal losses, equal weights, one bank; and every worker's part of a checkpoint."""
+    train = TrainConfig(epochs=2, batch=8, crop=48, optimiser="sgd", learning_rate=0.05)
+    one = _with_phase(tiny_job(train=train, pictures=16), steady)
+    alone = _state(one, tmp_path / "alone")
+    losses = _losses(_run(one))
+    torch.multiprocessing.spawn(_ddp_worker, (2, str(tmp_path), one), nprocs=2)
+    for rank in range(2):
+        result = torch.load(tmp_path / f"result-{rank}.pt", weights_only=True)
+        for mine, theirs in zip(result["losses"], losses, strict=True):
+            assert mine == pytest.approx(theirs, rel=1e-5)
+        assert (tmp_path / "checkpoint" / f"random-{rank}.pt").exists()
+    together = read_torch(tmp_path / "checkpoint" / STATE)
+    torch.testing.assert_close(together["model"], alone["model"], rtol=1e-5, atol=1e-6)
+
+
+def _nan_on_rank_one(config: TinyConfig, classes: int) -> TinyObjective:
+    rank = distributed.get_rank()
+    return TinyObjective(classes, Trouble(nan_step=1 if rank == 1 else -1))
+
+
+def test_nan_on_one_worker_stops_all_with_its_pictures(tmp_path: Path) -> None:
+    job = _with_phase(tiny_job(train=SHORT, pictures=16), _nan_on_rank_one)
+    torch.multiprocessing.spawn(_ddp_worker, (2, str(tmp_path), job), nprocs=2)
+    messages = [(tmp_path / f"error-{rank}").read_text() for rank in range(2)]
+    assert messages[0] == messages[1]
+    assert messages[0].startswith("step 2: loss term 'contrast' is nan; pictures: ")
+    assert len(messages[0].split(", ")) == 2  # the two of the worker that failed
