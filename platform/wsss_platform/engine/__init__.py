@@ -1,0 +1,1 @@
+"""Ray: clusters, training workers, the producer and the tuner. The only room that imports ray."""

@@ -1,0 +1,135 @@
+"""One way into Ray: a local cluster of our own, or the cluster that was named."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import ray
+
+from wsss_platform.errors import RunError
+
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # the default of 2 s is paid at every checkpoint
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean the same in a worker
+}
+"""Environment variables of Ray that are set unless the user has set them."""
+OBJECT_STORE = 512 * 1024**2
+"""Bytes of shared memory of a local cluster. Only jobs and reports cross it; pictures are read where they are used."""
+
+
+@dataclass(frozen=True)
+class ClusterInfo:
+    """What the cluster has in all, not what is free."""
+
+    address: str
+    """Of the cluster's head, host:port."""
+    nodes: int
+    cpus: float
+    gpus: float
+    started: bool
+    """Whether it is ours and ends with the context."""
+    dashboard: str
+    """URL, or empty when it is not known."""
+
+
+@contextlib.contextmanager
+def connect(
+    address: str | None = None, *, cpus: int | None = None, object_store: int = OBJECT_STORE
+) -> Iterator[ClusterInfo]:
+    """A Ray cluster for the duration of a `with`.
+
+    Without an address (and without RAY_ADDRESS, which `ray job submit` and the cluster scripts set) a new
+    local cluster is started and ended with the context; a cluster that happens to run on this machine is
+    never joined. A process that is connected already (a trial, a test) keeps its connection.
+
+    Args:
+        address: "auto", "host:port" or "ray://..." to join; "local" starts a new one whatever RAY_ADDRESS says.
+        cpus: of a new local cluster; default all.
+        object_store: bytes of its shared memory.
+
+    Raises:
+        RunError: the named cluster cannot be reached.
+    """
+    if ray.is_initialized():
+        yield cluster_info()
+        return
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    started = address == "local"
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    with _quiet():  # a new cluster asks for a token; Ray says so, and sets RAY_AUTH_MODE for our own clients
+        dashboard = _start(cpus, object_store) if started else _join(address)
+    try:
+        yield cluster_info(started=started, dashboard=dashboard)
+    finally:
+        ray.shutdown()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    logger = logging.getLogger("ray")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _start(cpus: int | None, object_store: int) -> str:
+    context = ray.init(
+        address="local",
+        num_cpus=cpus,
+        object_store_memory=object_store,
+        # Ray Train's clean-up of stopped trials asks the dashboard; without it their CPUs are never freed.
+        include_dashboard=True,
+        dashboard_host="127.0.0.1",
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        runtime_env={"env_vars": worker_environment()},
+    )
+    return f"http://{context.dashboard_url}" if context.dashboard_url else ""
+
+
+def _join(address: str) -> str:
+    try:
+        context = ray.init(
+            address=address,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env={"env_vars": worker_environment()},
+        )
+    except ConnectionError as error:
+        raise RunError(f"no Ray cluster at {address!r}: {error}") from None
+    return f"http://{context.dashboard_url}" if context.dashboard_url else ""
+
+
+def worker_environment() -> dict[str, str]:
+    """Variables of every worker process: one thread each unless the work asks torch for more."""
+    threads = {name: os.environ.get(name, "1") for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")}
+    return {**threads, **{name: os.environ.get(name, value) for name, value in SETTINGS.items()}}
+
+
+def total_resources() -> dict[str, float]:
+    """Of the connected cluster, by Ray's names ("CPU", "GPU", ...), busy or not."""
+    total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return total
+
+
+def cluster_info(*, started: bool = False, dashboard: str = "") -> ClusterInfo:
+    """The cluster that this process is connected to."""
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    total = total_resources()
+    return ClusterInfo(
+        address=ray.get_runtime_context().gcs_address,
+        nodes=len([node for node in nodes if node["Alive"]]),
+        cpus=float(total.get("CPU", 0)),
+        gpus=float(total.get("GPU", 0)),
+        started=started,
+        dashboard=dashboard,
+    )

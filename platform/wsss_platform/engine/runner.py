@@ -1,0 +1,48 @@
+"""`RayRunner`: the `stages.Runner` on a Ray cluster. Works on the driver and inside a Tune trial."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from wsss_platform.engine.cluster import total_resources
+from wsss_platform.engine.producer import run_chunks
+from wsss_platform.engine.trainer import WorkerResources, train_on_ray
+from wsss_platform.stages import Chunk, ChunkReport, ChunkWork, EpochEnd, TrainJob
+
+
+class RayRunner:
+    """Training in `workers` processes, chunks in `actors` processes. Ray must be connected (`cluster.connect`)."""
+
+    def __init__(
+        self,
+        workers: int = 1,
+        gpus_per_worker: float = 0.0,
+        cpus_per_worker: int = 1,
+        actors: int | None = None,
+        max_failures: int = 3,
+    ) -> None:
+        """
+        Args:
+            workers: training processes; `Experiment.workers` of the jobs must be the same number.
+            gpus_per_worker: also of each chunk actor whose work `uses_gpu` (an attribute of the work).
+            cpus_per_worker: also the number of torch's threads; a chunk actor has one CPU.
+            actors: chunk processes at most; default as many as the cluster's CPUs (or GPUs) allow.
+            max_failures: how often a training may lose workers before it is given up.
+        """
+        self.workers, self.actors, self.max_failures = workers, actors, max_failures
+        self.resources = WorkerResources(cpus_per_worker, gpus_per_worker)
+
+    def train(self, job: TrainJob, folder: Path, on_epoch: Callable[[EpochEnd], None]) -> None:
+        """See `stages.Runner.train`."""
+        train_on_ray(job, folder, self.workers, self.resources, on_epoch, self.max_failures)
+
+    def chunks(self, work: ChunkWork, chunks: Sequence[Chunk], on_chunk: Callable[[ChunkReport], None]) -> None:
+        """See `stages.Runner.chunks`."""
+        gpus = self.resources.gpus if getattr(work, "uses_gpu", False) else 0.0
+        run_chunks(work, chunks, on_chunk, actors=self.actors or _places(gpus), gpus=gpus)
+
+
+def _places(gpus: float) -> int:
+    total = total_resources()
+    return max(1, int(total.get("GPU", 0) / gpus) if gpus else int(total.get("CPU", 1)))

@@ -1,0 +1,214 @@
+"""A study on disk: what it is, who drives it, its Optuna journal, its table and its best config.
+
+storage/studies/<name>/
+    study.json      identity: another identity under the same name is refused
+    journal.log     Optuna's own journal, the one record of every trial
+    trials.jsonl    a table of it, rewritten after every trial
+    best.toml       the best config so far, as `train --config` reads it
+    stop/<number>   written when a trial shall stop early; the trial sees it and ends by itself
+    driver.lock     held by the living driver
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from filelock import FileLock, Timeout
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.trial import FrozenTrial, TrialState
+
+from wsss_platform.config import MethodConfig, flatten, override, to_toml
+from wsss_platform.errors import InputError, RunError
+from wsss_platform.store import write_atomic
+
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+"""A trial in one of these states is never run again."""
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """One line of trials.jsonl."""
+
+    number: int
+    """From 0, which is the default config."""
+    state: str
+    """"complete", "pruned" (stopped early), "fail", "running" or "waiting"."""
+    changes: Mapping[str, Any]
+    """Sampled values by dotted path; empty for the default config."""
+    objective: float | None
+    """What the study maximises; of a pruned trial the value at its last rung."""
+    fixed: float | None
+    """Mean IoU 0..1 of the masks at the config's own background rule."""
+    threshold: float | None
+    """Background threshold 0..1 at which the sweep is best."""
+    rungs: Mapping[int, float]
+    """Finished epochs -> best mean IoU 0..1 on the rung's few pictures."""
+    seconds: float | None
+    key: str | None
+    """Of the score in the store."""
+    reason: str | None
+    """Why it failed or was stopped."""
+
+
+class StudyFolder:
+    """One study's folder; opening it creates what is missing.
+
+    Raises:
+        InputError: a study of this name that searched something else, with what differs.
+    """
+
+    def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
+        self.folder = folder
+        (folder / "stop").mkdir(parents=True, exist_ok=True)
+        self._check(identity)
+        self.study = open_study(folder)
+
+    def _check(self, identity: Mapping[str, Any]) -> None:
+        path = self.folder / "study.json"
+        wanted = json.loads(json.dumps(identity))
+        if not path.exists():
+            write_atomic(path, json.dumps(wanted, indent=1))
+            return
+        found = read_json(path)
+        old, new = flatten(found), flatten(wanted)
+        differing = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
+        if differing:
+            shown = "; ".join(
+                f"{name} is {json.dumps(old.get(name))} there and {json.dumps(new.get(name))} here"
+                for name in differing[:6]
+            )
+            more = f"; and {len(differing) - 6} more" if len(differing) > 6 else ""
+            raise InputError(
+                f"study {self.folder.name!r} exists and is another search: {shown}{more}. "
+                f"Give this one another --name, or delete {self.folder}"
+            )
+
+    @contextmanager
+    def driving(self) -> Iterator[None]:
+        """Be the only driver; the lock falls with the process, however it ends."""
+        lock = FileLock(self.folder / "driver.lock")
+        try:
+            lock.acquire(timeout=2)
+        except Timeout:
+            raise InputError(
+                f"study {self.folder.name!r} is being driven by another process; wait for it, or use another --name"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def finished(self) -> list[FrozenTrial]:
+        """Trials that are never run again."""
+        return self.study.get_trials(deepcopy=False, states=FINISHED)
+
+    def best(self) -> FrozenTrial | None:
+        """The complete trial with the largest objective; of equals the earliest."""
+        complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        return max(complete, key=lambda trial: (trial.value, -trial.number), default=None)
+
+    def stop_file(self, number: int) -> Path:
+        """Exists when a trial shall stop early."""
+        return stop_file(self.folder, number)
+
+    def write_tables(self, base: MethodConfig) -> tuple[TrialRow, ...]:
+        """Rewrite trials.jsonl and best.toml from the journal."""
+        rows = tuple(row(trial) for trial in self.study.get_trials(deepcopy=False))
+        write_atomic(self.folder / "trials.jsonl", "".join(json.dumps(asdict(item)) + "\n" for item in rows))
+        best = self.best()
+        if best is not None:
+            config = override(base, best.user_attrs.get("changes", {}), f"trial {best.number}")
+            write_atomic(self.folder / "best.toml", to_toml(config))
+        return rows
+
+
+def open_study(folder: Path) -> optuna.Study:
+    """The Optuna study of a folder, created when there is none. Its sampler is set by the searcher."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    journal = folder / "journal.log"
+    storage = JournalStorage(JournalFileBackend(str(journal), lock_obj=JournalFileOpenLock(str(journal))))
+    return optuna.create_study(storage=storage, study_name=folder.name, direction="maximize", load_if_exists=True)
+
+
+def stop_file(folder: Path, number: int) -> Path:
+    """Exists when a trial shall stop early."""
+    return folder / "stop" / str(number)
+
+
+def row(trial: FrozenTrial) -> TrialRow:
+    """A trial of the journal as a line of the table."""
+    notes = trial.user_attrs
+    return TrialRow(
+        number=trial.number,
+        state=trial.state.name.lower(),
+        changes=notes.get("changes", {}),
+        objective=trial.value,
+        fixed=notes.get("fixed"),
+        threshold=notes.get("threshold"),
+        rungs=dict(trial.intermediate_values),
+        seconds=notes.get("seconds"),
+        key=notes.get("key"),
+        reason=notes.get("reason"),
+    )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object on disk; RunError when it is damaged."""
+    try:
+        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise RunError(f"{path}: damaged ({error}); delete the study's folder to begin anew") from None
+    return data
+
+
+def study_plots(folder: Path, on_skip: Callable[[str], None] = lambda message: None) -> list[Path]:
+    """Draw the history, the parallel coordinates and the importance of a study's parameters.
+
+    Args:
+        folder: the study's.
+        on_skip: told which picture could not be drawn, and why (too few trials, a missing package).
+
+    Returns:
+        The PNG files that were written, in the study's folder.
+
+    Raises:
+        InputError: there is no study.
+    """
+    if not (folder / "journal.log").is_file():
+        raise InputError(f"{folder}: no study here")
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+    from optuna.visualization import matplotlib as draw
+
+    study = open_study(folder)
+    pictures: Mapping[str, Callable[[optuna.Study], Any]] = {
+        "history": draw.plot_optimization_history,
+        "parallel": draw.plot_parallel_coordinate,
+        "importance": draw.plot_param_importances,
+    }
+    written = []
+    for name, plot in pictures.items():
+        path = folder / f"{name}.png"
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                axes = plot(study)
+            axes.figure.set_size_inches(9, 5)
+            axes.figure.savefig(path, dpi=120, bbox_inches="tight")
+        except (ImportError, ValueError, RuntimeError, TypeError, AttributeError, KeyError) as error:
+            on_skip(f"{name}.png was not drawn: {type(error).__name__}: {error}")
+            continue
+        finally:
+            pyplot.close("all")
+        written.append(path)
+    return written

@@ -1,0 +1,240 @@
+"""One trial of a study: a Tune function that runs the pipeline, with its trainings nested in it.
+
+A trial that is to stop early is not killed. Tune's way, killing the trial's process, leaves the placement
+group of the Ray Train run inside it behind when Ray's state API cannot be reached, and the leaked CPUs stall
+the study. Here the driver leaves a stop file; the trial sees it at the end of an epoch and ends its
+training itself, so that the resources are back before the next trial asks for them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+
+from wsss_platform.config import canonical, look_up, override
+from wsss_platform.engine.runner import RayRunner
+from wsss_platform.engine.study import stop_file
+from wsss_platform.engine.trainer import checkpoint_of
+from wsss_platform.errors import InputError, RunError
+from wsss_platform.experiment import Experiment, Stage
+from wsss_platform.pipeline import Event, StageProgress, run
+from wsss_platform.stages import METRICS, WEIGHTS, Chunk, EpochEnd, TrainJob
+from wsss_platform.store import Store
+
+
+@dataclass(frozen=True)
+class TrialPlan:
+    """What all trials of a study have in common; picklable."""
+
+    experiment: Experiment
+    """The default config's."""
+    storage: Path
+    study: Path
+    """The study's folder."""
+    workers: int
+    gpus_per_worker: float
+    cpus_per_worker: int
+    objective: str
+    """`BEST` or `MASKS`."""
+    rungs: tuple[int, ...]
+    """Finished epochs of the last phase after which a trial is scored; empty: never stopped early."""
+    rung_pictures: int
+    retries: int
+
+
+class TrialStopped(Exception):
+    """The driver wants this trial to stop early."""
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__(f"stopped early at epoch {epoch}")
+        self.epoch = epoch
+
+
+class NotAppliedError(RunError):
+    """The training did not use a value that was sampled."""
+
+
+def run_trial(config: dict[str, Any], plan: TrialPlan) -> None:
+    """Tune's trainable. Every way it can end is a report; only a dying process is left to Tune.
+
+    Args:
+        config: {"number": int, "changes": JSON text of dotted path -> value}.
+        plan: what all trials have in common.
+    """
+    number, changes = int(config["number"]), json.loads(config["changes"])
+    started = time.monotonic()
+    reason = ""
+    for attempt in range(1, plan.retries + 2):
+        try:
+            result = _run(plan, number, changes)
+        except (InputError, NotAppliedError) as error:  # would fail the same way again
+            reason = str(error)
+            break
+        except TrialStopped as stop:
+            result = {"event": "stopped", "epoch": stop.epoch}
+        except (RunError, ray.exceptions.RayError, OSError, RuntimeError, ValueError, ArithmeticError) as error:
+            stopped = stopped_at(plan.study, number)
+            if stopped is None:
+                reason = f"{type(error).__name__}: {error}" if not isinstance(error, RunError) else str(error)
+                continue
+            result = {"event": "stopped", "epoch": stopped}
+        tune.report({**result, "seconds": round(time.monotonic() - started, 3), "attempts": attempt})
+        return
+    seconds = round(time.monotonic() - started, 3)
+    tune.report({"event": "failed", "reason": reason[:2000], "seconds": seconds, "attempts": attempt})
+
+
+def stopped_at(study: Path, number: int) -> int | None:
+    """The epoch at which the driver decided to stop a trial, if it did."""
+    try:
+        return int(stop_file(study, number).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+
+
+def _run(plan: TrialPlan, number: int, changes: Mapping[str, Any]) -> dict[str, Any]:
+    experiment = changed(plan.experiment, changes, f"trial {number}")
+    store = Store(plan.storage)
+    runner = RayRunner(plan.workers, plan.gpus_per_worker, plan.cpus_per_worker)
+    last = experiment.phases[-1].name
+
+    def on_event(event: Event) -> None:
+        if not isinstance(event, StageProgress) or event.epoch is None:
+            return
+        check_applied(changes, experiment, event.epoch)
+        phase, epoch = event.stage.phase.name, event.epoch.epoch
+        tune.report({"event": "epoch", "phase": phase, "end": asdict(event.epoch)})
+        if phase == last and epoch in plan.rungs and epoch < event.epoch.epochs:
+            value = rung_value(experiment, event.stage, store, epoch, plan.rung_pictures)
+            if value is not None:
+                tune.report({"event": "rung", "epoch": epoch, "value": value})  # returns when the driver decided
+        stopped = stopped_at(plan.study, number)
+        if stopped is not None:
+            raise TrialStopped(stopped)
+
+    outcome = run(experiment, store, runner, on_event)
+    assert outcome.score is not None
+    trainings = [stage for stage in experiment.stages if stage.kind == "train"]
+    for stage in trainings:
+        for end in _epochs(store, stage):
+            check_applied(changes, experiment, end)
+    best, fixed = best_of(outcome.score), number_or_nan(outcome.score["mean_iou"])
+    return {
+        "event": "finished",
+        "objective": best[1] if plan.objective == BEST else fixed,
+        "fixed": fixed,
+        "threshold": best[0],
+        "key": experiment.key,
+        "train_key": trainings[-1].key,
+        "trace": trace([_epochs(store, stage) for stage in trainings]),
+    }
+
+
+BEST, MASKS = "best of the sweep", "masks"
+"""The two objectives of a study."""
+
+
+def best_of(summary: Mapping[str, Any]) -> tuple[float, float]:
+    """The sweep's best (threshold, mean IoU) of a score's summary; NaN where nothing could be scored."""
+    sweep = summary["sweep"]
+    return number_or_nan(sweep["best_threshold"]), number_or_nan(sweep["best_mean_iou"])
+
+
+def number_or_nan(value: float | None) -> float:
+    """JSON's null as NaN."""
+    return math.nan if value is None else float(value)
+
+
+def changed(experiment: Experiment, changes: Mapping[str, Any], where: str) -> Experiment:
+    """The experiment with dotted paths of its config replaced."""
+    return replace(experiment, config=override(experiment.config, changes, where))
+
+
+def check_applied(changes: Mapping[str, Any], experiment: Experiment, end: EpochEnd) -> None:
+    """Compare what a training says it used with what was sampled.
+
+    Raises:
+        NotAppliedError: a value in use differs from the sampled one.
+    """
+    for path in changes:
+        if path not in end.applied:
+            continue
+        wanted, used = look_up(experiment.config, path), end.applied[path]
+        numbers = isinstance(wanted, (int, float)) and isinstance(used, (int, float))
+        if not (math.isclose(wanted, used, rel_tol=1e-6, abs_tol=1e-12) if numbers else wanted == used):
+            raise NotAppliedError(f"{path}: {wanted!r} was sampled, but the training used {used!r}")
+
+
+def trace(trainings: list[list[EpochEnd]]) -> str:
+    """Hash of the unweighted losses of all epochs; equal for different configs when one was ignored."""
+    losses = [
+        [{name: float(value) for name, value in end.losses.items() if name != "total"} for end in epochs]
+        for epochs in trainings
+    ]
+    return hashlib.sha256(canonical(losses).encode()).hexdigest()
+
+
+def _epochs(store: Store, stage: Stage) -> list[EpochEnd]:
+    from wsss_platform.train.record import read_epochs
+
+    return read_epochs(store.folder("train", stage.key) / METRICS)
+
+
+def rung_value(experiment: Experiment, stage: Stage, store: Store, epoch: int, pictures: int) -> float | None:
+    """Best mean IoU 0..1 of the sweep after some epochs, on a few pictures of the scored list.
+
+    Unlike the loss, whose weights are what the study changes, it can be compared between trials. It is made
+    from the epoch's checkpoint by the same code as the final score, at one scale without flip.
+
+    Returns:
+        None when the epoch's checkpoint is gone (epochs that end faster than they can be looked at).
+    """
+    from wsss_platform.metrics.score import Score
+    from wsss_platform.train.checkpoint import export_weights
+    from wsss_platform.work import MapsWork, MasksWork, ScoreWork
+
+    phase = stage.phase
+    checkpoint = checkpoint_of(store.partial("train", stage.key), epoch)
+    if checkpoint is None:
+        return None
+    quick = changed(
+        experiment,
+        {f"{phase.maps}.scales": [1.0], f"{phase.maps}.flip": False, f"{phase.masks}.crf": "none"},
+        "rung",
+    )
+    name = experiment.data.score_list
+    chunk = Chunk(0, spread(experiment.dataset.split(name).ids, pictures))
+    with tempfile.TemporaryDirectory(prefix="wsss-rung-") as text:
+        folder = Path(text)
+        weights = folder / WEIGHTS
+        try:
+            export_weights(checkpoint, weights, TrainJob(quick, phase, stage.key))
+        except InputError:
+            if checkpoint_of(store.partial("train", stage.key), epoch) is None:  # replaced while it was read
+                return None
+            raise
+        for work in (
+            MapsWork(quick, phase, name, weights, folder),
+            MasksWork(quick, phase, name, folder, folder),
+            ScoreWork(quick, phase, name, folder, folder, folder),
+        ):
+            failures = work(chunk).failures
+            if failures:
+                raise InputError("; ".join(reason for _, reason in failures))
+        summary = Score.read(folder).summary()
+    return best_of(summary)[1]
+
+
+def spread(ids: Sequence[str], count: int) -> tuple[str, ...]:
+    """At most `count` ids, evenly spread over a list."""
+    return tuple(ids) if len(ids) <= count else tuple(ids[index * len(ids) // count] for index in range(count))

@@ -1,0 +1,246 @@
+"""Search spaces: a TOML file -> axes that are legal for a method's config, or an error before anything starts.
+
+    [axes."loss.negative_regions"]
+    kind = "float"
+    low = 1e-3
+    high = 0.2
+    log = true
+    reason = "the paper's 0.05, with room to both sides"
+
+Imports neither ray nor torch nor optuna.
+"""
+
+from __future__ import annotations
+
+import json
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from wsss_platform.config import MethodConfig, Section, leaves, look_up, override, read_toml, validated
+from wsss_platform.errors import InputError, unknown
+
+StageKind = Literal["train", "maps", "masks"]
+Scalar = bool | int | float | str
+Value = Scalar | tuple[Scalar, ...]
+"""What one axis gives a config field; tuples are lists in TOML."""
+
+SOLVED = {
+    "masks.background": "it is solved exactly by the threshold sweep of every trial, so sampling it would only waste "
+    "trials; delete this axis",
+}
+"""Paths that no search may sample, with the reason."""
+
+
+class _Axis(Section):
+    path: str
+    """Dotted path of the config field."""
+    reason: str = Field(min_length=8)
+    """Why this range: the paper's value, a memory limit, what was seen before."""
+
+    @property
+    def stage(self) -> StageKind:
+        """The first stage that a change of this field repeats."""
+        section = self.path.split(".", 1)[0]
+        return "masks" if section == "masks" else "maps" if section == "maps" else "train"
+
+    def probes(self) -> tuple[Any, ...]:
+        """The values at which the config is built before a study starts."""
+        raise NotImplementedError
+
+
+class FloatAxis(_Axis):
+    """A real number in low..high."""
+
+    kind: Literal["float"]
+    low: float = Field(allow_inf_nan=False)
+    high: float = Field(allow_inf_nan=False)
+    log: bool = False
+    """Sampled uniformly in the logarithm."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _check_range(self.low, self.high, self.log)
+        return self
+
+    def probes(self) -> tuple[float, ...]:
+        """Both ends."""
+        return self.low, self.high
+
+    def nearest(self, value: float) -> float:
+        """The value of this axis that is nearest to a number."""
+        return min(max(float(value), self.low), self.high)
+
+
+class IntAxis(_Axis):
+    """A whole number in low..high, both included."""
+
+    kind: Literal["int"]
+    low: int
+    high: int
+    step: int = Field(1, ge=1)
+    """Distance of neighbouring values; high must lie on the grid."""
+    log: bool = False
+    """Sampled uniformly in the logarithm."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _check_range(self.low, self.high, self.log)
+        if self.log and self.step != 1:
+            raise ValueError("log and a step other than 1 exclude each other")
+        if (self.high - self.low) % self.step:
+            raise ValueError(f"high {self.high} is not low {self.low} plus a multiple of step {self.step}")
+        return self
+
+    def probes(self) -> tuple[int, ...]:
+        """Both ends."""
+        return self.low, self.high
+
+    def nearest(self, value: float) -> int:
+        """The value of this axis that is nearest to a number."""
+        steps = round((value - self.low) / self.step)
+        return min(max(self.low + steps * self.step, self.low), self.high)
+
+
+class CategoricalAxis(_Axis):
+    """One of a few values; the config's own value must be among them."""
+
+    kind: Literal["categorical"]
+    choices: tuple[Value, ...] = Field(min_length=2)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        labels = [choice_label(choice) for choice in self.choices]
+        if len(set(labels)) != len(labels):
+            raise ValueError(f"choices holds a value twice: {labels}")
+        return self
+
+    def probes(self) -> tuple[Value, ...]:
+        """Every choice."""
+        return self.choices
+
+
+Axis = Annotated[FloatAxis | IntAxis | CategoricalAxis, Field(discriminator="kind")]
+
+
+class SearchSpace(Section):
+    """The axes of a study, in the order of the file."""
+
+    axes: tuple[Axis, ...] = Field(min_length=1)
+
+    def stages(self) -> tuple[StageKind, ...]:
+        """Which kinds of stage the axes touch, in pipeline order; everything downstream is repeated too."""
+        touched = {axis.stage for axis in self.axes}
+        order: tuple[StageKind, ...] = ("train", "maps", "masks")
+        return tuple(kind for kind in order if kind in touched)
+
+    def variants(self) -> tuple[dict[str, Any], ...]:
+        """Changes of one axis at a time, to both ends or to each choice."""
+        return tuple({axis.path: value} for axis in self.axes for value in axis.probes())
+
+
+def choice_label(choice: Value) -> Scalar:
+    """A choice as a scalar that a study can store; lists become their JSON text."""
+    return json.dumps(choice) if isinstance(choice, tuple) else choice
+
+
+def load_space(path: Path, config: MethodConfig) -> SearchSpace:
+    """Read a search space and prove that it is legal for a config.
+
+    Raises:
+        InputError: a file that is missing or malformed, a path that the config does not have (with the
+            nearest right one), an axis whose kind does not fit the field, a missing reason, a range that
+            the method's own rules refuse at either end, or a field that must not be sampled.
+    """
+    return read_space(read_toml(path), config, str(path))
+
+
+def read_space(data: Mapping[str, Any], config: MethodConfig, where: str) -> SearchSpace:
+    """`load_space` on plain data; `where` begins every message."""
+    stray = sorted(set(data) - {"axes"})
+    if stray:
+        raise InputError(f'{where}: {stray[0]!r} is not expected here; a space holds tables [axes."dotted.path"]')
+    tables = data.get("axes")
+    if not isinstance(tables, Mapping) or not tables:
+        raise InputError(f'{where}: no axes; write at least one table [axes."dotted.path"]')
+    axes = [_read_axis(str(name), table, config, where) for name, table in tables.items()]
+    return SearchSpace(axes=tuple(axes))
+
+
+_KINDS: Mapping[str, type[FloatAxis] | type[IntAxis] | type[CategoricalAxis]] = {
+    "float": FloatAxis,
+    "int": IntAxis,
+    "categorical": CategoricalAxis,
+}
+
+
+def _read_axis(name: str, table: Any, config: MethodConfig, where: str) -> FloatAxis | IntAxis | CategoricalAxis:
+    here = f'{where}: [axes."{name}"]'
+    if not isinstance(table, Mapping):
+        raise InputError(f"{here}: expected a table with kind, its range and a reason")
+    if "kind" not in table and any(isinstance(value, Mapping) for value in table.values()):
+        raise InputError(f'{here}: quote the dotted path, as in [axes."loss.classification"]')
+    _check_path(name, config, here)
+    if name in SOLVED:
+        raise InputError(f"{here}: {SOLVED[name]}")
+    if not str(table.get("reason", "")).strip():
+        raise InputError(
+            f'{here}: missing reason; say why this range, such as reason = "the paper\'s value times 1/4..4"'
+        )
+    kind = str(table.get("kind"))
+    if kind not in _KINDS:
+        raise InputError(f"{here}: {unknown('kind', kind, _KINDS)}")
+    axis = validated(_KINDS[kind], {**table, "path": name}, here)
+    _check_kind(axis, config, here)
+    for value in axis.probes():
+        override(config, {name: value}, f"{here} at {value!r}")
+    return axis
+
+
+def _check_path(name: str, config: MethodConfig, here: str) -> None:
+    try:
+        value = look_up(config, name)
+    except InputError as error:
+        raise InputError(f"{here}: {error}") from None
+    if isinstance(value, Section):
+        inside = ", ".join(path for path, _ in leaves(value, f"{name}."))
+        raise InputError(f"{here}: is a section; name one of its fields: {inside}")
+
+
+def _check_kind(axis: FloatAxis | IntAxis | CategoricalAxis, config: MethodConfig, here: str) -> None:
+    field = field_type(config, axis.path)
+    if isinstance(axis, CategoricalAxis):
+        value = look_up(config, axis.path)
+        legal = [look_up(override(config, {axis.path: choice}, here), axis.path) for choice in axis.choices]
+        if value not in legal:
+            raise InputError(f"{here}: choices must hold the config's own value {value!r}, which is the first trial")
+        if len({json.dumps(choice) for choice in legal}) != len(legal):
+            raise InputError(f"{here}: two choices mean the same value")
+        return
+    fits = {"float": (float,), "int": (int,)}[axis.kind]
+    if field not in fits:
+        expected = {float: "float", int: "int"}.get(field, "categorical")
+        name = getattr(field, "__name__", str(field))
+        raise InputError(f"{here}: kind {axis.kind!r} does not fit a field of type {name}; use {expected!r}")
+
+
+def field_type(config: Section, path: str) -> Any:
+    """The type a config field is declared with; of `X | None`, X."""
+    *parents, last = path.split(".")
+    section = look_up(config, ".".join(parents)) if parents else config
+    kind = type(section).model_fields[last].annotation
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        members = [member for member in typing.get_args(kind) if member is not type(None)]
+        kind = members[0] if len(members) == 1 else kind
+    return kind
+
+
+def _check_range(low: float, high: float, log: bool) -> None:
+    if not low < high:
+        raise ValueError(f"low must be below high, got {low}..{high}")
+    if log and low <= 0:
+        raise ValueError(f"a log axis needs low above 0, got {low}")

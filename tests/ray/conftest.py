@@ -1,0 +1,41 @@
+"""A real Ray cluster of two nodes on this machine, shared by the tests of a module."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+HERE = str(Path(__file__).parent)
+sys.path.insert(0, HERE)
+# Ray's workers inherit it: `tiny_method` is imported by name there.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [HERE, os.environ.get("PYTHONPATH")]))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.ray)
+
+
+@pytest.fixture(scope="module")
+def two_nodes() -> Iterator[str]:
+    """Address of a cluster of two nodes with two CPUs each; this process is connected to it."""
+    from ray.cluster_utils import Cluster
+
+    from wsss_platform.engine.cluster import SETTINGS, connect
+
+    os.environ.update(SETTINGS)
+    node = {"num_cpus": 2, "object_store_memory": 128 * 1024**2}
+    cluster = Cluster(
+        initialize_head=True, head_node_args={**node, "include_dashboard": True, "dashboard_host": "127.0.0.1"}
+    )
+    try:
+        cluster.add_node(**node)
+        with connect(cluster.address):
+            yield cluster.address
+    finally:
+        cluster.shutdown()

@@ -1,0 +1,169 @@
+"""Studies on a real local cluster of two CPUs, with a method that trains in a blink."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+
+from wsss_platform.config import DataConfig, MapsConfig, SampleConfig, TrainConfig, read_toml, validated
+from wsss_platform.engine.cluster import connect
+from wsss_platform.engine.events import StudyEvent, TrialEpoch, TrialFinished, TrialRung, TrialStarted
+from wsss_platform.engine.runner import RayRunner
+from wsss_platform.engine.tuner import StudyRequest, StudyResult, concurrency, shared_stages, tune
+from wsss_platform.errors import InputError
+from wsss_platform.experiment import Experiment
+from wsss_platform.pipeline import run
+from wsss_platform.space import read_space
+from wsss_platform.store import Store
+
+from tiny_method import METHOD, TinyConfig, Trouble  # isort: skip
+
+pytestmark = pytest.mark.ray
+
+CONTRAST = {"kind": "float", "low": 0.01, "high": 1.0, "log": True}
+TROUBLE = {"kind": "categorical", "choices": [-1, 0]}
+CLASSIFICATION = {"kind": "float", "low": 0.5, "high": 2.0}
+
+
+def request(storage: Path, trials: int, axes: dict[str, Any] | None = None, **more: Any) -> StudyRequest:
+    """A study on a dozen generated pictures; `seconds` is how long a training step lasts."""
+    workers = more.get("workers", 1)
+    config = TinyConfig(
+        train=TrainConfig(epochs=more.pop("epochs", 2), batch=6, crop=48, learning_rate=1e-3),
+        maps=MapsConfig(scales=(1.0,), flip=False),
+        trouble=Trouble(seconds=more.pop("seconds", 0.0)),
+    )
+    data = DataConfig(sample=SampleConfig(train=12, val=2, size=64))
+    if os.environ.get("WSSS_DEV"): data = DataConfig(kind="voc12", root="/tmp/minivoc")
+    tables = {path: {"reason": "a range to test with", **table} for path, table in (axes or {}).items()}
+    space = read_space({"axes": tables or {"loss.contrast": {"reason": "to test with", **CONTRAST}}}, config, "space")
+    experiment = Experiment(METHOD, config, data, seed=0, workers=workers)
+    return StudyRequest(experiment, space, trials, Store(storage), "study", **{"scheduler": "none", **more})
+
+
+def cpus_free(seconds: float = 20) -> float:
+    """Free CPUs, once all are or the time is up."""
+    until = time.monotonic() + seconds
+    while (free := ray.available_resources().get("CPU", 0.0)) < 2 and time.monotonic() < until:
+        time.sleep(0.2)
+    return free
+
+
+def journal(result: StudyResult) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (result.folder / "trials.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    with connect("local", cpus=2):
+        yield
+
+
+def test_a_study_from_default_to_best_config(cluster: None, tmp_path: Path) -> None:
+    events: list[StudyEvent] = []
+    asked = request(tmp_path, 3)
+    result = tune(asked, events.append)
+    assert [row.state for row in result.rows] == ["complete"] * 3
+    assert result.rows[0].changes == {}
+    assert all(0 <= row.objective <= 1 and row.key for row in result.rows if row.objective is not None)
+    assert (result.objective, result.selection) == ("best of the sweep", "train truth")
+    assert {event.number for event in events if isinstance(event, TrialStarted)} == {0, 1, 2}
+    assert sum(isinstance(event, TrialEpoch) for event in events) == 6
+    assert sum(isinstance(event, TrialFinished) for event in events) == 3
+    # trial 0 is the very experiment that `train` would run
+    store = Store(tmp_path)
+    outcome = run(asked.experiment, store, RayRunner())
+    assert all(stage.cached for stage in outcome.stages)
+    assert outcome.experiment.key == result.rows[0].key
+    assert result.best is not None
+    assert result.best_config is not None
+    best = validated(TinyConfig, read_toml(result.best_config), "best.toml")
+    assert best.loss.contrast == result.best.changes.get("loss.contrast", 0.1)
+    # the same call again runs nothing, a larger number runs only what is missing
+    before = sorted((tmp_path / "stages" / "train").iterdir())
+    assert tune(asked).rows == result.rows
+    assert sorted((tmp_path / "stages" / "train").iterdir()) == before
+    more: list[StudyEvent] = []
+    longer = tune(request(tmp_path, 4), more.append)
+    assert longer.rows[:3] == result.rows
+    assert {event.number for event in more if isinstance(event, TrialStarted)} == {3}
+    with pytest.raises(InputError, match=r"config\.train\.epochs is 2 there and 3 here"):
+        tune(request(tmp_path, 4, epochs=3))
+    assert cpus_free() == 2
+
+
+def test_the_seed_decides_with_one_trial_at_a_time(cluster: None, tmp_path: Path) -> None:
+    one = tune(request(tmp_path / "a", 3, max_concurrent=1))
+    other = tune(request(tmp_path / "b", 3, max_concurrent=1))
+    assert [(row.changes, row.objective, row.key) for row in one.rows] == [
+        (row.changes, row.objective, row.key) for row in other.rows
+    ]
+    assert len({row.key for row in one.rows}) == 3
+
+
+def test_a_failing_trial_is_recorded_and_blocks_nothing(cluster: None, tmp_path: Path) -> None:
+    result = tune(request(tmp_path, 5, {"trouble.nan_step": TROUBLE}, retries=0))
+    states = {(row.state, row.changes.get("trouble.nan_step", -1)) for row in result.rows}
+    assert states == {("complete", -1), ("fail", 0)}
+    reason = next(row.reason for row in result.rows if row.state == "fail")
+    assert reason is not None
+    assert "step 1: loss term 'contrast' is nan" in reason
+    assert result.best is not None
+    assert result.best.state == "complete"
+    assert cpus_free() == 2
+
+
+def test_a_trial_that_needs_every_cpu_does_not_wait_for_itself(cluster: None, tmp_path: Path) -> None:
+    """The trial's own process must not hold back a part of the CPU that its last worker needs."""
+    asked = request(tmp_path, 2, workers=2, max_concurrent=4)
+    assert concurrency(asked) == 1
+    result = tune(asked)
+    assert [row.state for row in result.rows] == ["complete"] * 2
+
+
+def test_more_than_the_cluster_has_is_refused_at_once(cluster: None, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="one trial needs room for 3 workers"):
+        tune(request(tmp_path, 2, workers=3))
+    with pytest.raises(InputError, match="1 GPUs each"):
+        tune(request(tmp_path, 2, gpus_per_worker=1.0))
+    with pytest.raises(InputError, match="needs room for 1 workers with 4 CPUs"):
+        tune(request(tmp_path, 2, cpus_per_worker=4))
+    assert not (tmp_path / "studies").exists()
+
+
+def test_only_what_the_axes_change_is_repeated(cluster: None, tmp_path: Path) -> None:
+    """A space of maps and masks trains once, before the trials, and is judged by the masks."""
+    axes = {"masks.rule": {"kind": "categorical", "choices": ["constant", "power"]}}
+    asked = request(tmp_path, 3, axes)
+    assert asked.objective == "masks"
+    assert [stage.kind for stage in shared_stages(asked.experiment, asked.space)] == ["train", "maps"]
+    result = tune(asked)
+    assert [row.objective for row in result.rows] == [row.fixed for row in result.rows]
+    assert len(list((tmp_path / "stages" / "train").glob("*/manifest.json"))) == 1
+    assert len(list((tmp_path / "stages" / "maps").glob("*/manifest.json"))) == 1
+
+
+def test_stopped_trials_give_their_cpus_back(cluster: None, tmp_path: Path) -> None:
+    """Successive halving stops trials in the middle of their nested training; the others still run."""
+    events: list[StudyEvent] = []
+    asked = request(
+        tmp_path, 6, {"loss.classification": CLASSIFICATION}, scheduler="asha", epochs=4, seconds=0.3, reduction=2
+    )
+    assert asked.rungs == (1, 2)
+    result = tune(asked, events.append)
+    states = [row.state for row in result.rows]
+    assert states[0] == "complete"
+    assert set(states) == {"complete", "pruned"}
+    stopped = next(row for row in result.rows if row.state == "pruned")
+    assert stopped.objective == list(stopped.rungs.values())[-1]
+    assert {event.epoch for event in events if isinstance(event, TrialRung)} <= {1, 2}
+    epochs = [e.epoch.epoch for e in events if isinstance(e, TrialEpoch) and e.number == stopped.number]
+    assert max(epochs) < 4
+    assert cpus_free() == 2

@@ -1,0 +1,139 @@
+"""A method small enough to train in a blink, with the state that real ones have: a bank, dropout, a teacher.
+
+Imported by name in Ray's workers. Its phases read environment variables of the driver through the config
+only: everything that goes wrong on purpose is a field of `TinyConfig`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor, nn
+
+from wsss_platform.config import DataConfig, MethodConfig, SampleConfig, Section, TrainConfig
+from wsss_platform.experiment import Experiment
+from wsss_platform.method import Method, Phase
+from wsss_platform.objective import Batch, Objective, global_batch
+from wsss_platform.stages import TrainJob
+
+
+class TinyLoss(Section):
+    """Weights of the terms."""
+
+    classification: float = 1.0
+    contrast: float = 0.1
+
+
+class Trouble(Section):
+    """What goes wrong, and when. Steps count from 0; -1 is never."""
+
+    nan_step: int = -1
+    """The term "contrast" is NaN at this step."""
+    kill_step: int = -1
+    """The first worker that gets to this step kills itself, once: `once` is created by it."""
+    once: str = ""
+    seconds: float = 0.0
+    """Each step sleeps so long."""
+
+
+class TinyConfig(MethodConfig):
+    """The sections of any method, and trouble."""
+
+    loss: TinyLoss = TinyLoss()
+    trouble: Trouble = Trouble()
+
+
+class TinyObjective(Objective):
+    """A convolution, dropout, a bank that rolls, and a slow copy of the head."""
+
+    def __init__(self, classes: int, trouble: Trouble) -> None:
+        super().__init__()
+        self.trouble = trouble
+        self.backbone = nn.Sequential(nn.Conv2d(3, 8, 3, stride=4, padding=1), nn.BatchNorm2d(8), nn.ReLU())
+        self.dropout = nn.Dropout(0.5)
+        self.head = nn.Conv2d(8, classes, 1)
+        self.slow = nn.Conv2d(8, classes, 1)
+        self.slow.load_state_dict(self.head.state_dict())
+        self.slow.requires_grad_(False)
+        self.bank: Tensor
+        self.register_buffer("bank", torch.zeros(16, 8))
+        self.at: Tensor
+        self.register_buffer("at", torch.zeros((), dtype=torch.int64))
+        self.steps: Tensor
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
+        self._trouble()
+        features = self.backbone(batch.images)
+        pooled = self.dropout(features).mean(dim=(2, 3))
+        logits = self.head(pooled[:, :, None, None]).flatten(1)
+        target = self.slow(pooled[:, :, None, None]).flatten(1)
+        noise = torch.rand(len(pooled), 1, device=pooled.device)
+        contrast = (pooled @ self.bank.clone().T).square().mean() + (logits - target).square().mean() + noise.mean()
+        if int(self.steps) == self.trouble.nan_step:
+            contrast = contrast * float("nan")
+        with torch.no_grad():
+            rows = global_batch(pooled)
+            places = (self.at + torch.arange(len(rows), device=rows.device)) % len(self.bank)
+            self.bank[places] = rows
+            self.at += len(rows)
+        return {
+            "contrast": contrast,
+            "classification": functional.multilabel_soft_margin_loss(logits, batch.labels),
+        }
+
+    def _trouble(self) -> None:
+        time.sleep(self.trouble.seconds)
+        if int(self.steps) == self.trouble.kill_step:
+            try:
+                Path(self.trouble.once).touch(exist_ok=False)
+            except FileExistsError:
+                return
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def class_maps(self, images: Tensor, labels: Tensor) -> Tensor:
+        maps: Tensor = self.head(self.backbone(images))
+        return maps
+
+    def after_step(self) -> None:
+        self.steps += 1
+        with torch.no_grad():
+            for slow, fast in zip(self.slow.parameters(), self.head.parameters(), strict=True):
+                slow.lerp_(fast, 0.1)
+
+
+def build(config: TinyConfig, classes: int) -> Objective:
+    return TinyObjective(classes, config.trouble)
+
+
+def phases(config: TinyConfig) -> tuple[Phase, ...]:
+    return (Phase("tiny", build, ("train", "loss", "trouble", "backbone")),)
+
+
+METHOD = Method("tiny", "for tests", "none", 1, TinyConfig, phases, Path(__file__).parent)
+
+
+def tiny_job(
+    *,
+    train: TrainConfig | None = None,
+    trouble: Trouble | None = None,
+    loss: TinyLoss | None = None,
+    seed: int = 0,
+    workers: int = 1,
+    pictures: int = 12,
+) -> TrainJob:
+    """A job on a dozen generated pictures of 64 pixels, three steps of four pictures an epoch."""
+    config = TinyConfig(
+        train=train or TrainConfig(epochs=4, batch=4, crop=48, learning_rate=1e-3),
+        trouble=trouble or Trouble(),
+        loss=loss or TinyLoss(),
+    )
+    data = DataConfig(sample=SampleConfig(train=pictures, val=2, size=64))
+    experiment = Experiment(METHOD, config, data, seed=seed, workers=workers)
+    stage = experiment.stage("train")
+    return TrainJob(experiment, stage.phase, stage.key)
