@@ -1,0 +1,252 @@
+"""Weights & Biases, kept at arm's length: the only importer of wandb.
+
+A `Tracker` does all its work in a thread of its own. The caller's methods put a message in a queue and
+return, so a service that is slow, away or broken cannot block or fail a run; what went wrong stands in
+`Tracker.warnings`. `finish` waits a bounded time.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsss_platform.errors import unknown
+from wsss_platform.tracking.scrub import scrub, shareable
+
+MODES = ("auto", "online", "offline", "disabled")
+"""What a user may ask for; "auto" is online when logged in and WANDB_MODE does not say otherwise."""
+
+
+Mode = Literal["online", "offline", "disabled"]
+
+
+def choose_mode(wanted: str = "auto") -> tuple[Mode, str]:
+    """The mode that is possible, and why it is not the wanted one ("" when it is). Contacts no server.
+
+    Logged in means what wandb means: WANDB_API_KEY, an identity token, a settings file or .netrc. Never prompts.
+
+    Returns:
+        ("online" | "offline" | "disabled", reason).
+    """
+    if wanted not in MODES:
+        raise unknown("W&B mode", wanted, MODES)
+    if wanted == "disabled":
+        return "disabled", ""
+    if wanted == "offline":
+        return "offline", ""
+    import wandb
+
+    configured = str(wandb.setup(wandb.Settings(silent=True)).settings.mode)
+    if configured == "disabled":
+        return "disabled", "WANDB_MODE is disabled"
+    if configured in ("offline", "dryrun"):
+        return "offline", f"WANDB_MODE is {configured}"
+    try:
+        logged_in = wandb.login(prompt=False, verify=False)
+    except wandb.Error as error:
+        return "offline", _short(error)
+    return ("online", "") if logged_in else ("offline", "not logged in")
+
+
+class Tracker:
+    """One W&B run. Usable from the driver, trials and training workers alike.
+
+    Args:
+        name: of the run.
+        group: runs of one study share it.
+        config: plain data; the user's home folder and secrets are taken out of it.
+        protocol: plain data, stored in the run's config under "protocol".
+        folder: storage folder; W&B's files go to `folder/wandb`.
+        mode: one of `MODES`. An online run that cannot be opened goes on offline.
+        project: on the server.
+        patience: seconds to wait for the service when opening and when closing the run.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        group: str,
+        config: Mapping[str, Any],
+        protocol: Mapping[str, Any],
+        folder: Path,
+        mode: str = "auto",
+        project: str = "wsss-platform",
+        patience: float = 10.0,
+    ) -> None:
+        if mode not in MODES:
+            raise unknown("W&B mode", mode, MODES)
+        self.mode = mode
+        """As asked for; once the run is open, the mode it is in."""
+        self.warnings: list[str] = []
+        """What a person should know: that the run is offline, or what failed."""
+        self.run_folder: Path | None = None
+        """Where wandb keeps this run, once it is open."""
+        self._name, self._group, self._project = name, group, project
+        self._config = shareable({**config, "protocol": protocol})
+        self._folder = folder
+        self._patience = patience
+        self._messages: queue.SimpleQueue[Callable[[Any], None] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._open = False
+
+    @property
+    def running(self) -> bool:
+        """Whether there is a run that takes messages; False when disabled, finished or broken."""
+        return self._open and self._thread is not None and self._thread.is_alive()
+
+    def start(self) -> None:
+        """Open the run in the background."""
+        if self._thread is None and self.mode != "disabled":
+            self._open = True
+            self._thread = threading.Thread(target=self._work, name="wandb-tracker", daemon=True)
+            self._thread.start()
+
+    def log(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Points of curves; without `step` the next one. Steps must not decrease."""
+        values = dict(metrics)
+        self._send(lambda run: run.log(values, step=step))
+
+    def picture(self, name: str, image: NDArray[np.uint8]) -> None:
+        """A picture, uint8 [H, W, 3] RGB."""
+        pixels = np.array(image)  # a copy: the caller may go on drawing
+
+        def send(run: Any) -> None:
+            import wandb
+
+            run.log({name: wandb.Image(pixels)})
+
+        self._send(send)
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """A table of plain values."""
+        content = [list(row) for row in rows]
+
+        def send(run: Any) -> None:
+            import wandb
+
+            run.log({name: wandb.Table(columns=list(columns), data=content)})
+
+        self._send(send)
+
+    def finish(self, summary: Mapping[str, Any] | None = None) -> None:
+        """Store the summary, close the run and wait for it, three times `patience` at most.
+
+        A summary whose "status" is "failed" marks the run as failed. A second call does nothing.
+        """
+        if self._thread is None or not self._open:
+            return
+        values = shareable(dict(summary or {}))
+        self._send(lambda run: run.summary.update(values))
+        exit_code = 1 if values.get("status") == "failed" else 0
+        self._send(lambda run: run.finish(exit_code=exit_code))
+        self._messages.put(None)
+        self._open = False
+        self._thread.join(3 * self._patience)
+        if self._thread.is_alive():
+            self._warn(f"did not finish in {3 * self._patience:.0f} s; what it has is under {self._folder / 'wandb'}")
+
+    def _send(self, message: Callable[[Any], None]) -> None:
+        if self.running:
+            self._messages.put(message)
+
+    def _warn(self, text: str) -> None:
+        line = f"W&B: {scrub(text)}"
+        if line not in self.warnings:
+            self.warnings.append(line)
+
+    def _work(self) -> None:
+        """The thread: open the run, then carry out messages in order until None."""
+        failures = _failures()
+        try:
+            run = self._open_run(failures)
+        except failures as error:
+            self._warn(f"no run could be opened, nothing is tracked: {_short(error)}")
+            run = None
+        if run is None:
+            self._open = False
+            return
+        while (message := self._messages.get()) is not None:
+            try:
+                message(run)
+            except failures as error:
+                self._warn(_short(error))
+
+    def _open_run(self, failures: tuple[type[Exception], ...]) -> Any:
+        os.environ.setdefault(
+            "WANDB_DATA_DIR", str(self._folder / "wandb")
+        )  # else tables are staged in the home folder
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self.mode, reason = choose_mode(self.mode)
+        if self.mode == "disabled":
+            return None
+        if self.mode == "online":
+            started = time.monotonic()
+            try:
+                return self._init("online")
+            except failures as error:
+                self.mode, waited = "offline", time.monotonic() - started
+                reason = f"the service did not open the run within {waited:.0f} s ({_short(error)})"
+        run = self._init("offline")
+        if reason:
+            self._warn(f"{reason}; this run is kept offline in {run.settings.sync_dir} (later: wandb sync FOLDER)")
+        return run
+
+    def _init(self, mode: Literal["online", "offline"]) -> Any:
+        import wandb
+
+        run = wandb.init(
+            name=self._name,
+            group=self._group,
+            project=self._project,
+            config=self._config,
+            dir=str(self._folder),
+            mode=mode,
+            reinit="create_new",  # several trackers may live in one process
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                init_timeout=self._patience,
+                finish_timeout=self._patience,
+                login_timeout=self._patience,
+                save_code=False,
+                disable_git=True,
+                x_disable_meta=True,  # it holds the command line and the e-mail address
+                x_save_requirements=False,
+            ),
+        )
+        self.run_folder = Path(run.settings.sync_dir)
+        return run
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """What wandb is known to raise when its service or its own process is away, or a value does not suit it."""
+    import wandb
+    from wandb.sdk.lib.service.service_connection import WandbApiFailedError
+    from wandb.sdk.lib.service.service_token import WandbServiceConnectionError
+    from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
+
+    return (
+        wandb.Error,
+        WandbApiFailedError,
+        WandbServiceConnectionError,
+        HandleAbandonedError,
+        MailboxClosedError,
+        OSError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    )
+
+
+def _short(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
