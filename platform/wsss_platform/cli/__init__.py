@@ -1,0 +1,66 @@
+"""The command line: the verbs, and the one place that imports methods and puts the rooms together.
+
+Torch and ray are imported inside a verb, never for `--help`. Exit codes: 0 done, 2 wrong input,
+1 failure, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+import typer
+
+from wsss_platform.cli import data, look, run, tune
+from wsss_platform.cli.output import print_error
+from wsss_platform.errors import InputError
+
+app = typer.Typer(
+    name="wsss-platform",
+    help="Train, tune and honestly score weakly supervised semantic segmentation.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("methods")(look.methods)
+app.add_typer(data.app, name="data")
+app.command("train")(run.train)
+app.command("maps")(run.maps)
+app.command("masks")(run.masks)
+app.command("score")(run.score)
+app.command("tune")(tune.tune)
+app.command("leaderboard")(look.leaderboard)
+app.command("show")(look.show)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command and exit with its code."""
+    sys.exit(run_command(arguments))
+
+
+def run_command(arguments: list[str] | None = None) -> int:
+    """Run a command; its exit code."""
+    try:
+        result = app(arguments, standalone_mode=False, prog_name="wsss-platform")
+    except click.exceptions.Abort:
+        print_error("interrupted; the same command continues where it stopped")
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except KeyboardInterrupt:
+        print_error("interrupted; the same command continues where it stopped")
+        return 130
+    except InputError as error:
+        print_error(str(error))
+        return 2
+    except Exception as error:
+        if os.environ.get("WSSS_TRACEBACK"):
+            raise
+        print_error(f"{type(error).__name__}: {error}" if not str(error).startswith("step") else str(error))
+        print_error("set WSSS_TRACEBACK=1 for the traceback")
+        return 1
+    return int(result or 0)

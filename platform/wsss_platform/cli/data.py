@@ -1,0 +1,120 @@
+"""`wsss-platform data`: look at a data set, check every file of it, convert labels, write the sample to disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from wsss_platform.cli import options
+from wsss_platform.cli.output import console, output
+from wsss_platform.config import DataConfig
+from wsss_platform.errors import InputError
+
+app = typer.Typer(help="Look at, check and convert data.", no_args_is_help=True)
+
+
+def _open(data: str, root: str, changes: list[str] | None) -> tuple[DataConfig, Any]:
+    from wsss_platform.data import open_data
+
+    other, data_changes = options.assignments(changes)
+    if other:
+        raise InputError(f"--set {next(iter(other))}: this verb takes data.PATH=VALUE only")
+    config = options.build_data(DataConfig(), data_changes, kind=data, root=root)
+    return config, open_data(config)
+
+
+@app.command("lists")
+def lists(
+    data: options.Data = "sample", root: options.Root = "", changes: options.Set = None, as_json: options.Json = False
+) -> None:
+    """The lists of a data set and how many pictures each has."""
+    from rich.table import Table
+
+    with output(as_json) as out:
+        _, dataset = _open(data, root, changes)
+        table = Table("list", "pictures", title=f"{data}: {len(dataset.classes)} classes")
+        for name, length in dataset.lists().items():
+            table.add_row(name, str(length))
+        out.result({"lists": dict(dataset.lists()), "classes": list(dataset.classes)}, table)
+
+
+@app.command("check")
+def check(
+    data: options.Data = "sample",
+    root: options.Root = "",
+    names: Annotated[
+        list[str] | None, typer.Option("--list", help="List to check; repeatable. Default: all.", metavar="NAME")
+    ] = None,
+    changes: options.Set = None,
+    as_json: options.Json = False,
+) -> None:
+    """Decode every picture and mask and name each one that is wrong. Exits with 2 when there is any."""
+    from dataclasses import asdict
+
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.table import Table
+
+    from wsss_platform.data.check import inspect
+
+    with output(as_json) as out:
+        _, dataset = _open(data, root, changes)
+        reports = []
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console) as progress:
+            for name in names or list(dataset.lists()):
+                task = progress.add_task(f"checking {name}", total=None)
+
+                def show(done: int, total: int, bar: Any = task) -> None:
+                    progress.update(bar, completed=done, total=total)
+
+                reports.append(inspect(dataset, name, show))
+        problems = [(report.summary.list_name, problem) for report in reports for problem in report.problems]
+        table = Table(
+            "list", "pictures", "masks", "problems", "classes per picture", "labels and mask differ", "labels"
+        )
+        for report in reports:
+            summary = report.summary
+            mean = sum(summary.per_class) / max(summary.pictures, 1)
+            numbers = (summary.pictures, summary.masks, len(report.problems), f"{mean:.2f}", summary.disagree)
+            table.add_row(summary.list_name, *map(str, numbers), f"from {summary.labels_from}")
+        out.result(
+            {
+                "lists": [asdict(report.summary) for report in reports],
+                "problems": [{"list": name, **asdict(problem)} for name, problem in problems],
+            },
+            table,
+            *[f"{name}: {problem}" for name, problem in problems],
+        )
+        if problems:
+            raise InputError(f"{len(problems)} problems, named above")
+
+
+@app.command("convert-labels")
+def convert_labels(
+    source: Annotated[Path, typer.Argument(help="A cls_labels.npy as IRN, PSA or SEAM ship it.")],
+    target: Annotated[Path, typer.Argument(help="The label JSON to write.")],
+    as_json: options.Json = False,
+) -> None:
+    """Turn a pickled cls_labels.npy into label JSON, with a reader that runs no code from the file."""
+    from wsss_platform.data.labels import convert_labels as convert
+
+    with output(as_json) as out:
+        pictures = convert(source, target)
+        out.result({"pictures": pictures, "file": str(target)}, f"{pictures} pictures' labels written to {target}")
+
+
+@app.command("write-sample")
+def write_sample(
+    folder: Annotated[Path, typer.Argument(help="Folder to create.")],
+    changes: options.Set = None,
+    as_json: options.Json = False,
+) -> None:
+    """Write the built-in sample as a VOC2012 tree, to look at or to try `--data voc12` on."""
+    from wsss_platform.data.sample import write_tree
+
+    with output(as_json) as out:
+        _, dataset = _open("sample", "", changes)
+        write_tree(dataset, folder)
+        out.result({"root": str(folder), "lists": dict(dataset.lists())}, f"a VOC2012 tree: --root {folder}")

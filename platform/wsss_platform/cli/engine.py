@@ -1,0 +1,49 @@
+"""Which runner a verb gets: Ray, or this process. Ray is started only when a stage has to run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from wsss_platform.cli.output import note
+from wsss_platform.errors import InputError
+from wsss_platform.stages import Runner
+
+
+@contextmanager
+def runner(*, local: bool, workers: int, gpus_per_worker: float | None) -> Iterator[Runner]:
+    """A runner for the duration of a verb.
+
+    Raises:
+        InputError: more workers than the cluster can place.
+    """
+    if local:
+        from wsss_platform.local_runner import LocalRunner
+
+        if workers > 1:
+            raise InputError(f"--local runs one process; expected --workers 1, got {workers}")
+        yield LocalRunner()
+        return
+    from wsss_platform.engine.cluster import connect
+    from wsss_platform.engine.runner import RayRunner
+
+    note("starting Ray")
+    with connect() as cluster:
+        gpus = default_gpus(gpus_per_worker, cluster.gpus, workers)
+        check_resources(workers, gpus, cluster.cpus, cluster.gpus)
+        yield RayRunner(workers=workers, gpus_per_worker=gpus)
+
+
+def default_gpus(gpus_per_worker: float | None, available: float, workers: int) -> float:
+    """One GPU per worker when the cluster has that many, a share of them when it has fewer, else none."""
+    if gpus_per_worker is not None:
+        return gpus_per_worker
+    return min(1.0, available / workers) if available else 0.0
+
+
+def check_resources(workers: int, gpus_per_worker: float, cpus: float, gpus: float) -> None:
+    """Refuse at once what would wait for ever."""
+    if workers > cpus:
+        raise InputError(f"--workers {workers}: the cluster has {cpus:g} CPUs, one is needed per worker")
+    if workers * gpus_per_worker > gpus:
+        raise InputError(f"--workers {workers} x --gpus-per-worker {gpus_per_worker:g}: the cluster has {gpus:g} GPUs")

@@ -1,0 +1,176 @@
+"""The options that verbs share, and what they turn into: an `Experiment`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from wsss_platform.config import DataConfig, MethodConfig, flatten, override, parse_assignment, read_toml, validated
+from wsss_platform.errors import InputError, unknown
+from wsss_platform.experiment import Experiment
+from wsss_platform.method import Method
+
+MethodName = Annotated[
+    str, typer.Argument(metavar="METHOD", help="A method of `wsss-platform methods`, or my_package.module:METHOD.")
+]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="Name of a run in the storage folder.")]
+Data = Annotated[str, typer.Option("--data", help="sample (built in) or voc12.", metavar="sample|voc12")]
+Root = Annotated[str, typer.Option("--root", help="Folder of the VOC2012 tree.", metavar="DIR")]
+TrainList = Annotated[str | None, typer.Option("--train-list", help="List to train on.", metavar="NAME")]
+ScoreList = Annotated[str | None, typer.Option("--score-list", help="List to score.", metavar="NAME")]
+Preset = Annotated[
+    str | None,
+    typer.Option("--preset", help="A shipped partial config, such as paper. Default: sample for --data sample."),
+]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML file of config fields.", metavar="FILE")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override one field, such as loss.contrast=0.05; repeatable.", metavar="PATH=VALUE"),
+]
+Storage = Annotated[
+    Path,
+    typer.Option("--storage", help="Where stages, runs and studies are kept.", metavar="DIR", envvar="WSSS_STORAGE"),
+]
+Seed = Annotated[int, typer.Option("--seed", help="Of initial values, crops and the search.", min=0)]
+Workers = Annotated[int, typer.Option("--workers", help="Training processes (and processes for maps).", min=1)]
+GpusPerWorker = Annotated[
+    float | None,
+    typer.Option("--gpus-per-worker", help="Default: 1 when the cluster has GPUs, else 0.", min=0.0),
+]
+Name = Annotated[str | None, typer.Option("--name", help="Default: method, data and a hash of the settings.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and start nothing.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+Local = Annotated[bool, typer.Option("--local", help="One process, without Ray; the same bytes with one worker.")]
+Wandb = Annotated[
+    str,
+    typer.Option("--wandb", help="auto (online when logged in), online, offline or disabled.", envvar="WSSS_WANDB"),
+]
+
+STORAGE = Path("wsss-storage")
+"""The default storage folder."""
+
+
+def find_method(name: str) -> Method:
+    """A method by its name; InputError with the nearest right one."""
+    import wsss_methods
+
+    method: Method = wsss_methods.get(name)
+    return method
+
+
+def build_data(
+    base: DataConfig,
+    changes: dict[str, Any],
+    *,
+    kind: str | None = None,
+    root: str | None = None,
+    train_list: str | None = None,
+    score_list: str | None = None,
+) -> DataConfig:
+    """The data section from the command line. The scored list is the trained one unless named.
+
+    Raises:
+        InputError: unknown data, no --root for voc12, or a list that does not exist.
+    """
+    if kind is not None and kind not in ("sample", "voc12"):
+        raise unknown("data set (--data)", kind, ["sample", "voc12"])
+    given = {"kind": kind, "root": str(Path(root).expanduser().resolve()) if root else None}
+    given |= {"train_list": train_list, "score_list": score_list or train_list}
+    data = override(base, {key: value for key, value in given.items() if value} | changes, "--set data.*")
+    if data.kind == "voc12" and not data.root:
+        raise InputError("--data voc12 needs --root DIR, the folder that holds JPEGImages and ImageSets")
+    return data
+
+
+def build_config(
+    method: Method, data: DataConfig, preset: str | None, file: Path | None, changes: dict[str, Any]
+) -> MethodConfig:
+    """Defaults, then the preset, then the file, then --set."""
+    config = method.config()
+    presets = method.presets()
+    if preset is None and data.kind == "sample" and "sample" in presets and file is None:
+        preset = "sample"
+    if preset is not None and preset != "default":
+        if preset not in presets:
+            raise unknown(f"preset of {method.name}", preset, ["default", *presets])
+        config = override(config, flatten(read_toml(presets[preset])), f"preset {preset}")
+    if file is not None:
+        config = override(config, flatten(read_toml(file)), str(file))
+    return override(config, changes, "--set")
+
+
+def assignments(given: Sequence[str] | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """--set options as (config changes, data changes); the latter were written data.PATH=VALUE."""
+    pairs = dict(parse_assignment(text) for text in given or ())
+    data = {path.removeprefix("data."): value for path, value in pairs.items() if path.startswith("data.")}
+    return {path: value for path, value in pairs.items() if not path.startswith("data.")}, data
+
+
+def build_experiment(
+    method_name: str,
+    *,
+    data: str,
+    root: str,
+    train_list: str | None,
+    score_list: str | None,
+    preset: str | None,
+    file: Path | None,
+    changes: Sequence[str] | None,
+    seed: int,
+    workers: int,
+) -> Experiment:
+    """The experiment that a command line describes, with its lists opened.
+
+    Raises:
+        InputError: anything that is wrong, before Ray starts or a GPU is held.
+    """
+    method = find_method(method_name)
+    config_changes, data_changes = assignments(changes)
+    data_config = build_data(
+        DataConfig(), data_changes, kind=data, root=root, train_list=train_list, score_list=score_list
+    )
+    config = build_config(method, data_config, preset, file, config_changes)
+    experiment = Experiment(method, config, data_config, seed, workers)
+    check_lists(experiment)
+    check_workers(experiment)
+    return experiment
+
+
+def check_lists(experiment: Experiment) -> None:
+    """Open both lists, so that a wrong name is an error now."""
+    for name in (experiment.data.train_list, experiment.data.score_list):
+        experiment.dataset.split(name)
+
+
+def check_workers(experiment: Experiment) -> None:
+    """The global batch must divide over the workers."""
+    for phase in experiment.phases:
+        batch = experiment.train_config(phase).batch
+        if batch % experiment.workers:
+            raise InputError(
+                f"{phase.train}.batch = {batch} does not divide over --workers {experiment.workers}; "
+                f"expected a multiple of {experiment.workers}"
+            )
+
+
+def reload_experiment(
+    method_name: str, config: dict[str, Any], data: dict[str, Any], seed: int, workers: int, where: str
+) -> Experiment:
+    """An experiment from a stored record."""
+    method = find_method(method_name)
+    return Experiment(
+        method,
+        validated(method.config, config, where),
+        validated(DataConfig, data, where),
+        seed,
+        workers,
+    )
+
+
+def thread_defaults(workers: int) -> int:
+    """CPU threads per worker: the machine's cores shared out, at least one."""
+    return max(1, (os.cpu_count() or 1) // max(1, workers))

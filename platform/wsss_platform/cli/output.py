@@ -1,0 +1,151 @@
+"""What reaches the terminal: results on standard output, everything else on standard error.
+
+With `--json` standard output carries one JSON document and nothing else, whatever libraries print.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from wsss_platform.experiment import Stage
+from wsss_platform.pipeline import Event, StageEnd, StageProgress, StageStart
+
+console = Console(stderr=True, highlight=False)
+"""Progress, notes and warnings."""
+
+
+def print_error(message: str) -> None:
+    """One red word and the message, on standard error."""
+    console.print("[bold red]error:[/]", end=" ")
+    console.print(message, markup=False, soft_wrap=True)
+
+
+def note(message: str) -> None:
+    """A remark, on standard error."""
+    console.print(message, markup=False, soft_wrap=True)
+
+
+class Output:
+    """Where a verb puts its result."""
+
+    def __init__(self, as_json: bool, stream: Any) -> None:
+        self.as_json = as_json
+        self._stream = stream
+
+    def result(self, document: Any, *renderables: Any) -> None:
+        """The verb's result: the JSON document, or the renderables for a person."""
+        if self.as_json:
+            json.dump(document, self._stream, indent=1, allow_nan=False, default=str)
+            self._stream.write("\n")
+        else:
+            terminal = Console(file=self._stream, highlight=False)
+            for renderable in renderables:
+                terminal.print(renderable, soft_wrap=isinstance(renderable, str))
+        self._stream.flush()
+
+
+@contextmanager
+def output(as_json: bool) -> Iterator[Output]:
+    """Standard output for the result; while open, anything else written to it goes to standard error.
+
+    The file descriptor itself is moved, so that subprocesses and C libraries are caught too.
+    """
+    sys.stdout.flush()
+    if not _is_real(sys.stdout):
+        yield Output(as_json, sys.stdout)
+        return
+    saved = os.dup(1)
+    os.dup2(2, 1)
+    stream = os.fdopen(saved, "w", encoding="utf-8")
+    try:
+        yield Output(as_json, stream)
+    finally:
+        sys.stdout.flush()
+        stream.flush()
+        os.dup2(stream.fileno(), 1)
+        stream.close()
+
+
+def _is_real(stream: Any) -> bool:
+    """False under a test runner that replaced standard output by a buffer."""
+    try:
+        return bool(stream.fileno() == 1)
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+class StageBars:
+    """Live bars of a pipeline: one per stage, with done, rate and time left."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[detail]}"),
+            console=console,
+            transient=False,
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> StageBars:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Begin to draw; a second call does nothing."""
+        self._progress.start()
+
+    def stop(self) -> None:
+        """Leave the bars as they stand."""
+        self._progress.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
+        if isinstance(event, StageStart):
+            unit = "epochs" if event.stage.kind == "train" else "pictures"
+            self._tasks[event.stage.key] = self._progress.add_task(
+                _label(event.stage), total=event.total, unit=unit, detail=""
+            )
+        elif isinstance(event, StageProgress):
+            detail = ""
+            if event.epoch is not None:
+                detail = f"loss {event.epoch.losses['total']:.4f}, {event.epoch.pictures_per_second:.1f} pictures/s"
+            self._progress.update(self._tasks[event.stage.key], completed=event.done, detail=detail)
+            if not console.is_terminal and event.epoch is not None:
+                console.print(f"{event.stage.name} epoch {event.done}/{event.epoch.epochs}: {detail}")
+        elif isinstance(event, StageEnd):
+            if event.cached:
+                console.print(f"{_label(event.stage)} [green]in the store[/] ({event.stage.key[:12]})")
+            elif event.stage.key in self._tasks:
+                self._progress.update(self._tasks[event.stage.key], detail=f"done in {event.seconds:.1f} s")
+                if not console.is_terminal:
+                    console.print(f"{_label(event.stage)} done in {event.seconds:.1f} s ({event.stage.key[:12]})")
+
+
+def _label(stage: Stage) -> str:
+    return f"{stage.name:<16}"

@@ -1,0 +1,168 @@
+"""One run from start to record: the pipeline, the local record and W&B around it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from rich.table import Table
+
+from wsss_platform.cli.output import note
+from wsss_platform.experiment import Experiment, Stage
+from wsss_platform.pipeline import Event, OnEvent, Outcome, StageProgress, run
+from wsss_platform.protocol import Protocol, protocol
+from wsss_platform.stages import Runner
+from wsss_platform.store import Store
+from wsss_platform.tracking.records import BestScore, FixedScore, RunRecord, Scores, start_record, write_record
+from wsss_platform.tracking.weights_and_biases import Tracker
+
+
+class Recording:
+    """Holds a run's record and tracker while it runs; a failure is recorded with its reason."""
+
+    def __init__(self, experiment: Experiment, store: Store, name: str, wandb: str) -> None:
+        self._experiment, self._store, self._name = experiment, store, name
+        self._protocol: Protocol = protocol(experiment)
+        self._record: RunRecord = start_record(experiment, name, self._protocol, command=sys.argv)
+        self._tracker = Tracker(
+            name=name,
+            group=experiment.method.name,
+            config={**self._record.config, "data": self._record.data, "seed": experiment.seed},
+            protocol=self._protocol.model_dump(),
+            folder=store.root,
+            mode=wandb,
+        )
+
+    def __enter__(self) -> Recording:
+        write_record(self._store, self._record)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if error is not None:
+            reason = str(error) or (kind.__name__ if kind else "unknown")
+            write_record(self._store, self._record.failed(reason))
+            self._tracker.finish({"status": "failed", "reason": reason})
+
+    def run(self, runner: Runner | None, wanted: Stage, on_event: OnEvent) -> Outcome:
+        """Run the pipeline to `wanted`. Without a runner every stage must be in the store."""
+        if runner is not None:
+            self._tracker.start()
+
+        def watch(event: Event) -> None:
+            on_event(event)
+            if isinstance(event, StageProgress) and event.epoch is not None:
+                phase, epoch = event.stage.phase.name, event.epoch
+                values = {f"{phase}/loss/{term}": value for term, value in epoch.losses.items()}
+                values |= {f"{phase}/learning_rate": epoch.learning_rate}
+                values |= {f"{phase}/pictures_per_second": epoch.pictures_per_second}
+                self._tracker.log(values)
+
+        outcome = run(self._experiment, self._store, runner or _Cached(), watch, until=wanted)
+        seconds = {end.stage.name: round(end.seconds, 2) for end in outcome.stages}
+        scores = None if outcome.score is None else scores_of(outcome.score)
+        self._record = self._record.done(scores, seconds)
+        write_record(self._store, self._record)
+        if outcome.score is not None:
+            self._pictures(outcome)
+        self._tracker.finish(_tracked_summary(outcome))
+        return outcome
+
+    def _pictures(self, outcome: Outcome) -> None:
+        """A few panels and the sweep curve for W&B."""
+        if not self._tracker.running:
+            return
+        from wsss_platform.show import panels
+
+        for title, picture in panels(outcome.experiment, self._store, count=2):
+            self._tracker.picture(title, picture)
+
+    def result(self, outcome: Outcome, wanted: Stage) -> tuple[dict[str, Any], list[Any]]:
+        """The verb's result as plain data and for the terminal."""
+        artefact = self._store.open(wanted.kind, wanted.key)
+        document = {
+            "run": self._name,
+            "stage": wanted.name,
+            "folder": str(artefact.folder),
+            "seconds": {end.stage.name: round(end.seconds, 2) for end in outcome.stages},
+            "protocol": self._protocol.model_dump(),
+            "score": outcome.score,
+        }
+        renderables: list[Any] = []
+        if outcome.score is not None:
+            renderables = [score_table(self._name, outcome.score), protocol_line(self._protocol)]
+        renderables.append(f"{wanted.name} of run {self._name}: {artefact.folder}")
+        if (following := _NEXT.get(wanted.kind)) is not None:
+            renderables.append(f"next: wsss-platform {following} {self._name}")
+        for warning in self._tracker.warnings:
+            note(warning)
+        return document, renderables
+
+
+_NEXT = {"train": "score", "maps": "masks", "masks": "score", "score": "show"}
+
+
+class _Cached:
+    """A runner that is never asked."""
+
+    def train(self, *_: Any) -> None:
+        raise AssertionError("a stage that was in the store is gone")
+
+    chunks = train
+
+
+def scores_of(summary: dict[str, Any]) -> Scores:
+    """The record's scores from a score artefact's summary."""
+    low, high = summary["interval"]
+    sweep = summary["sweep"]
+    return Scores(
+        fixed=FixedScore(
+            mean_iou=summary["mean_iou"],
+            per_class={name: values["iou"] for name, values in summary["classes"].items()},
+            interval=(low, high),
+        ),
+        best=BestScore(threshold=sweep["best_threshold"], mean_iou=sweep["best_mean_iou"]),
+    )
+
+
+def score_table(name: str, summary: dict[str, Any]) -> Table:
+    """The masks and the best of the sweep side by side, per class and mean, in percent."""
+    sweep = summary["sweep"]
+    table = Table(title=f"{name}: IoU over {summary['pictures']} pictures, percent", title_justify="left")
+    table.add_column("class")
+    for heading in ("masks", "precision", "recall", f"maps at {sweep['best_threshold']:g} (oracle)"):
+        table.add_column(heading, justify="right")
+    for label, values in summary["classes"].items():
+        numbers = [values["iou"], values["precision"], values["recall"], sweep["best_classes"][label]["iou"]]
+        table.add_row(label, *(_percent(number) for number in numbers))
+    table.add_section()
+    low, high = summary["interval"]
+    table.add_row("mean", _percent(summary["mean_iou"]), "", "", _percent(sweep["best_mean_iou"]), style="bold")
+    table.add_row("95 % interval", f"{_percent(low)}..{_percent(high)}", "", "", "")
+    return table
+
+
+def protocol_line(protocol: Protocol) -> str:
+    """The protocol in one line."""
+    words = "; ".join(f"{name.replace('_', ' ')} {value}" for name, value in protocol.model_dump().items())
+    return f"protocol {protocol.group()}: {words}"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.2f}"
+
+
+def _tracked_summary(outcome: Outcome) -> dict[str, Any]:
+    summary: dict[str, Any] = {f"seconds/{end.stage.name}": end.seconds for end in outcome.stages}
+    if outcome.score is not None:
+        summary |= score_summary(outcome.score)
+    return summary
+
+
+def score_summary(summary: dict[str, Any]) -> dict[str, Any]:
+    """The few numbers that W&B sorts by."""
+    sweep = summary["sweep"]
+    return {
+        "mean_iou": summary["mean_iou"],
+        "best/mean_iou": sweep["best_mean_iou"],
+        "best/threshold": sweep["best_threshold"],
+    }

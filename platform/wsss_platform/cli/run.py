@@ -1,0 +1,215 @@
+"""`train`, `maps`, `masks`, `score`: one run, stage by stage or all at once."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, cast
+
+import typer
+
+from wsss_platform.cli import options
+from wsss_platform.cli.engine import runner
+from wsss_platform.cli.output import Output, StageBars, console, note, output
+from wsss_platform.config import fingerprint, override
+from wsss_platform.errors import InputError, unknown
+from wsss_platform.experiment import Experiment, Kind, Stage, needed
+from wsss_platform.store import Store
+
+Until = Annotated[str, typer.Option("--until", help="Last stage: train, maps, masks or score.")]
+
+
+def train(
+    method: options.MethodName,
+    data: options.Data = "sample",
+    root: options.Root = "",
+    train_list: options.TrainList = None,
+    score_list: options.ScoreList = None,
+    preset: options.Preset = None,
+    config: options.ConfigFile = None,
+    changes: options.Set = None,
+    until: Until = "train",
+    storage: options.Storage = options.STORAGE,
+    seed: options.Seed = 0,
+    workers: options.Workers = 1,
+    gpus_per_worker: options.GpusPerWorker = None,
+    name: options.Name = None,
+    wandb: options.Wandb = "auto",
+    local: options.Local = False,
+    dry_run: options.DryRun = False,
+    as_json: options.Json = False,
+) -> None:
+    """Train a method with Ray Train; `--until score` also makes and scores its pseudo masks."""
+    with output(as_json) as out:
+        experiment = options.build_experiment(
+            method,
+            data=data,
+            root=root,
+            train_list=train_list,
+            score_list=score_list,
+            preset=preset,
+            file=config,
+            changes=changes,
+            seed=seed,
+            workers=workers,
+        )
+        run_name = name or default_name(experiment)
+        execute(out, experiment, Store(storage), run_name, until, local, gpus_per_worker, wandb, dry_run)
+
+
+def maps(
+    run: options.RunName,
+    score_list: options.ScoreList = None,
+    changes: options.Set = None,
+    storage: options.Storage = options.STORAGE,
+    workers: options.Workers = 1,
+    gpus_per_worker: options.GpusPerWorker = None,
+    local: options.Local = False,
+    dry_run: options.DryRun = False,
+    as_json: options.Json = False,
+) -> None:
+    """Turn a run's weights into class activation maps of a list."""
+    _continue("maps", run, score_list, changes, storage, workers, gpus_per_worker, "disabled", local, dry_run, as_json)
+
+
+def masks(
+    run: options.RunName,
+    score_list: options.ScoreList = None,
+    changes: options.Set = None,
+    storage: options.Storage = options.STORAGE,
+    workers: options.Workers = 1,
+    gpus_per_worker: options.GpusPerWorker = None,
+    local: options.Local = False,
+    dry_run: options.DryRun = False,
+    as_json: options.Json = False,
+) -> None:
+    """Turn a run's maps into pseudo masks (VOC palette PNG)."""
+    _continue("masks", run, score_list, changes, storage, workers, gpus_per_worker, "disabled", local, dry_run, as_json)
+
+
+def score(
+    run: options.RunName,
+    against: Annotated[
+        str | None, typer.Option("--against", help="A second run, for a paired bootstrap interval.", metavar="RUN")
+    ] = None,
+    score_list: options.ScoreList = None,
+    changes: options.Set = None,
+    storage: options.Storage = options.STORAGE,
+    workers: options.Workers = 1,
+    gpus_per_worker: options.GpusPerWorker = None,
+    wandb: options.Wandb = "auto",
+    local: options.Local = False,
+    dry_run: options.DryRun = False,
+    as_json: options.Json = False,
+) -> None:
+    """Score a run's maps at every threshold and its masks, against pixel truth."""
+    if against is None:
+        _continue("score", run, score_list, changes, storage, workers, gpus_per_worker, wandb, local, dry_run, as_json)
+        return
+    from wsss_platform.cli.compare import compare
+
+    with output(as_json) as out:
+        compare(out, Store(storage), run, against)
+
+
+def default_name(experiment: Experiment) -> str:
+    """Method, data and a hash of all settings: the same command continues the same run."""
+    settings = fingerprint(
+        {
+            "config": experiment.config,
+            "data": experiment.data,
+            "seed": experiment.seed,
+            "workers": experiment.workers,
+            "revision": experiment.method.revision,
+        }
+    )
+    return f"{experiment.method.name.replace(':', '.')}-{experiment.data.kind}-{settings[:8]}"
+
+
+def _continue(
+    until: str,
+    run: str,
+    score_list: str | None,
+    changes: list[str] | None,
+    storage: Any,
+    workers: int,
+    gpus_per_worker: float | None,
+    wandb: str,
+    local: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Load a run, apply what was asked, and go on to a later stage. `workers` is how many make chunks."""
+    with output(as_json) as out:
+        store = Store(storage)
+        experiment, name = load_run(store, run, score_list, changes)
+        execute(out, experiment, store, name, until, local, gpus_per_worker, wandb, dry_run, producers=workers)
+
+
+def load_run(
+    store: Store, run: str, score_list: str | None = None, changes: list[str] | None = None
+) -> tuple[Experiment, str]:
+    """A recorded run's experiment with changes, and its name: RUN, or RUN+list+hash when something differs.
+
+    Raises:
+        InputError: no such run, or a change that would train again.
+    """
+    from wsss_platform.tracking.records import read_record
+
+    record = read_record(store, run)
+    base = options.reload_experiment(
+        record.method, record.config, record.data, record.seed, record.workers, f"run {run}"
+    )
+    config_changes, data_changes = options.assignments(changes)
+    if not config_changes and not data_changes and score_list in (None, base.data.score_list):
+        return base, run
+    data = options.build_data(base.data, data_changes, score_list=score_list or base.data.score_list)
+    config = override(base.config, config_changes, "--set") if config_changes else base.config
+    changed = Experiment(base.method, config, data, base.seed, base.workers)
+    options.check_lists(changed)
+    if changed.stage("train").key != base.stage("train").key:
+        raise InputError(f"--set {' '.join(changes or [])}: this changes the training; use `wsss-platform train`")
+    suffix = f"+{data.score_list}" if data.score_list != base.data.score_list else ""
+    if config != base.config or data_changes:
+        suffix += f"+{fingerprint([config, data])[:6]}"
+    return changed, run + suffix
+
+
+def last_stage(experiment: Experiment, until: str) -> Stage:
+    """The stage a verb ends with."""
+    if until not in ("train", "maps", "masks", "score"):
+        raise unknown("stage (--until)", until, ["train", "maps", "masks", "score"])
+    return experiment.stage(cast("Kind", until))
+
+
+def execute(
+    out: Output,
+    experiment: Experiment,
+    store: Store,
+    name: str,
+    until: str,
+    local: bool,
+    gpus_per_worker: float | None,
+    wandb: Literal["auto"] | str,
+    dry_run: bool,
+    producers: int | None = None,
+) -> None:
+    """Plan, run, record and print one run."""
+    from wsss_platform.cli.plan import plan_document, plan_table
+    from wsss_platform.cli.recording import Recording
+
+    wanted = last_stage(experiment, until)
+    resources = {"workers": experiment.workers, "gpus per worker": gpus_per_worker or 0, "storage": str(store.root)}
+    plan = {"run": name, **plan_document(experiment, store, wanted, resources)}
+    if dry_run:
+        out.result(plan, f"run {name}", plan_table(plan))
+        return
+    console.print(plan_table(plan))
+    with Recording(experiment, store, name, wandb) as recording:
+        if needed(experiment.stages, store, wanted):
+            workers = experiment.workers if producers is None else max(producers, experiment.workers)
+            with runner(local=local, workers=workers, gpus_per_worker=gpus_per_worker) as where, StageBars() as bars:
+                outcome = recording.run(where, wanted, bars)
+        else:
+            note("everything is in the store")
+            outcome = recording.run(None, wanted, lambda event: None)
+    document, renderables = recording.result(outcome, wanted)
+    out.result(document, *renderables)

@@ -1,0 +1,206 @@
+"""A running study for a reader: live bars, a W&B run per trial, a record per finished trial."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from wsss_platform.cli.output import StageBars, console, note
+from wsss_platform.cli.recording import score_summary, scores_of
+from wsss_platform.config import override
+from wsss_platform.engine import events
+from wsss_platform.experiment import Experiment
+from wsss_platform.pipeline import SUMMARY
+from wsss_platform.protocol import protocol
+from wsss_platform.tracking.records import start_record, write_record
+from wsss_platform.tracking.weights_and_biases import Tracker
+
+if TYPE_CHECKING:
+    from wsss_platform.engine.study import TrialRow
+    from wsss_platform.engine.tuner import StudyRequest
+
+
+class StudyView:
+    """Called with every event of a study."""
+
+    def __init__(self, request: StudyRequest, wandb: str) -> None:
+        self._request, self._wandb = request, wandb
+        self._protocol = protocol(request.experiment, selection=request.selection)
+        self._shared = StageBars()
+        self._trackers: dict[int, Tracker] = {}
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[detail]}"),
+            console=console,
+        )
+        self._study: TaskID | None = None
+        self._bars: dict[int, TaskID] = {}
+        self._told: set[str] = set()
+
+    def __enter__(self) -> StudyView:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+        for tracker in self._trackers.values():
+            tracker.finish({"status": "interrupted"})
+
+    def __call__(self, event: events.StudyEvent) -> None:
+        """Show one event."""
+        match event:
+            case events.SharedStage():
+                self._shared.start()
+                self._shared(event.event)
+            case events.TrialStarted():
+                self._started(event)
+            case events.TrialEpoch():
+                self._epoch(event)
+            case events.TrialRung():
+                self._say(event.number, f"rung at epoch {event.epoch}: {100 * event.value:.2f}")
+            case events.TrialFinished():
+                self._finished(event)
+            case events.StudyState():
+                best = "" if event.objective is None else f"best: trial {event.best}, {100 * event.objective:.2f}"
+                self._progress.update(self._study_bar(), completed=event.finished, total=event.total, detail=best)
+            case events.Warned():
+                console.print(f"[yellow]warning:[/] {event.message}", markup=True)
+
+    def record(self, rows: Iterable[TrialRow]) -> None:
+        """Write the record of every finished trial; what an earlier, killed driver left out is made up for."""
+        for row in rows:
+            if row.state in ("complete", "pruned", "fail"):
+                self._write_record(row)
+
+    def _study_bar(self) -> TaskID:
+        if self._study is None:
+            self._shared.stop()
+            self._progress.start()
+            self._study = self._progress.add_task(f"study {self._request.name}", total=self._request.trials, detail="")
+        return self._study
+
+    def _started(self, event: events.TrialStarted) -> None:
+        self._study_bar()
+        if event.number not in self._bars:
+            experiment = self._experiment(dict(event.changes))
+            epochs = sum(experiment.train_config(phase).epochs for phase in experiment.phases[-1:])
+            self._bars[event.number] = self._progress.add_task(f"  trial {event.number}", total=epochs, detail="")
+            tracker = Tracker(
+                name=self._name(event.number),
+                group=self._request.name,
+                config={**experiment.config.model_dump(mode="json"), "seed": experiment.seed, "trial": event.number},
+                protocol=self._protocol.model_dump(),
+                folder=self._request.store.root,
+                mode=self._wandb,
+            )
+            tracker.start()
+            self._trackers[event.number] = tracker
+        told = ", ".join(
+            f"{path} {value:.4g}" if isinstance(value, float) else f"{path} {value}"
+            for path, value in event.changes.items()
+        )
+        self._say(event.number, told or "the default config", detail="starting")
+
+    def _epoch(self, event: events.TrialEpoch) -> None:
+        total = event.epoch.losses["total"]
+        detail = f"{event.phase}: loss {total:.4f}, {event.epoch.pictures_per_second:.1f} pictures/s"
+        bar = self._bars.get(event.number)
+        if bar is not None:
+            self._progress.update(bar, completed=event.epoch.epoch, detail=detail)
+        tracker = self._trackers.get(event.number)
+        if tracker is not None:
+            tracker.log({f"{event.phase}/loss/{term}": value for term, value in event.epoch.losses.items()})
+
+    def _finished(self, event: events.TrialFinished) -> None:
+        words = event.state if event.objective is None else f"{event.state}, {100 * event.objective:.2f}"
+        if event.reason:
+            words += f" ({event.reason})"
+        self._say(event.number, words, detail=words)
+        tracker = self._trackers.pop(event.number, None)
+        if tracker is None:
+            return
+        summary: dict[str, Any] = {"state": event.state, "objective": event.objective, "seconds": event.seconds}
+        if event.state == "fail":
+            summary |= {"status": "failed", "reason": event.reason}
+        if event.key is not None and (score := self._score(event.key)) is not None:
+            summary |= score_summary(score)
+            self._pictures(event, tracker)
+        tracker.finish({name: value for name, value in summary.items() if value is not None})
+        for warning in tracker.warnings:
+            if warning not in self._told:
+                self._told.add(warning)
+                note(warning)
+
+    def _pictures(self, event: events.TrialFinished, tracker: Tracker) -> None:
+        if not tracker.running:
+            return
+        from wsss_platform.show import panels
+
+        changes = next(row.changes for row in self._rows() if row.number == event.number)
+        for title, picture in panels(self._experiment(dict(changes)), self._request.store, count=1):
+            tracker.picture(title, picture)
+
+    def _rows(self) -> list[Any]:
+        from wsss_platform.engine.study import open_study, row
+
+        study = open_study(self._request.store.study_folder(self._request.name))
+        return [row(trial) for trial in study.get_trials(deepcopy=False)]
+
+    def _say(self, number: int, text: str, detail: str | None = None) -> None:
+        bar = self._bars.get(number)
+        if bar is not None and detail is not None:
+            self._progress.update(bar, detail=detail)
+        console.print(f"trial {number}: {text}", markup=False)
+
+    def _experiment(self, changes: dict[str, Any]) -> Experiment:
+        base = self._request.experiment
+        config = override(base.config, changes, "trial")
+        return Experiment(base.method, config, base.data, base.seed, base.workers)
+
+    def _name(self, number: int) -> str:
+        return f"{self._request.name}-{number:04d}"
+
+    def _score(self, key: str) -> dict[str, Any] | None:
+        path = self._request.store.folder("score", key) / SUMMARY
+        if not path.is_file():
+            return None
+        summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return summary
+
+    def _write_record(
+        self,
+        number: int,
+        state: str,
+        changes: dict[str, Any],
+        key: str | None,
+        seconds: float | None,
+        reason: str | None,
+    ) -> None:
+        record = start_record(
+            self._experiment(changes),
+            self._name(number),
+            self._protocol,
+            study=self._request.name,
+            command=sys.argv,
+        )
+        spent = {"trial": row.seconds or 0.0}
+        if row.state == "fail":
+            write_record(self._request.store, record.failed(row.reason or "", spent))
+            return
+        summary = None if row.key is None else self._score(row.key)
+        write_record(self._request.store, record.done(None if summary is None else scores_of(summary), spent))

@@ -1,0 +1,236 @@
+"""`tune`: search a method's settings; the same command continues, a larger --trials adds trials."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from wsss_platform.cli import options
+from wsss_platform.cli.engine import check_resources, default_gpus
+from wsss_platform.cli.output import Output, note, output
+from wsss_platform.config import fingerprint, override
+from wsss_platform.errors import InputError, unknown
+from wsss_platform.experiment import Experiment
+from wsss_platform.space import SearchSpace, load_space
+from wsss_platform.store import Store
+
+if TYPE_CHECKING:
+    from wsss_platform.engine.study import TrialRow
+    from wsss_platform.engine.tuner import StudyResult
+
+TRIALS = 6
+"""Default number of trials: what two cores do in about five minutes on the sample."""
+
+
+def tune(
+    method: options.MethodName,
+    data: options.Data = "sample",
+    root: options.Root = "",
+    train_list: options.TrainList = None,
+    score_list: options.ScoreList = None,
+    trials: Annotated[int, typer.Option("--trials", help="In total, earlier ones of this study included.", min=1)] = (
+        TRIALS
+    ),
+    space: Annotated[
+        Path | None,
+        typer.Option("--space", help="Search space; default search_spaces/METHOD.toml.", metavar="FILE"),
+    ] = None,
+    preset: options.Preset = None,
+    config: options.ConfigFile = None,
+    changes: options.Set = None,
+    scheduler: Annotated[
+        str, typer.Option("--scheduler", help="asha stops trials that lag behind; none.", metavar="asha|none")
+    ] = "asha",
+    concurrent: Annotated[
+        int | None, typer.Option("--concurrent", help="Trials at once; default: what the cluster has room for.", min=1)
+    ] = None,
+    storage: options.Storage = options.STORAGE,
+    seed: options.Seed = 0,
+    workers: options.Workers = 1,
+    gpus_per_worker: options.GpusPerWorker = None,
+    name: options.Name = None,
+    wandb: options.Wandb = "auto",
+    dry_run: options.DryRun = False,
+    as_json: options.Json = False,
+) -> None:
+    """Search loss weights, sampling ratios and thresholds with Ray Tune and Optuna."""
+    if scheduler not in ("asha", "none"):
+        raise unknown("scheduler (--scheduler)", scheduler, ["asha", "none"])
+    with output(as_json) as out:
+        experiment = options.build_experiment(
+            method,
+            data=data,
+            root=root,
+            train_list=train_list,
+            score_list=score_list,
+            preset=preset,
+            file=config,
+            changes=changes,
+            seed=seed,
+            workers=workers,
+        )
+        searched = load_space(space or find_space(experiment.method.name), experiment.config)
+        store = Store(storage)
+        study = name or default_study(experiment, searched, scheduler)
+        document = study_plan(experiment, searched, store, study, trials, gpus_per_worker)
+        if dry_run:
+            out.result(document, *plan_tables(document))
+            return
+        from wsss_platform.engine.cluster import connect
+
+        note("starting Ray")
+        with connect() as cluster:
+            gpus = default_gpus(gpus_per_worker, cluster.gpus, workers)
+            check_resources(workers, gpus, cluster.cpus, cluster.gpus)
+            result = _search(
+                experiment, searched, store, study, trials, seed, workers, gpus, scheduler, concurrent, wandb
+            )
+        _print(out, store, study, result)
+
+
+def find_space(method: str) -> Path:
+    """The shipped search space of a method: beside the package in a wheel, in search_spaces/ of a checkout."""
+    import wsss_platform
+
+    package = Path(wsss_platform.__file__).parent
+    folders = [package / "search_spaces", package.parents[1] / "search_spaces"]
+    for folder in folders:
+        if (folder / f"{method}.toml").is_file():
+            return folder / f"{method}.toml"
+    known = sorted({path.stem for folder in folders for path in folder.glob("*.toml")})
+    raise InputError(f"{unknown('search space', method, known)}; name one with --space FILE")
+
+
+def default_study(experiment: Experiment, space: SearchSpace, scheduler: str) -> str:
+    """Method, data and a hash of all settings but the number of trials."""
+    settings = {
+        "config": experiment.config,
+        "data": experiment.data,
+        "seed": experiment.seed,
+        "workers": experiment.workers,
+        "revision": experiment.method.revision,
+        "space": space,
+        "scheduler": scheduler,
+    }
+    return f"{experiment.method.name.replace(':', '.')}-{experiment.data.kind}-tune-{fingerprint(settings)[:8]}"
+
+
+def study_plan(
+    experiment: Experiment, space: SearchSpace, store: Store, study: str, trials: int, gpus_per_worker: float | None
+) -> dict[str, Any]:
+    """What a study would do, as plain data. Starts nothing."""
+    from wsss_platform.cli.plan import plan_document
+
+    resources = {"workers": experiment.workers, "gpus per worker": gpus_per_worker or 0, "storage": str(store.root)}
+    plan = plan_document(experiment, store, experiment.stages[-1], resources)
+    keys = {stage.key for stage in experiment.stages}
+    for variant in space.variants():
+        config = override(experiment.config, variant, "search space")
+        other = Experiment(experiment.method, config, experiment.data, experiment.seed, experiment.workers)
+        keys &= {stage.key for stage in other.stages}
+    for stage in plan["stages"]:
+        stage["shared"] = stage["key"] in keys
+    return {
+        "study": study,
+        "trials": trials,
+        "axes": [axis.model_dump(mode="json") for axis in space.axes],
+        "trial 0": "the default config, whose stages these are",
+        **plan,
+    }
+
+
+def plan_tables(document: dict[str, Any]) -> list[Any]:
+    """The plan for a person."""
+    from wsss_platform.cli.plan import plan_table
+
+    axes = Table("axis", "range", "reason", title=f"{len(document['axes'])} axes", title_justify="left")
+    for axis in document["axes"]:
+        span = axis.get("choices") or f"{axis['low']:g} .. {axis['high']:g}" + (" log" if axis.get("log") else "")
+        axes.add_row(axis["path"], str(span), axis["reason"])
+    shared = [stage["stage"] for stage in document["stages"] if stage["shared"]]
+    return [
+        f"study {document['study']}: {document['trials']} trials, the default config first",
+        plan_table(document),
+        f"made once for all trials: {', '.join(shared) or 'nothing'}; the rest once per trial",
+        axes,
+    ]
+
+
+def _search(
+    experiment: Experiment,
+    space: SearchSpace,
+    store: Store,
+    study: str,
+    trials: int,
+    seed: int,
+    workers: int,
+    gpus: float,
+    scheduler: str,
+    concurrent: int | None,
+    wandb: str,
+) -> StudyResult:
+    from wsss_platform.cli.study import StudyView
+    from wsss_platform.engine.tuner import StudyRequest
+    from wsss_platform.engine.tuner import tune as run_study
+
+    request = StudyRequest(
+        experiment=experiment,
+        space=space,
+        trials=trials,
+        store=store,
+        name=study,
+        seed=seed,
+        workers=workers,
+        gpus_per_worker=gpus,
+        scheduler="asha" if scheduler == "asha" else "none",
+        max_concurrent=concurrent,
+    )
+    with StudyView(request, wandb) as view:
+        result = run_study(request, view)
+        view.record(result.rows)
+    return result
+
+
+def _print(out: Output, store: Store, study: str, result: StudyResult) -> None:
+    """The table of trials, the best config, and where everything is."""
+    from dataclasses import asdict
+
+    out.result(
+        {
+            "study": study,
+            "folder": str(result.folder),
+            "objective": result.objective,
+            "selection": result.selection,
+            "best": None if result.best is None else asdict(result.best),
+            "best_config": None if result.best_config is None else str(result.best_config),
+            "trials": [asdict(row) for row in result.rows],
+        },
+        trials_table(study, result.rows, result.objective),
+        f"chosen by: {result.objective}, with {result.selection}; the number of the best trial is a selected one",
+        f"best config: {result.best_config}  (wsss-platform train METHOD --config FILE)",
+        f"study: {result.folder}",
+        "next: wsss-platform leaderboard --storage " + str(store.root),
+    )
+
+
+def trials_table(study: str, rows: tuple[TrialRow, ...], objective: str) -> Table:
+    """One line per trial, best first."""
+    paths = sorted({path for row in rows for path in row.changes})
+    table = Table(title=f"{study}: {objective}, percent", title_justify="left")
+    for heading in ("trial", "state", "objective", "masks", "at", "seconds", *[path.split(".")[-1] for path in paths]):
+        table.add_column(heading, justify="left" if heading == "state" else "right")
+    for row in sorted(rows, key=lambda row: (row.state != "complete", -(row.objective or 0), row.number)):
+        numbers = [None if value is None else f"{100 * value:.2f}" for value in (row.objective, row.fixed)]
+        values = [row.changes.get(path, "default" if not row.changes else None) for path in paths]
+        table.add_row(
+            str(row.number),
+            row.state,
+            *[number or "-" for number in numbers],
+            "-" if row.threshold is None else f"{row.threshold:g}",
+            "-" if row.seconds is None else f"{row.seconds:.0f}",
+            *[f"{value:.4g}" if isinstance(value, float) else str(value) for value in values],
+        )
+    return table
