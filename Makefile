@@ -19,8 +19,9 @@ tune: $(VENV)/.installed  ## search FBR on the built-in sample (ARGS="--data voc
 test: $(VENV)/.installed  ## every test that this machine can run
 	$(BIN)/python -m pytest $(ARGS)
 
-lint: $(VENV)/.installed  ## style and types
+lint: $(VENV)/.installed  ## style, types, shell scripts
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	$(BIN)/shellcheck --shell=bash cluster/slurm/ray.sbatch .ci/run
 
 bench: $(VENV)/.installed  ## ratios of both sides in one run; never timed tests
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -1,0 +1,130 @@
+"""What the documents promise: the README's commands run, and relative links lead somewhere.
+
+A ```console block after the line `<!-- test -->` is executed: its `$ ` lines, in order, in one shell session's
+folder and storage. Output lines in the block are for the reader.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BLOCK = re.compile(r"^<!-- test -->\n+```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"!?\[[^\]]*\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)")
+FENCE = re.compile(r"^(```|~~~).*?^\1\s*$", re.MULTILINE | re.DOTALL)
+SECONDS = 600
+
+
+def commands(text: str) -> list[str]:
+    """The `$ ` lines of tested blocks, in order; a trailing backslash joins the next line (`> ` or indented)."""
+    found: list[str] = []
+    for block in BLOCK.findall(text):
+        lines = iter(block.splitlines())
+        for line in lines:
+            if line.startswith("$ "):
+                command = line[2:]
+                while command.endswith("\\"):
+                    command = command[:-1] + next(lines, "").removeprefix("> ").strip()
+                found.append(command)
+    return found
+
+
+def execute(found: list[str], folder: Path) -> None:
+    """Run commands as a reader would, in `folder`; the first that fails fails."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WSSS_")}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    environment |= {"WSSS_STORAGE": str(folder / "storage"), "WANDB_MODE": "offline", "COLUMNS": "120"}
+    for command in found:
+        shell = ["bash", "-euo", "pipefail", "-c", command]
+        done = subprocess.run(
+            shell,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+        )
+        assert done.returncode == 0, f"$ {command}\nexit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+
+
+def documents() -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if listed.returncode == 0:
+        return sorted(ROOT / line for line in listed.stdout.splitlines() if (ROOT / line).exists())
+    return sorted(path for path in ROOT.rglob("*.md") if not any(part.startswith(".") for part in path.parts))
+
+
+def dead_links(document: Path) -> Iterator[str]:
+    for target in LINK.findall(FENCE.sub("", document.read_text(encoding="utf-8"))):
+        path = target.split("#")[0]
+        if path and not re.match(r"[a-z][a-z+.-]*:", path) and not (document.parent / path).exists():
+            yield target
+
+
+def test_readme_commands_run(tmp_path: Path) -> None:
+    found = commands((ROOT / "README.md").read_text(encoding="utf-8"))
+    assert found, "README.md has no tested block (<!-- test --> before a ```console block)"
+    execute(found, tmp_path)
+
+
+@pytest.mark.parametrize("document", documents(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_relative_links_exist(document: Path) -> None:
+    assert not list(dead_links(document))
+
+
+def test_there_are_documents() -> None:
+    names = {str(path.relative_to(ROOT)) for path in documents()}
+    assert {"README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LEADERBOARD.md"} <= names
+
+
+# --- the checks can fail --------------------------------------------------------------------------------
+
+EXAMPLE = """
+```console
+$ untested
+```
+
+<!-- test -->
+```console
+$ echo one \\
+>   two
+one two
+$ false
+```
+"""
+
+
+def test_only_marked_blocks_are_read_and_lines_join() -> None:
+    assert commands(EXAMPLE) == ["echo one two", "false"]
+
+
+@pytest.mark.parametrize("command", ["false", "no-such-command", "false | cat", "wsss-platform no-such-verb"])
+def test_a_failing_command_fails(command: str, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="exit code"):
+        execute(["true", command], tmp_path)
+
+
+def test_commands_share_a_folder(tmp_path: Path) -> None:
+    execute(["echo hello > note", "grep hello note"], tmp_path)
+
+
+def test_dead_links_are_found(tmp_path: Path) -> None:
+    document = tmp_path / "a.md"
+    document.write_text(
+        '[a](a.md) [b](b.md#part) ![c](c.png "title") [d](https://e.org) [e](#here)\n```\n[f](f)\n```\n'
+    )
+    assert list(dead_links(document)) == ["b.md#part", "c.png"]

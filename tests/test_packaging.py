@@ -1,0 +1,120 @@
+"""The wheel: what is in it, that it runs from another folder, and that Ray workers can import both packages.
+
+Building needs hatchling from the package index; without it these tests skip.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+WHERE = """
+import json, os, platform, uuid
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+import ray
+ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, object_store_memory=100_000_000)
+
+@ray.remote
+def where():
+    import platform, wsss_methods, wsss_platform
+    return wsss_platform.__file__, wsss_methods.__file__, platform.python_version()
+
+print(json.dumps(ray.get(where.remote())))
+ray.shutdown()
+"""
+
+
+def run(command: list[str | Path], folder: Path) -> str:
+    """Standard output of a command that must succeed, without the surroundings' Python paths."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "RAY_"))}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=folder)
+    if done.returncode and "No matching distribution found for hatchling" in done.stderr:
+        pytest.skip("hatchling cannot be had: no package index here")
+    assert done.returncode == 0, done.stderr
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Python of a fresh environment with the wheel; dependencies are seen through a path, so nothing is downloaded.
+
+    A path in a .pth file does not read the .pth files inside it: the editable install stays out of sight.
+    """
+    folder = tmp_path_factory.mktemp("installed")
+    venv.create(folder, with_pip=False)
+    python = folder / "bin" / "python"
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
+    run([*pip, "--no-deps", "--no-index", wheel], folder)
+    (site_packages,) = folder.glob("lib/python*/site-packages")
+    (site_packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return python
+
+
+def test_contents(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    code = {name for name in names if not name.split("/")[0].endswith(".dist-info")}
+    assert {name.split("/")[0] for name in code} == {"wsss_platform", "wsss_methods"}
+    for root in ("platform", "methods"):
+        sources = {str(path.relative_to(ROOT / root)) for path in (ROOT / root).rglob("*.py")}
+        presets = {str(path.relative_to(ROOT / root)) for path in (ROOT / root).rglob("presets/*.toml")}
+        assert sources | presets <= names
+    for name in ("search_spaces", "cluster"):
+        data = {path for path in (ROOT / name).rglob("*") if path.is_file()}
+        assert data
+        assert {f"wsss_platform/{path.relative_to(ROOT)}" for path in data} <= names
+    assert {"wsss_platform/py.typed", "wsss_methods/py.typed"} <= names
+    unwanted = [name for name in code if "test" in Path(name).parts[0] or "__pycache__" in name or "/tests/" in name]
+    assert not unwanted
+
+
+def test_presets_and_spaces_exist() -> None:
+    assert list((ROOT / "methods").rglob("presets/*.toml"))
+    assert list((ROOT / "search_spaces").glob("*.toml"))
+
+
+def test_command_runs_from_another_folder(installed: Path, tmp_path: Path) -> None:
+    command = installed.with_name("wsss-platform")
+    assert "tune" in run([command, "--help"], tmp_path)
+    listed = json.loads(run([command, "methods", "--json"], tmp_path))
+    assert "fbr" in json.dumps(listed)
+
+
+def test_import_comes_from_the_wheel(installed: Path, tmp_path: Path) -> None:
+    program = "import platform, wsss_platform, wsss_methods; platform.python_version(); print(wsss_platform.__file__)"
+    assert Path(run([installed, "-c", program], tmp_path).strip()).is_relative_to(installed.parents[1])
+
+
+@pytest.mark.ray
+def test_ray_worker_imports_the_wheel(installed: Path, tmp_path: Path) -> None:
+    *files, version = json.loads(run([installed, "-c", WHERE], tmp_path).splitlines()[-1])
+    assert all(Path(file).is_relative_to(installed.parents[1]) for file in files), files
+    assert version.startswith("3.")
+
+
+@pytest.mark.ray
+def test_ray_worker_imports_the_editable_install(tmp_path: Path) -> None:
+    *files, version = json.loads(run([sys.executable, "-c", WHERE], tmp_path).splitlines()[-1])
+    assert files == [
+        str(ROOT / "platform" / "wsss_platform" / "__init__.py"),
+        str(ROOT / "methods" / "wsss_methods" / "__init__.py"),
+    ]
+    assert version.startswith("3.")
