@@ -1,0 +1,54 @@
+"""The catalogue: `names()` and `get(name) -> Method`. Imports neither torch nor any method until asked."""
+
+from __future__ import annotations
+
+import importlib
+import re
+
+from wsss_platform.errors import InputError, unknown
+from wsss_platform.method import Method
+
+_OUTSIDE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
+
+def names() -> tuple[str, ...]:
+    """Methods of this package."""
+    return ("cam", "fbr")
+
+
+def get(name: str) -> Method:
+    """A method by name, or one outside this package by dotted path such as `my_package.mine:METHOD`.
+
+    Raises:
+        InputError: an unknown name (with the nearest right one), a module that cannot be imported, or an
+            attribute that is missing or no Method.
+    """
+    match name:
+        case "cam":
+            from wsss_methods.cam import METHOD as cam
+
+            return cam
+        case "fbr":
+            from wsss_methods.fbr import METHOD as fbr
+
+            return fbr
+        case _ if ":" in name:
+            return _outside(name)
+        case _:
+            raise unknown("method", name, names())
+
+
+def _outside(path: str) -> Method:
+    if not _OUTSIDE.fullmatch(path):
+        raise InputError(f"method {path!r}: expected module:ATTRIBUTE, for instance my_package.mine:METHOD")
+    module_name, attribute = path.split(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise InputError(f"method {path!r}: cannot import {module_name!r}: {error}") from error
+    if not hasattr(module, attribute):
+        raise unknown(f"attribute of {module_name}", attribute, [n for n in vars(module) if not n.startswith("_")])
+    method = getattr(module, attribute)
+    if not isinstance(method, Method):
+        raise InputError(f"method {path!r}: expected a wsss_platform.method.Method, got a {type(method).__name__}")
+    return method

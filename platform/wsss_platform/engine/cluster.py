@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -97,14 +98,17 @@ def _start(cpus: int | None, object_store: int) -> str:
 
 
 def _join(address: str) -> str:
+    host, _, port = address.rpartition(":")
     try:
+        if host and port.isdigit() and "//" not in address:  # Ray itself would try for minutes
+            socket.create_connection((host, int(port)), timeout=10).close()
         context = ray.init(
             address=address,
             log_to_driver=False,
             logging_level=logging.ERROR,
             runtime_env={"env_vars": worker_environment()},
         )
-    except ConnectionError as error:
+    except (ConnectionError, TimeoutError, socket.gaierror) as error:
         raise RunError(f"no Ray cluster at {address!r}: {error}") from None
     return f"http://{context.dashboard_url}" if context.dashboard_url else ""
 

@@ -1,0 +1,13 @@
+"""The CAM objective is the platform's CAM classifier, which other methods start from too."""
+
+from __future__ import annotations
+
+from wsss_methods.cam.config import CamConfig
+from wsss_platform.nets.cam_classifier import CamClassifier
+
+
+class CamObjective(CamClassifier):
+    """Image-level classification; its class scores before pooling are the maps."""
+
+    def __init__(self, config: CamConfig, classes: int) -> None:
+        super().__init__(config.backbone, classes)

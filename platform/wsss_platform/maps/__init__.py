@@ -1,0 +1,1 @@
+"""Class activation maps: multi-scale extraction (`extract`, needs torch) and the compact store (`storage`)."""

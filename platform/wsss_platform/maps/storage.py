@@ -1,0 +1,250 @@
+"""The stored form of a picture's class maps, and one Parquet file per chunk of pictures.
+
+Geometry: the picture is padded at the bottom and right to a multiple of `PADDING` pixels; the stored
+grid covers the padded picture with one cell per `CELL` x `CELL` pixels. Full size is bilinear
+interpolation with half-pixel centres to the padded size, cut to the picture. For uint8 every
+interpolated value is a multiple of 1/64 of a level and so exact in float32: OpenCV, torch or any other
+implementation of this rule rebuilds the same bits.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from wsss_platform.data.split import check_id
+from wsss_platform.errors import InputError
+from wsss_platform.store import write_atomic
+
+PADDING = 16
+"""The padded picture's height and width are multiples of this many pixels."""
+CELL = 4
+"""Pixels per cell of the stored grid, in each direction."""
+FORMAT = {
+    "format": "wsss-platform maps",
+    "version": 1,
+    "geometry": f"padded bottom/right to a multiple of {PADDING}, grid at 1/{CELL}, bilinear half-pixel centres, cut",
+    "scores": "C order [classes, rows, columns]; uint8 is score x 255, float16 is the score, little endian",
+}
+"""What the metadata of every file says under the key "wsss_platform"."""
+
+_SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("rows", pa.int32()),
+        ("columns", pa.int32()),
+        ("precision", pa.string()),
+        ("classes", pa.binary()),
+        ("scores", pa.binary()),
+    ],
+    metadata={"wsss_platform": json.dumps(FORMAT)},
+)
+_TYPES = {"uint8": np.dtype("u1"), "float16": np.dtype("<f2")}
+_GROUP = 16  # pictures per row group: what one random read decompresses
+
+
+def padded_size(height: int, width: int) -> tuple[int, int]:
+    """The picture's size rounded up to multiples of `PADDING`."""
+    return -(-height // PADDING) * PADDING, -(-width // PADDING) * PADDING
+
+
+def grid_size(height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of the stored grid of a picture."""
+    high, wide = padded_size(height, width)
+    return high // CELL, wide // CELL
+
+
+@dataclass(frozen=True)
+class StoredMap:
+    """The maps of one picture: only the classes present, on the coarse grid.
+
+    Raises:
+        InputError: when the parts do not fit each other; the message names the picture.
+    """
+
+    id: str
+    """Picture id."""
+    classes: NDArray[np.uint8]
+    """uint8 [K], 0-based foreground classes in ascending order; K = 0 for a picture without any."""
+    scores: NDArray[np.uint8] | NDArray[np.float16]
+    """uint8 (score x 255) or float16 (score 0..1) [K, h, w]."""
+    height: int
+    """Of the picture in pixels."""
+    width: int
+    """Of the picture in pixels."""
+
+    def __post_init__(self) -> None:
+        check_id(self.id, "map")
+        if self.height < 1 or self.width < 1:
+            raise InputError(f"map of {self.id}: picture size {self.height}x{self.width} is not positive")
+        wanted = (len(self.classes), *grid_size(self.height, self.width))
+        if self.scores.shape != wanted:
+            raise InputError(
+                f"map of {self.id}: scores have shape {self.scores.shape}, expected {wanted} for "
+                f"{len(self.classes)} classes of a {self.height}x{self.width} picture"
+            )
+        if self.scores.dtype.name not in _TYPES or self.classes.dtype != np.uint8:
+            raise InputError(
+                f"map of {self.id}: scores {self.scores.dtype} and classes {self.classes.dtype}, "
+                "expected uint8 or float16 scores and uint8 classes"
+            )
+        if np.any(np.diff(self.classes.astype(np.int16)) <= 0):
+            raise InputError(f"map of {self.id}: classes {self.classes.tolist()} are not ascending")
+
+    @property
+    def precision(self) -> str:
+        """ "uint8" or "float16"."""
+        return str(self.scores.dtype.name)
+
+
+def full_size(stored: StoredMap) -> NDArray[np.float32]:
+    """The maps at the picture's size: float32 [K, H, W], scores 0..1, by the geometry above."""
+    high, wide = padded_size(stored.height, stored.width)
+    full = np.empty((len(stored.classes), stored.height, stored.width), np.float32)
+    for target, grid in zip(full, stored.scores.astype(np.float32), strict=True):
+        target[...] = cv2.resize(grid, (wide, high), interpolation=cv2.INTER_LINEAR)[: stored.height, : stored.width]
+    if stored.scores.dtype == np.uint8:
+        full /= np.float32(255)
+    return full
+
+
+def write_maps(path: Path, maps: Iterable[StoredMap]) -> None:
+    """Write one chunk of pictures, in the given order; readers see the whole file or none. Same maps, same bytes."""
+    rows = [
+        {
+            "id": item.id,
+            "height": item.height,
+            "width": item.width,
+            "rows": item.scores.shape[1],
+            "columns": item.scores.shape[2],
+            "precision": item.precision,
+            "classes": item.classes.tobytes(),
+            "scores": item.scores.astype(_TYPES[item.precision], copy=False).tobytes(),
+        }
+        for item in maps
+    ]
+    ids = [row["id"] for row in rows]
+    if len(set(ids)) != len(ids):
+        raise InputError(f"{path}: picture {_repeated(ids)!r} is in the chunk twice")
+    buffer = io.BytesIO()
+    pq.write_table(
+        pa.Table.from_pylist(rows, schema=_SCHEMA),
+        buffer,
+        row_group_size=_GROUP,
+        compression="zstd",
+        compression_level=6,
+        use_dictionary=["precision"],
+        write_statistics=False,
+    )
+    write_atomic(path, buffer.getvalue())
+
+
+def read_maps(path: Path) -> Iterator[StoredMap]:
+    """The maps of one file in stored order, a few pictures in memory at a time.
+
+    Raises:
+        InputError: not a map file, another version, or damaged; the message names the file.
+    """
+    file = _open(path)
+    for group in range(file.num_row_groups):
+        yield from _read_group(path, file, group)
+
+
+def read_ids(path: Path) -> list[str]:
+    """The picture ids of one file in stored order, without reading the maps."""
+    try:
+        return [str(name) for name in _open(path).read(columns=["id"]).column("id").to_pylist()]
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, error) from None
+
+
+class MapReader:
+    """All maps of a folder (`maps-*.parquet`) by picture id. Cheap to pickle: holds places, no open files."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read the ids of every file; InputError when there is no file, or an id is stored twice."""
+        self.folder = folder
+        self._files = sorted(folder.glob("maps-*.parquet"))
+        if not self._files:
+            raise InputError(f"{folder}: no maps-*.parquet in it")
+        self._places: dict[str, tuple[int, int]] = {}
+        for number, path in enumerate(self._files):
+            for row, name in enumerate(read_ids(path)):
+                if name in self._places:
+                    other = self._files[self._places[name][0]]
+                    raise InputError(f"{path}: picture {name!r} is also in {other.name}")
+                self._places[name] = (number, row)
+
+    @property
+    def ids(self) -> list[str]:
+        """Picture ids in stored order."""
+        return list(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __contains__(self, id: object) -> bool:
+        return id in self._places
+
+    def __getitem__(self, id: str) -> StoredMap:
+        """One picture's maps; InputError when the folder has none of it."""
+        if id not in self._places:
+            raise InputError(f"{self.folder}: no map of picture {id!r}")
+        number, row = self._places[id]
+        path = self._files[number]
+        return _read_group(path, _open(path), row // _GROUP)[row % _GROUP]
+
+    def __iter__(self) -> Iterator[StoredMap]:
+        """Every map in stored order, a few in memory at a time."""
+        for path in self._files:
+            yield from read_maps(path)
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    try:
+        file = pq.ParquetFile(path)
+        said = json.loads((file.schema_arrow.metadata or {}).get(b"wsss_platform", b"null"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise _damaged(path, error) from None
+    if not isinstance(said, dict) or said.get("format") != FORMAT["format"]:
+        raise InputError(f"{path}: not a file of stored maps (its metadata does not say so)")
+    if said != FORMAT or not file.schema_arrow.equals(_SCHEMA):
+        raise InputError(f"{path}: map format version {said.get('version')}, this release reads {FORMAT['version']}")
+    return file
+
+
+def _read_group(path: Path, file: pq.ParquetFile, group: int) -> list[StoredMap]:
+    try:
+        return [_stored(row) for row in file.read_row_group(group, use_threads=False).to_pylist()]
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        raise _damaged(path, error) from None
+
+
+def _stored(row: dict[str, Any]) -> StoredMap:
+    classes = np.frombuffer(row["classes"], np.uint8)
+    scores = np.frombuffer(row["scores"], _TYPES[row["precision"]])
+    shape = (len(classes), row["rows"], row["columns"])
+    return StoredMap(row["id"], classes, scores.reshape(shape), row["height"], row["width"])
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return InputError(f"{path}: not readable as stored maps, damaged or cut short ({reason})")
+
+
+def _repeated(names: Sequence[str]) -> str:
+    return next(name for name in names if names.count(name) > 1)

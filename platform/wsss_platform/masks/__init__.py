@@ -1,0 +1,1 @@
+"""From maps to one label per pixel: background rules, dense CRF, palette PNG. No torch."""

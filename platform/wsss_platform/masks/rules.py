@@ -1,0 +1,94 @@
+"""Which pixels are background: rules on full-size scores. Ties go to the background.
+
+Labels here are local: 0 is the background, k + 1 the k-th of the picture's K classes.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsss_platform.config import MasksConfig
+from wsss_platform.data.split import IGNORE
+
+
+@lru_cache
+def threshold_of_alpha(alpha: float) -> float:
+    """The threshold t with "score > t" exactly where "score > (1 - score)^alpha", for float32 scores in 0..1.
+
+    The largest float32 at which (1 - t)^alpha >= t holds (in float64), found by bisection; so an alpha
+    without CRF is a constant threshold. Ours.
+    """
+
+    def is_background(bits: int) -> bool:
+        score = float(np.uint32(bits).view(np.float32))
+        return alpha * float(np.log1p(-score)) >= float(np.log(score))
+
+    low, high = int(np.float32(1e-30).view(np.uint32)), int(np.float32(1).view(np.uint32)) - 1
+    while high - low > 1:  # positive floats are ordered like their bits
+        middle = (low + high) // 2
+        low, high = (middle, high) if is_background(middle) else (low, middle)
+    return float(np.uint32(high if is_background(high) else low).view(np.float32))
+
+
+def threshold(config: MasksConfig) -> float:
+    """The score up to which a pixel is background under rule "constant" or "power"."""
+    return config.background if config.rule == "constant" else threshold_of_alpha(config.alpha)
+
+
+def background_score(scores: NDArray[np.float32], config: MasksConfig) -> NDArray[np.float32]:
+    """The background's score beside the classes' for rule "constant" or "power": float32 [H, W] (PSA, SEAM).
+
+    Args:
+        scores: float32 [K, H, W] in 0..1, K at least 1.
+        config: rule and its parameter.
+    """
+    if config.rule == "constant":
+        return np.full(scores.shape[1:], config.background, np.float32)
+    return np.power(1 - scores.max(0), np.float32(config.alpha), dtype=np.float32)
+
+
+def over(scores: NDArray[np.float32], limit: float) -> NDArray[np.uint8]:
+    """Local labels uint8 [H, W]: the best class (the first of equals) where its score exceeds `limit`, else 0."""
+    if len(scores) == 1:
+        return (scores[0] > np.float32(limit)).astype(np.uint8)
+    best = scores.argmax(0).astype(np.uint8)
+    best += 1
+    best[~(scores.max(0) > np.float32(limit))] = 0
+    return best
+
+
+def named(local: NDArray[np.uint8], classes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Mask values from local labels: 0 stays, the k-th class c becomes c + 1."""
+    return np.concatenate([[0], classes + 1]).astype(np.uint8)[local]
+
+
+def labels(scores: NDArray[np.float32], classes: NDArray[np.uint8], config: MasksConfig) -> NDArray[np.uint8]:
+    """A mask without CRF: uint8 [H, W], 0 background, c + 1 for class c; rule "two_threshold" also gives 255.
+
+    Args:
+        scores: float32 [K, H, W] in 0..1.
+        classes: uint8 [K], 0-based.
+        config: which rule.
+    """
+    if len(classes) == 0:
+        return np.zeros(scores.shape[1:], np.uint8)
+    if config.rule == "two_threshold":
+        foreground, background = confident_passes(scores, config)
+        return merge(named(foreground, classes), named(background, classes))
+    return named(over(scores, threshold(config)), classes)
+
+
+def confident_passes(scores: NDArray[np.float32], config: MasksConfig) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Local labels of IRN's confident foreground pass and confident background pass, before any CRF."""
+    return over(scores, config.confident_foreground), over(scores, config.confident_background)
+
+
+def merge(foreground: NDArray[np.uint8], background: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """IRN's cam_to_ir_label: the foreground pass's class; background where both passes say so; else 255."""
+    merged = foreground.copy()
+    merged[foreground == 0] = IGNORE
+    merged[(foreground == 0) & (background == 0)] = 0
+    return merged

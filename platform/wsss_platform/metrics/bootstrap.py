@@ -1,0 +1,110 @@
+"""Percentile bootstrap over pictures (Efron and Tibshirani 1993, chapter 13; paired: chapter 15).
+
+The mean IoU is a function of sums over pictures, so a resample is a vector of picture weights times
+the per-picture counts; no picture is read again. It says how the score would vary with other pictures of
+the same kind, not with other seeds of the training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsss_platform.errors import InputError
+from wsss_platform.metrics.confusion import mean_iou_of_parts
+
+LEVEL = 0.95
+"""Coverage of every interval here."""
+_BATCH = 64  # resamples per matrix product: bounds the memory
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with its 95 % percentile interval; mean IoU or a difference of two, as fractions."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs on the same pictures."""
+
+    a: Interval
+    """Mean IoU of the first."""
+    b: Interval
+    """Mean IoU of the second."""
+    difference: Interval
+    """a - b, paired: both on the same resampled pictures."""
+    a_wins: float
+    """Share of resamples in which a is better; equal counts half."""
+    pictures: int
+    resamples: int
+    seed: int
+
+
+def bootstrap(parts: NDArray[np.int64], resamples: int = 2000, seed: int = 0) -> Interval:
+    """The mean IoU over all pictures with its interval.
+
+    Args:
+        parts: int64 [N, 3, C + 1], see `confusion.parts`.
+        resamples: how many.
+        seed: of the resampling; the same seed and N draw the same pictures.
+    """
+    _require(parts)
+    values = np.concatenate([mean_iou_of_parts(_weighted(w, parts)) for w in _weights(len(parts), resamples, seed)])
+    return _interval(float(mean_iou_of_parts(parts.sum(0))), values)
+
+
+def compare(a: NDArray[np.int64], b: NDArray[np.int64], resamples: int = 2000, seed: int = 0) -> Comparison:
+    """Paired comparison of two runs whose pictures are in the same order: int64 [N, 3, C + 1] each."""
+    _require(a)
+    if a.shape != b.shape:
+        raise InputError(f"counts of shapes {a.shape} and {b.shape} cannot be paired")
+    first, second = [], []
+    for weights in _weights(len(a), resamples, seed):
+        first.append(mean_iou_of_parts(_weighted(weights, a)))
+        second.append(mean_iou_of_parts(_weighted(weights, b)))
+    values_a, values_b = np.concatenate(first), np.concatenate(second)
+    value_a, value_b = float(mean_iou_of_parts(a.sum(0))), float(mean_iou_of_parts(b.sum(0)))
+    gap = values_a - values_b
+    return Comparison(
+        a=_interval(value_a, values_a),
+        b=_interval(value_b, values_b),
+        difference=_interval(value_a - value_b, gap),
+        a_wins=float(np.mean(gap > 0) + np.mean(gap == 0) / 2),
+        pictures=len(a),
+        resamples=resamples,
+        seed=seed,
+    )
+
+
+def _require(parts: NDArray[np.int64]) -> None:
+    if len(parts) == 0 or not parts.any():
+        raise InputError("nothing to resample: no picture has a scored pixel")
+
+
+def _weights(pictures: int, resamples: int, seed: int) -> Iterator[NDArray[np.float64]]:
+    """Batches [r, N]: how often each picture is drawn in each resample of N with replacement."""
+    generator = np.random.default_rng(seed)
+    for start in range(0, resamples, _BATCH):
+        rows = min(_BATCH, resamples - start)
+        drawn = generator.integers(0, pictures, (rows, pictures)) + np.arange(rows)[:, None] * pictures
+        counts = np.bincount(drawn.ravel(), minlength=rows * pictures)
+        yield counts.reshape(rows, pictures).astype(np.float64)
+
+
+def _weighted(weights: NDArray[np.float64], parts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Sums [r, 3, C + 1]; whole numbers below 2^53, so exact in float64."""
+    sums = weights @ parts.reshape(len(parts), -1).astype(np.float64)
+    return sums.reshape(len(weights), *parts.shape[1:])
+
+
+def _interval(value: float, values: NDArray[np.float64]) -> Interval:
+    tail = 100 * (1 - LEVEL) / 2
+    low, high = np.nanpercentile(values, [tail, 100 - tail])
+    return Interval(value, float(low), float(high))

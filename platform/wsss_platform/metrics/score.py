@@ -1,0 +1,198 @@
+"""`Score`: what a run reached on a list, from the stored per-picture counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsss_platform.errors import InputError
+from wsss_platform.metrics.bootstrap import Comparison, Interval, bootstrap, compare
+from wsss_platform.metrics.confusion import iou, mean_iou, precision, recall
+from wsss_platform.metrics.counts import read_confusions, read_sweeps
+from wsss_platform.metrics.sweep import confusions, histogram
+
+At = Literal["masks", "best"]
+"""Which prediction: the masks as made (fixed rule, CRF and all), or the maps at the sweep's best threshold."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """The counts of one run over one list: masks per picture, sweep summed.
+
+    IoU, precision and recall are fractions 0..1. The best threshold is chosen with the pixel truth it is
+    scored on, so whatever stands under it is an oracle.
+    """
+
+    folder: Path
+    """Holds `confusion-*.parquet` and `sweep-*.parquet`."""
+    classes: tuple[str, ...]
+    """Names of the C foreground classes."""
+    ids: tuple[str, ...]
+    """Pictures in stored order, N."""
+    table: NDArray[np.int64]
+    """The masks' confusion over all pictures: int64 [C + 1, C + 2], see `confusion`."""
+    parts: NDArray[np.int64]
+    """The masks' counts per picture: int64 [N, 3, C + 1], see `confusion.parts`."""
+    thresholds: NDArray[np.float32]
+    """float32 [T], ascending."""
+    histogram: NDArray[np.int64]
+    """The sweep over all pictures: int64 [C + 1, C, T + 1], see `sweep`."""
+
+    @classmethod
+    def read(cls, folder: Path) -> Score:
+        """Sum a folder's files, one in memory at a time.
+
+        Raises:
+            InputError: files missing or damaged, of different classes or thresholds, a picture counted
+                twice, or other pictures in the sweep than in the confusion.
+        """
+        masks = list(read_confusions(folder))
+        classes = masks[0].classes
+        ids = tuple(name for item in masks for name in item.ids)
+        _same(f"{folder}: confusion files", [item.classes for item in masks])
+        _unique(folder, ids)
+        total: NDArray[np.int64] | None = None
+        thresholds = np.zeros(0, np.float32)
+        swept: list[str] = []
+        for sweep in read_sweeps(folder):
+            counts = histogram([sweep.cells], len(classes), len(sweep.thresholds))
+            if total is None:
+                total, thresholds = counts, sweep.thresholds
+            else:
+                _same(f"{folder}: thresholds of the sweep files", [thresholds.tolist(), sweep.thresholds.tolist()])
+                total += counts
+            _same(f"{folder}: classes of confusion and sweep", [classes, sweep.classes])
+            swept += sweep.ids
+        _unique(folder, swept)
+        _same_pictures(f"{folder}: confusion files", ids, f"{folder}: sweep files", swept)
+        assert total is not None
+        return cls(
+            folder=folder,
+            classes=classes,
+            ids=ids,
+            table=np.sum([item.table() for item in masks], axis=0),
+            parts=np.concatenate([item.parts() for item in masks]),
+            thresholds=thresholds,
+            histogram=total,
+        )
+
+    @cached_property
+    def curve(self) -> NDArray[np.float64]:
+        """Mean IoU of the maps (without CRF) at every threshold: float64 [T]."""
+        return np.atleast_1d(mean_iou(self._swept))
+
+    @cached_property
+    def _swept(self) -> NDArray[np.int64]:
+        return confusions(self.histogram)
+
+    @property
+    def best(self) -> int:
+        """Number of the best threshold; the lowest of equals."""
+        if np.isnan(self.curve).all():
+            raise InputError(f"{self.folder}: no picture has a scored pixel")
+        return int(np.nanargmax(self.curve))
+
+    def parts_at(self, at: At) -> NDArray[np.int64]:
+        """Counts per picture in the order of `ids`: int64 [N, 3, C + 1]; "best" reads the sweep files again."""
+        if at == "masks":
+            return self.parts
+        chunks = list(read_sweeps(self.folder))
+        rows = np.concatenate([chunk.parts(self.best) for chunk in chunks])
+        place = {name: row for row, name in enumerate(name for chunk in chunks for name in chunk.ids)}
+        return rows[[place[name] for name in self.ids]]
+
+    def interval(self, at: At = "masks", resamples: int = 2000, seed: int = 0) -> Interval:
+        """Mean IoU with its bootstrap interval; the best threshold stays the one of all pictures."""
+        return bootstrap(self.parts_at(at), resamples, seed)
+
+    def summary(self, fixed: float | None = None) -> dict[str, Any]:
+        """Plain values for JSON; null where a class occurs nowhere.
+
+        Args:
+            fixed: a threshold of the sweep, such as the config's, to state the curve's value at.
+
+        Raises:
+            InputError: `fixed` is not among the thresholds.
+        """
+        best = self.best
+        square = self._swept[best]
+        at_fixed = {}
+        if fixed is not None:
+            at_fixed = {"fixed_threshold": fixed, "fixed_mean_iou": _plain(self.curve[self._index(fixed)])}
+        pixels = int(self.table.sum())
+        return {
+            "pictures": len(self.ids),
+            "pixels": pixels,
+            "undecided": int(self.table[:, -1].sum()) / pixels if pixels else 0.0,
+            "mean_iou": _plain(mean_iou(self.table)),
+            "classes": self._by_class(self.table),
+            "sweep": {
+                "thresholds": [_short(value) for value in self.thresholds],
+                "mean_iou": [_plain(value) for value in self.curve],
+                "best_threshold": _short(self.thresholds[best]),
+                "best_mean_iou": _plain(self.curve[best]),
+                "best_classes": self._by_class(square),
+                **at_fixed,
+            },
+        }
+
+    def _by_class(self, table: NDArray[np.int64]) -> dict[str, dict[str, float | None]]:
+        rows = zip(("background", *self.classes), iou(table), precision(table), recall(table), strict=True)
+        return {
+            name: {"iou": _plain(row[0]), "precision": _plain(row[1]), "recall": _plain(row[2])} for name, *row in rows
+        }
+
+    def _index(self, threshold: float) -> int:
+        found = np.flatnonzero(self.thresholds == np.float32(threshold))
+        if len(found) == 0:
+            raise InputError(f"{self.folder}: {threshold} is not among the {len(self.thresholds)} thresholds swept")
+        return int(found[0])
+
+
+def paired_bootstrap(a: Score, b: Score, at: At = "masks", resamples: int = 2000, seed: int = 0) -> Comparison:
+    """Two runs on the same pictures, resampled together.
+
+    With `at="best"` each run keeps the best threshold of all its pictures; it is not chosen again within
+    a resample, so the interval does not contain the luck of choosing it.
+
+    Raises:
+        InputError: the runs have other pictures or classes; names the first differences.
+    """
+    _same(f"classes of {a.folder} and {b.folder}", [a.classes, b.classes])
+    _same_pictures(str(a.folder), a.ids, str(b.folder), b.ids)
+    place = {name: row for row, name in enumerate(b.ids)}
+    return compare(a.parts_at(at), b.parts_at(at)[[place[name] for name in a.ids]], resamples, seed)
+
+
+def _same(what: str, values: Sequence[object]) -> None:
+    if any(value != values[0] for value in values):
+        raise InputError(f"{what} differ")
+
+
+def _unique(folder: Path, ids: Sequence[str]) -> None:
+    if len(set(ids)) != len(ids):
+        seen: set[str] = set()
+        twice = next(name for name in ids if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise InputError(f"{folder}: picture {twice!r} is counted twice")
+
+
+def _same_pictures(first: str, a: Sequence[str], second: str, b: Sequence[str]) -> None:
+    for where, extra in ((first, set(a) - set(b)), (second, set(b) - set(a))):
+        if extra:
+            names = ", ".join(sorted(extra)[:3])
+            raise InputError(f"{first} and {second} hold other pictures: {len(extra)} only in {where} ({names})")
+
+
+def _plain(value: float | np.floating[Any] | NDArray[np.float64]) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _short(threshold: np.float32) -> float:
+    """The shortest decimal that is this float32: 0.3, not 0.30000001192092896."""
+    return float(str(threshold))

