@@ -186,7 +186,8 @@ class DataConfig(Section):
     """List whose maps are made and scored against pixel truth."""
     labels: str = "auto"
     """Image-level labels of voc12: "auto" takes the first there is of XML annotations,
-    image_level_labels.json and the masks; "xml", "masks", or the path of a label JSON."""
+    image_level_labels.json, class indices in the list (DRS's form) and the masks; "xml", "list", "masks", or
+    the path of a label JSON."""
     masks: str = "auto"
     """Folder of true masks: "auto" takes SegmentationClassAug when it covers the list, else SegmentationClass."""
     sample: SampleConfig = SampleConfig()

@@ -45,13 +45,10 @@ def read_label_json(path: Path) -> tuple[tuple[str, ...], dict[str, tuple[str, .
     if not classes or len(set(classes)) < len(classes):
         raise InputError(f"{path}: classes are empty or repeat a name")
     for id, names in data["labels"].items():
-        where = f"{path}:{_line(text, id)}"
-        check_id(id, where)
-        if not _is_names(names):
-            raise InputError(f"{where}: labels of {id}: expected a list of class names, got {names!r}")
-        for name in names:
-            if name not in classes:
-                raise InputError(f"{where}: labels of {id}: {unknown('class', name, classes)}")
+        try:
+            _check_labels(id, names, classes)
+        except InputError as error:
+            raise InputError(f"{path}:{_line(text, id)}: {error}") from None
     return classes, {id: tuple(names) for id, names in data["labels"].items()}
 
 
@@ -121,6 +118,13 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(key for key in keys if keys.count(key) > 1)
         raise _DuplicateError(f"{twice!r} comes twice")
     return found
+
+
+def _check_labels(id: str, names: Any, classes: tuple[str, ...]) -> None:
+    check_id(id, "labels")
+    if not _is_names(names):
+        raise InputError(f"labels of {id}: expected a list of class names, got {names!r:.80}")
+    as_vector(names, classes, f"labels of {id}")
 
 
 def _is_names(value: Any) -> bool:

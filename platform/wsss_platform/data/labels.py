@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import pickle
 import re
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,6 +24,7 @@ from wsss_platform.errors import InputError
 _MAX_BYTES = 1 << 28
 _DAMAGED = (
     pickle.UnpicklingError,
+    struct.error,
     ValueError,
     TypeError,
     LookupError,
@@ -30,6 +32,7 @@ _DAMAGED = (
     EOFError,
     OSError,
     OverflowError,
+    MemoryError,
 )
 """What a damaged stream raises in the unpickler and the stand-ins (ValueError includes bad Unicode and text)."""
 
@@ -169,8 +172,9 @@ _ALLOWED: dict[tuple[str, str], type] = {
 }
 
 
-class _Reader(pickle.Unpickler):
-    """Gives the stand-ins and nothing else."""
+class _Reader(pickle._Unpickler):
+    """Gives the stand-ins and nothing else. The Python unpickler, whose memo is a dict: the C one lets a damaged
+    file claim tens of gigabytes with one number."""
 
     def __init__(self, stream: BinaryIO, where: str) -> None:
         super().__init__(stream)

@@ -36,7 +36,11 @@ Reader = Callable[[str], NDArray[Any]]
 
 def normalise(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """uint8 [H, W, 3] RGB -> float32 [3, H, W], contiguous, ImageNet mean and standard deviation removed."""
-    return np.ascontiguousarray((image * _GAIN - _SHIFT).transpose(2, 0, 1))
+    out = np.empty((3, *image.shape[:2]), np.float32)
+    for band in range(3):  # eight times faster than broadcasting over the last axis
+        np.multiply(image[:, :, band], _GAIN[band], out=out[band])
+        out[band] -= _SHIFT[band]
+    return out
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ class Draw:
 
 def draw(train: TrainConfig, height: int, width: int, random: np.random.Generator) -> Draw:
     """Choose a view of a picture of the given size in pixels."""
-    size, down, right, mirror, *colours = random.random(8)
+    size, down, right, mirror, *colours = random.random(8).tolist()
     low, high = train.resize_range
     factor = low + (high - low) * size
     if train.resize == "long_side":
@@ -117,17 +121,22 @@ def recolour(
     brightness, contrast, saturation, hue = jitter
     if jitter == (1, 1, 1, 0):
         return image
-    bright = np.clip(image.astype(np.float32) * brightness, 0, 255)
-    mean = cv2.mean(cv2.cvtColor(bright, cv2.COLOR_RGB2GRAY), valid)[0]
-    bright = np.clip(bright * contrast + mean * (1 - contrast), 0, 255)
-    grey = cv2.cvtColor(bright, cv2.COLOR_RGB2GRAY)[:, :, None]
-    bright = np.clip(bright * saturation + grey * (1 - saturation), 0, 255)
+    levels = np.arange(256)
+    out = cv2.LUT(image, _byte(levels * brightness))
+    mean = cv2.mean(cv2.cvtColor(out, cv2.COLOR_RGB2GRAY), valid)[0]
+    out = cv2.LUT(out, _byte(levels * contrast + mean * (1 - contrast)))
+    grey = cv2.cvtColor(cv2.cvtColor(out, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    out = cv2.addWeighted(out, saturation, grey, 1 - saturation, 0)
     if hue:
-        hsv = cv2.cvtColor(bright / 255, cv2.COLOR_RGB2HSV)
-        hsv[:, :, 0] = (hsv[:, :, 0] + 360 * hue) % 360
-        bright = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * 255
-    recoloured: NDArray[np.uint8] = np.clip(np.rint(bright), 0, 255).astype(np.uint8)
-    return recoloured
+        hsv = cv2.cvtColor(out, cv2.COLOR_RGB2HSV_FULL)
+        hsv[:, :, 0] += np.uint8(round(256 * hue) % 256)  # the circle is 256 steps, so it wraps by itself
+        out = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL)
+    return np.asarray(out, np.uint8)
+
+
+def _byte(values: NDArray[Any]) -> NDArray[np.uint8]:
+    table: NDArray[np.uint8] = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return table
 
 
 class TrainViews(Dataset[View]):

@@ -195,7 +195,8 @@ class VocDataset:
         _, entries, problems = self._entries(name)
         folder, missing = self._mask_folder(entries)
         problems += [Problem(str(folder / f"{id}.png"), f"no such mask for list {name!r}") for id in missing]
-        ids = tuple(entry.id for entry in entries if entry.id not in set(missing))
+        lacking = set(missing)
+        ids = tuple(entry.id for entry in entries if entry.id not in lacking)
         return VocTruth(folder, name, self.classes, ids), problems
 
     def _list_files(self) -> list[Path]:
