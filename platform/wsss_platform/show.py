@@ -18,12 +18,11 @@ from wsss_platform.drawing import class_figure, panel, pixels, save, sweep_figur
 from wsss_platform.errors import InputError, unknown
 from wsss_platform.experiment import Experiment
 from wsss_platform.maps.storage import MapReader, full_size
-from wsss_platform.masks.palette import read_mask
+from wsss_platform.masks.palette import mask_file, read_mask
 from wsss_platform.metrics.confusion import mean_iou_of_parts
 from wsss_platform.metrics.score import Score
 from wsss_platform.pipeline import read_summary
 from wsss_platform.store import Store
-from wsss_platform.work import mask_file
 
 
 class RunPictures:

@@ -14,7 +14,9 @@ from dataclasses import asdict, dataclass, replace
 from statistics import fmean, stdev
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from wsss_platform.protocol import Protocol
 from wsss_platform.tracking.records import RunRecord, Scores
@@ -33,6 +35,7 @@ COLUMNS = (
     "date",
 )
 """Of the terminal and Markdown tables; IoU in percent."""
+NUMBERS = ("rank", "mIoU fixed", "mIoU best (oracle)", "pictures", "interval", "time")
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Row:
     trials: int | None
     """Finished trials of the study that this row is the best of."""
     seconds: float
-    """Mean wall time of a run, without stages that were in the store."""
+    """Mean wall time of a run, all its stages counted."""
     date: str
     """ISO 8601 day of the last of its runs."""
     per_class: dict[str, float | None]
@@ -157,7 +160,7 @@ def protocol_words(protocol: Protocol) -> str:
     gate = "limited to the image's labels" if protocol.label_gate else "over all classes"
     chosen = "nothing was chosen with pixel truth"
     if protocol.selection != "none":
-        chosen = f"settings were chosen with the {protocol.selection}"
+        chosen = f"settings were chosen with {protocol.selection}"
     parts = (
         f"{protocol.data}: trained on {protocol.train_list} ({protocol.train_pictures} pictures, "
         f"{protocol.supervision}, labels from {protocol.labels_from})",
@@ -212,17 +215,22 @@ def _duration(seconds: float) -> str:
 
 
 def render_tables(groups: Sequence[Group]) -> list[Table]:
-    """One rich table for each protocol, which stands above it in words."""
+    """One rich table for each protocol, which stands above it in words.
+
+    Left out for width: the number of pictures (it is in the words), and intervals when no row has one.
+    """
     tables = []
     for group in groups:
-        table = Table(
-            title=f"{protocol_words(group.protocol)}  [{group.key}]".replace("[", "\\["), title_justify="left"
-        )
-        for name in COLUMNS:
-            number = name in ("rank", "mIoU fixed", "mIoU best (oracle)", "pictures", "interval", "time")
-            table.add_column(name, justify="right" if number else "left", overflow="fold")
+        title = Text(f"{protocol_words(group.protocol)}  [{group.key}]")
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        dropped = {"pictures"} if any(row.interval for row in group.rows) else {"pictures", "interval"}
+        shown = [place for place, name in enumerate(COLUMNS) if name not in dropped]
+        for name in (COLUMNS[place] for place in shown):
+            longest = max(map(len, name.split()))
+            table.add_column(name, justify="right" if name in NUMBERS else "left", overflow="fold", min_width=longest)
         for row in group.rows:
-            table.add_row(*(cell.replace("[", "\\[") for cell in cells(row)))
+            words = cells(row)
+            table.add_row(*(Text(words[place]) for place in shown))
         tables.append(table)
     return tables
 

@@ -82,7 +82,7 @@ class RunRecord(Section):
     """Stage name, such as "train:seed" -> content key."""
     scores: Scores | None = None
     seconds: dict[str, float] = Field(default_factory=dict)
-    """Stage name -> wall seconds; 0 for a stage that was in the store."""
+    """Stage name -> wall seconds it took when it was made, by this run or an earlier one."""
     software: dict[str, str] = Field(default_factory=dict)
     """Package -> version."""
     commit: str | None = None
@@ -148,8 +148,8 @@ class Records(NamedTuple):
 
     records: tuple[RunRecord, ...]
     """Oldest first."""
-    damaged: tuple[str, ...]
-    """One line for each run whose record cannot be read: its name and why."""
+    damaged: tuple[tuple[str, str], ...]
+    """(name of a run whose record cannot be read, why)."""
 
 
 def start_record(
@@ -214,12 +214,12 @@ def read_record(store: Store, name: str) -> RunRecord:
 def read_records(store: Store) -> Records:
     """Every record of the storage, oldest first; a damaged one is listed by name and does no harm."""
     records: list[RunRecord] = []
-    damaged: list[str] = []
+    damaged: list[tuple[str, str]] = []
     for name in _names(store):
         try:
             records.append(read_record(store, name))
         except InputError as error:
-            damaged.append(f"run {name}: {error}")
+            damaged.append((name, str(error)))
     return Records(tuple(sorted(records, key=lambda record: (record.started, record.name))), tuple(damaged))
 
 

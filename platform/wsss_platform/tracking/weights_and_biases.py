@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
@@ -42,8 +43,7 @@ def choose_mode(wanted: str = "auto") -> tuple[Mode, str]:
         return "disabled", ""
     if wanted == "offline":
         return "offline", ""
-    import wandb
-
+    wandb = _wandb()
     configured = str(wandb.setup(wandb.Settings(silent=True)).settings.mode)
     if configured == "disabled":
         return "disabled", "WANDB_MODE is disabled"
@@ -107,6 +107,7 @@ class Tracker:
         """Open the run in the background."""
         if self._thread is None and self.mode != "disabled":
             self._open = True
+            os.environ.setdefault("WANDB_DATA_DIR", str(self._folder / "wandb"))  # else tables are staged at home
             self._thread = threading.Thread(target=self._work, name="wandb-tracker", daemon=True)
             self._thread.start()
 
@@ -120,9 +121,7 @@ class Tracker:
         pixels = np.array(image)  # a copy: the caller may go on drawing
 
         def send(run: Any) -> None:
-            import wandb
-
-            run.log({name: wandb.Image(pixels)})
+            run.log({name: _wandb().Image(pixels)})
 
         self._send(send)
 
@@ -131,9 +130,7 @@ class Tracker:
         content = [list(row) for row in rows]
 
         def send(run: Any) -> None:
-            import wandb
-
-            run.log({name: wandb.Table(columns=list(columns), data=content)})
+            run.log({name: _wandb().Table(columns=list(columns), data=content)})
 
         self._send(send)
 
@@ -181,9 +178,6 @@ class Tracker:
                 self._warn(_short(error))
 
     def _open_run(self, failures: tuple[type[Exception], ...]) -> Any:
-        os.environ.setdefault(
-            "WANDB_DATA_DIR", str(self._folder / "wandb")
-        )  # else tables are staged in the home folder
         self._folder.mkdir(parents=True, exist_ok=True)
         self.mode, reason = choose_mode(self.mode)
         if self.mode == "disabled":
@@ -201,9 +195,7 @@ class Tracker:
         return run
 
     def _init(self, mode: Literal["online", "offline"]) -> Any:
-        import wandb
-
-        run = wandb.init(
+        run = _wandb().init(
             name=self._name,
             group=self._group,
             project=self._project,
@@ -211,7 +203,7 @@ class Tracker:
             dir=str(self._folder),
             mode=mode,
             reinit="create_new",  # several trackers may live in one process
-            settings=wandb.Settings(
+            settings=_wandb().Settings(
                 silent=True,
                 console="off",
                 init_timeout=self._patience,
@@ -227,9 +219,21 @@ class Tracker:
         return run
 
 
+def _wandb() -> ModuleType:
+    """The module, imported late (0.8 s) and without its reports of its own errors to the service.
+
+    Those hold up the end of the process for 20 s when the service hangs (wandb 0.31), and the variable is
+    read while the module is imported. WANDB_ERROR_REPORTING=true brings them back.
+    """
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    import wandb
+
+    return wandb
+
+
 def _failures() -> tuple[type[Exception], ...]:
     """What wandb is known to raise when its service or its own process is away, or a value does not suit it."""
-    import wandb
+    wandb = _wandb()
     from wandb.sdk.lib.service.service_connection import WandbApiFailedError
     from wandb.sdk.lib.service.service_token import WandbServiceConnectionError
     from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError

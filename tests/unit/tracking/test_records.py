@@ -82,8 +82,9 @@ def test_a_damaged_record_is_named_and_harms_no_other(store: Store, record: Any,
     path.write_text(DAMAGE[kind](path.read_text()))
     found = read_records(store)
     assert [item.name for item in found.records] == ["good"]
-    assert len(found.damaged) == 1
-    assert found.damaged[0].startswith("run bad: ")
+    ((name, reason),) = found.damaged
+    assert name == "bad"
+    assert reason.startswith(f"{path}: damaged record: ")
     with pytest.raises(InputError, match=r"bad/run\.json: damaged record"):
         read_record(store, "bad")
 

@@ -31,7 +31,7 @@ from wsss_platform.tracking.weights_and_biases import Tracker
 settings = json.loads(sys.argv[1])
 tracker = Tracker(
     name="fbr-1", group="study-a", config={"loss": {"contrast": 0.1}, "data": {"root": str(Path.home() / "VOC")}},
-    protocol={"selection": "train truth"}, folder=Path(settings["folder"]), mode=settings["mode"], patience=2.0,
+    protocol={"selection": "train truth"}, folder=Path(settings["folder"]), mode=settings["mode"], patience=3.0,
 )
 began = time.monotonic()
 tracker.start()
@@ -173,8 +173,8 @@ def test_a_service_that_is_away_neither_blocks_nor_fails_the_run(tmp_path: Path,
     with service() as url:
         said = run(tmp_path, environment={"WANDB_API_KEY": KEY, "WANDB_BASE_URL": url})
     assert said["calls"] < 0.5, "the caller must not wait for the service"
-    assert said["seconds"] < 12, "three times a patience of 2 s, and room for a busy machine"
-    assert said["process"] < 40
+    assert said["seconds"] < 12, "three times a patience of 3 s, and room for a busy machine"
+    assert said["process"] < 18, "the end of the process must not wait either (it did 24 s before _wandb())"
     assert said["mode"] == "offline"
     (warning,) = said["warnings"]
     assert "the service did not open the run" in warning
@@ -182,6 +182,58 @@ def test_a_service_that_is_away_neither_blocks_nor_fails_the_run(tmp_path: Path,
     read = json.loads(inspect(said["folder"], "--summary"))
     assert read["summary"]["mean_iou"] == 0.5, "the run went on offline and lost nothing"
     assert read["config"]["protocol"] == {"selection": "train truth"}
+
+
+@contextmanager
+def vanishing() -> Iterator[str]:
+    """A server that opens the run as W&B's does, and never answers again."""
+    bucket = {
+        "id": "b",
+        "displayName": "fbr-1",
+        "config": "{}",
+        "historyLineCount": 0,
+        "project": {"id": "p", "name": "wsss-platform", "entity": {"id": "e", "name": "ada"}},
+    }
+    opened, over = threading.Event(), threading.Event()
+
+    class Service(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            if b"mutation UpsertBucket" not in body or opened.is_set():
+                over.wait(60)
+                return
+            named = {**bucket, "name": json.loads(body)["variables"]["name"]}
+            answer = json.dumps({"data": {"upsertBucket": {"inserted": True, "bucket": named}}}).encode()
+            opened.set()
+            self.send_response(200)
+            self.send_header("content-length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Service) as server:
+        server.daemon_threads = True
+        server.block_on_close = False
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        over.set()
+        server.shutdown()
+    assert opened.is_set(), "the run was never opened, so nothing was tested"
+
+
+def test_a_service_that_vanishes_during_an_online_run_ends_with_it(tmp_path: Path) -> None:
+    with vanishing() as url:
+        said = run(tmp_path, environment={"WANDB_API_KEY": KEY, "WANDB_BASE_URL": url})
+    assert said["mode"] == "online"
+    assert said["calls"] < 0.5
+    assert said["seconds"] < 12
+    assert said["process"] < 30
+    records = [json.loads(line) for line in inspect(said["folder"]).splitlines()]
+    history = [record["history"]["item"] for record in records if record["type"] == "history"]
+    curve = [item["loss/contrast"] for item in history if "loss/contrast" in item]
+    assert curve == pytest.approx([1, 1 / 2, 1 / 3]), "what was logged is kept for wandb sync"
 
 
 def test_a_wandb_process_that_dies_does_not_fail_the_run(tmp_path: Path) -> None:
