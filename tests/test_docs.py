@@ -1,7 +1,7 @@
 """What the documents promise: the README's commands run, and relative links lead somewhere.
 
-A ```console block after the line `<!-- test -->` is executed: its `$ ` lines, in order, in one shell session's
-folder and storage. Output lines in the block are for the reader.
+A ```console block after the line `<!-- test -->` is executed: its `$ ` lines, in order, in one temporary
+folder with one storage. Output lines in the block are for the reader.
 """
 
 from __future__ import annotations

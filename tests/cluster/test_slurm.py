@@ -218,8 +218,8 @@ def test_runs_a_platform_command(slurm: Slurm) -> None:
     code, output = slurm.submit("methods", "--json")
     assert code == 0, output
     assert "ray.sbatch: Ray runs on 1 node(s)" in output
-    document = output[output.index("\n{") :] if "\n{" in output else output[output.index("\n[") :]
-    assert "fbr" in json.dumps(json.loads(document))
+    document, _ = json.JSONDecoder().raw_decode(output, output.index("\n[") + 1)
+    assert {"cam", "fbr"} <= {method["name"] for method in document}
 
 
 def test_the_command_uses_the_rays_of_both_nodes(slurm: Slurm, tmp_path: Path) -> None:
@@ -309,6 +309,19 @@ def test_wrong_settings_are_named(
 def test_a_taken_port_fails_the_job(slurm: Slurm) -> None:
     with socket.socket() as taken:
         taken.bind(("0.0.0.0", 0))
-        code, output = slurm.submit("methods", settings={"WSSS_PORT": str(taken.getsockname()[1])})
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        code, output = slurm.submit("methods", settings={"WSSS_PORT": port})
     assert code == 1, output
-    assert "Ray did not start" in output
+    assert f"port {port}" in output
+
+
+def test_a_ray_that_does_not_start_fails_the_job(slurm: Slurm, tmp_path: Path) -> None:
+    fake = tmp_path / "bin" / "ray"
+    fake.parent.mkdir()
+    fake.write_text("#!/bin/sh\necho no such luck\nexit 3\n")
+    fake.chmod(0o755)
+    code, output = slurm.submit("-c", "0", settings={**PYTHON, "WSSS_VENV": str(tmp_path)})
+    assert code == 1, output
+    assert "ended with code 3" in output
+    assert "no such luck" in output
