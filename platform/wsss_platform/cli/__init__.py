@@ -9,12 +9,11 @@ from __future__ import annotations
 import os
 import sys
 
-import click
 import typer
 
 from wsss_platform.cli import data, look, run, tune
 from wsss_platform.cli.output import print_error
-from wsss_platform.errors import InputError
+from wsss_platform.errors import InputError, RunError
 
 app = typer.Typer(
     name="wsss-platform",
@@ -44,23 +43,19 @@ def main(arguments: list[str] | None = None) -> None:
 def run_command(arguments: list[str] | None = None) -> int:
     """Run a command; its exit code."""
     try:
-        result = app(arguments, standalone_mode=False, prog_name="wsss-platform")
-    except click.exceptions.Abort:
-        print_error("interrupted; the same command continues where it stopped")
-        return 130
-    except click.ClickException as error:
-        error.show()
-        return 2
-    except KeyboardInterrupt:
-        print_error("interrupted; the same command continues where it stopped")
-        return 130
+        app(arguments, prog_name="wsss-platform")
+    except SystemExit as end:  # typer's own: 0 after a verb or help, 2 for wrong usage, 130 for Ctrl-C
+        code = end.code if isinstance(end.code, int) else 1
+        if code == 130:
+            print_error("interrupted; the same command continues where it stopped")
+        return code
     except InputError as error:
         print_error(str(error))
         return 2
     except Exception as error:
         if os.environ.get("WSSS_TRACEBACK"):
             raise
-        print_error(f"{type(error).__name__}: {error}" if not str(error).startswith("step") else str(error))
+        print_error(str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}")
         print_error("set WSSS_TRACEBACK=1 for the traceback")
         return 1
-    return int(result or 0)
+    return 0

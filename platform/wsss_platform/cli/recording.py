@@ -58,7 +58,7 @@ class Recording:
                 self._tracker.log(values)
 
         outcome = run(self._experiment, self._store, runner or _Cached(), watch, until=wanted)
-        seconds = {end.stage.name: round(end.seconds, 2) for end in outcome.stages}
+        seconds = stage_seconds(outcome, self._store)
         scores = None if outcome.score is None else scores_of(outcome.score)
         self._record = self._record.done(scores, seconds)
         write_record(self._store, self._record)
@@ -166,3 +166,9 @@ def score_summary(summary: dict[str, Any]) -> dict[str, Any]:
         "best/mean_iou": sweep["best_mean_iou"],
         "best/threshold": sweep["best_threshold"],
     }
+
+
+def stage_seconds(outcome: Outcome, store: Store) -> dict[str, float]:
+    """What each stage took when it was made, by this run or an earlier one: seconds, from the manifests."""
+    made = [end.stage for end in outcome.stages if store.has(end.stage.kind, end.stage.key)]
+    return {stage.name: float(store.open(stage.kind, stage.key).manifest["seconds"]) for stage in made}

