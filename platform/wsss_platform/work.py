@@ -39,16 +39,6 @@ def chunks_of(ids: Iterable[str]) -> list[Chunk]:
     return [Chunk(start // CHUNK, tuple(listed[start : start + CHUNK])) for start in range(0, len(listed), CHUNK)]
 
 
-def maps_file(folder: Path, index: int) -> Path:
-    """Of one chunk in a maps artefact."""
-    return folder / f"maps-{index:06d}.parquet"
-
-
-def mask_file(folder: Path, picture: str) -> Path:
-    """Of one picture in a masks artefact."""
-    return folder / "masks" / f"{picture}.png"
-
-
 def _each(ids: Iterable[str], make: Callable[[str], Result]) -> tuple[list[Result], list[tuple[str, str]]]:
     """Results of the pictures that worked, and (id, reason) of those whose input is bad."""
     results, failures = [], []
@@ -91,7 +81,7 @@ class MapsWork:
 
     def __call__(self, chunk: Chunk) -> ChunkReport:
         """Make and write the maps of one chunk."""
-        from wsss_platform.maps.storage import write_maps
+        from wsss_platform.maps.storage import maps_file, write_maps
 
         target = maps_file(self.folder, chunk.index)
         if target.exists():
@@ -115,9 +105,9 @@ class MasksWork:
 
     def __call__(self, chunk: Chunk) -> ChunkReport:
         """Make and write the masks of one chunk."""
-        from wsss_platform.maps.storage import read_maps
+        from wsss_platform.maps.storage import maps_file, read_maps
         from wsss_platform.masks.make import make_mask
-        from wsss_platform.masks.palette import write_mask
+        from wsss_platform.masks.palette import mask_file, write_mask
 
         done = self.folder / f"chunk-{chunk.index:06d}.done"
         if done.exists():
@@ -157,8 +147,8 @@ class ScoreWork:
 
     def __call__(self, chunk: Chunk) -> ChunkReport:
         """Count one chunk: the confusion of the masks, and the sweep of the maps."""
-        from wsss_platform.maps.storage import full_size, read_maps
-        from wsss_platform.masks.palette import read_mask
+        from wsss_platform.maps.storage import full_size, maps_file, read_maps
+        from wsss_platform.masks.palette import mask_file, read_mask
         from wsss_platform.metrics.confusion import confusion
         from wsss_platform.metrics.counts import write_confusions, write_sweeps
         from wsss_platform.metrics.sweep import SweepCells, sweep_picture

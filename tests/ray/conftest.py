@@ -31,7 +31,8 @@ def two_nodes() -> Iterator[str]:
     os.environ.update(SETTINGS)
     node = {"num_cpus": 2, "object_store_memory": 128 * 1024**2}
     cluster = Cluster(
-        initialize_head=True, head_node_args={**node, "include_dashboard": True, "dashboard_host": "127.0.0.1"}
+        initialize_head=True,
+        head_node_args={**node, "include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": None},
     )
     try:
         cluster.add_node(**node)

@@ -29,7 +29,8 @@ def balanced_cross_entropy(logits: Tensor, seed: Tensor, smoothing: float) -> Te
     groups = torch.stack([seed == 0, (seed != 0) & (seed != IGNORE)]).to(loss.dtype)
     counts, workers = _summed(groups.sum(dim=(1, 2, 3)))
     means = workers * (groups * loss).sum(dim=(1, 2, 3)) / counts.clamp(min=1)
-    return means.sum() / 2
+    halves: Tensor = means.sum() / 2
+    return halves
 
 
 def decorrelation(foreground: Tensor, background: Tensor) -> Tensor:
@@ -66,11 +67,11 @@ def contrast_over_keys(anchors: Tensor, prototypes: Tensor, table: Tensor, index
     Returns:
         [Q].
     """
-    total = prototypes + functional.embedding_bag(index, table, mode="sum")
-    squares = prototypes.square() + functional.embedding_bag(index, table.square(), mode="sum")
+    total: Tensor = prototypes + functional.embedding_bag(index, table, mode="sum")
+    squares: Tensor = prototypes.square() + functional.embedding_bag(index, table.square(), mode="sum")
     length = anchors.abs() * (1 + index.shape[1]) ** 0.5
-    cosines = anchors * total / (length.clamp(min=1e-8) * squares.sqrt().clamp(min=1e-8))
-    return -(cosines / temperature).log_softmax(1)[:, 0]
+    over_keys: Tensor = anchors * total / (length.clamp(min=1e-8) * squares.sqrt().clamp(min=1e-8))
+    return -(over_keys / temperature).log_softmax(1)[:, 0]
 
 
 def cosines(anchors: Tensor, table: Tensor, index: Tensor) -> Tensor:

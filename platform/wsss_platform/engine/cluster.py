@@ -63,6 +63,8 @@ def connect(
     started = address == "local"
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
+    if started:
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # a process less per training
     with _quiet():  # a new cluster asks for a token; Ray says so, and sets RAY_AUTH_MODE for our own clients
         dashboard = _start(cpus, object_store) if started else _join(address)
     try:

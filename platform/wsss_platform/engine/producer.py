@@ -10,6 +10,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from wsss_platform.engine.reasons import last_line
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.stages import Chunk, ChunkReport, ChunkWork
 
@@ -168,10 +169,10 @@ class _Pool:
 
 
 def _given_up(chunk: Chunk | None, error: RayError) -> RunError:
-    reason = next((line for line in reversed(str(error).strip().splitlines()) if line.strip()), type(error).__name__)
+    reason = last_line(error)
     if chunk is None:
-        return RunError(f"workers died {ATTEMPTS} times while starting: {reason.strip()}")
+        return RunError(f"workers died {ATTEMPTS} times while starting: {reason}")
     return RunError(
-        f"the worker of chunk {chunk.index} died {ATTEMPTS} times ({reason.strip()}); "
+        f"the worker of chunk {chunk.index} died {ATTEMPTS} times ({reason}); "
         f"one of its pictures may be the cause: {', '.join(chunk.ids)}"
     )

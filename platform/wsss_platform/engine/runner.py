@@ -26,7 +26,8 @@ class RayRunner:
         Args:
             workers: training processes; `Experiment.workers` of the jobs must be the same number.
             gpus_per_worker: also of each chunk actor whose work `uses_gpu` (an attribute of the work).
-            cpus_per_worker: also the number of torch's threads; a chunk actor has one CPU.
+            cpus_per_worker: also torch's threads, and all but one of them as loader processes; a chunk
+                actor has one CPU.
             actors: chunk processes at most; default as many as the cluster's CPUs (or GPUs) allow.
             max_failures: how often a training may lose workers before it is given up.
         """

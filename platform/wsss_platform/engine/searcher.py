@@ -113,7 +113,6 @@ class StudySearcher(Searcher):
         self._seed, self._on_finish = seed, on_finish
         self._study.pruner = pruner or optuna.pruners.NopPruner()
         self._live: dict[str, optuna.Trial] = {}
-        self._reasons: dict[str, str] = {}
         self._orphans = self._take_over()
         if not self._study.get_trials(deepcopy=False):
             params, _ = default_params(space, config)
@@ -181,10 +180,6 @@ class StudySearcher(Searcher):
         changes: dict[str, Any] = self._live[trial_id].user_attrs["changes"]
         return changes
 
-    def explain(self, trial_id: str, reason: str) -> None:
-        """Why a trial's process died, told before Tune closes the trial."""
-        self._reasons[trial_id] = reason
-
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Close the trial in the journal: complete, stopped early, or failed with a reason."""
         trial = self._live.pop(trial_id, None)
@@ -195,25 +190,11 @@ class StudySearcher(Searcher):
             value = result.get(name)
             if value is not None and not (isinstance(value, float) and not math.isfinite(value)):
                 trial.set_user_attr(name, value)
-        state, value, reason = self._verdict(trial_id, result, error)
+        state, value, reason = _verdict(result, error)
         if reason:
             trial.set_user_attr("reason", reason)
         self._study.tell(trial, value, state=state)
         self._on_finish(trial.number)
-
-    def _verdict(
-        self, trial_id: str, result: dict[str, Any], error: bool
-    ) -> tuple[TrialState, float | None, str | None]:
-        if error:
-            return TrialState.FAIL, None, self._reasons.pop(trial_id, "the trial's process died")
-        if result.get("event") == "stopped":
-            return TrialState.PRUNED, None, f"stopped early at epoch {result['epoch']}"
-        if result.get("event") == "failed":
-            return TrialState.FAIL, None, str(result.get("reason") or "failed without a reason")
-        value = result.get("objective")
-        if value is None or not math.isfinite(value):
-            return TrialState.FAIL, None, f"the objective is {'missing' if value is None else value}"
-        return TrialState.COMPLETE, float(value), None
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the journal is the state."""
@@ -221,3 +202,17 @@ class StudySearcher(Searcher):
     def restore(self, checkpoint_path: str) -> None:
         """A study is continued by a new searcher on its folder, never by Tuner.restore."""
         raise NotImplementedError("open the study's folder again instead")
+
+
+def _verdict(result: dict[str, Any], error: bool) -> tuple[TrialState, float | None, str | None]:
+    """What a trial's last report means: its state, its objective, and the reason of a bad end."""
+    if error:
+        return TrialState.FAIL, None, "the trial's process died more often than it is retried (out of memory?)"
+    if result.get("event") == "stopped":
+        return TrialState.PRUNED, None, f"stopped early at epoch {result['epoch']}"
+    if result.get("event") == "failed":
+        return TrialState.FAIL, None, str(result.get("reason") or "failed without a reason")
+    value = result.get("objective")
+    if value is None or not math.isfinite(value):
+        return TrialState.FAIL, None, f"the objective is {'missing' if value is None else value}"
+    return TrialState.COMPLETE, float(value), None

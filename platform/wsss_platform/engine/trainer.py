@@ -18,6 +18,7 @@ from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, Wo
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from wsss_platform.engine.reasons import last_line
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.objective import Objective
 from wsss_platform.stages import METRICS, WEIGHTS, EpochEnd, TrainJob
@@ -41,6 +42,11 @@ class WorkerResources:
     """Also torch's threads."""
     gpus: float = 0.0
     """0 trains on the CPU."""
+
+    @property
+    def loaders(self) -> int:
+        """Processes that read pictures ahead: none beside a single CPU; a GPU waits for more."""
+        return min(8 if self.gpus else 2, self.cpus - 1)
 
 
 def train_on_ray(
@@ -73,7 +79,7 @@ def train_on_ray(
         raise InputError(f"workers: the experiment says {job.experiment.workers}, the runner {workers}")
     folder = folder.resolve()
     trainer = TorchTrainer(
-        _worker(job, folder, resources.cpus),
+        _worker(job, folder, resources),
         scaling_config=ScalingConfig(
             num_workers=workers,
             use_gpu=resources.gpus > 0,
@@ -91,11 +97,11 @@ def train_on_ray(
     shutil.rmtree(folder / RAY_FOLDER)
 
 
-def _worker(job: TrainJob, folder: Path, threads: int) -> Callable[[], None]:
+def _worker(job: TrainJob, folder: Path, resources: WorkerResources) -> Callable[[], None]:
     """The training function of a worker, with all it needs in its closure."""
 
     def train() -> None:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(resources.cpus)
         context = ray.train.get_context()
         rank, world = context.get_world_rank(), context.get_world_size()
         every = job.experiment.train_config(job.phase).checkpoint_every
@@ -114,6 +120,7 @@ def _worker(job: TrainJob, folder: Path, threads: int) -> Callable[[], None]:
             device=device,
             wrap=_wrapper(world, device),
             checkpoint=start,
+            loaders=resources.loaders,
             before_step=lambda: _check_stop(folder),
         ):
             finished = end.epoch == end.epochs
@@ -215,13 +222,8 @@ def _plain(error: BaseException) -> BaseException:
     if isinstance(error, ControllerError) and isinstance(error.controller_failure, InputError | RunError):
         return error.controller_failure
     if isinstance(error, WorkerGroupError):
-        return RunError("; ".join(f"worker {rank}: {_last_line(e)}" for rank, e in error.worker_failures.items()))
-    return RunError(f"training failed: {_last_line(error)}") if isinstance(error, TrainingFailedError) else error
-
-
-def _last_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+        return RunError("; ".join(f"worker {rank}: {last_line(e)}" for rank, e in error.worker_failures.items()))
+    return RunError(f"training failed: {last_line(error)}") if isinstance(error, TrainingFailedError) else error
 
 
 class _Follower:

@@ -18,17 +18,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray import tune
 
 from wsss_platform.config import canonical, look_up, override
-from wsss_platform.engine.runner import RayRunner
 from wsss_platform.engine.study import stop_file
 from wsss_platform.engine.trainer import checkpoint_of
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.experiment import Experiment, Stage
 from wsss_platform.pipeline import Event, StageProgress, run
-from wsss_platform.stages import METRICS, WEIGHTS, Chunk, EpochEnd, TrainJob
+from wsss_platform.stages import METRICS, WEIGHTS, Chunk, EpochEnd, Runner, TrainJob
 from wsss_platform.store import Store
 
 
@@ -41,9 +39,7 @@ class TrialPlan:
     storage: Path
     study: Path
     """The study's folder."""
-    workers: int
-    gpus_per_worker: float
-    cpus_per_worker: int
+    runner: Runner
     objective: str
     """`BEST` or `MASKS`."""
     rungs: tuple[int, ...]
@@ -76,36 +72,34 @@ def run_trial(config: dict[str, Any], plan: TrialPlan) -> None:
     reason = ""
     for attempt in range(1, plan.retries + 2):
         try:
+            _stop_if_told(plan, number)  # its last driver died after it had decided
             result = _run(plan, number, changes)
         except (InputError, NotAppliedError) as error:  # would fail the same way again
             reason = str(error)
             break
         except TrialStopped as stop:
             result = {"event": "stopped", "epoch": stop.epoch}
-        except (RunError, ray.exceptions.RayError, OSError, RuntimeError, ValueError, ArithmeticError) as error:
-            stopped = stopped_at(plan.study, number)
-            if stopped is None:
-                reason = f"{type(error).__name__}: {error}" if not isinstance(error, RunError) else str(error)
-                continue
-            result = {"event": "stopped", "epoch": stopped}
+        except Exception as error:  # noqa: BLE001  # whatever a method raises is this trial's failure, not the study's
+            reason = str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"
+            continue
         tune.report({**result, "seconds": round(time.monotonic() - started, 3), "attempts": attempt})
         return
     seconds = round(time.monotonic() - started, 3)
     tune.report({"event": "failed", "reason": reason[:2000], "seconds": seconds, "attempts": attempt})
 
 
-def stopped_at(study: Path, number: int) -> int | None:
-    """The epoch at which the driver decided to stop a trial, if it did."""
+def _stop_if_told(plan: TrialPlan, number: int) -> None:
+    """TrialStopped when the driver decided to stop the trial at some epoch."""
     try:
-        return int(stop_file(study, number).read_text(encoding="utf-8"))
+        epoch = int(stop_file(plan.study, number).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return None
+        return
+    raise TrialStopped(epoch)
 
 
 def _run(plan: TrialPlan, number: int, changes: Mapping[str, Any]) -> dict[str, Any]:
     experiment = changed(plan.experiment, changes, f"trial {number}")
     store = Store(plan.storage)
-    runner = RayRunner(plan.workers, plan.gpus_per_worker, plan.cpus_per_worker)
     last = experiment.phases[-1].name
 
     def on_event(event: Event) -> None:
@@ -118,11 +112,9 @@ def _run(plan: TrialPlan, number: int, changes: Mapping[str, Any]) -> dict[str, 
             value = rung_value(experiment, event.stage, store, epoch, plan.rung_pictures)
             if value is not None:
                 tune.report({"event": "rung", "epoch": epoch, "value": value})  # returns when the driver decided
-        stopped = stopped_at(plan.study, number)
-        if stopped is not None:
-            raise TrialStopped(stopped)
+        _stop_if_told(plan, number)
 
-    outcome = run(experiment, store, runner, on_event)
+    outcome = run(experiment, store, plan.runner, on_event)
     assert outcome.score is not None
     trainings = [stage for stage in experiment.stages if stage.kind == "train"]
     for stage in trainings:

@@ -12,9 +12,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import optuna
 import ray
@@ -24,6 +22,7 @@ from wsss_platform.config import look_up
 from wsss_platform.engine.events import (
     OnStudyEvent,
     SharedStage,
+    StudyEvent,
     StudyState,
     TrialEpoch,
     TrialFinished,
@@ -31,131 +30,22 @@ from wsss_platform.engine.events import (
     TrialStarted,
     Warned,
 )
+from wsss_platform.engine.request import StudyRequest, StudyResult
 from wsss_platform.engine.runner import RayRunner
 from wsss_platform.engine.searcher import StudySearcher, default_params
-from wsss_platform.engine.study import StudyFolder, TrialRow
-from wsss_platform.engine.trial import BEST, MASKS, TrialPlan, changed, run_trial
+from wsss_platform.engine.study import StudyFolder
+from wsss_platform.engine.trial import TrialPlan, changed, run_trial
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.experiment import Experiment, Stage
 from wsss_platform.pipeline import run
-from wsss_platform.protocol import Selection
 from wsss_platform.space import SearchSpace
-from wsss_platform.stages import EpochEnd
-from wsss_platform.store import Store, check_name
+from wsss_platform.stages import EpochEnd, Runner
+
+__all__ = ["StudyRequest", "StudyResult", "concurrency", "shared_stages", "tune"]
 
 TRIAL_MEMORY = 1024 * 1024
 """Bytes Tune reserves for a trial's own process. Tune wants some resource, and a hundredth of a CPU would keep
 the last worker of a trial that needs every CPU waiting for ever."""
-
-
-@dataclass(frozen=True)
-class StudyRequest:
-    """What to search, and with how much."""
-
-    experiment: Experiment
-    """With the default config, which is trial 0."""
-    space: SearchSpace
-    trials: int
-    """In total, those of earlier calls included."""
-    store: Store
-    name: str
-    seed: int = 0
-    """Of the sampler; the experiment has its own."""
-    workers: int = 1
-    """Training processes of one trial."""
-    gpus_per_worker: float = 0.0
-    cpus_per_worker: int = 1
-    scheduler: Literal["asha", "none"] = "asha"
-    """"asha" stops trials early by asynchronous successive halving (Li et al. 2018; Optuna's rule)."""
-    max_concurrent: int | None = None
-    """At most this many trials at once; None: as many as the cluster has room for."""
-    reduction: int = 3
-    """Of the trials at a rung about one in this many goes on; rungs are this factor apart."""
-    rung_pictures: int = 32
-    """Pictures of the scored list on which a rung is decided."""
-    retries: int = 1
-    """How often a trial whose run failed is tried again."""
-
-    def __post_init__(self) -> None:
-        check_name(self.name, "study name")
-        for field, low in (
-            ("trials", 1),
-            ("workers", 1),
-            ("cpus_per_worker", 1),
-            ("reduction", 2),
-            ("rung_pictures", 1),
-            ("retries", 0),
-        ):
-            if getattr(self, field) < low:
-                raise InputError(f"{field}: expected at least {low}, got {getattr(self, field)}")
-        if self.max_concurrent is not None and self.max_concurrent < 1:
-            raise InputError(f"max_concurrent: expected at least 1, got {self.max_concurrent}")
-        if self.workers != self.experiment.workers:
-            raise InputError(f"workers: {self.workers}, but the experiment was planned with {self.experiment.workers}")
-
-    @property
-    def objective(self) -> str:
-        """What is maximised. The sweep sees the maps and not the masks, so a space that changes how masks are
-        made is judged by the masks' mean IoU, any other by the best of the exact sweep."""
-        return MASKS if "masks" in self.space.stages() else BEST
-
-    @property
-    def selection(self) -> Selection:
-        """The pixel truth that chooses, as stamped in the protocol."""
-        data = self.experiment.data
-        return "train truth" if data.score_list == data.train_list else "val truth"
-
-    @property
-    def rungs(self) -> tuple[int, ...]:
-        """Finished epochs of the last phase after which trials are compared; empty when none is stopped early."""
-        if self.scheduler == "none" or "train" not in self.space.stages():
-            return ()
-        experiment = self.experiment
-        train = experiment.train_config(experiment.phases[-1])
-        rungs, epoch = [], first_rung(train.epochs, self.reduction)
-        while epoch < train.epochs:
-            rungs.append(epoch)
-            epoch *= self.reduction
-        return tuple(epoch for epoch in rungs if epoch % train.checkpoint_every == 0)
-
-    def identity(self) -> dict[str, Any]:
-        """What must not change when a study is continued; resources and the number of trials may."""
-        experiment = self.experiment
-        return {
-            "method": [experiment.method.name, experiment.method.revision],
-            "config": experiment.config.model_dump(mode="json"),
-            "data": experiment.data.model_dump(mode="json"),
-            "split": experiment.split_fingerprint(experiment.data.train_list),
-            "truth": experiment.truth_fingerprint(experiment.data.score_list),
-            "seed": experiment.seed,
-            "workers": experiment.workers,
-            "space": {axis.path: axis.model_dump(mode="json", exclude={"reason", "path"}) for axis in self.space.axes},
-            "sampler_seed": self.seed,
-            "objective": self.objective,
-            "selection": self.selection,
-            "rungs": list(self.rungs),
-            "reduction": self.reduction,
-            "rung_pictures": self.rung_pictures,
-        }
-
-
-@dataclass(frozen=True)
-class StudyResult:
-    """What a study came to."""
-
-    folder: Path
-    rows: tuple[TrialRow, ...]
-    best: TrialRow | None
-    """None when no trial was completed."""
-    best_config: Path | None
-    """best.toml, readable by `train --config`."""
-    objective: str
-    selection: Selection
-
-
-def first_rung(epochs: int, reduction: int) -> int:
-    """Finished epochs at the first of (at most) two rungs."""
-    return max(1, epochs // reduction**2)
 
 
 def tune(request: StudyRequest, on_event: OnStudyEvent = lambda event: None) -> StudyResult:
@@ -167,6 +57,7 @@ def tune(request: StudyRequest, on_event: OnStudyEvent = lambda event: None) -> 
         RunError: a shared stage failed, or every trial did.
         KeyboardInterrupt: stopped by the user; the same call continues.
     """
+    on_event = _Listener(on_event)
     at_once = concurrency(request)
     folder = StudyFolder(request.store.study_folder(request.name), request.identity())
     with folder.driving():
@@ -235,8 +126,17 @@ def shared_stages(experiment: Experiment, space: SearchSpace) -> tuple[Stage, ..
 def _make_shared(request: StudyRequest, on_event: OnStudyEvent) -> None:
     shared = shared_stages(request.experiment, request.space)
     if shared:
-        runner = RayRunner(request.workers, request.gpus_per_worker, request.cpus_per_worker)
-        run(request.experiment, request.store, runner, lambda event: on_event(SharedStage(event)), until=shared[-1])
+        run(
+            request.experiment,
+            request.store,
+            _runner(request),
+            lambda event: on_event(SharedStage(event)),
+            until=shared[-1],
+        )
+
+
+def _runner(request: StudyRequest) -> Runner:
+    return request.runner or RayRunner(request.workers, request.gpus_per_worker, request.cpus_per_worker)
 
 
 def _warn_outside(request: StudyRequest, on_event: OnStudyEvent) -> None:
@@ -262,13 +162,12 @@ def _run_trials(request: StudyRequest, folder: StudyFolder, at_once: int, on_eve
     missing = request.trials - len(folder.finished())
     if missing <= 0:
         return
+    on_event(_state(request, folder))
     plan = TrialPlan(
         experiment=request.experiment,
         storage=request.store.root,
         study=folder.folder,
-        workers=request.workers,
-        gpus_per_worker=request.gpus_per_worker,
-        cpus_per_worker=request.cpus_per_worker,
+        runner=_runner(request),
         objective=request.objective,
         rungs=request.rungs,
         rung_pictures=request.rung_pictures,
@@ -296,8 +195,26 @@ def _run_trials(request: StudyRequest, folder: StudyFolder, at_once: int, on_eve
                 callbacks=[_Progress(searcher, on_event)],
             ),
         ).fit()
+    shutil.rmtree(scratch, ignore_errors=True)
     if len(folder.finished()) < request.trials:
-        raise KeyboardInterrupt
+        raise RunError(f"Ray Tune ended after {len(folder.finished())} of {request.trials} trials; run it again")
+
+
+class _Listener:
+    """`on_event` for objects that Tune pickles into its own records: a listener (a terminal) stays here."""
+
+    def __init__(self, on_event: OnStudyEvent) -> None:
+        self._on_event = on_event
+
+    def __call__(self, event: StudyEvent) -> None:
+        self._on_event(event)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Listener, (_nobody,)
+
+
+def _nobody(event: StudyEvent) -> None:
+    """Who listens in a copy."""
 
 
 class _Progress(ray_tune.Callback):
@@ -332,15 +249,17 @@ def _finished(request: StudyRequest, folder: StudyFolder, number: int, on_event:
                 "something that was sampled is not used"
             )
         )
+    on_event(_state(request, folder))
+
+
+def _state(request: StudyRequest, folder: StudyFolder) -> StudyState:
     best = folder.best()
-    on_event(
-        StudyState(
-            finished=len(folder.finished()),
-            total=request.trials,
-            running=sum(row.state == "running" for row in rows),
-            best=None if best is None else best.number,
-            objective=None if best is None else best.value,
-        )
+    return StudyState(
+        finished=len(folder.finished()),
+        total=request.trials,
+        running=len(folder.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,))),
+        best=None if best is None else best.number,
+        objective=None if best is None else best.value,
     )
 
 
@@ -365,6 +284,7 @@ def _quiet() -> Iterator[None]:
         "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
         "RAY_CHDIR_TO_TRIAL_DIR": "0",
         "RAY_AIR_NEW_OUTPUT": "0",
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends this process's part at once; the next call takes over
     }
     before = {name: os.environ.get(name) for name in wanted}
     logger = logging.getLogger("ray.tune")

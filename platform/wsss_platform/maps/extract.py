@@ -13,14 +13,11 @@ from torch.nn import functional
 
 from wsss_platform.config import MapsConfig
 from wsss_platform.data.split import Sample
+from wsss_platform.data.views import normalise
 from wsss_platform.errors import RunError
 from wsss_platform.maps.storage import CELL, StoredMap, grid_size, padded_size
 from wsss_platform.objective import Objective
 
-MEAN = (0.485, 0.456, 0.406)
-"""ImageNet mean of RGB in 0..1."""
-DEVIATION = (0.229, 0.224, 0.225)
-"""ImageNet standard deviation of RGB in 0..1."""
 FLOOR = 1e-5
 """Least divisor when a map is normalised (SEAM): a map that is nowhere above it stays near 0."""
 
@@ -55,8 +52,6 @@ class Extractor:
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         if channels_last:
             self.objective = self.objective.to(memory_format=torch.channels_last)
-        self._mean = torch.tensor(MEAN, device=self.device).view(1, 3, 1, 1)
-        self._deviation = torch.tensor(DEVIATION, device=self.device).view(1, 3, 1, 1)
 
     @torch.inference_mode()
     def __call__(self, sample: Sample) -> StoredMap:
@@ -86,9 +81,8 @@ class Extractor:
         """float32 [1, 3, Hp, Wp], normalised, 0 (the mean colour) where padded."""
         height, width = image.shape[:2]
         high, wide = padded_size(height, width)
-        pixels = torch.from_numpy(np.ascontiguousarray(image)).to(self.device)
-        normal = (pixels.permute(2, 0, 1)[None].float() / 255 - self._mean) / self._deviation
-        return functional.pad(normal, (0, wide - width, 0, high - height))
+        pixels = torch.from_numpy(normalise(image)).to(self.device)[None]
+        return functional.pad(pixels, (0, wide - width, 0, high - height))
 
     def _view(self, picture: Tensor, scale: float, labels: Tensor, wanted: Tensor, grid: tuple[int, int]) -> Tensor:
         """One scale, both flips, on the stored grid: [views, K or all channels, h, w]."""

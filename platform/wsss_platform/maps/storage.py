@@ -51,8 +51,8 @@ _SCHEMA = pa.schema(
     ],
     metadata={"wsss_platform": json.dumps(FORMAT)},
 )
-_TYPES = {"uint8": np.dtype("u1"), "float16": np.dtype("<f2")}
-_GROUP = 16  # pictures per row group: what one random read decompresses
+_TYPES: dict[str, np.dtype[Any]] = {"uint8": np.dtype("u1"), "float16": np.dtype("<f2")}
+_GROUP = 8  # pictures per row group: what one random read decompresses
 
 
 def padded_size(height: int, width: int) -> tuple[int, int]:
@@ -113,11 +113,16 @@ def full_size(stored: StoredMap) -> NDArray[np.float32]:
     """The maps at the picture's size: float32 [K, H, W], scores 0..1, by the geometry above."""
     high, wide = padded_size(stored.height, stored.width)
     full = np.empty((len(stored.classes), stored.height, stored.width), np.float32)
+    one = np.float32(255 if stored.scores.dtype == np.uint8 else 1)
     for target, grid in zip(full, stored.scores.astype(np.float32), strict=True):
-        target[...] = cv2.resize(grid, (wide, high), interpolation=cv2.INTER_LINEAR)[: stored.height, : stored.width]
-    if stored.scores.dtype == np.uint8:
-        full /= np.float32(255)
+        padded = cv2.resize(grid, (wide, high), interpolation=cv2.INTER_LINEAR)
+        np.divide(padded[: stored.height, : stored.width], one, out=target)
     return full
+
+
+def maps_file(folder: Path, index: int) -> Path:
+    """The file of chunk number `index` in a maps artefact."""
+    return folder / f"maps-{index:06d}.parquet"
 
 
 def write_maps(path: Path, maps: Iterable[StoredMap]) -> None:
@@ -147,6 +152,7 @@ def write_maps(path: Path, maps: Iterable[StoredMap]) -> None:
         compression_level=6,
         use_dictionary=["precision"],
         write_statistics=False,
+        write_page_checksum=True,
     )
     write_atomic(path, buffer.getvalue())
 
@@ -159,7 +165,7 @@ def read_maps(path: Path) -> Iterator[StoredMap]:
     """
     file = _open(path)
     for group in range(file.num_row_groups):
-        yield from _read_group(path, file, group)
+        yield from _read_rows(path, file, group)
 
 
 def read_ids(path: Path) -> list[str]:
@@ -204,7 +210,7 @@ class MapReader:
             raise InputError(f"{self.folder}: no map of picture {id!r}")
         number, row = self._places[id]
         path = self._files[number]
-        return _read_group(path, _open(path), row // _GROUP)[row % _GROUP]
+        return _read_rows(path, _open(path), row // _GROUP, row % _GROUP)[0]
 
     def __iter__(self) -> Iterator[StoredMap]:
         """Every map in stored order, a few in memory at a time."""
@@ -214,7 +220,7 @@ class MapReader:
 
 def _open(path: Path) -> pq.ParquetFile:
     try:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(path, page_checksum_verification=True)
         said = json.loads((file.schema_arrow.metadata or {}).get(b"wsss_platform", b"null"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
@@ -227,9 +233,12 @@ def _open(path: Path) -> pq.ParquetFile:
     return file
 
 
-def _read_group(path: Path, file: pq.ParquetFile, group: int) -> list[StoredMap]:
+def _read_rows(path: Path, file: pq.ParquetFile, group: int, row: int | None = None) -> list[StoredMap]:
+    """The maps of a row group, or only that of one of its rows."""
     try:
-        return [_stored(row) for row in file.read_row_group(group, use_threads=False).to_pylist()]
+        table = file.read_row_group(group, use_threads=False)
+        rows = table if row is None else table.slice(row, 1)
+        return [_stored(item) for item in rows.to_pylist()]
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         raise _damaged(path, error) from None
 

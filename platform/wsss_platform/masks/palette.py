@@ -26,6 +26,11 @@ def voc_palette() -> NDArray[np.uint8]:
 _PALETTE = voc_palette().tobytes()
 
 
+def mask_file(folder: Path, id: str) -> Path:
+    """The file of one picture in a masks artefact."""
+    return folder / "masks" / f"{id}.png"
+
+
 def write_mask(path: Path, mask: NDArray[np.uint8]) -> None:
     """Write uint8 [H, W] as a palette PNG; readers see the whole file or none. Same mask, same bytes."""
     if mask.dtype != np.uint8 or mask.ndim != 2:
@@ -41,14 +46,16 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
     """uint8 [H, W], labels as stored (255 kept).
 
     Raises:
-        InputError: no such file, cut short, or a colour picture instead of labels; the message names the file.
+        InputError: no such file, damaged, or no palette PNG; the message names the file.
     """
     try:
-        with Image.open(path) as picture:
-            if picture.mode not in ("P", "L"):
-                raise InputError(f"{path}: a mask has one label per pixel (palette or grey), this is {picture.mode}")
+        with Image.open(path, formats=("PNG",)) as picture:
+            if picture.mode != "P":  # grey PNGs of few levels would be stretched to 0..255 by Pillow
+                raise InputError(f"{path}: a mask is a palette PNG of labels, this one has mode {picture.mode}")
             return np.array(picture, dtype=np.uint8)
+    except InputError:
+        raise
     except FileNotFoundError:
         raise InputError(f"{path}: no such mask") from None
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError) as error:
         raise InputError(f"{path}: not readable as a mask ({error})") from None

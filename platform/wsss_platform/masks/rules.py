@@ -47,14 +47,15 @@ def background_score(scores: NDArray[np.float32], config: MasksConfig) -> NDArra
     """
     if config.rule == "constant":
         return np.full(scores.shape[1:], config.background, np.float32)
-    return np.power(1 - scores.max(0), np.float32(config.alpha), dtype=np.float32)
+    score: NDArray[np.float32] = np.power(1 - scores.max(0), np.float32(config.alpha), dtype=np.float32)
+    return score
 
 
 def over(scores: NDArray[np.float32], limit: float) -> NDArray[np.uint8]:
     """Local labels uint8 [H, W]: the best class (the first of equals) where its score exceeds `limit`, else 0."""
     if len(scores) == 1:
-        return (scores[0] > np.float32(limit)).astype(np.uint8)
-    best = scores.argmax(0).astype(np.uint8)
+        return np.asarray(scores[0] > np.float32(limit), np.uint8)
+    best: NDArray[np.uint8] = scores.argmax(0).astype(np.uint8)
     best += 1
     best[~(scores.max(0) > np.float32(limit))] = 0
     return best
@@ -62,7 +63,10 @@ def over(scores: NDArray[np.float32], limit: float) -> NDArray[np.uint8]:
 
 def named(local: NDArray[np.uint8], classes: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Mask values from local labels: 0 stays, the k-th class c becomes c + 1."""
-    return np.concatenate([[0], classes + 1]).astype(np.uint8)[local]
+    values = np.zeros(len(classes) + 1, np.uint8)
+    values[1:] = classes + 1
+    mask: NDArray[np.uint8] = values[local]
+    return mask
 
 
 def labels(scores: NDArray[np.float32], classes: NDArray[np.uint8], config: MasksConfig) -> NDArray[np.uint8]:

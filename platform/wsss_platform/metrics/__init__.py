@@ -1,1 +1,1 @@
-"""Confusion, exact threshold sweeps, per-picture counts, scores and paired bootstrap. No torch, no files but Parquet."""
+"""Confusion, exact threshold sweeps, per-picture counts, scores and paired bootstrap. No torch."""

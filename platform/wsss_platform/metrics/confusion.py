@@ -33,7 +33,7 @@ def confusion(
     """
     if truth.shape != prediction.shape:
         raise InputError(f"{name}: mask of shape {prediction.shape}, truth of shape {truth.shape}")
-    cells = _count(truth.ravel(), prediction.ravel(), _slots(classes)).astype(np.int64)
+    cells: NDArray[np.int64] = _count(truth.ravel(), prediction.ravel(), slots_of(classes)).astype(np.int64)
     if cells[classes + 2].any():
         raise InputError(f"{name}: the truth holds values above {classes} that are not {IGNORE}")
     if cells[:, classes + 2].any():
@@ -41,7 +41,7 @@ def confusion(
     return cells[: classes + 1, : classes + 2]
 
 
-def _slots(classes: int) -> NDArray[np.uint8]:
+def slots_of(classes: int) -> NDArray[np.uint8]:
     """Where a pixel value is counted: 0..C themselves, 255 at C + 1, illegal values at C + 2."""
     if not 1 <= classes <= 250:
         raise ValueError(f"classes must be in 1..250, got {classes}")
@@ -51,7 +51,7 @@ def _slots(classes: int) -> NDArray[np.uint8]:
     return slots
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _count(truth, prediction, slots):  # type: ignore[no-untyped-def] # pragma: no cover
     """Four tables in turn, so that runs of equal pixels do not wait for their own counter."""
     side = slots.max() + 1

@@ -80,7 +80,7 @@ class SweepCounts:
         """Per picture at threshold number `index`: int64 [N, 3, C + 1], see `confusion.parts`."""
         seen = np.where(self.cells.bucket > index, self.cells.cls + 1, 0)
         side = len(self.classes) + 1
-        return _parts(len(self.ids), side, self.picture, self.cells.truth, seen, self.cells.count)
+        return _parts(len(self.ids), side, self.picture, self.cells.truth, seen, self.cells.pixels)
 
 
 def _parts(
@@ -93,9 +93,9 @@ def _parts(
 ) -> NDArray[np.int64]:
     result = np.zeros((pictures, 3, side), np.int64)
     hit = truth == seen
-    np.add.at(result, (picture[hit], 0, truth[hit]), count[hit])
-    np.add.at(result, (picture, 1, truth), count)
-    np.add.at(result, (picture, 2, seen), count)
+    np.add.at(result[:, 0], (picture[hit], truth[hit]), count[hit])
+    np.add.at(result[:, 1], (picture, truth), count)
+    np.add.at(result[:, 2], (picture, seen), count)
     return result
 
 
@@ -114,7 +114,7 @@ def write_sweeps(
 ) -> None:
     """Write one chunk of (picture id, cells of `sweep_picture`), atomically; same counts, same bytes."""
     rows = [
-        {"id": name, "truth": cells.truth, "class": cells.cls, "bucket": cells.bucket, "count": cells.count}
+        {"id": name, "truth": cells.truth, "class": cells.cls, "bucket": cells.bucket, "count": cells.pixels}
         for name, cells in pictures
     ]
     said = {
@@ -163,7 +163,7 @@ def _write(path: Path, rows: list[dict[str, Any]], columns: dict[str, pa.DataTyp
     )
     buffer = io.BytesIO()
     table = pa.Table.from_pylist(rows, schema=schema)
-    pq.write_table(table, buffer, compression="zstd", write_statistics=False)
+    pq.write_table(table, buffer, compression="zstd", write_statistics=False, write_page_checksum=True)
     write_atomic(path, buffer.getvalue())
 
 
@@ -172,7 +172,7 @@ def _read(
 ) -> tuple[dict[str, Any], tuple[str, ...], NDArray[np.int64], dict[str, NDArray[np.int64]]]:
     """Metadata, ids, the picture index of each cell, and the cells by column."""
     try:
-        table = pq.read_table(path, use_threads=False)
+        table = pq.read_table(path, use_threads=False, page_checksum_verification=True)
         said = json.loads((table.schema.metadata or {}).get(b"wsss_platform", b"null"))
         if not isinstance(said, dict) or (said.get("format"), said.get("version")) != (form, VERSION):
             raise InputError(f"{path}: not a file of {form} counts, version {VERSION}")

@@ -61,13 +61,13 @@ class Score:
         thresholds = np.zeros(0, np.float32)
         swept: list[str] = []
         for sweep in read_sweeps(folder):
+            _same(f"{folder}: classes of confusion and sweep", [classes, sweep.classes])
             counts = histogram([sweep.cells], len(classes), len(sweep.thresholds))
             if total is None:
                 total, thresholds = counts, sweep.thresholds
             else:
                 _same(f"{folder}: thresholds of the sweep files", [thresholds.tolist(), sweep.thresholds.tolist()])
                 total += counts
-            _same(f"{folder}: classes of confusion and sweep", [classes, sweep.classes])
             swept += sweep.ids
         _unique(folder, swept)
         _same_pictures(f"{folder}: confusion files", ids, f"{folder}: sweep files", swept)

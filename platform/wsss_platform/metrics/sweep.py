@@ -17,7 +17,9 @@ from numba import njit
 from numpy.typing import NDArray
 
 from wsss_platform.errors import InputError
-from wsss_platform.metrics.confusion import _slots
+from wsss_platform.metrics.confusion import slots_of
+
+_BLOCK = 2048  # pixels whose best scores fit the first cache
 
 
 def grid(count: int = 100, extra: Iterable[float] = ()) -> NDArray[np.float32]:
@@ -27,7 +29,7 @@ def grid(count: int = 100, extra: Iterable[float] = ()) -> NDArray[np.float32]:
 
 
 class SweepCells(NamedTuple):
-    """Sparse counts of one picture, int64 [R] each, sorted by (truth, cls, bucket); counts are positive."""
+    """Sparse counts of one picture, int64 [R] each, sorted by (truth, cls, bucket); `pixels` are positive."""
 
     truth: NDArray[np.int64]
     """0..C, background first."""
@@ -35,8 +37,8 @@ class SweepCells(NamedTuple):
     """Best class 0..C-1; 0 where `bucket` is 0 (such pixels are background at every threshold)."""
     bucket: NDArray[np.int64]
     """Thresholds strictly below the best score, 0..T."""
-    count: NDArray[np.int64]
-    """Pixels."""
+    pixels: NDArray[np.int64]
+    """How many."""
 
 
 def sweep_picture(
@@ -67,11 +69,10 @@ def sweep_picture(
         raise ValueError("thresholds must be float32, at least one, strictly ascending")
     if len(classes) and int(classes.max()) >= foreground_classes:
         raise InputError(f"{name}: class {int(classes.max())} of the maps, expected less than {foreground_classes}")
-    slots = _slots(foreground_classes)
+    slots = slots_of(foreground_classes)
     flat = np.ascontiguousarray(scores, np.float32).reshape(len(classes), truth.size)
-    steps = 8 * len(thresholds)
-    guide = np.searchsorted(thresholds, (np.arange(steps) / steps).astype(np.float32)).astype(np.int64)
-    counts, has_nan = _count(flat, truth.ravel(), thresholds, guide, slots)
+    limits = np.append(thresholds, np.float32(np.inf))
+    counts, has_nan = _count(flat, truth.ravel(), limits, _guide(thresholds), slots)
     if has_nan:
         raise InputError(f"{name}: a score is not a number")
     if counts[foreground_classes + 2].any():
@@ -83,35 +84,56 @@ def sweep_picture(
     return SweepCells(found[0], _named(found, classes), found[2], counts[found].astype(np.int64))
 
 
+def _guide(thresholds: NDArray[np.float32]) -> NDArray[np.int32]:
+    """Where to start looking for a score's bucket: a lower bound for each of the steps 0..1.
+
+    The steps are a power of two, so score x steps and step / steps are exact in float32.
+    """
+    steps = 1 << (8 * len(thresholds) - 1).bit_length()
+    guide = np.searchsorted(thresholds, np.arange(steps + 1, dtype=np.float32) / np.float32(steps)).astype(np.int32)
+    guide[0] = 0  # also for scores below 0
+    return guide
+
+
 def _named(found: tuple[NDArray[np.int64], ...], classes: NDArray[np.uint8]) -> NDArray[np.int64]:
     if len(classes) == 0:
         return np.zeros_like(found[1])
     return np.where(found[2] == 0, 0, classes.astype(np.int64)[found[1]])
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _count(scores, truth, thresholds, guide, slots):  # type: ignore[no-untyped-def] # pragma: no cover
-    """uint32 [C + 3, max(K, 1), T + 1] by slot of the truth, place of the best class, bucket; and "NaN seen"."""
+@njit(cache=True, nogil=True)
+def _count(scores, truth, limits, guide, slots):  # type: ignore[no-untyped-def] # pragma: no cover
+    """uint32 [C + 3, max(K, 1), T + 1] by slot of the truth, place of the best class, bucket; and "NaN seen".
+
+    Block by block, so that the best scores stay in the first cache. `limits` ends with infinity.
+    """
     number, pixels = scores.shape
-    last = len(thresholds)
-    counts = np.zeros((slots.max() + 1, max(number, 1), last + 1), np.uint32)
+    counts = np.zeros((slots.max() + 1, max(number, 1), len(limits)), np.uint32)
+    best = np.zeros(_BLOCK, np.uint8)
+    score = np.full(_BLOCK, -np.inf, np.float32)
+    start = np.zeros(_BLOCK, np.int32)
+    steps = np.float32(len(guide) - 1)
     has_nan = False
-    for i in range(pixels):
-        best = 0
-        score = scores[0, i] if number else np.float32(-np.inf)
-        has_nan |= score != score
+    for first in range(0, pixels, _BLOCK):
+        size = min(_BLOCK, pixels - first)
+        if number:
+            score[:size] = scores[0, first : first + size]
+            best[:size] = 0
         for k in range(1, number):
-            other = scores[k, i]
-            has_nan |= other != other
-            if other > score:
-                best, score = k, other
-        # the guide only says where to start looking; the loops decide with the thresholds themselves
-        bucket = guide[min(max(int(score * len(guide)), 0), len(guide) - 1)] if score > 0 else 0
-        while bucket < last and thresholds[bucket] < score:
-            bucket += 1
-        while bucket > 0 and not thresholds[bucket - 1] < score:
-            bucket -= 1
-        counts[slots[truth[i]], best, bucket] += 1
+            for i in range(size):
+                other = scores[k, first + i]
+                has_nan |= other != other
+                better = other > score[i]
+                score[i] = other if better else score[i]
+                best[i] = k if better else best[i]
+        for i in range(size):
+            has_nan |= score[i] != score[i]
+            start[i] = np.int32(min(score[i], np.float32(1)) * steps) if score[i] > 0 else 0
+        for i in range(size):
+            bucket = guide[start[i]]
+            while limits[bucket] < score[i]:
+                bucket += 1
+            counts[slots[truth[first + i]], best[i], bucket] += 1
     return counts, has_nan
 
 
@@ -119,7 +141,7 @@ def histogram(cells: Iterable[SweepCells], classes: int, thresholds: int) -> NDA
     """The dense sum of pictures: int64 [C + 1, C, T + 1] for C classes and T thresholds."""
     total = np.zeros((classes + 1, classes, thresholds + 1), np.int64)
     for item in cells:
-        np.add.at(total, (item.truth, item.cls, item.bucket), item.count)
+        np.add.at(total, (item.truth, item.cls, item.bucket), item.pixels)
     return total
 
 

@@ -16,9 +16,9 @@ from wsss_platform.data.reading import read_mask
 from wsss_platform.data.sampler import EpochSampler, Key
 from wsss_platform.data.views import Reader, TrainViews, View, collate
 from wsss_platform.errors import InputError
+from wsss_platform.masks.palette import mask_file
 from wsss_platform.objective import Batch
 from wsss_platform.stages import TrainJob
-from wsss_platform.work import mask_file
 
 
 def batches(

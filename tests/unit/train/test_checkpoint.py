@@ -38,7 +38,7 @@ def test_weights_load_strictly(tmp_path: Path) -> None:
     source, target = TinyObjective(3, Trouble()), TinyObjective(3, Trouble())
     source.bank.fill_(5)
     load_weights(target, _weights(tmp_path / "weights.pt", source.state_dict()))
-    assert all(torch.equal(a, b) for a, b in zip(source.state_dict().values(), target.state_dict().values()))
+    torch.testing.assert_close(target.state_dict(), source.state_dict(), rtol=0, atol=0)
 
 
 def test_weights_that_do_not_fit_are_listed(tmp_path: Path) -> None:

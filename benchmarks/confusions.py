@@ -1,0 +1,85 @@
+"""Confusion of masks: counting alone, and from PNG files on disk, against bincount with boolean masking."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.measure import Row, alternate, peak
+from benchmarks.pictures import Picture
+from wsss_platform.config import MasksConfig
+from wsss_platform.masks.make import make_mask
+from wsss_platform.masks.palette import read_mask, write_mask
+from wsss_platform.metrics.confusion import confusion, folded
+
+
+def rows(pictures: list[Picture], classes: int, folder: Path) -> Iterator[Row]:
+    """Masks of the maps at 0.3 against the truth."""
+    truths = [picture.truth for picture in pictures]
+    masks = [make_mask(picture.stored(), None, MasksConfig(background=0.3)) for picture in pictures]
+    for number, (truth, mask) in enumerate(zip(truths, masks, strict=True)):
+        write_mask(folder / f"truth-{number}.png", truth)
+        write_mask(folder / f"mask-{number}.png", mask)
+        if not np.array_equal(folded(confusion(truth, mask, classes)), fast_hist(truth, mask, classes + 1)):
+            raise AssertionError("the two confusions differ")
+    numbers = range(len(pictures))
+
+    def decoded() -> list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+        return [(read_mask(folder / f"truth-{n}.png"), read_mask(folder / f"mask-{n}.png")) for n in numbers]
+
+    def ours() -> None:
+        for truth, mask in zip(truths, masks, strict=True):
+            confusion(truth, mask, classes)
+
+    def theirs() -> None:
+        for truth, mask in zip(truths, masks, strict=True):
+            fast_hist(truth, mask, classes + 1)
+
+    def ours_from_disk() -> None:
+        for truth, mask in decoded():
+            confusion(truth, mask, classes)
+
+    def theirs_from_disk() -> None:
+        for truth, mask in decoded():
+            fast_hist(truth, mask, classes + 1)
+
+    def touched() -> None:
+        for truth, mask in zip(truths, masks, strict=True):
+            truth.max()
+            mask.max()
+
+    own, other, floor = (x / len(pictures) * 1e3 for x in alternate(ours, theirs, touched, rounds=9))
+    yield Row(
+        name="confusion of masks in memory vs np.bincount with boolean masking",
+        ours=own,
+        theirs=other,
+        unit="ms",
+        limit_share=floor / own,
+        limit="one read of both masks",
+        ours_peak=peak(ours),
+        theirs_peak=peak(theirs),
+        note=f"{len(pictures)} pictures, equal",
+    )
+    own, other, floor = (
+        x / len(pictures) * 1e3 for x in alternate(ours_from_disk, theirs_from_disk, decoded, rounds=7)
+    )
+    yield Row(
+        name="confusion of masks on disk vs np.bincount with boolean masking",
+        ours=own,
+        theirs=other,
+        unit="ms",
+        asked=2,
+        limit_share=floor / own,
+        limit="decoding both PNG with Pillow, which both sides do",
+        note=f"{len(pictures)} pictures, equal",
+    )
+
+
+def fast_hist(truth: NDArray[np.uint8], prediction: NDArray[np.uint8], sides: int) -> NDArray[np.int64]:
+    """The segmentation codebases' `_fast_hist`."""
+    counted = (truth >= 0) & (truth < sides)
+    joint = sides * truth[counted].astype(int) + prediction[counted]
+    return np.bincount(joint, minlength=sides**2).reshape(sides, sides)

@@ -1,0 +1,101 @@
+"""Material: true masks of real photographs where there are any, else of the built-in sample; maps made from them.
+
+The maps stand for a stride-16 network at four scales: per scale the class's share of each cell, blurred,
+with noise. So sizes, class counts and smoothness are realistic; the mean IoU of such maps means nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from wsss_platform.config import DataConfig, SampleConfig
+from wsss_platform.data import Truth, open_data
+from wsss_platform.maps.storage import StoredMap, grid_size, padded_size
+
+SCALES = (0.5, 1.0, 1.5, 2.0)
+STRIDE = 16
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture's truth and maps."""
+
+    id: str
+    truth: NDArray[np.uint8]
+    """uint8 [H, W]."""
+    classes: NDArray[np.uint8]
+    """uint8 [K], at least one."""
+    outputs: list[NDArray[np.float32]]
+    """Per scale the network's scores float32 [K, h_s, w_s]."""
+
+    def stored(self) -> StoredMap:
+        """As this platform stores them: fused on the stride-4 grid, uint8."""
+        height, width = self.truth.shape
+        rows, columns = grid_size(height, width)
+        inside = (slice(None), slice(-(-height // 4)), slice(-(-width // 4)))
+        scores = self._fused(rows, columns)
+        scores = scores / scores[inside].max((1, 2), keepdims=True)
+        return StoredMap(self.id, self.classes, np.round(scores.clip(0, 1) * 255).astype(np.uint8), height, width)
+
+    def high_res(self) -> NDArray[np.float32]:
+        """As IRN stores them: every scale resized to the padded picture, summed, cut, divided by the maximum."""
+        height, width = self.truth.shape
+        scores = self._fused(*padded_size(height, width))[:, :height, :width]
+        scores /= scores.max((1, 2), keepdims=True)
+        return scores
+
+    def _fused(self, rows: int, columns: int) -> NDArray[np.float32]:
+        grids = [[cv2.resize(grid, (columns, rows)) for grid in output] for output in self.outputs]
+        fused: NDArray[np.float32] = np.array(grids, np.float32).sum(0)
+        return fused
+
+
+def voc_root() -> Path | None:
+    """WSSS_VOC_ROOT, or the tree beside the repository, if there is one."""
+    given = os.environ.get("WSSS_VOC_ROOT")
+    beside = Path(__file__).parents[2] / "shared" / "data" / "VOCdevkit" / "VOC2012"
+    root = Path(given) if given else beside
+    return root if (root / "JPEGImages").is_dir() else None
+
+
+def load(count: int) -> tuple[list[Picture], tuple[str, ...], str]:
+    """Pictures of about 375x500 with an object, the names of the classes, and where they come from."""
+    root = voc_root()
+    if root is not None:
+        truth, origin = open_data(DataConfig(kind="voc12", root=str(root))).truth("train"), "VOC2012 photographs"
+    else:
+        sample = SampleConfig(size=500, train=4 * count)
+        truth, origin = open_data(DataConfig(sample=sample)).truth("train"), "generated sample, longer side 500"
+    found = [picture for picture in (_picture(truth, name) for name in _spread(truth, 4 * count)) if picture]
+    return found[:count], truth.classes, origin
+
+
+def _spread(truth: Truth, count: int) -> list[str]:
+    step = max(1, len(truth.ids) // count)
+    return list(truth.ids[::step])
+
+
+def _picture(truth: Truth, name: str) -> Picture | None:
+    mask = truth.mask(name)
+    present = np.setdiff1d(np.unique(mask), [0, 255])
+    if len(present) == 0 or max(mask.shape) != 500 or min(mask.shape) < 320:
+        return None
+    high, wide = padded_size(*mask.shape)
+    generator = np.random.default_rng([ord(letter) for letter in name])
+    outputs = []
+    for scale in SCALES:
+        size = (round(scale * wide / STRIDE), round(scale * high / STRIDE))
+        grids = []
+        for value in present:
+            padded = np.zeros((high, wide), np.float32)
+            padded[: mask.shape[0], : mask.shape[1]] = mask == value
+            share = cv2.GaussianBlur(cv2.resize(padded, size, interpolation=cv2.INTER_AREA), (3, 3), 1)
+            grids.append(share + 0.15 * generator.random(share.shape, np.float32))
+        outputs.append(np.array(grids, np.float32))
+    return Picture(name, mask, (present - 1).astype(np.uint8), outputs)

@@ -1,0 +1,129 @@
+"""What a study is asked for, and what it comes to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from wsss_platform.engine.study import TrialRow
+from wsss_platform.engine.trial import BEST, MASKS
+from wsss_platform.errors import InputError
+from wsss_platform.experiment import Experiment
+from wsss_platform.protocol import Selection
+from wsss_platform.space import SearchSpace
+from wsss_platform.stages import Runner
+from wsss_platform.store import Store, check_name
+
+
+@dataclass(frozen=True)
+class StudyRequest:
+    """What to search, and with how much."""
+
+    experiment: Experiment
+    """With the default config, which is trial 0."""
+    space: SearchSpace
+    trials: int
+    """In total, those of earlier calls included."""
+    store: Store
+    name: str
+    seed: int = 0
+    """Of the sampler; the experiment has its own."""
+    workers: int = 1
+    """Training processes of one trial."""
+    gpus_per_worker: float = 0.0
+    cpus_per_worker: int = 1
+    scheduler: Literal["asha", "none"] = "asha"
+    """"asha" stops trials early by asynchronous successive halving (Li et al. 2018; Optuna's rule)."""
+    max_concurrent: int | None = None
+    """At most this many trials at once; None: as many as the cluster has room for."""
+    reduction: int = 3
+    """Of the trials at a rung about one in this many goes on; rungs are this factor apart."""
+    rung_pictures: int = 32
+    """Pictures of the scored list on which a rung is decided."""
+    retries: int = 1
+    """How often a trial whose run failed is tried again."""
+    runner: Runner | None = None
+    """Where a trial's stages run; None: Ray Train and actors, with the resources above. Another one must be
+    picklable and runs in the trial's own process."""
+
+    def __post_init__(self) -> None:
+        check_name(self.name, "study name")
+        for field, low in (
+            ("trials", 1),
+            ("workers", 1),
+            ("cpus_per_worker", 1),
+            ("reduction", 2),
+            ("rung_pictures", 1),
+            ("retries", 0),
+        ):
+            if getattr(self, field) < low:
+                raise InputError(f"{field}: expected at least {low}, got {getattr(self, field)}")
+        if self.max_concurrent is not None and self.max_concurrent < 1:
+            raise InputError(f"max_concurrent: expected at least 1, got {self.max_concurrent}")
+        if self.workers != self.experiment.workers:
+            raise InputError(f"workers: {self.workers}, but the experiment was planned with {self.experiment.workers}")
+
+    @property
+    def objective(self) -> str:
+        """What is maximised. The sweep sees the maps and not the masks, so a space that changes how masks are
+        made is judged by the masks' mean IoU, any other by the best of the exact sweep."""
+        return MASKS if "masks" in self.space.stages() else BEST
+
+    @property
+    def selection(self) -> Selection:
+        """The pixel truth that chooses, as stamped in the protocol."""
+        data = self.experiment.data
+        return "train truth" if data.score_list == data.train_list else "val truth"
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """Finished epochs of the last phase after which trials are compared; empty when none is stopped early."""
+        if self.scheduler == "none" or "train" not in self.space.stages():
+            return ()
+        experiment = self.experiment
+        train = experiment.train_config(experiment.phases[-1])
+        rungs, epoch = [], first_rung(train.epochs, self.reduction)
+        while epoch < train.epochs:
+            rungs.append(epoch)
+            epoch *= self.reduction
+        return tuple(epoch for epoch in rungs if epoch % train.checkpoint_every == 0)
+
+    def identity(self) -> dict[str, Any]:
+        """What must not change when a study is continued; resources and the number of trials may."""
+        experiment = self.experiment
+        return {
+            "method": [experiment.method.name, experiment.method.revision],
+            "config": experiment.config.model_dump(mode="json"),
+            "data": experiment.data.model_dump(mode="json"),
+            "split": experiment.split_fingerprint(experiment.data.train_list),
+            "truth": experiment.truth_fingerprint(experiment.data.score_list),
+            "seed": experiment.seed,
+            "workers": experiment.workers,
+            "space": {axis.path: axis.model_dump(mode="json", exclude={"reason", "path"}) for axis in self.space.axes},
+            "sampler_seed": self.seed,
+            "objective": self.objective,
+            "selection": self.selection,
+            "rungs": list(self.rungs),
+            "reduction": self.reduction,
+            "rung_pictures": self.rung_pictures,
+        }
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """What a study came to."""
+
+    folder: Path
+    rows: tuple[TrialRow, ...]
+    best: TrialRow | None
+    """None when no trial was completed."""
+    best_config: Path | None
+    """best.toml, readable by `train --config`."""
+    objective: str
+    selection: Selection
+
+
+def first_rung(epochs: int, reduction: int) -> int:
+    """Finished epochs at the first of (at most) two rungs."""
+    return max(1, epochs // reduction**2)

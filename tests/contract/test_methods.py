@@ -1,0 +1,337 @@
+"""What every method of the catalogue must do, in every phase, on tiny pictures with random weights."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import tomli_w
+import torch
+from torch import Tensor
+
+import wsss_methods
+from wsss_platform.config import MethodConfig, flatten, look_up, override, read_toml, to_toml, validated
+from wsss_platform.errors import InputError
+from wsss_platform.method import Method, Phase
+from wsss_platform.objective import Batch, Objective
+
+CLASSES = 4
+SMALL: dict[str, dict[str, Any]] = {
+    "fbr": {"heads.projection": 16, "heads.dilations": [1, 2], "sampling.bank_size": 64, "sampling.negatives": 16},
+}
+"""What makes a method's own parts small; everything else stays at its default."""
+VARIANTS: dict[str, list[dict[str, Any]]] = {"fbr": [{}, {"sampling.variant": "as_released"}]}
+WITHOUT_GRADIENT: dict[str, tuple[str, ...]] = {}
+"""Trainable parameters that a method declares to get no gradient: method -> prefixes. None does today."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A method's phase under a config."""
+
+    method: Method
+    config: MethodConfig
+    phase: Phase
+
+    def build(self, seed: int = 0) -> Objective:
+        torch.manual_seed(seed)
+        return self.phase.build(self.config, CLASSES).train()
+
+    @property
+    def weights(self) -> dict[str, float]:
+        return dict(look_up(self.config, self.phase.loss).model_dump())
+
+    def total(self, objective: Objective, batch: Batch) -> Tensor:
+        terms = objective(batch, 0.5)
+        return torch.stack([terms[name] * weight for name, weight in self.weights.items()]).sum()
+
+
+def _cases() -> list[Any]:
+    cases = []
+    for name in wsss_methods.names():
+        method = wsss_methods.get(name)
+        for variant in VARIANTS.get(name, [{}]):
+            small = {"backbone.weights": "none", **SMALL.get(name, {}), **variant}
+            config = override(method.config(), small)
+            for phase in method.phases(config):
+                label = "-".join([name, phase.name, *(str(value) for value in variant.values())])
+                cases.append(pytest.param(Case(method, config, phase), id=label))
+    return cases
+
+
+every_method = pytest.mark.parametrize("name", wsss_methods.names())
+every_phase = pytest.mark.parametrize("case", _cases())
+
+
+def _batch(case: Case, pictures: int = 4, height: int = 64, width: int = 64, seed: int = 0) -> Batch:
+    """Noise with one bright square per picture, whose colour tells the class."""
+    generator = torch.Generator().manual_seed(seed)
+    images = 0.3 * torch.randn(pictures, 3, height, width, generator=generator)
+    labels = torch.zeros(pictures, CLASSES)
+    seeds = torch.zeros(pictures, height, width, dtype=torch.int64)
+    for index in range(pictures):
+        kind = index % CLASSES
+        labels[index, kind] = 1
+        top, left = height // 4, width // 4
+        images[index, kind % 3, top : top + height // 2, left : left + width // 2] += 2.0 if kind < 3 else -2.0
+        seeds[index, top : top + height // 2, left : left + width // 2] = kind + 1
+        seeds[index, : height // 8] = 255
+    valid = torch.ones(pictures, height, width, dtype=torch.bool)
+    valid[:, :, -width // 8 :] = False
+    images = images * valid.unsqueeze(1)
+    maps = torch.rand(pictures, CLASSES, height, width, generator=generator)
+    extras = {source: seeds if what == "masks" else maps for source, what in case.phase.reads.items()}
+    return Batch([str(index) for index in range(pictures)], images, labels, valid, extras)
+
+
+def _train(case: Case, objective: Objective, steps: int, optimiser: torch.optim.Optimizer | None = None) -> list[float]:
+    optimiser = optimiser or torch.optim.AdamW(objective.param_groups(_train_section(case)))
+    losses = []
+    for step in range(steps):
+        torch.manual_seed(step)
+        total = case.total(objective, _batch(case, seed=step))
+        optimiser.zero_grad()
+        total.backward()
+        optimiser.step()
+        objective.after_step()
+        losses.append(float(total.detach()))
+    return losses
+
+
+def _train_section(case: Case) -> Any:
+    return look_up(case.config, case.phase.train)
+
+
+@every_method
+def test_config_goes_through_toml_and_back(name: str) -> None:
+    config = wsss_methods.get(name).config()
+    assert validated(type(config), tomllib.loads(to_toml(config)), "round trip") == config
+
+
+@every_method
+def test_presets_are_legal_and_change_something(name: str) -> None:
+    method = wsss_methods.get(name)
+    assert {"paper", "sample"} <= set(method.presets())
+    for path in method.presets().values():
+        config = override(method.config(), flatten(read_toml(path)), path.name)
+        assert config != method.config()
+        assert tomllib.loads(tomli_w.dumps(config.model_dump(mode="json"))) == tomllib.loads(to_toml(config))
+
+
+@every_method
+def test_search_space_is_legal_for_the_defaults_and_every_preset(name: str, pytestconfig: pytest.Config) -> None:
+    from wsss_platform.space import load_space
+
+    method = wsss_methods.get(name)
+    path = pytestconfig.rootpath / "search_spaces" / f"{name}.toml"
+    configs = [method.config()]
+    configs += [override(method.config(), flatten(read_toml(preset))) for preset in method.presets().values()]
+    for config in configs:
+        assert load_space(path, config).axes
+
+
+@every_method
+def test_sections_exist_and_phases_are_told_apart(name: str) -> None:
+    method = wsss_methods.get(name)
+    config = method.config()
+    phases = method.phases(config)
+    for phase in phases:
+        for path in (*phase.sections, phase.maps, phase.masks):
+            look_up(config, path)
+    earlier: set[str] = set()
+    for phase in phases:
+        assert phase.name not in earlier
+        assert set(phase.reads) <= earlier
+        earlier.add(phase.name)
+
+
+def test_every_field_of_a_config_is_described() -> None:
+    for name in wsss_methods.names():
+        for section in wsss_methods.get(name).config.model_fields.values():
+            kind = section.annotation
+            if isinstance(kind, type) and kind.__module__.startswith("wsss_methods"):
+                missing = [field for field, info in kind.model_fields.items() if not info.description]
+                assert not missing, f"{kind.__name__}: {missing}"
+
+
+def test_the_catalogue_imports_no_torch() -> None:
+    code = (
+        "import sys, wsss_methods\n"
+        "for name in wsss_methods.names():\n"
+        "    method = wsss_methods.get(name); method.phases(method.config()); method.presets()\n"
+        "assert 'torch' not in sys.modules, 'torch was imported'\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_unknown_and_outside_methods_are_explained() -> None:
+    with pytest.raises(InputError, match="did you mean 'fbr'"):
+        wsss_methods.get("fbrr")
+    with pytest.raises(InputError, match="cannot import"):
+        wsss_methods.get("no_such_package:METHOD")
+    with pytest.raises(InputError, match="METHOD"):
+        wsss_methods.get("wsss_methods.cam:METHODS")
+    with pytest.raises(InputError, match="expected a wsss_platform.method.Method, got a str"):
+        wsss_methods.get("wsss_methods.cam:__doc__")
+    with pytest.raises(InputError, match="module:ATTRIBUTE"):
+        wsss_methods.get("../cam:METHOD")
+    assert wsss_methods.get("wsss_methods.cam:METHOD") is wsss_methods.get("cam")
+
+
+@every_phase
+def test_loss_terms_are_the_loss_fields_and_finite(case: Case) -> None:
+    terms = case.build().losses(_batch(case), 0.0)
+    assert set(terms) == set(case.weights)
+    for name, term in terms.items():
+        assert term.shape == (), name
+        assert torch.isfinite(term), name
+        assert term.detach() > 0, f"{name} is idle on a batch that has everything"
+
+
+@every_phase
+def test_gradient_reaches_every_trainable_parameter(case: Case) -> None:
+    objective = case.build()
+    for seed in range(2):
+        case.total(objective, _batch(case, seed=seed)).backward()
+    declared = WITHOUT_GRADIENT.get(case.method.name, ())
+    idle = [
+        name
+        for name, parameter in objective.named_parameters()
+        if parameter.requires_grad and (parameter.grad is None or not parameter.grad.any())
+    ]
+    assert [name for name in idle if not name.startswith(declared or ("\0",))] == []
+
+
+@every_phase
+def test_parameter_groups_hold_every_trainable_parameter_once(case: Case) -> None:
+    objective = case.build()
+    grouped = [id(p) for group in objective.param_groups(_train_section(case)) for p in group["params"]]
+    assert sorted(grouped) == sorted(id(p) for p in objective.parameters() if p.requires_grad)
+
+
+@every_phase
+def test_two_seeded_runs_are_bit_equal(case: Case) -> None:
+    first, second = case.build(), case.build()
+    assert _train(case, first, 3) == _train(case, second, 3)
+    for (name, one), other in zip(first.state_dict().items(), second.state_dict().values(), strict=True):
+        assert torch.equal(one, other), name
+
+
+@every_phase
+def test_restored_in_the_middle_it_goes_on_with_the_same_losses(case: Case) -> None:
+    first = case.build()
+    optimiser = torch.optim.AdamW(first.param_groups(_train_section(case)))
+    _train(case, first, 2, optimiser)
+    state = {name: value.clone() for name, value in first.state_dict().items()}
+    moments = copy.deepcopy(optimiser.state_dict())
+
+    second = case.build(seed=99)
+    second.load_state_dict(state)
+    resumed = torch.optim.AdamW(second.param_groups(_train_section(case)))
+    resumed.load_state_dict(moments)
+    assert _train(case, second, 3, resumed) == _train(case, first, 3, optimiser)
+
+
+@every_phase
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (16, 16), (96, 32), (61, 47)], ids=str)
+def test_class_maps_have_the_declared_shape(case: Case, height: int, width: int) -> None:
+    objective = case.build().eval()
+    stride = case.config.backbone.output_stride
+    with torch.inference_mode():
+        maps = objective.class_maps(torch.randn(2, 3, height, width), torch.ones(2, CLASSES))
+    channels = CLASSES + (1 if objective.background_channel else 0)
+    assert maps.shape == (2, channels, -(-height // stride), -(-width // stride))
+    assert torch.isfinite(maps).all()
+
+
+@every_phase
+def test_class_maps_do_not_depend_on_chance_or_change_state(case: Case) -> None:
+    objective = case.build()
+    _train(case, objective, 1)
+    objective.eval()
+    before = {name: value.clone() for name, value in objective.state_dict().items()}
+    images, labels = torch.randn(1, 3, 64, 64), torch.ones(1, CLASSES)
+    with torch.inference_mode():
+        assert torch.equal(objective.class_maps(images, labels), objective.class_maps(images, labels))
+    for name, value in objective.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def _one_picture(batch: Batch) -> Batch:
+    extras = {name: value[:1] for name, value in batch.extras.items()}
+    return Batch(batch.ids[:1], batch.images[:1], batch.labels[:1], batch.valid[:1], extras)
+
+
+def _no_labels(batch: Batch) -> Batch:
+    batch.labels.zero_()
+    return batch
+
+
+def _nothing_known(batch: Batch) -> Batch:
+    for value in batch.extras.values():
+        value.fill_(255 if value.dtype == torch.int64 else 0)
+    return batch
+
+
+def _no_foreground(batch: Batch) -> Batch:
+    for value in batch.extras.values():
+        value.fill_(0)
+    return batch
+
+
+@every_phase
+@pytest.mark.parametrize("limit", [_one_picture, _no_labels, _nothing_known, _no_foreground])
+def test_limits_give_finite_losses_and_gradients(case: Case, limit: Callable[[Batch], Batch]) -> None:
+    objective = case.build()
+    for _ in range(2):
+        total = case.total(objective, limit(_batch(case)))
+        assert torch.isfinite(total)
+        total.backward()
+    assert all(torch.isfinite(p.grad).all() for p in objective.parameters() if p.grad is not None)
+
+
+@every_phase
+def test_odd_sizes_train(case: Case) -> None:
+    objective = case.build()
+    assert torch.isfinite(case.total(objective, _batch(case, pictures=2, height=61, width=47)))
+
+
+@every_phase
+def test_loss_falls_on_one_batch(case: Case) -> None:
+    objective = case.build()
+    optimiser = torch.optim.AdamW(objective.parameters(), lr=1e-3)
+    batch = _batch(case)
+    losses = []
+    for _ in range(12):
+        total = case.total(objective, batch)
+        optimiser.zero_grad()
+        total.backward()
+        optimiser.step()
+        losses.append(float(total.detach()))
+    assert sum(losses[-3:]) < 0.9 * sum(losses[:3]), losses
+
+
+@every_phase
+def test_absent_classes_are_not_in_the_extracted_maps(case: Case) -> None:
+    numpy = pytest.importorskip("numpy")
+    from wsss_platform.data.split import Sample
+    from wsss_platform.maps.extract import Extractor
+
+    section = look_up(case.config, case.phase.maps)
+    extractor = Extractor(case.build(), section, case.config.backbone.output_stride)
+    image = numpy.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=numpy.uint8)
+    stored = extractor(Sample("picture", image, numpy.array([True, False, True, False])))
+    assert stored.classes.tolist() == [0, 2]
+    assert stored.scores.shape[0] == 2
+
+
+@every_phase
+def test_applied_values_are_the_configured_ones(case: Case) -> None:
+    for path, value in case.build().applied().items():
+        assert look_up(case.config, path) == value, path
