@@ -54,13 +54,13 @@ def _each(ids: Iterable[str], make: Callable[[str], Result]) -> tuple[list[Resul
 class MapsWork:
     """Weights and pictures -> stored maps, one Parquet file per chunk."""
 
+    uses_gpu: ClassVar[bool] = True
+    """The runner gives its processes a share of a GPU, when there is any."""
     experiment: Experiment
     phase: Phase
     list_name: str
     weights: Path
     folder: Path
-    uses_gpu: ClassVar[bool] = True
-    """A runner gives each of its workers a GPU where there are any."""
 
     @cached_property
     def _extractor(self) -> Extractor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,17 @@ import pytest
 from optuna.trial import TrialState
 
 from wsss_platform.config import override, read_toml, validated
+from wsss_platform.engine.request import StudyRequest
 from wsss_platform.engine.searcher import TAKEOVERS, StudySearcher, changes_of, default_params
 from wsss_platform.engine.study import StudyFolder, study_plots
+from wsss_platform.engine.trial import NotAppliedError, changed, check_applied, spread, trace
+from wsss_platform.engine.tuner import twin
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.space import SearchSpace, read_space
+from wsss_platform.stages import EpochEnd
+from wsss_platform.store import Store
 
-from tiny_method import TinyConfig  # isort: skip
+from tiny_method import TinyConfig, tiny_job  # isort: skip
 
 WHY = "a range to test with"
 CONFIG = TinyConfig()
@@ -242,3 +248,63 @@ def test_plots_are_drawn_or_the_reason_is_told(tmp_path: Path) -> None:
     print(said)
     with pytest.raises(InputError, match="no study here"):
         study_plots(tmp_path / "b")
+
+
+def epoch_end(losses: dict[str, float], **applied: Any) -> EpochEnd:
+    return EpochEnd(
+        1, 2, 3, losses, 1e-3, 10.0, 1.0, {name.replace("__", "."): value for name, value in applied.items()}
+    )
+
+
+def test_a_value_that_training_did_not_use_fails_the_trial() -> None:
+    experiment = changed(tiny_job().experiment, {"loss.contrast": 0.5, "train.flip": False}, "test")
+    changes = {"loss.contrast": 0.5, "train.flip": False, "maps.flip": False}
+    check_applied(changes, experiment, epoch_end({}, loss__contrast=0.5 + 1e-9, train__flip=False, other=3))
+    with pytest.raises(NotAppliedError, match=r"loss\.contrast: 0\.5 was sampled, but the training used 0\.1"):
+        check_applied(changes, experiment, epoch_end({}, loss__contrast=0.1))
+    with pytest.raises(NotAppliedError, match=r"train\.flip"):
+        check_applied(changes, experiment, epoch_end({}, train__flip=True))
+
+
+def test_identical_losses_of_different_configs_are_noticed(tmp_path: Path) -> None:
+    one = trace([[epoch_end({"contrast": 0.1, "total": 1.0})]])
+    assert one == trace([[epoch_end({"contrast": 0.1, "total": 2.0})]])  # the weights change the total anyway
+    assert one != trace([[epoch_end({"contrast": 0.2, "total": 1.0})]])
+    search = searcher(tmp_path / "a")
+    for name, seen, key in (("t0", one, "k0"), ("t1", "other", "k1"), ("t2", one, "k2"), ("t3", one, "k0")):
+        search.suggest(name)
+        search.on_trial_complete(name, {"event": "finished", "objective": 0.5, "trace": seen, "train_key": key})
+    folder = StudyFolder(tmp_path / "a", {"what": 1})
+    assert [twin(folder, number) for number in range(4)] == [None, None, 0, 2]
+
+
+def test_rungs_are_a_few_pictures_spread_over_the_list() -> None:
+    ids = [str(index) for index in range(10)]
+    assert spread(ids, 4) == ("0", "2", "5", "7")
+    assert spread(ids, 10) == spread(ids, 99) == tuple(ids)
+
+
+def test_rungs_follow_the_epochs_and_the_checkpoints() -> None:
+    def rungs(epochs: int, every: int = 1, **more: Any) -> tuple[int, ...]:
+        config = override(CONFIG, {"train.epochs": epochs, "train.checkpoint_every": every})
+        experiment = replace(tiny_job().experiment, config=config)
+        asked = StudyRequest(experiment, more.pop("space", SPACE), 4, Store(Path("nowhere")), "study", **more)
+        return asked.rungs
+
+    assert rungs(1) == ()
+    assert rungs(8) == (1, 3)
+    assert rungs(20) == (2, 6, 18)
+    assert rungs(20, every=4) == ()
+    assert rungs(20, scheduler="none") == ()
+    maps = space_of(maps__flip={"kind": "categorical", "choices": [True, False]})
+    assert rungs(20, space=maps) == ()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("trials", 0), ("workers", 2), ("workers", 0), ("reduction", 1), ("max_concurrent", 0), ("name", "../up")],
+)
+def test_a_request_that_cannot_be_met_is_refused(field: str, value: Any) -> None:
+    fields = {"trials": 4, "name": "study", field: value}
+    with pytest.raises(InputError, match=field):
+        StudyRequest(tiny_job().experiment, SPACE, store=Store(Path("nowhere")), **fields)

@@ -11,8 +11,16 @@ from wsss_platform.stages import Runner
 
 
 @contextmanager
-def runner(*, local: bool, workers: int, gpus_per_worker: float | None) -> Iterator[Runner]:
+def runner(
+    *, local: bool, workers: int, gpus_per_worker: float | None, producers: int | None = None
+) -> Iterator[Runner]:
     """A runner for the duration of a verb.
+
+    Args:
+        local: this process, without Ray.
+        workers: training processes.
+        gpus_per_worker: None for what the cluster has.
+        producers: processes for maps, masks and counts; None for as many as the cluster has room for.
 
     Raises:
         InputError: more workers than the cluster can place.
@@ -31,7 +39,8 @@ def runner(*, local: bool, workers: int, gpus_per_worker: float | None) -> Itera
     with connect() as cluster:
         gpus = default_gpus(gpus_per_worker, cluster.gpus, workers)
         check_resources(workers, gpus, cluster.cpus, cluster.gpus)
-        yield RayRunner(workers=workers, gpus_per_worker=gpus)
+        cpus = cluster.cpus_for(workers)
+        yield RayRunner(workers=workers, gpus_per_worker=gpus, cpus_per_worker=cpus, actors=producers)
 
 
 def default_gpus(gpus_per_worker: float | None, available: float, workers: int) -> float:

@@ -14,6 +14,10 @@ from wsss_platform.errors import InputError, unknown
 from wsss_platform.experiment import Experiment, Kind, Stage, needed
 from wsss_platform.store import Store, check_name
 
+Producers = Annotated[
+    int | None,
+    typer.Option("--workers", help="Processes for maps, masks and counts; default: what there is room for.", min=1),
+]
 Until = Annotated[str, typer.Option("--until", help="Last stage: train, maps, masks or score.")]
 
 
@@ -60,7 +64,7 @@ def maps(
     score_list: options.ScoreList = None,
     changes: options.Set = None,
     storage: options.Storage = options.STORAGE,
-    workers: options.Workers = 1,
+    workers: Producers = None,
     gpus_per_worker: options.GpusPerWorker = None,
     local: options.Local = False,
     dry_run: options.DryRun = False,
@@ -75,7 +79,7 @@ def masks(
     score_list: options.ScoreList = None,
     changes: options.Set = None,
     storage: options.Storage = options.STORAGE,
-    workers: options.Workers = 1,
+    workers: Producers = None,
     gpus_per_worker: options.GpusPerWorker = None,
     local: options.Local = False,
     dry_run: options.DryRun = False,
@@ -93,7 +97,7 @@ def score(
     score_list: options.ScoreList = None,
     changes: options.Set = None,
     storage: options.Storage = options.STORAGE,
-    workers: options.Workers = 1,
+    workers: Producers = None,
     gpus_per_worker: options.GpusPerWorker = None,
     wandb: options.Wandb = "auto",
     local: options.Local = False,
@@ -130,7 +134,7 @@ def _continue(
     score_list: str | None,
     changes: list[str] | None,
     storage: Any,
-    workers: int,
+    workers: int | None,
     gpus_per_worker: float | None,
     wandb: str,
     local: bool,
@@ -205,8 +209,10 @@ def execute(
     console.print(plan_table(plan))
     with Recording(experiment, store, name, wandb) as recording:
         if needed(experiment.stages, store, wanted):
-            workers = experiment.workers if producers is None else max(producers, experiment.workers)
-            with runner(local=local, workers=workers, gpus_per_worker=gpus_per_worker) as where, StageBars() as bars:
+            engine = runner(
+                local=local, workers=experiment.workers, gpus_per_worker=gpus_per_worker, producers=producers
+            )
+            with engine as where, StageBars() as bars:
                 outcome = recording.run(where, wanted, bars)
         else:
             note("everything is in the store")

@@ -19,6 +19,8 @@ SETTINGS = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean the same in a worker
 }
 """Environment variables of Ray that are set unless the user has set them."""
+MOST_CPUS = 8
+"""Of one training process: beyond it neither its convolutions nor its picture loaders gain."""
 OBJECT_STORE = 512 * 1024**2
 """Bytes of shared memory of a local cluster. Only jobs and reports cross it; pictures are read where they are used."""
 
@@ -32,10 +34,16 @@ class ClusterInfo:
     nodes: int
     cpus: float
     gpus: float
+    smallest: float
+    """CPUs of the node that has fewest (of those that have any)."""
     started: bool
     """Whether it is ours and ends with the context."""
     dashboard: str
     """URL, or empty when it is not known."""
+
+    def cpus_for(self, workers: int) -> int:
+        """CPUs that each of `workers` training processes can have, wherever it is placed; 8 at most."""
+        return max(1, min(MOST_CPUS, int(self.smallest), int(self.cpus // workers)))
 
 
 @contextlib.contextmanager
@@ -131,11 +139,15 @@ def cluster_info(*, started: bool = False, dashboard: str = "") -> ClusterInfo:
     """The cluster that this process is connected to."""
     nodes = ray.nodes()  # type: ignore[no-untyped-call]
     total = total_resources()
+    cpus = [node["Resources"].get("CPU", 0.0) for node in nodes if node["Alive"]]
     return ClusterInfo(
         address=ray.get_runtime_context().gcs_address,
-        nodes=len([node for node in nodes if node["Alive"]]),
+        nodes=len(cpus),
         cpus=float(total.get("CPU", 0)),
         gpus=float(total.get("GPU", 0)),
+        smallest=min(
+            (cpus for node in nodes if node["Alive"] and (cpus := node["Resources"].get("CPU", 0))), default=1
+        ),
         started=started,
         dashboard=dashboard,
     )

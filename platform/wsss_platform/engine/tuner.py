@@ -19,6 +19,7 @@ import ray
 from ray import tune as ray_tune
 
 from wsss_platform.config import look_up
+from wsss_platform.engine.cluster import cluster_info
 from wsss_platform.engine.events import (
     OnStudyEvent,
     SharedStage,
@@ -39,7 +40,7 @@ from wsss_platform.errors import InputError, RunError
 from wsss_platform.experiment import Experiment, Stage
 from wsss_platform.pipeline import run
 from wsss_platform.space import SearchSpace
-from wsss_platform.stages import EpochEnd, Runner
+from wsss_platform.stages import EpochEnd
 
 __all__ = ["StudyRequest", "StudyResult", "concurrency", "shared_stages", "tune"]
 
@@ -126,17 +127,14 @@ def shared_stages(experiment: Experiment, space: SearchSpace) -> tuple[Stage, ..
 def _make_shared(request: StudyRequest, on_event: OnStudyEvent) -> None:
     shared = shared_stages(request.experiment, request.space)
     if shared:
+        cpus = max(request.cpus_per_worker, cluster_info().cpus_for(request.workers))  # nothing else runs yet
         run(
             request.experiment,
             request.store,
-            _runner(request),
+            request.runner or RayRunner(request.workers, request.gpus_per_worker, cpus),
             lambda event: on_event(SharedStage(event)),
             until=shared[-1],
         )
-
-
-def _runner(request: StudyRequest) -> Runner:
-    return request.runner or RayRunner(request.workers, request.gpus_per_worker, request.cpus_per_worker)
 
 
 def _warn_outside(request: StudyRequest, on_event: OnStudyEvent) -> None:
@@ -167,7 +165,7 @@ def _run_trials(request: StudyRequest, folder: StudyFolder, at_once: int, on_eve
         experiment=request.experiment,
         storage=request.store.root,
         study=folder.folder,
-        runner=_runner(request),
+        runner=request.runner or RayRunner(request.workers, request.gpus_per_worker, request.cpus_per_worker),
         objective=request.objective,
         rungs=request.rungs,
         rung_pictures=request.rung_pictures,
@@ -185,6 +183,7 @@ def _run_trials(request: StudyRequest, folder: StudyFolder, at_once: int, on_eve
                 search_alg=searcher,
                 num_samples=missing,
                 max_concurrent_trials=at_once,
+                reuse_actors=True,  # the next trial finds the packages imported
                 trial_dirname_creator=lambda trial: f"trial-{trial.config['number']:04d}-{trial.trial_id}",
             ),
             run_config=ray_tune.RunConfig(
@@ -241,7 +240,7 @@ def _finished(request: StudyRequest, folder: StudyFolder, number: int, on_event:
     rows = folder.write_tables(request.experiment.config)
     row = rows[number]
     on_event(TrialFinished(number, row.state, row.objective, row.fixed, row.seconds, row.reason, row.key))
-    twin = _twin(folder, number)
+    twin = twin(folder, number)
     if twin is not None:
         on_event(
             Warned(
@@ -263,7 +262,7 @@ def _state(request: StudyRequest, folder: StudyFolder) -> StudyState:
     )
 
 
-def _twin(folder: StudyFolder, number: int) -> int | None:
+def twin(folder: StudyFolder, number: int) -> int | None:
     """An earlier trial with the same losses in all epochs, but another training config."""
     trials = folder.study.get_trials(deepcopy=False)
     mine = trials[number].user_attrs
