@@ -132,7 +132,7 @@ class Halt(Exception):
     """What a caller raises to end a training."""
 
 
-def test_an_exception_of_on_epoch_ends_the_training_and_it_goes_on_later(tmp_path: Path) -> None:
+def test_an_exception_of_on_epoch_ends_the_training(tmp_path: Path) -> None:
     job = tiny_job(train=TrainConfig(epochs=40, batch=4, crop=48, checkpoint_every=2), trouble=Trouble(seconds=0.05))
 
     def stop(end: EpochEnd) -> None:

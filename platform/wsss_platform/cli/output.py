@@ -27,7 +27,16 @@ from rich.progress import (
 from wsss_platform.experiment import Stage
 from wsss_platform.pipeline import Event, StageEnd, StageProgress, StageStart
 
-console = Console(stderr=True, highlight=False)
+WIDTH = 140
+"""Of tables that go to a file or a pipe."""
+
+
+def _console(stream: Any = None, *, stderr: bool = False) -> Console:
+    found = Console(file=stream, stderr=stderr, highlight=False)
+    return found if found.is_terminal else Console(file=stream, stderr=stderr, highlight=False, width=WIDTH)
+
+
+console = _console(stderr=True)
 """Progress, notes and warnings."""
 
 
@@ -55,7 +64,7 @@ class Output:
             json.dump(document, self._stream, indent=1, allow_nan=False, default=str)
             self._stream.write("\n")
         else:
-            terminal = Console(file=self._stream, highlight=False)
+            terminal = _console(self._stream)
             for renderable in renderables:
                 terminal.print(renderable, soft_wrap=isinstance(renderable, str))
         self._stream.flush()

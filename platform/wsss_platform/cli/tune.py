@@ -11,7 +11,7 @@ from rich.table import Table
 from wsss_platform.cli import options
 from wsss_platform.cli.engine import check_resources, default_gpus
 from wsss_platform.cli.output import Output, note, output
-from wsss_platform.config import fingerprint, override
+from wsss_platform.config import MethodConfig, fingerprint, look_up, override
 from wsss_platform.errors import InputError, unknown
 from wsss_platform.experiment import Experiment
 from wsss_platform.space import SearchSpace, load_space
@@ -88,7 +88,7 @@ def tune(
             result = _search(
                 experiment, searched, store, study, trials, seed, workers, gpus, scheduler, concurrent, wandb
             )
-        _print(out, store, study, result)
+        _print(out, store, study, result, experiment.config)
 
 
 def find_space(method: str) -> Path:
@@ -194,7 +194,7 @@ def _search(
     return result
 
 
-def _print(out: Output, store: Store, study: str, result: StudyResult) -> None:
+def _print(out: Output, store: Store, study: str, result: StudyResult, default: MethodConfig) -> None:
     """The table of trials, the best config, and where everything is."""
     from dataclasses import asdict
 
@@ -209,6 +209,7 @@ def _print(out: Output, store: Store, study: str, result: StudyResult) -> None:
             "trials": [asdict(row) for row in result.rows],
         },
         trials_table(study, result.rows, result.objective),
+        *([best_table(result, default)] if result.best is not None and result.best.changes else []),
         f"chosen by: {result.objective}, with {result.selection}; the number of the best trial is a selected one",
         f"best config: {result.best_config}  (wsss-platform train METHOD --config FILE)",
         f"study: {result.folder}",
@@ -218,19 +219,30 @@ def _print(out: Output, store: Store, study: str, result: StudyResult) -> None:
 
 def trials_table(study: str, rows: tuple[TrialRow, ...], objective: str) -> Table:
     """One line per trial, best first."""
-    paths = sorted({path for row in rows for path in row.changes})
     table = Table(title=f"{study}: {objective}, percent", title_justify="left")
-    for heading in ("trial", "state", "objective", "masks", "at", "seconds", *[path.split(".")[-1] for path in paths]):
-        table.add_column(heading, justify="left" if heading == "state" else "right")
+    for heading in ("trial", "state", "objective", "masks", "threshold", "seconds", "note"):
+        table.add_column(heading, justify="left" if heading in ("state", "note") else "right")
     for row in sorted(rows, key=lambda row: (row.state != "complete", -(row.objective or 0), row.number)):
         numbers = [None if value is None else f"{100 * value:.2f}" for value in (row.objective, row.fixed)]
-        values = [row.changes.get(path, "default" if not row.changes else None) for path in paths]
         table.add_row(
             str(row.number),
             row.state,
             *[number or "-" for number in numbers],
             "-" if row.threshold is None else f"{row.threshold:g}",
             "-" if row.seconds is None else f"{row.seconds:.0f}",
-            *[f"{value:.4g}" if isinstance(value, float) else str(value) for value in values],
+            row.reason or ("" if row.changes else "the default config"),
         )
     return table
+
+
+def best_table(result: StudyResult, default: MethodConfig) -> Table:
+    """What the best trial has that the default config has not."""
+    assert result.best is not None
+    table = Table("field", "default", "best", title=f"trial {result.best.number}, the best", title_justify="left")
+    for path, value in result.best.changes.items():
+        table.add_row(path, _shown(look_up(default, path)), _shown(value))
+    return table
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -158,11 +158,11 @@ def _check_stop(folder: Path) -> None:
 
 
 def _wrapper(world: int, device: torch.device) -> Callable[[Objective], nn.Module]:
-    """Buffers are not broadcast: what an objective keeps over the whole batch it gathers itself."""
+    """Buffers are not broadcast at each step: what an objective keeps over the whole batch it gathers itself."""
     if world == 1:
         return lambda objective: objective
     devices = [device] if device.type == "cuda" else None
-    return lambda objective: DistributedDataParallel(objective, device_ids=devices, broadcast_buffers=False)
+    return lambda objective: DistributedDataParallel(objective, device_ids=devices, forward_sync_buffers=False)
 
 
 class _StopAtOurErrors(UserCallback):

@@ -240,11 +240,11 @@ def _finished(request: StudyRequest, folder: StudyFolder, number: int, on_event:
     rows = folder.write_tables(request.experiment.config)
     row = rows[number]
     on_event(TrialFinished(number, row.state, row.objective, row.fixed, row.seconds, row.reason, row.key))
-    twin = twin(folder, number)
-    if twin is not None:
+    other = twin(folder, number)
+    if other is not None:
         on_event(
             Warned(
-                f"trials {twin} and {number} trained different configs to identical losses: "
+                f"trials {other} and {number} trained different configs to identical losses: "
                 "something that was sampled is not used"
             )
         )

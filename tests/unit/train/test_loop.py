@@ -217,7 +217,7 @@ def _ddp_worker(rank: int, folder: Path, good: TrainJob, bad: TrainJob) -> None:
     """Both trainings in one process group: starting processes is what takes the time."""
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    options: dict[str, Any] = {"rank": rank, "world": 2, "wrap": lambda o: DDP(o, broadcast_buffers=False)}
+    options: dict[str, Any] = {"rank": rank, "world": 2, "wrap": lambda o: DDP(o, forward_sync_buffers=False)}
     try:
         losses = []
         for end, save in train_phase(good, **options):
