@@ -89,6 +89,7 @@ def test_a_study_from_default_to_best_config(cluster: None, tmp_path: Path) -> N
     assert result.best_config is not None
     best = validated(TinyConfig, read_toml(result.best_config), "best.toml")
     assert best.loss.contrast == result.best.changes.get("loss.contrast", 0.1)
+    assert best.masks.background == result.best.threshold
     # the same call again runs nothing, a larger number runs only what is missing
     before = sorted((tmp_path / "stages" / "train").iterdir())
     assert tune(asked).rows == result.rows

@@ -173,6 +173,7 @@ def _search(
     wandb: str,
 ) -> StudyResult:
     from wsss_platform.cli.study import StudyView
+    from wsss_platform.engine.study import study_plots
     from wsss_platform.engine.tuner import StudyRequest
     from wsss_platform.engine.tuner import tune as run_study
 
@@ -191,6 +192,7 @@ def _search(
     with StudyView(request, wandb) as view:
         result = run_study(request, view)
         view.record(result.rows)
+    study_plots(result.folder, note)
     return result
 
 
@@ -211,8 +213,9 @@ def _print(out: Output, store: Store, study: str, result: StudyResult, default: 
         trials_table(study, result.rows, result.objective),
         *([best_table(result, default)] if result.best is not None and result.best.changes else []),
         f"chosen by: {result.objective}, with {result.selection}; the number of the best trial is a selected one",
-        f"best config: {result.best_config}  (wsss-platform train METHOD --config FILE)",
-        f"study: {result.folder}",
+        f"best config, its background the sweep's best: {result.best_config}",
+        "train it with: wsss-platform train METHOD --config FILE",
+        f"study, its journal, table and plots: {result.folder}",
         "next: wsss-platform leaderboard --storage " + str(store.root),
     )
 

@@ -29,6 +29,8 @@ from wsss_platform.config import MethodConfig, flatten, override, to_toml
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.store import write_atomic
 
+BEST, MASKS = "best of the sweep", "masks"
+"""What a study can maximise: the sweep's best mean IoU, or the masks' own (which the sweep does not see)."""
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 """A trial in one of these states is never run again."""
 
@@ -69,6 +71,7 @@ class StudyFolder:
         self.folder = folder
         (folder / "stop").mkdir(parents=True, exist_ok=True)
         self._check(identity)
+        self._objective = identity.get("objective")
         self.study = open_study(folder)
 
     def _check(self, identity: Mapping[str, Any]) -> None:
@@ -120,12 +123,19 @@ class StudyFolder:
         return stop_file(self.folder, number)
 
     def write_tables(self, base: MethodConfig) -> tuple[TrialRow, ...]:
-        """Rewrite trials.jsonl and best.toml from the journal."""
+        """Rewrite trials.jsonl and best.toml from the journal.
+
+        The best config gets the background threshold that the sweep found best, selected with the same truth.
+        """
         rows = tuple(row(trial) for trial in self.study.get_trials(deepcopy=False))
         write_atomic(self.folder / "trials.jsonl", "".join(json.dumps(asdict(item)) + "\n" for item in rows))
         best = self.best()
         if best is not None:
-            config = override(base, best.user_attrs.get("changes", {}), f"trial {best.number}")
+            changes = dict(best.user_attrs.get("changes", {}))
+            threshold = best.user_attrs.get("threshold")
+            if threshold is not None and self._objective == BEST and base.masks.rule == "constant":
+                changes["masks.background"] = threshold
+            config = override(base, changes, f"trial {best.number}")
             write_atomic(self.folder / "best.toml", to_toml(config))
         return rows
 

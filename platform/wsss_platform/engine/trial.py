@@ -21,7 +21,7 @@ from typing import Any
 from ray import tune
 
 from wsss_platform.config import canonical, look_up, override
-from wsss_platform.engine.study import stop_file
+from wsss_platform.engine.study import BEST, stop_file
 from wsss_platform.engine.trainer import checkpoint_of
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.experiment import Experiment, Stage
@@ -130,10 +130,6 @@ def _run(plan: TrialPlan, number: int, changes: Mapping[str, Any]) -> dict[str, 
         "train_key": trainings[-1].key,
         "trace": trace([_epochs(store, stage) for stage in trainings]),
     }
-
-
-BEST, MASKS = "best of the sweep", "masks"
-"""The two objectives of a study."""
 
 
 def best_of(summary: Mapping[str, Any]) -> tuple[float, float]:
