@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from wsss_platform.engine.study import TrialRow
-from wsss_platform.engine.study import BEST, MASKS
+from wsss_platform.engine.study import BEST, MASKS, TrialRow
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment
 from wsss_platform.protocol import Selection
