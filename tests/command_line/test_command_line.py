@@ -141,6 +141,13 @@ def test_one_run_from_training_to_leaderboard(tmp_path: Path) -> None:
     assert with_crf["seconds"]["maps:cam"] == 0, "another CRF must not repeat the maps"
     assert with_crf["protocol"]["crf"].startswith("irn")
 
+    again = document("masks", "first", "--local", *storage)
+    assert again["stage"] == "masks:cam"
+    kept = json.loads((tmp_path / "runs" / "first" / "run.json").read_text())
+    assert kept["scores"]["fixed"]["mean_iou"] == scored["score"]["mean_iou"], "an earlier verb must keep the score"
+    refused = command("train", "cam", "--name", "first", *TINY, "--seed", "1", "--local", *storage, code=2)
+    assert "exists with another seed" in refused.stderr
+
     compared = document("score", "first", "--against", with_crf["run"], *storage)
     assert compared["masks"]["difference"]["low"] <= compared["masks"]["difference"]["value"]
     refused = command("score", "first", "--against", other["run"], *storage, code=2)
@@ -177,3 +184,16 @@ def test_a_failure_exits_with_1_and_is_recorded(tmp_path: Path) -> None:
     assert record["status"] == "failed"
     assert "classification" in record["reason"]
     assert not list(tmp_path.rglob("manifest.json")), "nothing half-made may look finished"
+
+
+def test_settings_that_a_study_chose_are_stamped(tmp_path: Path) -> None:
+    chosen = tmp_path / "best.toml"
+    chosen.write_text('[train]\nepochs = 1\n[chosen]\nstudy = "s"\ntrial = 1\nselection = "train truth"\n')
+    arguments = ["--config", str(chosen), *TINY, "--local", "--storage", str(tmp_path)]
+    trained = document("train", "cam", "--name", "tuned", *arguments)
+    assert trained["protocol"]["selection"] == "train truth"
+    scored = document("score", "tuned", "--local", "--storage", str(tmp_path))
+    assert scored["protocol"]["selection"] == "train truth"
+    chosen.write_text('[chosen]\nselection = "luck"\n')
+    refused = command("train", "cam", *arguments, code=2)
+    assert "chosen.selection" in refused.stderr

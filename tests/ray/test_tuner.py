@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import ray
 
-from wsss_platform.config import DataConfig, MapsConfig, SampleConfig, TrainConfig, read_toml, validated
+from wsss_platform.config import DataConfig, MapsConfig, SampleConfig, TrainConfig
 from wsss_platform.engine.cluster import connect
 from wsss_platform.engine.events import StudyEvent, TrialEpoch, TrialFinished, TrialRung, TrialStarted
 from wsss_platform.engine.runner import RayRunner
@@ -23,7 +23,7 @@ from wsss_platform.pipeline import run
 from wsss_platform.space import read_space
 from wsss_platform.store import Store
 
-from tiny_method import METHOD, TinyConfig, Trouble  # isort: skip
+from tiny_method import METHOD, TinyConfig, Trouble, best_config  # isort: skip
 
 pytestmark = pytest.mark.ray
 
@@ -87,7 +87,7 @@ def test_a_study_from_default_to_best_config(cluster: None, tmp_path: Path) -> N
     assert outcome.experiment.key == result.rows[0].key
     assert result.best is not None
     assert result.best_config is not None
-    best = validated(TinyConfig, read_toml(result.best_config), "best.toml")
+    best = best_config(result.best_config)
     assert best.loss.contrast == result.best.changes.get("loss.contrast", 0.1)
     assert best.masks.background == result.best.threshold
     # the same call again runs nothing, a larger number runs only what is missing

@@ -12,7 +12,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from wsss_platform.config import override, read_toml, validated
+from wsss_platform.config import override
 from wsss_platform.engine.request import StudyRequest
 from wsss_platform.engine.searcher import TAKEOVERS, StudySearcher, changes_of, default_params
 from wsss_platform.engine.study import StudyFolder, study_plots
@@ -23,7 +23,7 @@ from wsss_platform.space import SearchSpace, read_space
 from wsss_platform.stages import EpochEnd
 from wsss_platform.store import Store
 
-from tiny_method import TinyConfig, tiny_job  # isort: skip
+from tiny_method import TinyConfig, best_config, tiny_job  # isort: skip
 
 WHY = "a range to test with"
 CONFIG = TinyConfig()
@@ -208,7 +208,7 @@ def test_tables_and_the_best_config(tmp_path: Path) -> None:
     assert [line["objective"] for line in lines] == [value(config) for config in configs]
     assert {line["state"] for line in lines} == {"complete"}
     best = max(rows, key=lambda row: row.objective or -9)
-    stored = validated(TinyConfig, read_toml(tmp_path / "a" / "best.toml"), "best.toml")
+    stored = best_config(tmp_path / "a" / "best.toml")
     assert stored == override(CONFIG, best.changes)
 
 

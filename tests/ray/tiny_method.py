@@ -186,3 +186,12 @@ def tiny_job(
     experiment = TinyExperiment(METHOD, config, data, seed=seed, workers=workers)
     stage = experiment.stage("train")
     return TrainJob(experiment, stage.phase, stage.key)
+
+
+def best_config(path: Path) -> TinyConfig:
+    """A study's best.toml, without its note on how it was chosen."""
+    from wsss_platform.config import read_toml, validated
+
+    data = read_toml(path)
+    assert data.pop("chosen")["selection"]
+    return validated(TinyConfig, data, "best.toml")

@@ -37,17 +37,17 @@ def runner(
 
     note("starting Ray")
     with connect() as cluster:
-        gpus = default_gpus(gpus_per_worker, cluster.gpus, workers)
+        gpus = default_gpus(gpus_per_worker, cluster.gpus)
         check_resources(workers, gpus, cluster.cpus, cluster.gpus)
         cpus = cluster.cpus_for(workers)
         yield RayRunner(workers=workers, gpus_per_worker=gpus, cpus_per_worker=cpus, actors=producers)
 
 
-def default_gpus(gpus_per_worker: float | None, available: float, workers: int) -> float:
-    """One GPU per worker when the cluster has that many, a share of them when it has fewer, else none."""
+def default_gpus(gpus_per_worker: float | None, available: float) -> float:
+    """One GPU per worker when the cluster has any, else none."""
     if gpus_per_worker is not None:
         return gpus_per_worker
-    return min(1.0, available / workers) if available else 0.0
+    return 1.0 if available else 0.0
 
 
 def check_resources(workers: int, gpus_per_worker: float, cpus: float, gpus: float) -> None:

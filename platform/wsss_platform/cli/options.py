@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import typing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +14,7 @@ from wsss_platform.config import DataConfig, MethodConfig, flatten, override, pa
 from wsss_platform.errors import InputError, unknown
 from wsss_platform.experiment import Experiment
 from wsss_platform.method import Method
+from wsss_platform.protocol import Selection
 
 MethodName = Annotated[
     str, typer.Argument(metavar="METHOD", help="A method of `wsss-platform methods`, or my_package.module:METHOD.")
@@ -50,6 +52,8 @@ Wandb = Annotated[
     typer.Option("--wandb", help="auto (online when logged in), online, offline or disabled.", envvar="WSSS_WANDB"),
 ]
 
+CHOSEN = "chosen"
+"""Table of a study's best.toml that says which truth chose it."""
 STORAGE = Path("wsss-storage")
 """The default storage folder."""
 
@@ -99,8 +103,27 @@ def build_config(
             raise unknown(f"preset of {method.name}", preset, ["default", *presets])
         config = override(config, flatten(read_toml(presets[preset])), f"preset {preset}")
     if file is not None:
-        config = override(config, flatten(read_toml(file)), str(file))
+        config = override(config, flatten(_fields(file)), str(file))
     return override(config, changes, "--set")
+
+
+def _fields(file: Path) -> dict[str, Any]:
+    """A config file without the note of a study on how it was chosen."""
+    return {name: value for name, value in read_toml(file).items() if name != CHOSEN}
+
+
+def chosen_with(file: Path | None) -> Selection:
+    """Which pixel truth chose the settings of a config file, as a study's best.toml says; "none" otherwise.
+
+    Raises:
+        InputError: the file's `[chosen]` table says something else.
+    """
+    note = {} if file is None else read_toml(file).get(CHOSEN, {})
+    selection = note.get("selection", "none") if isinstance(note, dict) else note
+    if selection not in typing.get_args(Selection):
+        raise unknown(f"{file}: {CHOSEN}.selection", str(selection), typing.get_args(Selection))
+    found: Selection = selection
+    return found
 
 
 def assignments(given: Sequence[str] | None) -> tuple[dict[str, Any], dict[str, Any]]:

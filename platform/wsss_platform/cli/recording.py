@@ -8,22 +8,42 @@ from typing import Any
 from rich.table import Table
 
 from wsss_platform.cli.output import note
+from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment, Stage
 from wsss_platform.pipeline import Event, OnEvent, Outcome, StageProgress, run
-from wsss_platform.protocol import Protocol, protocol
+from wsss_platform.protocol import Protocol, Selection, protocol
 from wsss_platform.stages import Runner
 from wsss_platform.store import Store
-from wsss_platform.tracking.records import BestScore, FixedScore, RunRecord, Scores, start_record, write_record
+from wsss_platform.tracking.records import (
+    RECORD,
+    BestScore,
+    FixedScore,
+    RunRecord,
+    Scores,
+    read_record,
+    start_record,
+    write_record,
+)
 from wsss_platform.tracking.weights_and_biases import Tracker
 
 
 class Recording:
-    """Holds a run's record and tracker while it runs; a failure is recorded with its reason."""
+    """Holds a run's record and tracker while it runs; a failure is recorded with its reason.
 
-    def __init__(self, experiment: Experiment, store: Store, name: str, wandb: str) -> None:
+    What an earlier command recorded under the same name (its score, the truth that selected its settings, its
+    study) is kept.
+    """
+
+    def __init__(
+        self, experiment: Experiment, store: Store, name: str, wandb: str, selection: Selection = "none"
+    ) -> None:
         self._experiment, self._store, self._name = experiment, store, name
-        self._protocol: Protocol = protocol(experiment)
-        self._record: RunRecord = start_record(experiment, name, self._protocol, command=sys.argv)
+        self._earlier = earlier_record(experiment, store, name)
+        if self._earlier is not None and selection == "none":
+            selection = self._earlier.protocol.selection
+        self._protocol: Protocol = protocol(experiment, selection=selection)
+        study = None if self._earlier is None else self._earlier.study
+        self._record: RunRecord = start_record(experiment, name, self._protocol, study=study, command=sys.argv)
         self._tracker = Tracker(
             name=name,
             group=experiment.method.name,
@@ -34,13 +54,15 @@ class Recording:
         )
 
     def __enter__(self) -> Recording:
-        write_record(self._store, self._record)
+        if self._earlier is None or self._earlier.status != "finished":
+            write_record(self._store, self._record)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if error is not None:
             reason = str(error) or (kind.__name__ if kind else "unknown")
-            write_record(self._store, self._record.failed(reason))
+            if self._earlier is None or self._earlier.status != "finished":
+                write_record(self._store, self._record.failed(reason))
             self._tracker.finish({"status": "failed", "reason": reason})
 
     def run(self, runner: Runner | None, wanted: Stage, on_event: OnEvent) -> Outcome:
@@ -60,7 +82,12 @@ class Recording:
         outcome = run(self._experiment, self._store, runner or _Cached(), watch, until=wanted)
         seconds = stage_seconds(outcome, self._store)
         scores = None if outcome.score is None else scores_of(outcome.score)
-        self._record = self._record.done(scores, seconds)
+        objective = None
+        if self._earlier is not None:
+            scores = scores or self._earlier.scores
+            seconds = {**self._earlier.seconds, **seconds}
+            objective = self._earlier.objective
+        self._record = self._record.done(scores, seconds, objective)
         write_record(self._store, self._record)
         if outcome.score is not None:
             self._pictures(outcome)
@@ -96,6 +123,25 @@ class Recording:
         for warning in self._tracker.warnings:
             note(warning)
         return document, renderables
+
+
+def earlier_record(experiment: Experiment, store: Store, name: str) -> RunRecord | None:
+    """What is recorded under this name, or None.
+
+    Raises:
+        InputError: another experiment is recorded under it.
+    """
+    if not (store.run_folder(name) / RECORD).is_file():
+        return None
+    record = read_record(store, name)
+    mine = start_record(experiment, name, record.protocol)
+    for field in ("method", "seed", "workers", "config", "data"):
+        if getattr(record, field) != getattr(mine, field):
+            raise InputError(
+                f"run {name!r} exists with another {field}; give this one another --name, or delete "
+                f"{store.run_folder(name)}"
+            )
+    return record
 
 
 _NEXT = {"train": "score", "maps": "masks", "masks": "score", "score": "show"}

@@ -12,6 +12,7 @@ from wsss_platform.cli.output import Output, StageBars, console, note, output
 from wsss_platform.config import fingerprint, override
 from wsss_platform.errors import InputError, unknown
 from wsss_platform.experiment import Experiment, Kind, Stage, needed
+from wsss_platform.protocol import Selection
 from wsss_platform.store import Store, check_name
 
 Producers = Annotated[
@@ -56,7 +57,19 @@ def train(
             workers=workers,
         )
         run_name = check_name(name or default_name(experiment))
-        execute(out, experiment, Store(storage), run_name, until, local, gpus_per_worker, wandb, dry_run)
+        selection = options.chosen_with(config)
+        execute(
+            out,
+            experiment,
+            Store(storage),
+            run_name,
+            until,
+            local,
+            gpus_per_worker,
+            wandb,
+            dry_run,
+            selection=selection,
+        )
 
 
 def maps(
@@ -144,8 +157,23 @@ def _continue(
     """Load a run, apply what was asked, and go on to a later stage. `workers` is how many make chunks."""
     with output(as_json) as out:
         store = Store(storage)
+        from wsss_platform.tracking.records import read_record
+
         experiment, name = load_run(store, run, score_list, changes)
-        execute(out, experiment, store, name, until, local, gpus_per_worker, wandb, dry_run, producers=workers)
+        selection = read_record(store, run).protocol.selection
+        execute(
+            out,
+            experiment,
+            store,
+            name,
+            until,
+            local,
+            gpus_per_worker,
+            wandb,
+            dry_run,
+            producers=workers,
+            selection=selection,
+        )
 
 
 def load_run(
@@ -195,6 +223,7 @@ def execute(
     wandb: Literal["auto"] | str,
     dry_run: bool,
     producers: int | None = None,
+    selection: Selection = "none",
 ) -> None:
     """Plan, run, record and print one run."""
     from wsss_platform.cli.plan import plan_document, plan_table
@@ -207,7 +236,7 @@ def execute(
         out.result(plan, f"run {name}", plan_table(plan))
         return
     console.print(plan_table(plan))
-    with Recording(experiment, store, name, wandb) as recording:
+    with Recording(experiment, store, name, wandb, selection) as recording:
         if needed(experiment.stages, store, wanted):
             engine = runner(
                 local=local, workers=experiment.workers, gpus_per_worker=gpus_per_worker, producers=producers

@@ -24,7 +24,7 @@ from wsss_platform.engine import events
 from wsss_platform.experiment import Experiment
 from wsss_platform.pipeline import SUMMARY
 from wsss_platform.protocol import protocol
-from wsss_platform.tracking.records import start_record, write_record
+from wsss_platform.tracking.records import RECORD, start_record, write_record
 from wsss_platform.tracking.weights_and_biases import Tracker
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ class StudyView:
 
     def __init__(self, request: StudyRequest, wandb: str) -> None:
         self._request, self._wandb = request, wandb
-        self._protocol = protocol(request.experiment, selection=request.selection)
         self._shared = StageBars()
         self._trackers: dict[int, Tracker] = {}
         self._progress = Progress(
@@ -84,7 +83,8 @@ class StudyView:
     def record(self, rows: Iterable[TrialRow]) -> None:
         """Write the record of every finished trial; what an earlier, killed driver left out is made up for."""
         for row in rows:
-            if row.state in ("complete", "pruned", "fail"):
+            path = self._request.store.run_folder(self._name(row.number)) / RECORD
+            if row.state in ("complete", "pruned", "fail") and not path.is_file():
                 self._write_record(row)
 
     def _study_bar(self) -> TaskID:
@@ -104,7 +104,7 @@ class StudyView:
                 name=self._name(event.number),
                 group=self._request.name,
                 config={**experiment.config.model_dump(mode="json"), "seed": experiment.seed, "trial": event.number},
-                protocol=self._protocol.model_dump(),
+                protocol=protocol(experiment, selection=self._request.selection).model_dump(),
                 folder=self._request.store.root,
                 mode=self._wandb,
             )
@@ -131,6 +131,7 @@ class StudyView:
         if event.reason:
             words += f" ({event.reason})"
         self._say(event.number, words, detail=words)
+        self.record(row for row in self._rows() if row.number == event.number)
         tracker = self._trackers.pop(event.number, None)
         if tracker is None:
             return
@@ -185,10 +186,11 @@ class StudyView:
         return summary
 
     def _write_record(self, row: TrialRow) -> None:
+        experiment = self._experiment(dict(row.changes))
         record = start_record(
-            self._experiment(dict(row.changes)),
+            experiment,
             self._name(row.number),
-            self._protocol,
+            protocol(experiment, selection=self._request.selection),
             study=self._request.name,
             command=sys.argv,
         )
@@ -197,4 +199,6 @@ class StudyView:
             write_record(self._request.store, record.failed(row.reason or "", spent))
             return
         summary = None if row.key is None else self._score(row.key)
-        write_record(self._request.store, record.done(None if summary is None else scores_of(summary), spent))
+        write_record(
+            self._request.store, record.done(None if summary is None else scores_of(summary), spent, row.objective)
+        )

@@ -83,7 +83,7 @@ def tune(
 
         note("starting Ray")
         with connect() as cluster:
-            gpus = default_gpus(gpus_per_worker, cluster.gpus, workers)
+            gpus = default_gpus(gpus_per_worker, cluster.gpus)
             check_resources(workers, gpus, cluster.cpus, cluster.gpus)
             result = _search(
                 experiment, searched, store, study, trials, seed, workers, gpus, scheduler, concurrent, wandb
@@ -213,7 +213,7 @@ def _print(out: Output, store: Store, study: str, result: StudyResult, default: 
         trials_table(study, result.rows, result.objective),
         *([best_table(result, default)] if result.best is not None and result.best.changes else []),
         f"chosen by: {result.objective}, with {result.selection}; the number of the best trial is a selected one",
-        f"best config, its background the sweep's best: {result.best_config}",
+        f"best config: {result.best_config or 'none, no trial was completed'}",
         "train it with: wsss-platform train METHOD --config FILE",
         f"study, its journal, table and plots: {result.folder}",
         "next: wsss-platform leaderboard --storage " + str(store.root),

@@ -34,16 +34,19 @@ class ClusterInfo:
     nodes: int
     cpus: float
     gpus: float
-    smallest: float
-    """CPUs of the node that has fewest (of those that have any)."""
+    node_cpus: tuple[float, ...]
+    """CPUs of each node."""
     started: bool
     """Whether it is ours and ends with the context."""
     dashboard: str
     """URL, or empty when it is not known."""
 
     def cpus_for(self, workers: int) -> int:
-        """CPUs that each of `workers` training processes can have, wherever it is placed; 8 at most."""
-        return max(1, min(MOST_CPUS, int(self.smallest), int(self.cpus // workers)))
+        """The most CPUs, 8 at most, that each of `workers` processes can have so that all find a place."""
+        for cpus in range(MOST_CPUS, 1, -1):
+            if sum(int(node // cpus) for node in self.node_cpus) >= workers:
+                return cpus
+        return 1
 
 
 @contextlib.contextmanager
@@ -145,9 +148,7 @@ def cluster_info(*, started: bool = False, dashboard: str = "") -> ClusterInfo:
         nodes=len(cpus),
         cpus=float(total.get("CPU", 0)),
         gpus=float(total.get("GPU", 0)),
-        smallest=min(
-            (cpus for node in nodes if node["Alive"] and (cpus := node["Resources"].get("CPU", 0))), default=1
-        ),
+        node_cpus=tuple(cpus),
         started=started,
         dashboard=dashboard,
     )

@@ -72,6 +72,7 @@ class StudyFolder:
         (folder / "stop").mkdir(parents=True, exist_ok=True)
         self._check(identity)
         self._objective = identity.get("objective")
+        self._selection = identity.get("selection", "none")
         self.study = open_study(folder)
 
     def _check(self, identity: Mapping[str, Any]) -> None:
@@ -136,7 +137,8 @@ class StudyFolder:
             if threshold is not None and self._objective == BEST and base.masks.rule == "constant":
                 changes["masks.background"] = threshold
             config = override(base, changes, f"trial {best.number}")
-            write_atomic(self.folder / "best.toml", to_toml(config))
+            note = f'\n[chosen]\nstudy = "{self.folder.name}"\ntrial = {best.number}\nselection = "{self._selection}"\n'
+            write_atomic(self.folder / "best.toml", to_toml(config) + note)
         return rows
 
 

@@ -119,7 +119,7 @@ def _configurations(scored: Scored, all_trials: bool) -> list[tuple[Scored, int 
             seeds[f"{record.study or ''} {record.config_key}"][record.seed] = (record, scores)
     found: list[tuple[Scored, int | None]] = [([runs[seed] for seed in sorted(runs)], None) for runs in seeds.values()]
     for trials in studies.values():
-        best = max(trials, key=lambda item: item[1].fixed.mean_iou)
+        best = max(trials, key=lambda item: item[1].fixed.mean_iou if item[0].objective is None else item[0].objective)
         found.append(([best], len(trials)))
     return found
 

@@ -81,6 +81,8 @@ class RunRecord(Section):
     stages: dict[str, str] = Field(default_factory=dict)
     """Stage name, such as "train:seed" -> content key."""
     scores: Scores | None = None
+    objective: float | None = None
+    """Of a trial: what its study maximises."""
     seconds: dict[str, float] = Field(default_factory=dict)
     """Stage name -> wall seconds it took when it was made, by this run or an earlier one."""
     software: dict[str, str] = Field(default_factory=dict)
@@ -129,9 +131,9 @@ class RunRecord(Section):
         """12 hex digits, equal for runs that differ in nothing but the seed."""
         return fingerprint([self.method, self.revision, self.config, self.workers, self.protocol])[:12]
 
-    def done(self, scores: Scores | None, seconds: Mapping[str, float]) -> RunRecord:
+    def done(self, scores: Scores | None, seconds: Mapping[str, float], objective: float | None = None) -> RunRecord:
         """The record of the run when it has finished."""
-        return self._with(status="finished", scores=scores, seconds=dict(seconds), finished=now())
+        return self._with(status="finished", scores=scores, seconds=dict(seconds), objective=objective, finished=now())
 
     def failed(self, reason: str, seconds: Mapping[str, float] | None = None) -> RunRecord:
         """The record of the run when it has failed."""
