@@ -26,7 +26,9 @@ TrainList = Annotated[str | None, typer.Option("--train-list", help="List to tra
 ScoreList = Annotated[str | None, typer.Option("--score-list", help="List to score.", metavar="NAME")]
 Preset = Annotated[
     str | None,
-    typer.Option("--preset", help="A shipped partial config, such as paper. Default: sample for --data sample."),
+    typer.Option(
+        "--preset", help="A shipped partial config, such as paper. Without --config, --data sample takes sample."
+    ),
 ]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML file of config fields.", metavar="FILE")]
 Set = Annotated[
