@@ -123,6 +123,9 @@ class Experiment:
 
     def _train(self, phase: Phase, reads: Mapping[str, Stage]) -> Stage:
         sections = {path: look_up(self.config, path) for path in phase.sections}
+        if "backbone" in sections and self.config.backbone.weights not in ("imagenet", "none"):
+            # a file counts by its content, not by its place
+            sections["backbone"] = self.config.backbone.model_copy(update={"weights": "file"})
         key = self._key(
             "train",
             phase,

@@ -197,3 +197,42 @@ def test_settings_that_a_study_chose_are_stamped(tmp_path: Path) -> None:
     chosen.write_text('[chosen]\nselection = "luck"\n')
     refused = command("train", "cam", *arguments, code=2)
     assert "chosen.selection" in refused.stderr
+
+
+def test_a_study_from_search_to_leaderboard(tmp_path: Path) -> None:
+    """`tune` on a real Ray: trials, records, an offline W&B run each, a best config that `train` takes up."""
+    space = tmp_path / "space.toml"
+    space.write_text('[axes."train.learning_rate"]\nkind = "float"\nlow = 1e-4\nhigh = 1e-3\nreason = "to test"\n')
+    storage = tmp_path / "storage"
+    asked = [
+        "tune",
+        "cam",
+        "--space",
+        str(space),
+        *TINY,
+        "--storage",
+        str(storage),
+        "--name",
+        "s",
+        "--wandb",
+        "offline",
+    ]
+    study = document(*asked, "--trials", "2")
+    assert [row["state"] for row in study["trials"]] == ["complete"] * 2
+    assert study["trials"][0]["changes"] == {}
+    assert 1e-4 <= study["trials"][1]["changes"]["train.learning_rate"] <= 1e-3
+    assert len(list((storage / "wandb").glob("offline-run-*/run-*.wandb"))) == 2
+    records = [json.loads(path.read_text()) for path in sorted((storage / "runs").glob("s-*/run.json"))]
+    assert [record["protocol"]["selection"] for record in records] == ["train truth"] * 2
+
+    trainings = sorted((storage / "stages" / "train").glob("*/manifest.json"))
+    written = [path.stat().st_mtime_ns for path in trainings]
+    again = document(*asked, "--trials", "2")
+    assert again["trials"] == study["trials"]
+    assert [path.stat().st_mtime_ns for path in trainings] == written
+
+    taken = ["--config", study["best_config"], *TINY[:6], "--local", "--storage", str(storage)]
+    trained = document("train", "cam", "--name", "best", "--until", "score", *taken)
+    assert trained["score"]["sweep"]["best_mean_iou"] == study["best"]["objective"]
+    groups = document("leaderboard", "--storage", str(storage))
+    assert {name for group in groups for row in group["rows"] for name in row["runs"]} == {"s-0000", "s-0001", "best"}

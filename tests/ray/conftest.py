@@ -29,7 +29,8 @@ def two_nodes() -> Iterator[str]:
     from wsss_platform.engine.cluster import SETTINGS, connect
 
     os.environ.update(SETTINGS)
-    node = {"num_cpus": 2, "object_store_memory": 128 * 1024**2}
+    # The GPUs are claimed: what asks for one gets an actor that keeps it, and finds no CUDA there.
+    node = {"num_cpus": 2, "num_gpus": 2, "object_store_memory": 128 * 1024**2}
     cluster = Cluster(
         initialize_head=True,
         head_node_args={**node, "include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": None},

@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import time
 from dataclasses import dataclass
@@ -10,11 +11,13 @@ from wsss_platform.engine.producer import run_chunks
 from wsss_platform.engine.runner import RayRunner
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.local_runner import LocalRunner
+from wsss_platform.pipeline import run
 from wsss_platform.stages import Chunk, ChunkReport
-from wsss_platform.store import write_atomic
+from wsss_platform.store import Store, write_atomic
 
 pytestmark = pytest.mark.usefixtures("two_nodes")
 
+GPUS = pytest.mark.parametrize("gpus", [0.0, 1.0], ids=["tasks", "actors"])
 CHUNKS = [Chunk(index, (f"a{index}", f"b{index}")) for index in range(12)]
 
 
@@ -75,43 +78,78 @@ def test_pool_equals_one_process(tmp_path: Path) -> None:
     assert os.getpid() not in processes
 
 
-def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
+@GPUS
+def test_a_killed_worker_is_replaced(gpus: float, tmp_path: Path) -> None:
     work = Write(tmp_path, kill_once=3)
     seen: list[ChunkReport] = []
-    run_chunks(work, CHUNKS, seen.append, actors=2)
+    run_chunks(work, CHUNKS, seen.append, actors=2, gpus=gpus)
     assert sorted(report.index for report in seen) == list(range(12))
     assert len(work.outputs()) == 12
     assert len({process for _, process in work.calls()}) >= 2
     assert [index for index, _ in work.calls()].count(3) == 2
 
 
-def test_a_chunk_that_always_kills_is_named_and_no_other(tmp_path: Path) -> None:
+@GPUS
+def test_a_chunk_that_always_kills_is_named_and_no_other(gpus: float, tmp_path: Path) -> None:
     work = Write(tmp_path, kill_always=5)
     seen: list[ChunkReport] = []
     with pytest.raises(RunError, match=r"chunk 5 died 3 times .*: a5, b5$"):
-        run_chunks(work, CHUNKS, seen.append, actors=2)
+        run_chunks(work, CHUNKS, seen.append, actors=2, gpus=gpus)
     assert [index for index, _ in work.calls()].count(5) == 3
     assert sorted(report.index for report in seen) == [index for index in range(12) if index != 5]
 
 
+@GPUS
 @pytest.mark.parametrize("error", [InputError, RunError, KeyError])
-def test_an_exception_of_the_work_comes_through(error: type[Exception], tmp_path: Path) -> None:
+def test_an_exception_of_the_work_comes_through(error: type[Exception], gpus: float, tmp_path: Path) -> None:
     """As it was raised; what ran beside it is finished and reported, what had not started is not begun."""
     work = Write(tmp_path, wrong=1, error=error, seconds=0.1)
     seen: list[ChunkReport] = []
     with pytest.raises(error) as caught:
-        run_chunks(work, CHUNKS, seen.append, actors=2)
+        run_chunks(work, CHUNKS, seen.append, actors=2, gpus=gpus)
     assert type(caught.value) is error
     assert caught.value.args == ("a1.jpg: truncated",)
     assert {f"{report.index}.out" for report in seen} == work.outputs().keys()
     assert 0 < len(seen) < 11
 
 
-def test_more_actors_than_the_cluster_holds_do_not_wait_for_ever(tmp_path: Path) -> None:
+@GPUS
+def test_more_actors_than_the_cluster_holds_do_not_wait_for_ever(gpus: float, tmp_path: Path) -> None:
     work = Write(tmp_path)
     seen: list[ChunkReport] = []
-    run_chunks(work, CHUNKS, seen.append, actors=12)
+    run_chunks(work, CHUNKS, seen.append, actors=12, gpus=gpus)
     assert sorted(report.index for report in seen) == list(range(12))
+
+
+def test_processes_stay_warm_and_hold_one_work(tmp_path: Path) -> None:
+    """A second stage finds the processes of the first; what they held of it is gone."""
+    first, second = Write(_folder(tmp_path / "first"), meet=2), Write(_folder(tmp_path / "second"), meet=2)
+    for work in (first, second):
+        run_chunks(work, CHUNKS, lambda report: None, actors=2)
+    processes = [{process for _, process in work.calls()} for work in (first, second)]
+    assert processes[0] & processes[1]
+    assert len(second.outputs()) == 12
+
+
+def test_maps_masks_and_scores_are_those_of_one_process(tmp_path: Path) -> None:
+    """The same bytes in every file, with a dense CRF between maps and masks."""
+    from tiny_method import tiny_sample
+
+    experiment = tiny_sample(crf="irn", pictures=35)  # two chunks
+    stores = [Store(tmp_path / "ray"), Store(tmp_path / "here")]
+    run(experiment, stores[0], LocalRunner(threads=1), until=experiment.stage("train"))
+    shutil.copytree(stores[0].root, stores[1].root)
+    for store, runner in zip(stores, (RayRunner(actors=2), LocalRunner(threads=1)), strict=True):
+        run(experiment, store, runner)
+    trees = [_files(store.root / "stages") for store in stores]
+    assert any(name.endswith(".png") for name in trees[0])
+    assert trees[0] == trees[1]
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    """All files but the manifests, which say how long a stage took."""
+    found = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {name: content for name, content in found.items() if not name.endswith("manifest.json")}
 
 
 def test_nothing_to_do_starts_nothing() -> None:

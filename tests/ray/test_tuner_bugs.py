@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from wsss_platform.experiment import Experiment
 from wsss_platform.pipeline import run
 from wsss_platform.store import Store
 
-from test_tuner import cpus_free, request  # isort: skip
+from test_tuner import cpus_free, request, tune  # isort: skip
 
 pytestmark = pytest.mark.ray
 
@@ -63,44 +64,46 @@ def test_a_killed_driver_is_continued_by_the_same_command(tmp_path: Path) -> Non
     assert all(path.stat().st_mtime_ns == when for path, when in made.items())
 
 
-def _nested(config: dict[str, Any], experiment: Experiment, storage: Path, polite: bool) -> None:
-    """A trial with a training in it. Polite: it reports from `on_epoch` and ends its training itself."""
+@pytest.fixture
+def no_state_api() -> Iterator[None]:
+    """A cluster whose dashboard is away, so that Ray Train's own clean-up of killed trials cannot work."""
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+    assert not ray.is_initialized()
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=2**28)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def test_stopped_trials_leak_nothing_without_the_state_api(no_state_api: None, tmp_path: Path) -> None:
+    """Successive halving stops nested trainings; each ends itself, so its CPUs come back by no one's clean-up."""
+    axes = {"train.learning_rate": {"kind": "float", "low": 1e-8, "high": 1e-3, "log": True}}
+    asked = request(tmp_path, 4, axes, scheduler="asha", epochs=4, seconds=1.0, reduction=2, nested=True)
+    result = tune(asked)
+    assert "pruned" in {row.state for row in result.rows}
+    assert cpus_free() == 2
+
+
+def _nested(config: dict[str, Any], experiment: Experiment, storage: Path) -> None:
+    """A trial that is stopped in Tune's way: its process is killed in the middle of a training."""
 
     def on_event(event: Any) -> None:
         if getattr(event, "epoch", None) is not None:
             ray_tune.report({"epoch": event.epoch.epoch})
-            if polite:
-                raise RuntimeError("stopped")
 
-    try:
-        run(experiment, Store(storage / str(config["number"])), RayRunner(), on_event)
-    except RuntimeError:
-        ray_tune.report({"epoch": 99})
+    run(experiment, Store(storage), RayRunner(), on_event)
 
 
-@pytest.mark.parametrize("polite", [True, False])
-def test_why_trials_are_not_killed(tmp_path: Path, polite: bool) -> None:
-    """Without the state API, a trial that Tune stops leaks its training's CPUs; one that ends itself does not."""
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
-    with_dashboard = ray.is_initialized()
-    assert not with_dashboard
-    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=2**28)
-    try:
-        experiment = request(tmp_path, 1, seconds=0.5, epochs=40).experiment
-        trainable = ray_tune.with_parameters(_nested, experiment=experiment, storage=tmp_path, polite=polite)
-        placed = ray_tune.PlacementGroupFactory([{"memory": 2**20}])
-        ray_tune.Tuner(
-            ray_tune.with_resources(trainable, placed),
-            param_space={"number": ray_tune.grid_search([0])},
-            run_config=ray_tune.RunConfig(
-                storage_path=str(tmp_path / "ray"), verbose=0, stop=None if polite else {"epoch": 1}
-            ),
-        ).fit()
-        if polite:
-            assert cpus_free() == 2
-        elif cpus_free(12) == 2:
-            pytest.skip("this release of Ray frees the CPUs of killed trials by itself")
-        else:
-            assert cpus_free(1) < 2
-    finally:
-        ray.shutdown()
+def test_why_trials_are_not_killed(no_state_api: None, tmp_path: Path) -> None:
+    """The engine's bug that the test above is about: still there, or time to simplify the tuner."""
+    experiment = request(tmp_path, 1, seconds=0.5, epochs=40).experiment
+    trainable = ray_tune.with_parameters(_nested, experiment=experiment, storage=tmp_path)
+    placed = ray_tune.PlacementGroupFactory([{"memory": 2**20}])
+    ray_tune.Tuner(
+        ray_tune.with_resources(trainable, placed),
+        run_config=ray_tune.RunConfig(storage_path=str(tmp_path / "ray"), verbose=0, stop={"epoch": 1}),
+    ).fit()
+    if cpus_free(12) == 2:
+        pytest.skip("this release of Ray frees the CPUs of killed trials by itself")
+    assert cpus_free(1) < 2

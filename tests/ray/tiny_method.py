@@ -20,7 +20,15 @@ import torch.nn.functional as functional
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from wsss_platform.config import DataConfig, MethodConfig, SampleConfig, Section, TrainConfig
+from wsss_platform.config import (
+    DataConfig,
+    MapsConfig,
+    MasksConfig,
+    MethodConfig,
+    SampleConfig,
+    Section,
+    TrainConfig,
+)
 from wsss_platform.data.split import Dataset, Sample
 from wsss_platform.experiment import Experiment
 from wsss_platform.method import Method, Phase
@@ -195,3 +203,13 @@ def best_config(path: Path) -> TinyConfig:
     data = read_toml(path)
     assert data.pop("chosen")["selection"]
     return validated(TinyConfig, data, "best.toml")
+
+
+def tiny_sample(*, crf: str = "none", pictures: int = 12) -> Experiment:
+    """An experiment on generated pictures of 64 pixels with true masks."""
+    config = TinyConfig(
+        train=TrainConfig(epochs=1, batch=6, crop=48, learning_rate=1e-3),
+        maps=MapsConfig(scales=(1.0,), flip=False),
+        masks=MasksConfig(crf=crf),
+    )
+    return Experiment(METHOD, config, DataConfig(sample=SampleConfig(train=pictures, val=2, size=64)))

@@ -56,6 +56,8 @@ Wandb = Annotated[
 
 CHOSEN = "chosen"
 """Table of a study's best.toml that says which truth chose it."""
+DATA_PATHS = {"root": ("",), "labels": ("auto", "xml", "list", "masks"), "masks": ("auto",)}
+"""Fields of the data section that are paths, with the words that are none."""
 STORAGE = Path("wsss-storage")
 """The default storage folder."""
 
@@ -87,6 +89,7 @@ def build_data(
     given = {"kind": kind, "root": str(Path(root).expanduser().resolve()) if root else None}
     given |= {"train_list": train_list, "score_list": score_list or train_list}
     data = override(base, {key: value for key, value in given.items() if value} | changes, "--set data.*")
+    data = override(data, {name: _absolute(getattr(data, name), words) for name, words in DATA_PATHS.items()}, "data")
     if data.kind == "voc12" and not data.root:
         raise InputError("--data voc12 needs --root DIR, the folder that holds JPEGImages and ImageSets")
     return data
@@ -106,7 +109,13 @@ def build_config(
         config = override(config, flatten(read_toml(presets[preset])), f"preset {preset}")
     if file is not None:
         config = override(config, flatten(_fields(file)), str(file))
-    return override(config, changes, "--set")
+    config = override(config, changes, "--set")
+    return override(config, {"backbone.weights": _absolute(config.backbone.weights, ("imagenet", "none"))}, "--set")
+
+
+def _absolute(value: str, words: Sequence[str]) -> str:
+    """A path that means the same in every folder and on every worker; words that are no paths as they are."""
+    return value if value in words else str(Path(value).expanduser().resolve())
 
 
 def _fields(file: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from wsss_platform.engine import events
 from wsss_platform.experiment import Experiment
 from wsss_platform.pipeline import SUMMARY
 from wsss_platform.protocol import protocol
+from wsss_platform.store import write_atomic
 from wsss_platform.tracking.records import RECORD, start_record, write_record
 from wsss_platform.tracking.weights_and_biases import Tracker
 
@@ -107,6 +109,7 @@ class StudyView:
                 protocol=protocol(experiment, selection=self._request.selection).model_dump(),
                 folder=self._request.store.root,
                 mode=self._wandb,
+                id=f"{self._run_ids()}-{event.number:04d}",
             )
             tracker.start()
             self._trackers[event.number] = tracker
@@ -177,6 +180,13 @@ class StudyView:
 
     def _name(self, number: int) -> str:
         return f"{self._request.name}-{number:04d}"
+
+    def _run_ids(self) -> str:
+        """What the ids of this study's W&B runs begin with: a trial that is taken over continues its run."""
+        path = self._request.store.study_folder(self._request.name) / "wandb-runs"
+        if not path.is_file():
+            write_atomic(path, secrets.token_hex(4))
+        return path.read_text(encoding="utf-8").strip()
 
     def _score(self, key: str) -> dict[str, Any] | None:
         path = self._request.store.folder("score", key) / SUMMARY

@@ -18,6 +18,7 @@ from wsss_platform.space import SearchSpace, load_space
 from wsss_platform.store import Store, check_name
 
 if TYPE_CHECKING:
+    from wsss_platform.engine.request import StudyRequest
     from wsss_platform.engine.study import TrialRow
     from wsss_platform.engine.tuner import StudyResult
 
@@ -80,13 +81,27 @@ def tune(
             out.result(document, *plan_tables(document))
             return
         from wsss_platform.engine.cluster import connect
+        from wsss_platform.engine.request import StudyRequest
 
         note("starting Ray")
         with connect() as cluster:
             gpus = default_gpus(gpus_per_worker, cluster.gpus)
             check_resources(workers, gpus, cluster.cpus, cluster.gpus)
             result = _search(
-                experiment, searched, store, study, trials, seed, workers, gpus, scheduler, concurrent, wandb
+                StudyRequest(
+                    experiment=experiment,
+                    space=searched,
+                    trials=trials,
+                    store=store,
+                    name=study,
+                    seed=seed,
+                    workers=workers,
+                    gpus_per_worker=gpus,
+                    cpus_per_worker=cluster.cpus_beside(gpus),
+                    scheduler="asha" if scheduler == "asha" else "none",
+                    max_concurrent=concurrent,
+                ),
+                wandb,
             )
         _print(out, store, study, result, experiment.config)
 
@@ -159,36 +174,11 @@ def plan_tables(document: dict[str, Any]) -> list[Any]:
     ]
 
 
-def _search(
-    experiment: Experiment,
-    space: SearchSpace,
-    store: Store,
-    study: str,
-    trials: int,
-    seed: int,
-    workers: int,
-    gpus: float,
-    scheduler: str,
-    concurrent: int | None,
-    wandb: str,
-) -> StudyResult:
+def _search(request: StudyRequest, wandb: str) -> StudyResult:
     from wsss_platform.cli.study import StudyView
     from wsss_platform.engine.study import study_plots
-    from wsss_platform.engine.tuner import StudyRequest
     from wsss_platform.engine.tuner import tune as run_study
 
-    request = StudyRequest(
-        experiment=experiment,
-        space=space,
-        trials=trials,
-        store=store,
-        name=study,
-        seed=seed,
-        workers=workers,
-        gpus_per_worker=gpus,
-        scheduler="asha" if scheduler == "asha" else "none",
-        max_concurrent=concurrent,
-    )
     with StudyView(request, wandb) as view:
         result = run_study(request, view)
         view.record(result.rows)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import ray
 
-from wsss_platform.errors import RunError
+from wsss_platform.errors import InputError, RunError
 
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -40,6 +40,13 @@ class ClusterInfo:
     """Whether it is ours and ends with the context."""
     dashboard: str
     """URL, or empty when it is not known."""
+
+    def cpus_beside(self, gpus_per_worker: float) -> int:
+        """The CPUs, 8 at most, that each worker of a study's trials can have when all GPUs are in use; 1 without
+        GPUs, so that as many trials as possible run at once."""
+        if not gpus_per_worker or not self.gpus:
+            return 1
+        return max(1, min(MOST_CPUS, int(self.cpus * gpus_per_worker / self.gpus)))
 
     def cpus_for(self, workers: int) -> int:
         """The most CPUs, 8 at most, that each of `workers` processes can have so that all find a place."""
@@ -124,6 +131,21 @@ def _join(address: str) -> str:
     except (ConnectionError, TimeoutError, socket.gaierror) as error:
         raise RunError(f"no Ray cluster at {address!r}: {error}") from None
     return f"http://{context.dashboard_url}" if context.dashboard_url else ""
+
+
+def check_gpu_share(workers: int, gpus_per_worker: float) -> None:
+    """Refuse shares of GPUs with which a training cannot work.
+
+    Raises:
+        InputError: several workers on parts of a GPU, or more than one GPU that are no whole number.
+    """
+    if gpus_per_worker > 1 and gpus_per_worker != int(gpus_per_worker):
+        raise InputError(f"GPUs per worker: {gpus_per_worker:g}; above 1 expected a whole number")
+    if workers > 1 and 0 < gpus_per_worker < 1:
+        raise InputError(
+            f"GPUs per worker: {gpus_per_worker:g} with {workers} workers; expected 1 or more, because NCCL "
+            "refuses two workers of one training on the same GPU (a share of a GPU is for trials of one worker)"
+        )
 
 
 def worker_environment() -> dict[str, str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from wsss_platform.engine.cluster import check_gpu_share
 from wsss_platform.engine.study import BEST, MASKS, TrialRow
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment
@@ -60,6 +61,7 @@ class StudyRequest:
                 raise InputError(f"{field}: expected at least {low}, got {getattr(self, field)}")
         if self.max_concurrent is not None and self.max_concurrent < 1:
             raise InputError(f"max_concurrent: expected at least 1, got {self.max_concurrent}")
+        check_gpu_share(self.workers, self.gpus_per_worker)
         if self.workers != self.experiment.workers:
             raise InputError(f"workers: {self.workers}, but the experiment was planned with {self.experiment.workers}")
 

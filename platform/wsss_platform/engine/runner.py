@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from wsss_platform.engine.cluster import total_resources
+from wsss_platform.engine.cluster import check_gpu_share, total_resources
 from wsss_platform.engine.producer import run_chunks
 from wsss_platform.engine.trainer import WorkerResources, train_on_ray
 from wsss_platform.stages import Chunk, ChunkReport, ChunkWork, EpochEnd, TrainJob
@@ -30,7 +30,11 @@ class RayRunner:
                 actor has one CPU.
             actors: chunk processes at most; default as many as the cluster's CPUs (or GPUs) allow.
             max_failures: how often a training may lose workers before it is given up.
+
+        Raises:
+            InputError: a share of a GPU with which these workers cannot train.
         """
+        check_gpu_share(workers, gpus_per_worker)
         self.workers, self.actors, self.max_failures = workers, actors, max_failures
         self.resources = WorkerResources(cpus_per_worker, gpus_per_worker)
 
@@ -46,4 +50,4 @@ class RayRunner:
 
 def _places(gpus: float) -> int:
     total = total_resources()
-    return max(1, int(total.get("GPU", 0) / gpus) if gpus else int(total.get("CPU", 1)))
+    return max(1, int(total.get("GPU", 0) / gpus + 1e-9) if gpus else int(total.get("CPU", 1)))

@@ -112,7 +112,7 @@ def _nodes() -> list[dict[str, Any]]:
 def _workers_on(node: dict[str, float], request: StudyRequest) -> int:
     rooms = [node.get("CPU", 0.0) // request.cpus_per_worker]
     if request.gpus_per_worker:
-        rooms.append(node.get("GPU", 0.0) // request.gpus_per_worker)
+        rooms.append(node.get("GPU", 0.0) / request.gpus_per_worker + 1e-9)  # 1 / 0.1 is ten rooms
     return int(min(rooms))
 
 

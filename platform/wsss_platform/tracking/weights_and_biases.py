@@ -67,6 +67,7 @@ class Tracker:
         folder: storage folder; W&B's files go to `folder/wandb`.
         mode: one of `MODES`. An online run that cannot be opened goes on offline.
         project: on the server.
+        id: of the run; a run of this id is continued. None: a new one.
         patience: seconds to wait for the service when opening and when closing the run.
     """
 
@@ -80,6 +81,7 @@ class Tracker:
         folder: Path,
         mode: str = "auto",
         project: str = "wsss-platform",
+        id: str | None = None,
         patience: float = 10.0,
     ) -> None:
         if mode not in MODES:
@@ -90,7 +92,7 @@ class Tracker:
         """What a person should know: that the run is offline, or what failed."""
         self.run_folder: Path | None = None
         """Where wandb keeps this run, once it is open."""
-        self._name, self._group, self._project = name, group, project
+        self._name, self._group, self._project, self._id = name, group, project, id
         self._config = shareable({**config, "protocol": protocol})
         self._folder = folder
         self._patience = patience
@@ -196,6 +198,8 @@ class Tracker:
 
     def _init(self, mode: Literal["online", "offline"]) -> Any:
         run = _wandb().init(
+            id=self._id,
+            resume="allow" if self._id and mode == "online" else None,  # offline, `wandb sync` joins what has one id
             name=self._name,
             group=self._group,
             project=self._project,
