@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Literal
 
 from wsss_platform.config import Section, fingerprint
-from wsss_platform.data.split import Split
 from wsss_platform.experiment import Experiment, weights_fingerprint
 
 Selection = Literal["none", "train truth", "val truth"]
@@ -58,13 +57,6 @@ class Protocol(Section):
         return fingerprint(self)[:12]
 
 
-def _labels_from(train: Split, score: Split) -> str:
-    """Of both lists, when they differ: the scored maps are limited to the labels of theirs."""
-    if train.labels_from == score.labels_from:
-        return train.labels_from
-    return f"{train.name}: {train.labels_from}, {score.name}: {score.labels_from}"
-
-
 def protocol(experiment: Experiment, *, selection: Selection = "none") -> Protocol:
     """The protocol of an experiment's score."""
     phase = experiment.phases[-1]
@@ -72,6 +64,9 @@ def protocol(experiment: Experiment, *, selection: Selection = "none") -> Protoc
     masks, maps = experiment.masks_config(phase), experiment.maps_config(phase)
     train, score = experiment.dataset.split(data.train_list), experiment.dataset.split(data.score_list)
     weights = weights_fingerprint(backbone.weights)
+    labels_from = train.labels_from
+    if score.labels_from != labels_from:  # the scored maps are limited to the labels of their own list
+        labels_from = f"{train.name}: {labels_from}, {score.name}: {score.labels_from}"
     name = data.kind if data.kind != "sample" else f"sample-{fingerprint(data.sample)[:8]}"
     rules = {
         "constant": f"constant {masks.background:g}",
@@ -85,7 +80,7 @@ def protocol(experiment: Experiment, *, selection: Selection = "none") -> Protoc
         score_list=data.score_list,
         score_pictures=len(score.ids),
         supervision=" + ".join(("labels", *experiment.method.extras)),
-        labels_from=_labels_from(train, score),
+        labels_from=labels_from,
         label_gate=True,
         selection=selection,
         backbone=f"{backbone.name} stride {backbone.output_stride}",

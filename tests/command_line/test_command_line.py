@@ -202,7 +202,9 @@ def test_settings_that_a_study_chose_are_stamped(tmp_path: Path) -> None:
 def test_a_study_from_search_to_leaderboard(tmp_path: Path) -> None:
     """`tune` on a real Ray: trials, records, an offline W&B run each, a best config that `train` takes up."""
     space = tmp_path / "space.toml"
-    space.write_text('[axes."train.learning_rate"]\nkind = "float"\nlow = 1e-4\nhigh = 1e-3\nreason = "to test"\n')
+    space.write_text(
+        '[axes."train.learning_rate"]\nkind = "float"\nlow = 1e-4\nhigh = 1e-3\nreason = "something to test with"\n'
+    )
     storage = tmp_path / "storage"
     asked = [
         "tune",
@@ -234,5 +236,6 @@ def test_a_study_from_search_to_leaderboard(tmp_path: Path) -> None:
     taken = ["--config", study["best_config"], *TINY[:6], "--local", "--storage", str(storage)]
     trained = document("train", "cam", "--name", "best", "--until", "score", *taken)
     assert trained["score"]["sweep"]["best_mean_iou"] == study["best"]["objective"]
-    groups = document("leaderboard", "--storage", str(storage))
-    assert {name for group in groups for row in group["rows"] for name in row["runs"]} == {"s-0000", "s-0001", "best"}
+    (group,) = document("leaderboard", "--storage", str(storage))
+    best_trial = f"s-{study['best']['number']:04d}"
+    assert {name for row in group["rows"] for name in row["runs"]} == {best_trial, "best"}

@@ -13,7 +13,7 @@ import ray
 
 from wsss_platform.config import DataConfig, MapsConfig, SampleConfig, TrainConfig
 from wsss_platform.engine.cluster import connect
-from wsss_platform.engine.events import StudyEvent, TrialEpoch, TrialFinished, TrialRung, TrialStarted
+from wsss_platform.engine.events import StudyEvent, TrialEpoch, TrialFinished, TrialStarted
 from wsss_platform.engine.runner import RayRunner
 from wsss_platform.engine.tuner import StudyRequest, StudyResult, concurrency, shared_stages, tune
 from wsss_platform.errors import InputError
@@ -152,21 +152,3 @@ def test_only_what_the_axes_change_is_repeated(cluster: None, tmp_path: Path) ->
     assert [row.objective for row in result.rows] == [row.fixed for row in result.rows]
     assert len(list((tmp_path / "stages" / "train").glob("*/manifest.json"))) == 1
     assert len(list((tmp_path / "stages" / "maps").glob("*/manifest.json"))) == 1
-
-
-def test_stopped_trials_give_their_cpus_back(cluster: None, tmp_path: Path) -> None:
-    """Successive halving stops trials in the middle of their nested training; the others still run."""
-    events: list[StudyEvent] = []
-    axes = {"train.learning_rate": {"kind": "float", "low": 1e-8, "high": 1e-3, "log": True}}
-    asked = request(tmp_path, 5, axes, scheduler="asha", epochs=4, seconds=1.0, reduction=2, nested=True)
-    assert asked.rungs == (1, 2)
-    result = tune(asked, events.append)
-    states = [row.state for row in result.rows]
-    assert states[0] == "complete"
-    assert set(states) == {"complete", "pruned"}
-    stopped = next(row for row in result.rows if row.state == "pruned")
-    assert stopped.objective == list(stopped.rungs.values())[-1]
-    assert {event.epoch for event in events if isinstance(event, TrialRung)} <= {1, 2}
-    epochs = [e.epoch.epoch for e in events if isinstance(e, TrialEpoch) and e.number == stopped.number]
-    assert max(epochs) < 4
-    assert cpus_free() == 2
