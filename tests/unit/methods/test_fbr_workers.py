@@ -49,7 +49,7 @@ def _two_steps(rows: slice) -> dict[str, torch.Tensor]:
         torch.stack(list(terms.values())).sum().backward()
     gradients = {f"gradient {n}": p.grad for n, p in objective.named_parameters() if p.grad is not None}
     return {**{f"term {name}": term.detach() for name, term in terms.items()}, **gradients} | {
-        "bank": objective.bank.contents().clone()
+        "bank": objective.contrast.bank().contents().clone()
     }
 
 
