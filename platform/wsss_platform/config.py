@@ -13,7 +13,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -28,6 +28,10 @@ class Section(BaseModel):
     """A frozen group of fields; unknown names are refused. A field's docstring is its description."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    added: ClassVar[tuple[str, ...]] = ()
+    """Fields that came after stored results: a fingerprint leaves them out while they have the default that
+    changes nothing, so the keys of older configs stay."""
 
 
 class BackboneConfig(Section):
@@ -47,6 +51,8 @@ class BackboneConfig(Section):
 class TrainConfig(Section):
     """One training phase: views, optimiser, schedule, length."""
 
+    added = ("nesterov", "bias_factor", "decay_biases", "steps")
+
     epochs: int = Field(8, ge=1)
     """Passes over the training list."""
     batch: int = Field(16, ge=1)
@@ -57,19 +63,29 @@ class TrainConfig(Section):
     """Of the pretrained weights."""
     new_layer_factor: float = Field(10.0, ge=1, le=100)
     """Learning rate of new layers over that of the pretrained ones."""
+    bias_factor: float = Field(1.0, ge=0.1, le=10)
+    """Learning rate of biases over that of the weights beside them. PSA and DRS: 2."""
     momentum: float = Field(0.9, ge=0, lt=1)
     """For sgd. Mind that IRN, PSA, SEAM, EPS and FBR-S effectively train with weight decay in this slot
     (their PolyOptimizer passes it positionally): their effective momentum is 5e-4 (IRN: 1e-4)."""
+    nesterov: bool = False
+    """Nesterov's momentum, for sgd. DRS: on."""
     weight_decay: float = Field(1e-4, ge=0, le=1)
-    """On weights; biases and BatchNorm parameters get none."""
-    schedule: Literal["constant", "poly", "cosine"] = "poly"
-    """Learning rate over optimiser steps; poly is (1 - step/steps)^power."""
+    """On weights; biases and BatchNorm parameters get none, unless `decay_biases`."""
+    decay_biases: bool = False
+    """Whether biases and BatchNorm parameters decay too. DRS: they do; PSA: they do not."""
+    schedule: Literal["constant", "poly", "cosine", "step"] = "poly"
+    """Learning rate over optimiser steps; poly is (1 - step/steps)^power, step is a tenth from each epoch of
+    `steps` on."""
+    steps: tuple[int, ...] = ()
+    """Epochs, counted from 1, at whose start schedule "step" divides the learning rate by ten. DRS: 5, 10."""
     power: float = Field(0.9, gt=0, le=5)
     """Exponent of the poly schedule."""
     crop: int = Field(256, ge=16, le=2048)
     """Side of the square training crop in pixels; padded with the mean colour where the picture is smaller."""
-    resize: Literal["scale", "long_side"] = "scale"
-    """How `resize_range` is read: a factor on the picture, or the length of its longer side in pixels."""
+    resize: Literal["scale", "long_side", "square"] = "scale"
+    """How `resize_range` is read: a factor on the picture, the length of its longer side in pixels, or both its
+    sides in pixels ("square", which does not keep the proportions; DRS 384)."""
     resize_range: tuple[float, float] = (0.5, 1.0)
     """Uniform range of the random resize before the crop."""
     flip: bool = True
@@ -89,17 +105,32 @@ class TrainConfig(Section):
         if not 0 < low <= high:
             raise ValueError(f"resize_range must be 0 < low <= high, got {low}, {high}")
         if self.resize == "scale" and high > 8:
-            raise ValueError(f"resize_range {low}..{high} looks like pixels; set resize = 'long_side'")
-        if self.resize == "long_side" and low < 16:
+            raise ValueError(f"resize_range {low}..{high} looks like pixels; set resize = 'long_side' or 'square'")
+        if self.resize != "scale" and low < 16:
             raise ValueError(f"resize_range {low}..{high} looks like factors; set resize = 'scale'")
+        return self
+
+    @model_validator(mode="after")
+    def _optimiser(self) -> Self:
+        if self.nesterov and (self.optimiser != "sgd" or self.momentum == 0):
+            raise ValueError("nesterov needs optimiser 'sgd' with a momentum above 0")
+        if (self.schedule == "step") != bool(self.steps):
+            raise ValueError("schedule 'step' and `steps`, the epochs at which it drops, go together")
+        if list(self.steps) != sorted(set(self.steps)) or any(epoch < 2 for epoch in self.steps):
+            raise ValueError(f"steps must be ascending epochs from 2 on, got {list(self.steps)}")
         return self
 
 
 class MapsConfig(Section):
     """How weights become one map per present class (common.md section 3)."""
 
+    added = ("sizes", "normalise_views")
+
     scales: tuple[float, ...] = (0.5, 1.0, 1.5)
     """Factors on the picture; outputs are resized to the stored grid before fusing."""
+    sizes: tuple[int, ...] = ()
+    """Sides in pixels of square network inputs, into which the whole picture is resized without keeping its
+    proportions; when there are any, `scales` is not used. DRS: 256, 320, 384."""
     flip: bool = True
     """Also run the mirrored picture at each scale."""
     fuse: Literal["sum", "mean", "max"] = "sum"
@@ -110,6 +141,8 @@ class MapsConfig(Section):
     """Whether the activation is applied to each view or once after fusing."""
     normalise: Literal["max", "minmax", "none"] = "max"
     """Per class over the picture, to 0..1; "none" clips to 0..1."""
+    normalise_views: bool = False
+    """Normalise each view before fusing instead of the fused map; the result is clipped to 0..1. DRS does."""
     precision: Literal["uint8", "float16"] = "uint8"
     """Stored type; uint8 is round(255 x score)."""
 
@@ -117,15 +150,25 @@ class MapsConfig(Section):
     def _scales(self) -> Self:
         if not self.scales or any(not 0.1 <= scale <= 4 for scale in self.scales):
             raise ValueError(f"scales must be a non-empty list of factors in 0.1..4, got {self.scales}")
+        if any(not 16 <= size <= 2048 for size in self.sizes):
+            raise ValueError(f"sizes are sides in pixels, 16..2048, got {list(self.sizes)}")
+        if self.normalise_views and (self.fuse == "sum" or self.activate == "fused" or self.normalise == "none"):
+            raise ValueError(
+                "normalise_views needs fuse 'max' or 'mean' (a sum leaves 0..1), activate 'view' (the activation "
+                "comes before it) and a normalise that is not 'none'"
+            )
         return self
 
 
 class MasksConfig(Section):
     """How maps become one label per pixel (common.md section 4)."""
 
-    rule: Literal["constant", "power", "two_threshold"] = "constant"
-    """Background score: the constant `background`; (1 - max)^alpha; or IRN's confident foreground and
-    background passes, which leave 255 (ignore) where they disagree."""
+    added = ("saliency_floor", "saliency_cut", "conflict_level")
+
+    rule: Literal["constant", "power", "two_threshold", "saliency"] = "constant"
+    """Background score: the constant `background`; (1 - max)^alpha; IRN's confident foreground and
+    background passes, which leave 255 (ignore) where they disagree; or DRS's: 1 where the picture's saliency is
+    low, 0 where it is high, with 255 where maps and saliency contradict each other (needs `data.saliency`)."""
     background: float = Field(0.3, ge=0, le=1)
     """Score 0..1 under which a pixel is background (rule "constant"). Never sampled by a search: the sweep
     solves it exactly."""
@@ -135,6 +178,12 @@ class MasksConfig(Section):
     """Rule "two_threshold": background score of the foreground pass (IRN 0.30; AMN's second 0.45)."""
     confident_background: float = Field(0.05, ge=0, le=1)
     """Rule "two_threshold": background score of the background pass (IRN 0.05; AMN's second 0.15)."""
+    saliency_floor: float = Field(0.20, ge=0, le=1)
+    """Rule "saliency": scores 0..1 under it count as 0. DRS's alpha: 0.20 [code]."""
+    saliency_cut: int = Field(50, ge=0, le=254)
+    """Rule "saliency": a pixel is salient above this value of the 8-bit saliency map. DRS: 50 [code]."""
+    conflict_level: float = Field(0.9, ge=0, le=1)
+    """Rule "saliency": 255 where more than two channels, the background among them, score above it. DRS: 0.9 [code]."""
     crf: Literal["none", "irn", "psa", "deeplab", "deeplab_v2"] = "none"
     """Dense CRF by the name of its published parameter set."""
     crf_iterations: int = Field(10, ge=1, le=50)
@@ -144,6 +193,8 @@ class MasksConfig(Section):
     def _order(self) -> Self:
         if self.rule == "two_threshold" and self.confident_background > self.confident_foreground:
             raise ValueError("confident_background must not exceed confident_foreground")
+        if self.rule == "saliency" and self.crf != "none":
+            raise ValueError("rule 'saliency' takes no CRF (DRS has none); set crf = 'none'")
         return self
 
 
@@ -176,6 +227,8 @@ class SampleConfig(Section):
 class DataConfig(Section):
     """Which pictures, which lists, which labels."""
 
+    added = ("saliency",)
+
     kind: Literal["sample", "voc12"] = "sample"
     """"sample" is generated; "voc12" is a VOCdevkit/VOC2012 tree under `root`."""
     root: str = ""
@@ -190,6 +243,9 @@ class DataConfig(Section):
     the path of a label JSON."""
     masks: str = "auto"
     """Folder of true masks: "auto" takes SegmentationClassAug when it covers the list, else SegmentationClass."""
+    saliency: str = ""
+    """Folder of 8-bit grey PNGs by picture id, 0 nothing to 255 salient, under `root` or absolute; "" is none. It is
+    supervision beyond labels and read only where a method or a rule asks for it. The sample generates its own."""
     sample: SampleConfig = SampleConfig()
 
 
@@ -320,8 +376,20 @@ def canonical(value: Any) -> str:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Section):
-        return value.model_dump(mode="json")
+        return value.model_dump(mode="json", exclude=_unchanged(value))
     raise TypeError(f"cannot hash a {type(value).__name__}")
+
+
+def _unchanged(section: Section) -> dict[str, Any]:
+    """The `added` fields that have their default, at any depth, as pydantic's `exclude` takes them."""
+    found: dict[str, Any] = {}
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            found[name] = _unchanged(value)
+        elif name in section.added and value == field.default:
+            found[name] = True
+    return {name: what for name, what in found.items() if what}
 
 
 def fingerprint(value: Any) -> str:
