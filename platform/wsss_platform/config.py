@@ -37,15 +37,38 @@ class Section(BaseModel):
 class BackboneConfig(Section):
     """Which network, with which initial weights."""
 
-    name: Literal["efficientnet_lite0", "resnet50"] = "efficientnet_lite0"
+    name: Literal["efficientnet_lite0", "resnet50", "vgg16", "wide_resnet38"] = "efficientnet_lite0"
     """Architecture. EfficientNet-Lite0 comes with ImageNet weights in a package and trains on two cores."""
     weights: str = "imagenet"
-    """Initial weights: "imagenet" (by name), "none" (random), or the path of a local state dict."""
+    """Initial weights: "imagenet" (by name), "none" (random), or the path of a local state dict.
+    WideResNet-38's come from `wsss-platform import-weights`."""
     output_stride: Literal[8, 16, 32] = 16
-    """Input pixels per output position; later strides become dilation. CAM needs 16 or 8."""
+    """Input pixels per output position; later strides become dilation. CAM needs 16 or 8; VGG-16 and WideResNet-38
+    are those of the field's released code, which have 8."""
     batch_norm: Literal["frozen", "train"] = "frozen"
     """"frozen" keeps running statistics and affine weights (IRN's FixedBatchNorm), so batches stay
     independent and DDP equals one process; "train" updates them."""
+
+    @model_validator(mode="after")
+    def _stride(self) -> Self:
+        if self.name in ("vgg16", "wide_resnet38") and self.output_stride != 8:
+            raise ValueError(f"{self.name} has output_stride 8 only, got {self.output_stride}")
+        return self
+
+
+class SuppressionConfig(Section):
+    """Discriminative region suppression (DRS, Kim et al., AAAI 2021): a bound on each channel's strongest places."""
+
+    control: Literal["learnable", "constant", "off"] = "learnable"
+    """What the bound is, as a fraction of the channel's maximum: "learnable" is a sigmoid of a linear layer on the
+    channel means, one layer per activation; "constant" is `delta`; "off" leaves the network as it is.
+    Learnable [code]."""
+    delta: float = Field(0.55, ge=0, le=1)
+    """Control "constant": fraction of the channel's maximum, 0..1. 0.55 [unknown: reported second hand, no default in
+    the code, where 0 stands for "learnable"]."""
+    placement: Literal["all", "stage3", "stage4"] = "all"
+    """Which activations: all of them, or those from the third or fourth stage on, with the layers after the backbone
+    in each case. All [code]; the others [ours]."""
 
 
 class TrainConfig(Section):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.error import URLError
 
 import torch
 import torch.nn.functional as functional
@@ -21,8 +22,9 @@ DEVIATION = (0.229, 0.224, 0.225)
 class Backbone(nn.Module):
     """A feature extractor. `forward(images [B, 3, H, W])` -> maps by tap name; images are ImageNet-normalised.
 
-    A map at stride s has ceil(H / s) x ceil(W / s) positions. "stage1".."stage4" are the ends of the
-    network's stages (strides 4, 8, 16, 32, but never above `output_stride`), "final" is the last map.
+    A map at stride s has ceil(H / s) x ceil(W / s) positions. "stage1".. are the ends of the network's stages
+    (of ResNet-50 and EfficientNet-Lite0 at strides 4, 8, 16, 32, but never above `output_stride`), "final" is the
+    last map. Each activation is a module of its own, so that it can be replaced (`suppression`).
     """
 
     taps: dict[str, int]
@@ -37,6 +39,10 @@ class Backbone(nn.Module):
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Maps by tap name."""
+        raise NotImplementedError
+
+    def stage_of(self, module: str) -> int:
+        """The stage, from 1, that a submodule belongs to; 0 is a stem before them."""
         raise NotImplementedError
 
 
@@ -86,6 +92,26 @@ def build_backbone(config: BackboneConfig) -> Backbone:
             from wsss_platform.nets.efficientnet_lite0 import EfficientNetLite0
 
             return EfficientNetLite0(config)
+        case "vgg16":
+            from wsss_platform.nets.vgg16 import VGG16
+
+            return VGG16(config)
+
+
+def download(url: str, name: str) -> dict[str, Tensor]:
+    """torchvision's ImageNet weights, from its cache or the net.
+
+    Raises:
+        InputError: they cannot be fetched; says what else `backbone.weights` may be.
+    """
+    try:
+        state: dict[str, Tensor] = torch.hub.load_state_dict_from_url(url, progress=False, weights_only=True)
+    except (URLError, OSError, RuntimeError) as error:
+        raise InputError(
+            f"backbone.weights: 'imagenet' for {name} could not be fetched from {url} ({error}); "
+            "download it elsewhere and set backbone.weights to the file's path, or to 'none' for random values"
+        ) from None
+    return state
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
