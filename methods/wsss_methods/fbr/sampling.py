@@ -75,7 +75,7 @@ def find_map_regions(maps: Tensor, labels: Tensor, valid: Tensor, config: MapSam
     high = scores.masked_fill(outside, -torch.inf).amax(2, keepdim=True)
     gate = labels.unsqueeze(2)
     if released:
-        activation = (scores.masked_fill(scores < low + 1e-5, 0) - low - 1e-5) / (high - low + 1e-5)
+        activation = ((scores - low - 1e-5) / (high - low + 1e-5)).relu()  # theirs is below 0 at the lowest positions
         gated = activation * gate
     else:
         activation = gated = ((scores - low) / (high - low + 1e-5) * gate).masked_fill(outside, 0)

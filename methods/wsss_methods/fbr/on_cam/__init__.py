@@ -25,7 +25,7 @@ def _phases(config: FbrCamConfig) -> tuple[Phase, ...]:
 METHOD = Method(
     name="fbr_cam",
     title="Fine-grained background representation plugged into plain class activation maps",
-    paper="Yin et al., TCSVT 2024, arXiv 2406.15755; the host is ours to choose",
+    paper="Yin et al., TCSVT 2024, arXiv 2406.15755; on plain CAM it is a pairing of ours",
     revision=1,
     config=FbrCamConfig,
     phases=_phases,

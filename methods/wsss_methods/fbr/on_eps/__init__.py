@@ -31,5 +31,4 @@ METHOD = Method(
     config=FbrEpsConfig,
     phases=_phases,
     folder=Path(__file__).parent,
-    extras=("saliency",),
 )
