@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from wsss_methods.fbr.config import FbrConfig
 from wsss_methods.fbr.losses import balanced_cross_entropy
-from wsss_platform.nets.backbone import build_backbone
+from wsss_platform.nets.backbone import Backbone, build_backbone
 from wsss_platform.objective import Batch, Objective
 
 
@@ -15,6 +15,7 @@ class Amn(Objective):
     """Label conditioning and a dilated classifier on the last map, trained on seed masks."""
 
     background_channel = True
+    backbone: Backbone
 
     def __init__(self, config: FbrConfig, classes: int) -> None:
         super().__init__()

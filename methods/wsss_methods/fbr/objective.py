@@ -26,8 +26,8 @@ class FbrObjective(Amn):
         self.contrast = Contrast(
             self.backbone.channels, config.heads.projection, config.sampling, released_intra_live=False
         )
-        self.register_state_dict_post_hook(_to_old_names)
-        self.register_load_state_dict_pre_hook(_from_old_names)
+        self.register_state_dict_post_hook(_to_old_names)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_from_old_names)  # type: ignore[no-untyped-call]
 
     def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
         """The four terms; the seed's masks are `batch.extras["seed"]`."""

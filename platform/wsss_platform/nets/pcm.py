@@ -46,7 +46,8 @@ class PixelCorrelation(nn.Module):
         size = maps.shape[2:]
         affinity = self.affinity(images, low, high, size)
         with torch.autocast(maps.device.type, enabled=False):
-            return (maps.float().flatten(2) @ affinity).unflatten(2, size)
+            refined: Tensor = maps.float().flatten(2) @ affinity
+            return refined.view(maps.shape)
 
     def affinity(self, images: Tensor, low: Tensor, high: Tensor, size: torch.Size) -> Tensor:
         """A, float32 [B, N, N] with N = h x w; its columns sum to 1 (to almost 1, by the 1e-5 in the divisor)."""

@@ -7,12 +7,15 @@ from torch import Tensor
 
 from wsss_methods.fbr.contrast import Contrast, plugged_in
 from wsss_methods.fbr.on_cam.config import FbrCamConfig
+from wsss_platform.nets.backbone import Backbone
 from wsss_platform.nets.cam_classifier import CamClassifier
 from wsss_platform.objective import Batch
 
 
 class FbrCamObjective(CamClassifier):
     """Its classifier and maps are the host's, its state dict is the host's and the contrast's."""
+
+    backbone: Backbone
 
     def __init__(self, config: FbrCamConfig, classes: int) -> None:
         super().__init__(config.backbone, classes)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from wsss_methods.fbr.on_eps.config import FbrEpsConfig
 from wsss_methods.fbr.on_eps.losses import consistency, evidence, min_pooling, saliency_loss, thresholded_average
-from wsss_platform.nets.backbone import build_backbone
+from wsss_platform.nets.backbone import Backbone, build_backbone
 from wsss_platform.nets.pcm import PixelCorrelation, correlation_taps
 from wsss_platform.objective import Batch, Objective
 
@@ -35,6 +35,7 @@ class EpsHost(Objective):
     """A classifier with a background channel, trained with saliency on a crop and on the crop made small."""
 
     background_channel = True
+    backbone: Backbone
 
     def __init__(self, config: FbrEpsConfig, classes: int) -> None:
         super().__init__()
