@@ -96,6 +96,10 @@ def build_backbone(config: BackboneConfig) -> Backbone:
             from wsss_platform.nets.vgg16 import VGG16
 
             return VGG16(config)
+        case "wide_resnet38":
+            from wsss_platform.nets.wide_resnet38 import WideResNet38
+
+            return WideResNet38(config)
 
 
 def download(url: str, name: str) -> dict[str, Tensor]:

@@ -63,16 +63,16 @@ def test_loss_is_the_soft_margin_of_pooled_maps() -> None:
 def test_groups_are_the_released_ones() -> None:
     """DRS, scripts/train_cls.py: lr x 1, 2, 10, 20, weight decay on every one; names with "extra" or "fc" are new."""
     objective = DrsClassifier(VGG, SuppressionConfig(), 3, 20)
-    train = TrainConfig(learning_rate=1e-3, weight_decay=5e-4)
+    train = TrainConfig(learning_rate=1e-3, weight_decay=5e-4, bias_factor=2, decay_biases=True)
     groups = {group["name"]: group for group in objective.param_groups(train)}
     rates = {name: group["lr"] for name, group in groups.items()}
-    assert rates == pytest.approx({"pretrained": 1e-3, "pretrained_bias": 2e-3, "new": 1e-2, "new_bias": 2e-2})
+    assert rates == pytest.approx({"pretrained": 1e-3, "pretrained_biases": 2e-3, "new": 1e-2, "new_biases": 2e-2})
     assert all(group["weight_decay"] == 5e-4 for group in groups.values())
     assert {name: len(group["params"]) for name, group in groups.items()} == {
         "pretrained": 13,
-        "pretrained_bias": 13,
+        "pretrained_biases": 13,
         "new": 16 + 4,  # the layers' W, the extra convolutions and the linear layer
-        "new_bias": 4,
+        "new_biases": 4,
     }
     together = [id(parameter) for group in groups.values() for parameter in group["params"]]
     assert sorted(together) == sorted(id(parameter) for parameter in objective.parameters())
