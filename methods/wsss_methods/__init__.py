@@ -13,7 +13,7 @@ _OUTSIDE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 def names() -> tuple[str, ...]:
     """Methods of this package."""
-    return ("cam", "fbr", "fbr_cam", "fbr_drs", "fbr_s")
+    return ("cam", "drs", "fbr", "fbr_cam", "fbr_drs", "fbr_s")
 
 
 def get(name: str) -> Method:
@@ -28,6 +28,10 @@ def get(name: str) -> Method:
             from wsss_methods.cam import METHOD as cam
 
             return cam
+        case "drs":
+            from wsss_methods.drs import METHOD as drs
+
+            return drs
         case "fbr":
             from wsss_methods.fbr import METHOD as fbr
 

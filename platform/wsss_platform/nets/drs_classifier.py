@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, Literal
+from collections.abc import Iterator
+from typing import Literal
 
 import torch.nn.functional as functional
 from torch import Tensor, nn
@@ -24,9 +25,6 @@ class DrsClassifier(Objective):
     With the control "off" it is that of models/vgg_refine.py. On another backbone the extra layers have as many
     channels as its last map, at most 512 [ours].
     """
-
-    bias_factor: ClassVar[float] = 2.0
-    """Learning rate of biases over that of weights [code, classification; the refinement has one rate]."""
 
     def __init__(
         self,
@@ -83,27 +81,11 @@ class DrsClassifier(Objective):
         """The loss term of class scores [B, C, h, w]."""
         return functional.multilabel_soft_margin_loss(maps.mean(dim=(2, 3)).float(), batch.labels)
 
-    def param_groups(self, train: Any) -> list[dict[str, Any]]:
-        """DRS's four groups [code]: weights and biases of the pretrained part at 1 and 2 times the learning rate,
-        those of new layers, the suppression's among them, at `new_layer_factor` (10) and twice that; weight decay on
-        all of them."""
+    def pretrained(self) -> Iterator[nn.Parameter]:
+        """The backbone's own; the layers that were put into it are new [code: DRS's W is learned at 10 times the
+        pretrained rate, like the extra convolutions]."""
         new = {id(p) for m in self.backbone.modules() if isinstance(m, Suppression) for p in m.parameters()}
-        old = {id(parameter) for parameter in self.backbone.parameters()} - new
-        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-        for name, parameter in self.named_parameters():
-            if parameter.requires_grad:
-                groups.setdefault((id(parameter) in old, name.endswith("bias")), []).append(parameter)
-        return [
-            {
-                "name": ("pretrained" if pretrained else "new") + ("_bias" if bias else ""),
-                "params": parameters,
-                "lr": train.learning_rate
-                * (1.0 if pretrained else train.new_layer_factor)
-                * (self.bias_factor if bias else 1.0),
-                "weight_decay": train.weight_decay,
-            }
-            for (pretrained, bias), parameters in groups.items()
-        ]
+        return (parameter for parameter in self.backbone.parameters() if id(parameter) not in new)
 
     def applied(self) -> dict[str, float | int | bool | str]:
         """What the layers really do, where there are any."""
