@@ -290,3 +290,32 @@ def test_autocast_keeps_the_terms_in_float32() -> None:
         terms = objective.losses(_batch(), 0.0)
     assert {term.dtype for term in terms.values()} == {torch.float32}
     assert all(torch.isfinite(term) for term in terms.values())
+
+
+def test_on_wide_resnet38_the_layers_and_rates_are_the_released_ones() -> None:
+    from pathlib import Path
+
+    import wsss_methods.fbr.on_eps
+    from wsss_platform.config import flatten, read_toml
+
+    preset = Path(wsss_methods.fbr.on_eps.__file__).parent / "presets" / "paper.toml"
+    config = override(FbrEpsConfig(), {**flatten(read_toml(preset)), "backbone.weights": "none"})
+    with torch.device("meta"):
+        objective = FbrEpsObjective(config, 20)
+    shapes = {name: tuple(p.shape[:2]) for name, p in objective.named_parameters() if not name.startswith("backbone")}
+    assert shapes == {
+        "classifier.weight": (21, 4096),  # fc8
+        "pcm.low.weight": (64, 512),  # f8_3
+        "pcm.high.weight": (128, 1024),  # f8_4
+        "pcm.mix.weight": (192, 195),  # f9
+        "contrast.project_foreground.weight": (128, 4096),  # proj_fg
+        "contrast.project_background.weight": (128, 4096),  # proj_bg
+        "background_classifier.weight": (1, 128),  # bg_classifier
+    }
+    assert objective.taps == ("conv4", "conv5")
+    assert objective.background_norm.bias.shape == (128,)  # bg_bn
+    groups = {group["name"]: group for group in objective.param_groups(config.train)}
+    assert groups["new"]["lr"] == pytest.approx(0.1)
+    assert groups["pretrained"]["lr"] == pytest.approx(0.01)
+    assert groups["new"]["weight_decay"] == config.train.momentum == 5e-4, "trap 6"
+    assert objective.contrast.bank(1).vectors.shape == (50_000, 128)
