@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
+import numpy as np
 import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
@@ -17,6 +19,13 @@ MEAN = (0.485, 0.456, 0.406)
 """ImageNet mean of RGB in 0..1, removed from the images that a backbone is given."""
 DEVIATION = (0.229, 0.224, 0.225)
 """ImageNet standard deviation of RGB in 0..1, by which those images were divided."""
+_NUMBERS: list[Any] = [
+    np.dtype,
+    *{type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int32, np.int64)},
+    *((np.float64(0).__reduce__()[0], f"numpy.{package}.multiarray.scalar") for package in ("core", "_core")),
+]
+"""What torch.load needs for numpy's numbers, beside tensors: released checkpoints hold a score as one (DRS's "miou").
+None of it runs anything of the file."""
 
 
 class Backbone(nn.Module):
@@ -118,24 +127,29 @@ def download(url: str, name: str) -> dict[str, Tensor]:
     return state
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
+def read_state(path: Path, field: str = "backbone.weights") -> dict[str, Tensor]:
     """A local state dict (plain, or under "state_dict" or "model"), without running any pickled code.
+
+    Args:
+        path: of the file.
+        field: what named it, for messages.
 
     Raises:
         InputError: the file is missing or is no state dict.
     """
     try:
-        state = torch.load(path.expanduser(), map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_NUMBERS):
+            state = torch.load(path.expanduser(), map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise InputError(f"backbone.weights: {path}: no such file") from None
+        raise InputError(f"{field}: {path}: no such file") from None
     except Exception as error:  # noqa: BLE001  torch.load raises a dozen kinds for a file that is no checkpoint
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"backbone.weights: {path}: not a state dict that torch.load can read: {reason}") from None
+        raise InputError(f"{field}: {path}: not a state dict that torch.load can read: {reason}") from None
     for wrapper in ("state_dict", "model"):
         if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
             state = state[wrapper]
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError(f"backbone.weights: {path}: expected a state dict, name -> tensor")
+        raise InputError(f"{field}: {path}: expected a state dict, name -> tensor")
     return {name.removeprefix("module."): value for name, value in state.items()}
 
 
