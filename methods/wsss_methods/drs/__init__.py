@@ -25,9 +25,7 @@ def _build_refine(config: DrsConfig, classes: int) -> Objective:
 
 
 def _phases(config: DrsConfig) -> tuple[Phase, ...]:
-    classify = Phase(
-        "classify", _build_classify, sections=("backbone", "extra_layers", "loss", "suppression", "train")
-    )
+    classify = Phase("classify", _build_classify, sections=("backbone", "extra_layers", "loss", "suppression", "train"))
     refine = Phase(
         "refine",
         _build_refine,

@@ -40,17 +40,16 @@ def largest(maps: Tensor) -> Tensor:
 
 
 def regression(scores: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-    """The mean of (scores - target)^2 over the pixels that are picture and over ALL classes: absent ones are 0 in
-    the target, so they are pulled there [code: nn.MSELoss over B x 20 x 320 x 320].
+    """The mean of (scores - target)^2 over pictures, pixels and ALL classes: absent ones are 0 in the target, so
+    they are pulled there [code: nn.MSELoss over B x 20 x 320 x 320].
 
     Args:
         scores: float32 [B, C, H, W].
         target: float32 [B, C, H, W] in 0..1.
-        valid: bool [B, H, W], False where padded; such pixels do not count [ours: the release has none].
+        valid: bool [B, H, W], False where padded; such pixels count as right [ours: the release has none]. The
+            divisor is the same for every picture, so workers' means make up the mean of the whole batch.
 
     Returns:
         A scalar, 0 when there is no valid pixel.
     """
-    inside = valid.unsqueeze(1)
-    squares = (scores - target).square() * inside
-    return squares.sum() / (inside.sum() * scores.shape[1]).clamp_min(1)
+    return ((scores - target) * valid.unsqueeze(1)).square().mean()
