@@ -170,7 +170,7 @@ def plugged_in(contrast: Contrast, features: Tensor, maps: Tensor, batch: Batch)
     foreground, background = contrast.spaces(features)
     with torch.autocast(features.device.type, enabled=False):
         inside = grid_of(batch.valid, maps.shape[2:])
-        regions = find_map_regions(maps.detach().float().flatten(2), batch.labels, inside, sampling)
+        regions = find_map_regions(maps.float().flatten(2), batch.labels, inside, sampling)
         terms: Terms = contrast(regions, foreground.flatten(2), background.flatten(2))
         return {
             "decorrelation": decorrelation(foreground, background),

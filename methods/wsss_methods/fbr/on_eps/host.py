@@ -92,7 +92,7 @@ class EpsHost(Objective):
         taps = self.backbone(images)
         features = taps["final"]
         maps = _background_first(self.classifier(features)).float()
-        pooled = self.classifier(thresholded_average(features, self.host.pooling_threshold))
+        pooled = self.classifier(thresholded_average(features.float(), self.host.pooling_threshold))
         refined = self.pcm(evidence(maps), images, *(taps[name] for name in self.taps))
         return Look(features, pooled[:, :-1, 0, 0].float(), maps, refined, saliency)
 
