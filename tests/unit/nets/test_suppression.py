@@ -70,7 +70,7 @@ def test_the_learnable_control_starts_near_a_half_and_learns_from_the_loss() -> 
     torch.manual_seed(0)
     layer = Suppression(256, "learnable", 0.0)
     assert layer.control is not None
-    assert 0.009 < float(layer.control.weight.std()) < 0.011
+    assert 0.009 < float(layer.control.weight.detach().std()) < 0.011
     out = layer(torch.rand(1, 256, 6, 6))
     out.sum().backward()
     assert layer.control.weight.grad is not None
@@ -154,3 +154,20 @@ def test_an_activation_used_twice_is_refused() -> None:
 def test_off_is_a_plain_activation() -> None:
     assert isinstance(activation(4, SuppressionConfig(control="off")), nn.ReLU)
     assert isinstance(activation(4, SuppressionConfig()), Suppression)
+
+
+@pytest.mark.parametrize("control", ["learnable", "constant"])
+def test_half_precision_is_near_the_full_one(control: str) -> None:
+    torch.manual_seed(0)
+    layer = Suppression(8, control, 0.55)  # type: ignore[arg-type]
+    x = torch.randn(2, 8, 6, 6)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = layer(x.bfloat16())
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), layer(x), rtol=0.03, atol=0.03)
+
+
+def test_memory_format_changes_nothing() -> None:
+    layer = Suppression(8, "learnable", 0.0)
+    x = torch.randn(2, 8, 6, 6)
+    torch.testing.assert_close(layer(x.contiguous(memory_format=torch.channels_last)), layer(x))
