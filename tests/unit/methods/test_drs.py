@@ -23,6 +23,7 @@ from wsss_platform.nets.drs_classifier import DrsClassifier
 from wsss_platform.nets.suppression import Suppression
 from wsss_platform.objective import Batch
 from wsss_platform.pipeline import run
+from wsss_platform.space import load_space
 from wsss_platform.store import Store
 from wsss_platform.train.optimiser import build_optimiser, schedule_factor
 
@@ -167,6 +168,18 @@ def test_the_method_may_stop_after_the_classifier() -> None:
     alone = METHOD.phases(config(**{"refine.enabled": False}))
     assert [phase.name for phase in alone] == ["classify"]
     assert alone[0] == METHOD.phases(config())[0]
+
+
+def test_the_space_of_the_label_rule_repeats_the_masks_alone(pytestconfig: pytest.Config) -> None:
+    path = pytestconfig.rootpath / "search_spaces" / "drs_saliency.toml"
+    for values in (paper(), config(**{"masks.rule": "saliency"})):
+        space = load_space(path, values)
+        assert [axis.path for axis in space.axes] == [
+            "masks.saliency_floor",
+            "masks.saliency_cut",
+            "masks.conflict_level",
+        ]
+        assert list(space.stages()) == ["masks"]
 
 
 @pytest.fixture(scope="module")
