@@ -16,6 +16,7 @@ from wsss_methods import get as method
 from wsss_platform.cli import run_command, weights
 from wsss_platform.config import flatten, override, read_toml
 from wsss_platform.errors import InputError
+from wsss_platform.nets import released
 from wsss_platform.nets.backbone import read_state
 from wsss_platform.objective import Objective
 from wsss_platform.train.checkpoint import load_weights
@@ -68,13 +69,13 @@ def test_a_whole_network_is_what_a_training_leaves(tmp_path: Path, capsys: pytes
     objective = drs_objective()
     load_weights(objective, out)
     state = objective.state_dict()
-    released = checkpoint["model"]
-    assert isinstance(released, dict)
+    stored = checkpoint["model"]
+    assert isinstance(stored, dict)
     pairs = {"backbone.features.24.bias": "layer5_conv1.bias", "tail.2.weight": "extra_conv2.weight"}
     pairs |= {"backbone.features.1.control.weight": "layer1_relu1.fc.0.weight", "classifier.bias": "extra_conv4.bias"}
     pairs |= {"tail.5.control.weight": "extra_relu3.fc.0.weight"}
     for ours, theirs in pairs.items():
-        assert torch.equal(state[ours], released[theirs]), ours
+        assert torch.equal(state[ours], stored[theirs]), ours
 
 
 def test_what_does_not_fit_is_listed_and_nothing_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -205,3 +206,10 @@ def test_wrong_usage(tmp_path: Path, arguments: list[str], reason: str, capsys: 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"import-weights: .*absent\.pth: no such file"):
         read_state(tmp_path / "absent.pth", "import-weights")
+
+
+def test_help_names_every_kind(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["import-weights", "--help"]) == 0
+    shown = capsys.readouterr().out
+    words = set("".join(character if character.isalnum() or character == "-" else " " for character in shown).split())
+    assert {release.name for release in released.releases()} <= words

@@ -23,7 +23,12 @@ PRESET = "paper"
 def import_weights(
     source: Annotated[Path, typer.Argument(help="A file of torch.save, or WideResNet-38's .params of mxnet.")],
     kind: Annotated[
-        str, typer.Option("--as", help="What it is: drs-classify, drs-refine, fbr-amn, fbr-s, resnet38-mxnet, ..")
+        str,
+        typer.Option(
+            "--as",
+            help="drs-classify, drs-refine, fbr-amn, fbr-s, resnet38-mxnet or resnet38-backbone.",
+            metavar="KIND",
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", help="File to write.", metavar="FILE")],
     classes: Annotated[int, typer.Option("--classes", help="Foreground classes of a whole network.", min=1)] = 20,

@@ -203,15 +203,27 @@ def test_every_mxnet_name_of_wide_resnet38_is_known() -> None:
 def test_a_wide_resnet38_is_taken_out_of_other_codes_checkpoints() -> None:
     """Head names of psa resnet38_cls/_aff, SEAM, PPC, FBR and RTC (network/*.py)."""
     network = _meta("wide_resnet38")
-    heads = ("fc8", "f8_3", "f8_4", "f8_5", "f9", "f9_1", "f9_2", "fc_proj", "proj1", "classifier1", "fc8_seg_conv3")
+    heads: tuple[str, ...] = (
+        "fc8",
+        "f8_3",
+        "f8_4",
+        "f8_5",
+        "f9",
+        "f9_1",
+        "f9_2",
+        "fc_proj",
+        "proj1",
+        "classifier1",
+        "fc8_seg_conv3",
+    )
+    heads = (*heads, "_aff.aff_x")
     state = dict(network) | {f"{head}.weight": torch.zeros(1) for head in heads}
     result = convert(state, released.get("resnet38-backbone"), network)
     assert not result.problems
     assert not result.fresh
     assert result.left_out == sorted(f"{head}.weight" for head in heads)
-    assert convert(state | {"fc9.weight": torch.zeros(1)}, released.get("resnet38-backbone"), network).unexpected == [
-        "fc9.weight"
-    ]
+    strange = convert(state | {"fc10.weight": torch.zeros(1)}, released.get("resnet38-backbone"), network)
+    assert strange.unexpected == ["fc10.weight"]
 
 
 def test_every_name_of_fbr_s_is_known() -> None:

@@ -24,9 +24,9 @@ BLOCKS = r"(conv1a|bn7|b\d(?:_\d)?\.(?:conv|bn)_branch\w+)\.(weight|bias|running
 
 HEADS = (
     "fc8|f8_3|f8_4|f8_5|f9|f9_1|f9_2|fc_proj|proj_fg|proj_bg|bg_bn|bg_classifier|proj1|proj2|classifier1|classifier2"
-    "|fc8_seg_conv[1-5]"
+    "|fc8_seg_conv[1-5]|_aff"
 )
-"""What those codes put on it: classifiers, projections, PCM, AffinityNet, RTC's segmentation head."""
+"""What those codes put on it: classifiers, projections, PCM, AffinityNet, RTC's segmentation head and its PAMR."""
 
 RELEASES = (
     Release(
