@@ -67,7 +67,16 @@ def test_equal_positions_share_equally() -> None:
     torch.testing.assert_close(module(maps, *ones), torch.full((1, 1, 2, 2), 1.5), atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize(("name", "taps"), [("efficientnet_lite0", ("stage3", "stage4"))])
-def test_taps_of_a_network_without_conv4(name: str, taps: tuple[str, str]) -> None:
-    backbone = build_backbone(BackboneConfig.model_validate({"name": name, "weights": "none"}))
-    assert correlation_taps(backbone) == taps
+@pytest.mark.parametrize(
+    ("name", "stride", "taps"),
+    [
+        ("efficientnet_lite0", 16, ("stage3", "stage4")),
+        ("resnet50", 16, ("stage3", "stage4")),
+        ("vgg16", 8, ("stage4", "stage5")),
+        ("wide_resnet38", 8, ("conv4", "conv5")),
+    ],
+)
+def test_which_taps_it_reads(name: str, stride: int, taps: tuple[str, str]) -> None:
+    config = BackboneConfig.model_validate({"name": name, "weights": "none", "output_stride": stride})
+    with torch.device("meta"):
+        assert correlation_taps(build_backbone(config)) == taps
