@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as functional
@@ -49,17 +49,63 @@ class Suppression(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, h, w] -> the same shape, at least 0."""
-        x = functional.relu(x) if self.ceiling is None else x.clamp(0, self.ceiling)
-        # The pool's gradient goes to one place; amax would share it among equal ones.
-        strongest = functional.adaptive_max_pool2d(x, 1)
-        if self.control is None:
-            return torch.minimum(x, strongest * self.delta)
-        fraction = torch.sigmoid(self.control(x.mean((2, 3))))
-        return torch.minimum(x, strongest * fraction[:, :, None, None])
+        weight = None if self.control is None else self.control.weight
+        suppressed: Tensor = _Suppress.apply(x, weight, self.delta, self.ceiling)
+        return suppressed
 
     def extra_repr(self) -> str:
         """What `print` shows."""
         return "" if self.control is not None else f"delta={self.delta}"
+
+
+class _Suppress(torch.autograd.Function):
+    """`Suppression` with its gradient written out: autograd's own keeps two maps more and takes five times as long
+    (minimum shares ties, pool and mean each fill a map of their own).
+
+    With the cut places K = {a > m u} and s = sum over K of the gradient: the strongest place gets s u, the control's
+    logit s m u (1 - u), every place through g a 1/(h w) of what W sends back.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor | None, delta: float, ceiling: float | None) -> Tensor:
+        """[B, C, h, w]; the control is computed in float32 under any autocast."""
+        active = functional.relu(x) if ceiling is None else x.clamp(0, ceiling)
+        strongest, place = functional.adaptive_max_pool2d(active, 1, return_indices=True)
+        mean = fraction = None
+        if weight is None:
+            bound = strongest * delta
+        else:
+            mean = active.mean((2, 3), dtype=_at_least_float32(x.dtype))
+            with torch.autocast(x.device.type, enabled=False):
+                fraction = torch.sigmoid(mean @ weight.T.to(mean.dtype))[:, :, None, None]
+            bound = (strongest * fraction).to(x.dtype)
+        ctx.delta, ctx.ceiling = delta, ceiling
+        ctx.save_for_backward(x, weight, bound, strongest, place, mean, fraction)
+        return torch.minimum(active, bound, out=active)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """To x and to W."""
+        x, weight, bound, strongest, place, mean, fraction = ctx.saved_tensors
+        cut = gradient * (x > bound)
+        total = cut.sum((2, 3), keepdim=True, dtype=_at_least_float32(x.dtype))
+        to_x = torch.sub(gradient, cut, out=cut)
+        to_weight = None
+        if weight is not None:
+            to_logit = (total * strongest * fraction * (1 - fraction)).flatten(1)
+            to_x += (to_logit @ weight.to(to_logit.dtype) / x[0, 0].numel())[:, :, None, None]
+            to_weight = (to_logit.T @ mean).to(weight.dtype)
+        pictures = torch.arange(x.shape[0], device=x.device)[:, None]
+        channels = torch.arange(x.shape[1], device=x.device)
+        place, width = place.flatten(1), x.shape[3]
+        to_strongest = (total * (ctx.delta if fraction is None else fraction)).flatten(1)
+        to_x[pictures, channels, place // width, place % width] += to_strongest.to(to_x.dtype)
+        inside = x > 0 if ctx.ceiling is None else (x > 0) & (x < ctx.ceiling)
+        return to_x.mul_(inside), to_weight, None, None
+
+
+def _at_least_float32(kind: torch.dtype) -> torch.dtype:
+    return torch.promote_types(kind, torch.float32)
 
 
 def activation(channels: int, config: SuppressionConfig) -> nn.Module:

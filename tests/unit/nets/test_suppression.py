@@ -51,6 +51,34 @@ def test_it_is_the_formula(control: str, ceiling: float | None) -> None:
     torch.testing.assert_close(layer(x).detach(), _slow(x, 0.55, weight, ceiling))
 
 
+def _plain(x: Tensor, layer: Suppression) -> Tensor:
+    """The formula in autograd's own operations."""
+    a = x.clamp(min=0) if layer.ceiling is None else x.clamp(0, layer.ceiling)
+    u = layer.delta if layer.control is None else torch.sigmoid(layer.control(a.mean((2, 3))))[:, :, None, None]
+    return torch.minimum(a, a.flatten(2).max(2).values[:, :, None, None] * u)
+
+
+@pytest.mark.parametrize("control", ["learnable", "constant"])
+@pytest.mark.parametrize("ceiling", [None, 6.0], ids=["relu", "relu6"])
+def test_its_gradient_is_that_of_the_formula(control: str, ceiling: float | None) -> None:
+    torch.manual_seed(1)
+    layer = Suppression(4, control, 0.4, ceiling=ceiling).double()  # type: ignore[arg-type]
+    if layer.control is not None:
+        nn.init.normal_(layer.control.weight)
+    x = (4 * torch.randn(2, 4, 5, 3, dtype=torch.float64)).requires_grad_()
+    weights = torch.randn(2, 4, 5, 3, dtype=torch.float64)
+    inputs = [x, *layer.parameters()]
+    for mine, wanted in zip(
+        torch.autograd.grad((layer(x) * weights).sum(), inputs),
+        torch.autograd.grad((_plain(x, layer) * weights).sum(), inputs),
+        strict=True,
+    ):
+        assert wanted.abs().sum() > 0
+        torch.testing.assert_close(mine, wanted)
+    smooth = (torch.rand(2, 4, 5, 3, dtype=torch.float64) * 5 + 0.1).requires_grad_()  # away from the kinks at 0 and 6
+    assert torch.autograd.gradcheck(layer, (smooth,))
+
+
 def test_what_is_cut_sends_its_gradient_to_the_strongest_place() -> None:
     x = torch.tensor([[[[4.0, 3.0, 1.0, -2.0]]]], requires_grad=True)
     Suppression(1, "constant", 0.5)(x).sum().backward()
@@ -162,8 +190,10 @@ def test_half_precision_is_near_the_full_one(control: str) -> None:
     layer = Suppression(8, control, 0.55)  # type: ignore[arg-type]
     x = torch.randn(2, 8, 6, 6)
     with torch.autocast("cpu", torch.bfloat16):
-        half = layer(x.bfloat16())
+        half = layer(x.bfloat16().requires_grad_())
+        half.sum().backward()
     assert half.dtype == torch.bfloat16
+    assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in layer.parameters())
     torch.testing.assert_close(half.float(), layer(x), rtol=0.03, atol=0.03)
 
 
