@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from wsss_platform.cli import data, look, run, tune, weights
+from wsss_platform.cli import data, look, run, side_by_side, tune, weights
 from wsss_platform.cli.output import print_error
 from wsss_platform.errors import InputError, RunError
 
@@ -32,6 +32,7 @@ app.command("maps")(run.maps)
 app.command("masks")(run.masks)
 app.command("score")(run.score)
 app.command("tune")(tune.tune)
+app.command("compare")(side_by_side.compare)
 app.command("leaderboard")(look.leaderboard)
 app.command("show")(look.show)
 
