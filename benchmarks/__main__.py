@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--json] [--only WORD]`."""
+"""`python -m benchmarks [PART] [--json]`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import cv2
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import confusions, stores, sweeps
+from benchmarks import confusions, steps, stores, sweeps
 from benchmarks.measure import Row
 from benchmarks.pictures import Picture, load
 
@@ -22,6 +22,7 @@ PARTS: dict[str, Callable[[list[Picture], int, Path], Iterator[Row]]] = {
     "sweep": sweeps.rows,
     "confusion": confusions.rows,
     "store": stores.rows,
+    "step": steps.rows,
 }
 
 
@@ -30,7 +31,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     wanted = os.environ.get("JSON") == "1"  # make bench JSON=1
     parser.add_argument("--json", action="store_true", default=wanted, help="one JSON list on standard output")
-    parser.add_argument("--only", choices=sorted(PARTS), help="one part")
+    parser.add_argument("part", nargs="?", choices=sorted(PARTS), help="one part; default all")
+    parser.add_argument("--only", choices=sorted(PARTS), dest="part", help="the same", default=argparse.SUPPRESS)
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     log = Console(stderr=True)
@@ -38,7 +40,7 @@ def main() -> None:
     log.print(f"{len(pictures)} pictures ({origin}); CPU time per picture, one thread, medians of alternating rounds")
     found: list[Row] = []
     for name, part in PARTS.items():
-        if arguments.only in (None, name):
+        if arguments.part in (None, name):
             with tempfile.TemporaryDirectory(prefix="wsss-benchmark-") as folder:
                 for row in part(pictures, len(classes), Path(folder)):
                     log.print(f"{row.name}: {_times(row.ratio)}")

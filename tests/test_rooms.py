@@ -55,6 +55,8 @@ MAY: dict[str, tuple[str, ...] | None] = {
     "work": None,
     "local_runner": None,
     "pipeline": None,
+    "comparison": None,
+    "comparison_figures": None,
     "drawing": None,
     "show": None,
     "engine": None,
@@ -74,7 +76,7 @@ OWNERS: dict[str, tuple[tuple[str, ...], str]] = {
     "wandb": (("wsss_platform.tracking",), "a run must not depend on a service"),
     "pydensecrf": (("wsss_platform.masks.crf",), "another CRF must stay possible"),
 }
-NEVER_ENGINE = ("drawing", "local_runner", "pipeline", "show", "work")
+NEVER_ENGINE = ("comparison", "comparison_figures", "drawing", "local_runner", "pipeline", "show", "work")
 
 
 @dataclass(frozen=True)

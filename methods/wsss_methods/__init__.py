@@ -13,7 +13,7 @@ _OUTSIDE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 def names() -> tuple[str, ...]:
     """Methods of this package."""
-    return ("cam", "fbr")
+    return ("cam", "drs", "fbr", "fbr_cam", "fbr_drs", "fbr_s")
 
 
 def get(name: str) -> Method:
@@ -28,10 +28,26 @@ def get(name: str) -> Method:
             from wsss_methods.cam import METHOD as cam
 
             return cam
+        case "drs":
+            from wsss_methods.drs import METHOD as drs
+
+            return drs
         case "fbr":
             from wsss_methods.fbr import METHOD as fbr
 
             return fbr
+        case "fbr_cam":
+            from wsss_methods.fbr.on_cam import METHOD as fbr_cam
+
+            return fbr_cam
+        case "fbr_drs":
+            from wsss_methods.fbr.on_drs import METHOD as fbr_drs
+
+            return fbr_drs
+        case "fbr_s":
+            from wsss_methods.fbr.on_eps import METHOD as fbr_s
+
+            return fbr_s
         case _ if ":" in name:
             return _outside(name)
         case _:

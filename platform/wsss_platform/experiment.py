@@ -135,6 +135,7 @@ class Experiment:
             seed=self.seed,
             workers=self.workers,
             initial_weights=weights_fingerprint(self.config.backbone.weights),
+            **self._saliency(self.data.train_list, used="saliency" in phase.extras),
         )
         return Stage("train", phase, key, self.data.train_list, dict(reads))
 
@@ -145,13 +146,19 @@ class Experiment:
         return Stage("maps", train.phase, key, list_name, {"weights": train})
 
     def _masks(self, maps: Stage) -> Stage:
-        key = self._key("masks", maps.phase, {"masks": self.masks_config(maps.phase)}, maps=maps.key)
+        masks = self.masks_config(maps.phase)
+        saliency = self._saliency(maps.list_name, used=masks.rule == "saliency")
+        key = self._key("masks", maps.phase, {"masks": masks}, maps=maps.key, **saliency)
         return Stage("masks", maps.phase, key, maps.list_name, {"maps": maps})
 
     def _score(self, maps: Stage, masks: Stage) -> Stage:
         truth = self.truth_fingerprint(maps.list_name)
         key = self._key("score", maps.phase, {}, maps=maps.key, masks=masks.key, truth=truth)
         return Stage("score", maps.phase, key, maps.list_name, {"maps": maps, "masks": masks})
+
+    def _saliency(self, list_name: str, *, used: bool) -> dict[str, str]:
+        """What a key says of the list's saliency maps: nothing where they are not used."""
+        return {"saliency": self.saliency_fingerprint(list_name)} if used else {}
 
     def _key(self, kind: Kind, phase: Phase, sections: Mapping[str, Any], **inputs: Any) -> str:
         return fingerprint(
@@ -167,6 +174,10 @@ class Experiment:
     def split_fingerprint(self, name: str) -> str:
         """Of a list's pictures and image-level labels."""
         return _cached(self, f"split {name}", lambda: self.dataset.split(name).fingerprint())
+
+    def saliency_fingerprint(self, name: str) -> str:
+        """Of a list's saliency maps; InputError when there are none."""
+        return _cached(self, f"saliency {name}", lambda: self.dataset.split(name).saliency_fingerprint())
 
     def truth_fingerprint(self, name: str) -> str:
         """Of a list's pixel truth."""

@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from wsss_platform.config import MethodConfig
+from wsss_platform.errors import unknown
 
 if TYPE_CHECKING:
     from wsss_platform.objective import Objective
 
 Reads = Literal["masks", "maps"]
+EXTRAS = ("saliency",)
+"""Supervision beyond image-level labels that a phase may ask for."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,14 @@ class Phase:
     reads: Mapping[str, Reads] = field(default_factory=dict)
     """Earlier phases whose output on the training list this phase trains on: {"seed": "masks"} gives
     `batch.extras["seed"]`, cropped and flipped with the picture."""
+    extras: tuple[str, ...] = ()
+    """Supervision beyond image-level labels that this phase trains on, of `EXTRAS`; stamped in the protocol.
+    "saliency" gives `batch.extras["saliency"]`, float32 [B, 1, H, W] in 0..1, 0 where padded."""
 
     def __post_init__(self) -> None:
+        for name in self.extras:
+            if name not in EXTRAS:
+                raise unknown(f"extra of phase {self.name!r}:", name, EXTRAS)
         missing = {self.train, self.loss} - set(self.sections)
         if missing:
             raise ValueError(f"phase {self.name!r}: {sorted(missing)} must be among its sections")
@@ -70,7 +79,8 @@ class Method:
     folder: Path
     """Its package folder; `presets/*.toml` in it are partial configs by name."""
     extras: tuple[str, ...] = ()
-    """Supervision beyond image-level labels, such as "saliency"; stamped in the protocol."""
+    """Supervision beyond image-level labels that a config of it may use, such as "saliency". The protocol stamps what
+    the phases and masks rules of the config at hand do use."""
 
     def presets(self) -> dict[str, Path]:
         """Shipped partial configs: name -> TOML file."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
@@ -24,7 +25,7 @@ class Batch:
     """bool [B, H, W], False where a crop was padded."""
     extras: dict[str, Tensor] = field(default_factory=dict)
     """By the name a phase reads: label maps int64 [B, H, W] with 255 = ignore (0 = background, class c is
-    c + 1), or maps float32 [B, C, H, W]."""
+    c + 1), or maps float32 [B, C, H, W]; and "saliency", float32 [B, 1, H, W], of a phase that has this extra."""
 
     def to(self, device: torch.device, *, channels_last: bool = False) -> Batch:
         """The same batch on a device."""
@@ -48,7 +49,7 @@ class Objective(nn.Module):
     """Whether `class_maps` returns the background as channel 0 before the C classes."""
 
     backbone: nn.Module
-    """The pretrained part; `param_groups` gives everything else the new-layer learning rate."""
+    """The network under the heads; see `pretrained`."""
 
     def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
         """The loss terms, unweighted scalars. Keys are exactly the fields of the phase's loss section.
@@ -76,25 +77,32 @@ class Objective(nn.Module):
         """`losses`; the name under which DDP calls it."""
         return self.losses(batch, progress)
 
+    def pretrained(self) -> Iterator[nn.Parameter]:
+        """The parameters that come with initial weights; `param_groups` gives all others the new layers' rate."""
+        return self.backbone.parameters()
+
     def param_groups(self, train: Any) -> list[dict[str, Any]]:
         """Optimiser groups {"name", "params", "lr", "weight_decay"} from a TrainConfig.
 
-        Ours, after IRN: pretrained weights at lr, new layers at lr x new_layer_factor; no decay on
-        biases and norms. Parameters with requires_grad False are left out.
+        Ours, after IRN: pretrained weights at lr, new layers at lr x new_layer_factor, biases at that x
+        bias_factor; no decay on biases and norms unless decay_biases. Parameters with requires_grad False are left out.
         """
-        pretrained = {id(parameter) for parameter in self.backbone.parameters()}
-        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-        for parameter in self.parameters():
+        pretrained = {id(parameter) for parameter in self.pretrained()}
+        groups: dict[tuple[bool, bool, float], list[nn.Parameter]] = {}
+        for name, parameter in self.named_parameters():
             if parameter.requires_grad:
-                groups.setdefault((id(parameter) in pretrained, parameter.ndim > 1), []).append(parameter)
+                factor = train.bias_factor if name.rpartition(".")[2] == "bias" else 1.0
+                key = (id(parameter) in pretrained, parameter.ndim > 1, factor)
+                groups.setdefault(key, []).append(parameter)
+        vectors = "_biases" if train.decay_biases else "_no_decay"
         return [
             {
-                "name": ("pretrained" if old else "new") + ("" if decays else "_no_decay"),
+                "name": ("pretrained" if old else "new") + ("" if decays else vectors),
                 "params": parameters,
-                "lr": train.learning_rate * (1.0 if old else train.new_layer_factor),
-                "weight_decay": train.weight_decay if decays else 0.0,
+                "lr": train.learning_rate * (1.0 if old else train.new_layer_factor) * factor,
+                "weight_decay": train.weight_decay if decays or train.decay_biases else 0.0,
             }
-            for (old, decays), parameters in groups.items()
+            for (old, decays, factor), parameters in groups.items()
         ]
 
     def after_step(self) -> None:

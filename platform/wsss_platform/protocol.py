@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from wsss_platform.config import Section, fingerprint
+from wsss_platform.config import MapsConfig, Section, fingerprint
 from wsss_platform.experiment import Experiment, weights_fingerprint
 
 Selection = Literal["none", "train truth", "val truth"]
@@ -27,7 +27,7 @@ class Protocol(Section):
     score_pictures: int
     """How many."""
     supervision: str
-    """"labels", or "labels + saliency"."""
+    """"labels", or "labels + saliency" where a phase trains on saliency maps or a masks rule reads them."""
     labels_from: str
     """Where image-level labels come from; "masks" when derived from pixel truth."""
     label_gate: bool
@@ -39,7 +39,7 @@ class Protocol(Section):
     initial_weights: str
     """"imagenet", "none" or "file:<hash>"."""
     scales: str
-    """Scales and flip of the map extraction."""
+    """Scales or absolute square sizes, and flip, of the map extraction."""
     background: str
     """The fixed background rule of the masks. The sweep's best is always reported beside it as an oracle."""
     crf: str
@@ -72,6 +72,8 @@ def protocol(experiment: Experiment, *, selection: Selection = "none") -> Protoc
         "constant": f"constant {masks.background:g}",
         "power": f"(1 - max)^{masks.alpha:g}",
         "two_threshold": f"passes {masks.confident_foreground:g}/{masks.confident_background:g}",
+        "saliency": f"saliency > {masks.saliency_cut}, floor {masks.saliency_floor:g}, "
+        f"conflict {masks.conflict_level:g}",
     }
     return Protocol(
         data=name,
@@ -79,15 +81,29 @@ def protocol(experiment: Experiment, *, selection: Selection = "none") -> Protoc
         train_pictures=len(train.ids),
         score_list=data.score_list,
         score_pictures=len(score.ids),
-        supervision=" + ".join(("labels", *experiment.method.extras)),
+        supervision=" + ".join(("labels", *_extras(experiment))),
         labels_from=labels_from,
         label_gate=True,
         selection=selection,
         backbone=f"{backbone.name} stride {backbone.output_stride}",
         initial_weights=weights if weights in ("imagenet", "none") else f"file:{weights[:12]}",
-        scales=", ".join(f"{scale:g}" for scale in maps.scales) + (" + flip" if maps.flip else ""),
+        scales=_scales(maps),
         background=rules[masks.rule],
         crf="none" if masks.crf == "none" else f"{masks.crf} x{masks.crf_iterations}",
         segmenter="none",
         truth=experiment.truth_fingerprint(data.score_list)[:12],
     )
+
+
+def _extras(experiment: Experiment) -> tuple[str, ...]:
+    """Supervision beyond labels that any stage of this config uses."""
+    phases = {extra for phase in experiment.phases for extra in phase.extras}
+    rules = {experiment.masks_config(stage.phase).rule for stage in experiment.stages if stage.kind == "masks"}
+    return tuple(sorted(phases | ({"saliency"} & rules)))
+
+
+def _scales(maps: MapsConfig) -> str:
+    sides = [f"{scale:g}" for scale in maps.scales]
+    if maps.sizes:
+        sides = [f"{size} x {size}" for size in maps.sizes]
+    return ", ".join(sides) + (" + flip" if maps.flip else "")

@@ -95,7 +95,7 @@ class MapsWork:
 
 @dataclass(frozen=True)
 class MasksWork:
-    """Stored maps (and pictures, for the CRF) -> palette PNG masks."""
+    """Stored maps (and pictures, for the CRF, or saliency, for its rule) -> palette PNG masks."""
 
     experiment: Experiment
     phase: Phase
@@ -119,7 +119,8 @@ class MasksWork:
 
         def make(picture: str) -> None:
             image = None if config.crf == "none" else split.read(picture).image
-            write_mask(mask_file(self.folder, picture), make_mask(stored[picture], image, config))
+            saliency = split.saliency(picture) if config.rule == "saliency" else None
+            write_mask(mask_file(self.folder, picture), make_mask(stored[picture], image, config, saliency))
 
         made, failures = _each(chunk.ids, make)
         if not failures:

@@ -23,10 +23,16 @@ from wsss_platform.objective import Batch, Objective
 
 CLASSES = 4
 SMALL: dict[str, dict[str, Any]] = {
+    "drs": {"extra_layers": 1},
     "fbr": {"heads.projection": 16, "heads.dilations": [1, 2], "sampling.bank_size": 64, "sampling.negatives": 16},
+    "fbr_cam": {"heads.projection": 16, "sampling.bank_size": 64, "sampling.negatives": 16},
+    "fbr_drs": {"heads.projection": 16, "sampling.bank_size": 64, "sampling.negatives": 16},
+    "fbr_s": {"heads.projection": 16, "sampling.bank_size": 64, "sampling.negatives": 16, "host.small": 48},
 }
 """What makes a method's own parts small; everything else stays at its default."""
-VARIANTS: dict[str, list[dict[str, Any]]] = {"fbr": [{}, {"sampling.variant": "as_released"}]}
+VARIANTS: dict[str, list[dict[str, Any]]] = {
+    name: [{}, {"sampling.variant": "as_released"}] for name in ("fbr", "fbr_cam", "fbr_drs", "fbr_s")
+} | {"drs": [{}, {"suppression.control": "constant"}, {"suppression.placement": "stage4", "refine.enabled": False}]}
 WITHOUT_GRADIENT: dict[str, tuple[str, ...]] = {}
 """Trainable parameters that a method declares to get no gradient: method -> prefixes. None does today."""
 
@@ -87,6 +93,8 @@ def _batch(case: Case, pictures: int = 4, height: int = 64, width: int = 64, see
     images = images * valid.unsqueeze(1)
     maps = torch.rand(pictures, CLASSES, height, width, generator=generator)
     extras = {source: seeds if what == "masks" else maps for source, what in case.phase.reads.items()}
+    if "saliency" in case.phase.extras:
+        extras["saliency"] = ((seeds > 0) & (seeds < 255) & valid).unsqueeze(1).float()
     return Batch([str(index) for index in range(pictures)], images, labels, valid, extras)
 
 

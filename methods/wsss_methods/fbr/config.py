@@ -1,6 +1,8 @@
-"""Config of FBR on AMN. Defaults run on a laptop; presets/paper.toml has the released values.
+"""Config of FBR on AMN, and what the other hosts share. Defaults run on a laptop; presets/paper.toml has the released
+values.
 
-Marks: [stated] in the paper, [code] in github.com/XuYin94/FBR (folder AMN), [inferred], [ours].
+Marks: [stated] in the paper, [code] in github.com/XuYin94/FBR (folder AMN, and its root for the host PPC),
+[inferred], [ours].
 """
 
 from __future__ import annotations
@@ -60,13 +62,13 @@ class FbrLoss(Section):
     """Hard pixels against negative regions of interest (NROI), clusters of background. 0.05 [code]."""
 
 
-class SamplingConfig(Section):
-    """Which pixels are contrasted with which."""
+class ContrastConfig(Section):
+    """Which pixels are contrasted with which, on any host."""
 
     variant: Literal["paper", "as_released"] = "paper"
     """"paper": live anchors, cosine over channels, pseudo labels limited to the image's classes and its unpadded
     part. "as_released": the code's anchors without gradient, its NROI cosine over keys instead of channels, and
-    pseudo labels from all classes and padding; there the two contrast terms train nothing."""
+    its treatment of padding and absent classes; there the NROI term trains nothing, nor on AMN the other one."""
     temperature: float = Field(0.5, ge=0.01, le=10)
     """Divides cosines, in both contrast terms and in the choice of negative classes. 0.5 [code]."""
     negatives: int = Field(256, ge=1, le=4096)
@@ -76,18 +78,61 @@ class SamplingConfig(Section):
     cluster_iterations: int = Field(10, ge=1, le=300)
     """Of Lloyd's algorithm after a k-means++ start. scikit-learn's default of up to 300 [code]; 10 is ours."""
     bank_size: int = Field(100_000, ge=1, le=10_000_000)
-    """Negative regions that are remembered, first in first out. 100,000 [code]."""
+    """Negative regions that are remembered, first in first out. 100,000 on AMN, 50,000 for each view on PPC [code]."""
     sure_cut: float = Field(0.4, ge=0, le=0.99)
     """Among a class's own pixels in a picture, the fraction with the lowest activation that counts as not sure,
-    0..1. 0.4 [code]."""
+    0..1. 0.4 on AMN, 0.6 on PPC [code]."""
     activation_floor: float = Field(0.05, ge=0, lt=1)
     """Pixels below this activation (0..1, min-max over the picture) are left out of that fraction. 0.05 [code]."""
     entropy_quantile: float = Field(0.25, ge=0, le=1)
-    """A hard pixel's class entropy is above this quantile of its picture. 0.25 [code]."""
+    """A hard pixel's class entropy is above this quantile of its picture. 0.25 on AMN, 0.10 on PPC [code]."""
     prototype_fraction: float = Field(1 / 32, gt=0, le=1)
-    """Pixels in a class prototype (the strongest of the whole batch), over the positions of one map. 1/32 [code]."""
+    """Pixels in a class prototype (the strongest of the whole batch), over the positions of one map. 1/32 on AMN,
+    1/16 on PPC [code]."""
+
+
+class SamplingConfig(ContrastConfig):
+    """What AMN adds."""
+
     label_smoothing: float = Field(0.4, ge=0, lt=1)
     """AMN's eps: target 1 - eps on the seed's label, eps / C on each other class. 0.4 [code]."""
+
+
+class MapSamplingConfig(ContrastConfig):
+    """Hosts whose pseudo labels come from class maps, with the values released on PPC."""
+
+    bank_size: int = Field(50_000, ge=1, le=10_000_000)
+    """Negative regions that are remembered (by each view where there are two), first in first out. 50,000 [code]."""
+    sure_cut: float = Field(0.6, ge=0, le=0.99)
+    """Among a class's own pixels in a picture, the fraction with the lowest activation that counts as not sure,
+    0..1. 0.6 [code]."""
+    entropy_quantile: float = Field(0.10, ge=0, le=1)
+    """A hard pixel's class entropy is above this quantile of its picture. 0.10 [code]."""
+    prototype_fraction: float = Field(1 / 16, gt=0, le=1)
+    """Pixels in a class prototype (the strongest of the whole batch), over the positions of one map. 1/16 [code]."""
+    background: float = Field(0.10, ge=0, le=1)
+    """The background's constant activation beside the classes' (0..1, min-max over the picture). 0.10 [code]; the
+    0.05 in its function's head is never used."""
+
+
+class SpacesConfig(Section):
+    """The two projections of a plug-in."""
+
+    projection: int = Field(128, ge=2, le=1024)
+    """Channels of the foreground and the background space. 128 [code]."""
+
+
+class PlugInLoss(Section):
+    """Weights of the loss terms of FBR on a classifier."""
+
+    classification: float = Field(1.0, ge=0, le=10)
+    """The host's multilabel soft margin. 1 [inferred: both released hosts keep the host's own weight]."""
+    decorrelation: float = Field(0.1, ge=0, le=10)
+    """Mean cosine between the foreground and the background vector of a pixel. 0.1 [code, PPC and AMN]."""
+    intra_foreground: float = Field(0.1, ge=0, le=10)
+    """Hard pixels against pixels of other classes. 0.1 [code, PPC and AMN]."""
+    negative_regions: float = Field(0.01, ge=0, le=10)
+    """Hard pixels against negative regions of interest (NROI). 0.01 [code, PPC]; on AMN 0.05."""
 
 
 class FbrConfig(MethodConfig):

@@ -12,7 +12,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from wsss_methods.fbr.bank import draw_index
-from wsss_methods.fbr.config import SamplingConfig
+from wsss_methods.fbr.config import ContrastConfig, MapSamplingConfig, SamplingConfig
 
 NOWHERE = -1
 """Pseudo label of padding: in no region."""
@@ -32,7 +32,7 @@ class Regions:
 
 @torch.no_grad()
 def find_regions(logits: Tensor, labels: Tensor, valid: Tensor, config: SamplingConfig) -> Regions:
-    """Pseudo labels, activations and hard positions (FBR AMN/region_utils.py, get_reliable_pseudo_label).
+    """The rule on AMN, from per-pixel logits (FBR AMN/region_utils.py, get_reliable_pseudo_label).
 
     Args:
         logits: float32 [B, 1 + C, N].
@@ -51,13 +51,60 @@ def find_regions(logits: Tensor, labels: Tensor, valid: Tensor, config: Sampling
         gate = functional.pad(labels, (1, 0), value=1.0).unsqueeze(2)
         activation = (activation * gate).masked_fill(outside, 0)
     pseudo = activation.argmax(1).masked_fill(~inside, NOWHERE)
+    return _regions(pseudo, activation[:, 1:], _entropy(probability), inside, config)
 
-    classes = torch.arange(1, logits.shape[1], device=logits.device).view(1, -1, 1)
+
+@torch.no_grad()
+def find_map_regions(maps: Tensor, labels: Tensor, valid: Tensor, config: MapSamplingConfig) -> Regions:
+    """The rule on PPC and on hosts without a background channel, from class maps (FBR module/train.py,
+    get_contrast_loss and get_reliable_pseudo_label): A = min-max of ReLU(map) for each picture and class, 0 for
+    classes that are not in the picture; pseudo label = the largest of A and the background's constant score.
+    Entropy is that of softmax([background, A]) over all classes, and 0 on background.
+
+    Args:
+        maps: float32 [B, C, N], foreground classes only.
+        labels: image-level labels [B, C].
+        valid: bool [B, N], False on padding, which the variant "paper" leaves out.
+        config: thresholds and the background's score.
+    """
+    released = config.variant == "as_released"
+    inside = torch.ones_like(valid) if released else valid
+    outside = ~inside.unsqueeze(1)
+    scores = maps.relu()
+    low = scores.masked_fill(outside, torch.inf).amin(2, keepdim=True)
+    high = scores.masked_fill(outside, -torch.inf).amax(2, keepdim=True)
+    gate = labels.unsqueeze(2)
+    if released:
+        activation = ((scores - low - 1e-5) / (high - low + 1e-5)).relu()  # theirs is below 0 at the lowest positions
+        gated = activation * gate
+    else:
+        activation = gated = ((scores - low) / (high - low + 1e-5) * gate).masked_fill(outside, 0)
+    both = functional.pad(gated, (0, 0, 1, 0), value=config.background)
+    pseudo = both.argmax(1).masked_fill(~inside, NOWHERE)
+    entropy = _entropy(both.softmax(1)) * (pseudo > 0)
+    return _regions(pseudo, activation, entropy, inside, config)
+
+
+def _entropy(probability: Tensor) -> Tensor:
+    """In nats, over classes: [B, N] from [B, K, N]."""
+    return -(probability * (probability + 1e-10).log()).sum(1)
+
+
+def _regions(pseudo: Tensor, own: Tensor, entropy: Tensor, inside: Tensor, config: ContrastConfig) -> Regions:
+    """What both rules share: activation limited to regions, the sure part of each class, and the hard positions.
+
+    Args:
+        pseudo: int64 [B, N].
+        own: activation of each class [B, C, N].
+        entropy: [B, N].
+        inside: bool [B, N], positions that count.
+        config: thresholds.
+    """
+    classes = torch.arange(1, own.shape[1] + 1, device=own.device).view(1, -1, 1)
     region = pseudo.unsqueeze(1) == classes
-    own = activation[:, 1:]
     within = own * region
     # The release masks a class only in pictures where it has a region.
-    own = torch.where(region.any(2, keepdim=True), within, own) if released else within
+    own = torch.where(region.any(2, keepdim=True), within, own) if config.variant == "as_released" else within
 
     counted = within > config.activation_floor
     ascending = torch.where(counted, within, torch.inf).sort(dim=2).values
@@ -66,7 +113,6 @@ def find_regions(logits: Tensor, labels: Tensor, valid: Tensor, config: Sampling
     cut = ascending.gather(2, position)  # inf, so nothing is sure, where no pixel is above the floor
     sure = (within > cut).any(1)
 
-    entropy = -(probability * (probability + 1e-10).log()).sum(1)
     threshold = entropy.masked_fill(~inside, torch.nan).nanquantile(config.entropy_quantile, dim=1, keepdim=True)
     hard = (entropy > threshold) & ~sure & (pseudo > 0)
     return Regions(pseudo, own, hard)

@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from wsss_platform.cli import data, look, run, tune
+from wsss_platform.cli import data, look, run, side_by_side, tune, weights
 from wsss_platform.cli.output import print_error
 from wsss_platform.errors import InputError, RunError
 
@@ -26,11 +26,13 @@ app = typer.Typer(
 )
 app.command("methods")(look.methods)
 app.add_typer(data.app, name="data")
+app.command("import-weights")(weights.import_weights)
 app.command("train")(run.train)
 app.command("maps")(run.maps)
 app.command("masks")(run.masks)
 app.command("score")(run.score)
 app.command("tune")(tune.tune)
+app.command("compare")(side_by_side.compare)
 app.command("leaderboard")(look.leaderboard)
 app.command("show")(look.show)
 

@@ -56,7 +56,7 @@ Wandb = Annotated[
 
 CHOSEN = "chosen"
 """Table of a study's best.toml that says which truth chose it."""
-DATA_PATHS = {"root": ("",), "labels": ("auto", "xml", "list", "masks"), "masks": ("auto",)}
+DATA_PATHS = {"root": ("",), "labels": ("auto", "xml", "list", "masks"), "masks": ("auto",), "saliency": ("",)}
 """Fields of the data section that are paths, with the words that are none."""
 STORAGE = Path("wsss-storage")
 """The default storage folder."""

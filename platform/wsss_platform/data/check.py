@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from wsss_platform.data.reading import Problem
 from wsss_platform.data.split import IGNORE, Dataset, Split, Truth
-from wsss_platform.data.voc import VocDataset
+from wsss_platform.data.voc import VocDataset, VocSplit
 from wsss_platform.errors import InputError
 
 Progress = Callable[[int, int], None]
@@ -54,9 +54,9 @@ class Report:
 
 
 def check(dataset: Dataset, list_name: str, on_progress: Progress | None = None) -> list[Problem]:
-    """Every problem of a list by file: bad lines, missing, truncated or mismatched pictures, labels, masks.
+    """Every problem of a list by file: bad lines, missing, truncated or mismatched pictures, labels, masks, saliency.
 
-    A list without any mask is checked without them.
+    A list without any mask is checked without them, and saliency only where `data.saliency` names it.
 
     Raises:
         InputError: there is no such list.
@@ -75,6 +75,8 @@ def inspect(dataset: Dataset, list_name: str, on_progress: Progress | None = Non
         try:
             sample = split.read(id)
             height, width = sample.image.shape[:2]
+            if isinstance(split, VocSplit) and split.saliency_folder:
+                split.saliency(id)
             if truth and id in masked:
                 mask = truth.mask(id)
                 if mask.shape != (height, width):

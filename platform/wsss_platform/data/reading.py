@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 import zlib
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +63,37 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
         raise
     except _BROKEN as error:
         raise InputError(f"{path}: {_reason(path, error)}") from None
+
+
+def read_grey(path: Path) -> NDArray[np.uint8]:
+    """A grey PNG of 8 bits as its values, uint8 [H, W].
+
+    Raises:
+        InputError: the file is missing, truncated, or not grey (a palette's indices are no intensities); names it.
+    """
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            if image.mode != "L":
+                raise InputError(f"{path}: expected an 8-bit grey PNG, got {image.mode}")
+            return np.array(image, dtype=np.uint8)
+    except InputError:
+        raise
+    except _BROKEN as error:
+        raise InputError(f"{path}: {_reason(path, error)}") from None
+
+
+def digests(paths: Iterable[Path]) -> list[str]:
+    """sha256 of each file's content, in order; InputError naming a file that cannot be read."""
+
+    def digest(path: Path) -> str:
+        try:
+            with path.open("rb") as stream:
+                return hashlib.file_digest(stream, "sha256").hexdigest()
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+
+    with ThreadPoolExecutor(4) as pool:
+        return list(pool.map(digest, paths))
 
 
 def image_size(path: Path) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from wsss_platform.config import SampleConfig, fingerprint
 from wsss_platform.data.paint import paint
+from wsss_platform.data.sample_saliency import detect
 from wsss_platform.data.scene import CLASSES, LISTS, Layers, Scene, lay_out, rasterise
 from wsss_platform.data.split import Sample
 from wsss_platform.data.tree import write_tree
@@ -23,6 +24,8 @@ __all__ = ["CLASSES", "SampleDataset", "SampleSplit", "SampleTruth", "write_tree
 
 REVISION = 1
 """Raised when the same parameters give other pictures or masks."""
+SALIENCY_REVISION = 1
+"""Raised when the same parameters give other saliency maps."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +91,18 @@ class SampleSplit(_SampleList):
         random = np.random.default_rng((self.config.seed, LISTS.index(self.name), index, 1))
         return Sample(id, paint(self.scene(id), self.config.difficulty, random), self.labels(id))
 
+    def saliency(self, id: str) -> NDArray[np.uint8]:
+        """What a simulated detector finds: uint8 [H, W], 0..255; equal bytes each time."""
+        random = np.random.default_rng((self.config.seed, LISTS.index(self.name), self._index(id), 2))
+        return detect(self.scene(id), self.config.difficulty, random)
+
     def fingerprint(self) -> str:
         """sha256 of the parameters, the list and the renderer's revision."""
         return self._hash("split")
+
+    def saliency_fingerprint(self) -> str:
+        """sha256 of the parameters, the list and the revisions of renderer and detector."""
+        return self._hash(f"saliency {SALIENCY_REVISION}")
 
 
 @dataclass(frozen=True)

@@ -70,8 +70,20 @@ class Split(Protocol):
         """Decode one picture; InputError naming the file when it is missing, truncated or not a picture."""
         ...
 
+    def saliency(self, id: str) -> NDArray[np.uint8]:
+        """Saliency of a picture: uint8 [H, W], 0 nothing to 255 salient; supervision beyond labels.
+
+        Raises:
+            InputError: this list has no saliency, or the file is missing or no grey PNG; names it.
+        """
+        ...
+
     def fingerprint(self) -> str:
         """sha256 over ids, labels and the byte size of each picture (or the generator's parameters)."""
+        ...
+
+    def saliency_fingerprint(self) -> str:
+        """sha256 over ids and saliency files (or the generator's parameters); InputError when there are none."""
         ...
 
 

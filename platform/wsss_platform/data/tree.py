@@ -19,9 +19,19 @@ if TYPE_CHECKING:
     from wsss_platform.data.sample import SampleDataset, SampleTruth
 
 
+_FOLDERS = (
+    "JPEGImages",
+    "SegmentationClass",
+    "SegmentationObject",
+    "Saliency",
+    "Annotations",
+    "ImageSets/Segmentation",
+)
+
+
 def write_tree(dataset: SampleDataset, folder: Path) -> None:
-    """Write JPEGImages (quality 95), SegmentationClass and SegmentationObject (palette PNG), Annotations,
-    ImageSets/Segmentation and image_level_labels.json (which names the classes).
+    """Write JPEGImages (quality 95), SegmentationClass and SegmentationObject (palette PNG), Saliency (grey PNG),
+    Annotations, ImageSets/Segmentation and image_level_labels.json (which names the classes).
 
     Args:
         dataset: what to write, all lists.
@@ -34,7 +44,7 @@ def write_tree(dataset: SampleDataset, folder: Path) -> None:
         raise InputError(f"{folder}: not empty; a tree is written into a new folder")
     partial = folder.absolute().with_name(f".{folder.absolute().name}.{uuid.uuid4().hex}.tmp")
     try:
-        for name in ("JPEGImages", "SegmentationClass", "SegmentationObject", "Annotations", "ImageSets/Segmentation"):
+        for name in _FOLDERS:
             (partial / name).mkdir(parents=True)
         labels: dict[str, list[str]] = {}
         for list_name in dataset.lists():
@@ -55,6 +65,7 @@ def _write_list(dataset: SampleDataset, list_name: str, folder: Path) -> dict[st
         Image.fromarray(sample.image).save(folder / "JPEGImages" / f"{id}.jpg", quality=95)
         write_mask(folder / "SegmentationClass" / f"{id}.png", truth.mask(id))
         write_mask(folder / "SegmentationObject" / f"{id}.png", truth.instances(id))
+        Image.fromarray(split.saliency(id)).save(folder / "Saliency" / f"{id}.png")
         xml = _annotation(dataset.classes, truth, id, sample.image.shape[:2])
         (folder / "Annotations" / f"{id}.xml").write_text(xml, encoding="utf-8")
         labels[id] = [dataset.classes[index] for index in np.flatnonzero(sample.labels).tolist()]

@@ -55,7 +55,7 @@ class View:
     valid: Tensor
     """bool [S, S], False where padded."""
     extras: dict[str, Tensor] = field(default_factory=dict)
-    """Label maps int64 [S, S] (255 where padded) and maps float32 [C, S, S] (0 where padded)."""
+    """Label maps int64 [S, S] (255 where padded), maps float32 [C, S, S] and saliency [1, S, S] (0 where padded)."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,11 @@ def draw(train: TrainConfig, height: int, width: int, random: np.random.Generato
     size, down, right, mirror, *colours = random.random(8).tolist()
     low, high = train.resize_range
     factor = low + (high - low) * size
-    if train.resize == "long_side":
-        factor /= max(height, width)
-    height, width = max(1, round(height * factor)), max(1, round(width * factor))
+    if train.resize == "square":
+        height = width = round(factor)
+    else:
+        factor /= max(height, width) if train.resize == "long_side" else 1
+        height, width = max(1, round(height * factor)), max(1, round(width * factor))
     jitter = [train.jitter * (2 * colour - 1) for colour in colours]
     return Draw(
         height,

@@ -5,10 +5,8 @@ Opening reads lists, labels and folder listings, never a picture (unless the lab
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +17,7 @@ from numpy.typing import NDArray
 from wsss_platform.config import DataConfig, fingerprint
 from wsss_platform.data.annotations import VOC_CLASSES, as_vector, read_annotation, read_label_json
 from wsss_platform.data.lists import Entry, count_lines, read_list
-from wsss_platform.data.reading import Problem, image_size, read_image, read_mask
+from wsss_platform.data.reading import Problem, digests, image_size, read_grey, read_image, read_mask
 from wsss_platform.data.split import IGNORE, Sample
 from wsss_platform.errors import InputError, unknown
 
@@ -41,6 +39,8 @@ class VocSplit:
     """"xml", the name of a label JSON, "list" (indices in a DRS-style list), or "masks (pixel truth)"."""
     vectors: NDArray[np.bool_]
     """bool [N, C], rows in the order of `ids`."""
+    saliency_folder: Path | None = None
+    """Of grey PNGs by id, when there is one."""
 
     @cached_property
     def _row(self) -> dict[str, int]:
@@ -72,6 +72,30 @@ class VocSplit:
         rows = [np.flatnonzero(vector).tolist() for vector in self.vectors]
         return fingerprint({"classes": self.classes, "pictures": list(zip(self.ids, rows, sizes, strict=True))})
 
+    def saliency_path(self, id: str) -> Path:
+        """Of the saliency map; InputError when the config names no folder of them."""
+        if self.saliency_folder is None:
+            raise InputError(
+                "data.saliency: this config uses saliency maps and no folder of them is set "
+                "(8-bit grey PNGs named by picture id)"
+            )
+        return self.saliency_folder / f"{id}.png"
+
+    def saliency(self, id: str) -> NDArray[np.uint8]:
+        """uint8 [H, W], 0..255; InputError naming the file, also when its size is not the picture's."""
+        saliency, size = read_grey(self.saliency_path(id)), self.size(id)
+        if saliency.shape != size:
+            raise InputError(
+                f"{self.saliency_path(id)}: saliency of {saliency.shape[1]} x {saliency.shape[0]} pixels,"
+                f" but the picture {self.path(id)} has {size[1]} x {size[0]}"
+            )
+        return saliency
+
+    def saliency_fingerprint(self) -> str:
+        """sha256 over ids and the content of the saliency files."""
+        contents = digests(self.saliency_path(id) for id in self.ids)
+        return fingerprint({"saliency": list(zip(self.ids, contents, strict=True))})
+
 
 @dataclass(frozen=True, eq=False)
 class VocTruth:
@@ -99,18 +123,8 @@ class VocTruth:
 
     def fingerprint(self) -> str:
         """sha256 over classes, ids and the content of the mask files."""
-
-        def digest(id: str) -> str:
-            try:
-                with self.path(id).open("rb") as stream:
-                    return hashlib.file_digest(stream, "sha256").hexdigest()
-            except OSError as error:
-                raise InputError(f"{self.path(id)}: cannot be read ({error.strerror})") from None
-
-        with ThreadPoolExecutor(4) as pool:
-            return fingerprint(
-                {"classes": self.classes, "masks": list(zip(self.ids, pool.map(digest, self.ids), strict=True))}
-            )
+        contents = digests(self.path(id) for id in self.ids)
+        return fingerprint({"classes": self.classes, "masks": list(zip(self.ids, contents, strict=True))})
 
 
 class VocDataset:
@@ -178,7 +192,8 @@ class VocDataset:
             vectors.append(vector)
         table = np.array(vectors, dtype=bool).reshape(len(kept), len(self.classes))
         said = {"json": self.label_json.name, "masks": "masks (pixel truth)"}.get(source, source)
-        return VocSplit(self.root, name, self.classes, tuple(kept), said, table), problems
+        saliency = self._saliency_folder()
+        return VocSplit(self.root, name, self.classes, tuple(kept), said, table, saliency), problems
 
     def truth(self, name: str) -> VocTruth:
         """The pixel truth of a list.
@@ -222,6 +237,15 @@ class VocDataset:
             if not missing:
                 break
         return folder, missing
+
+    def _saliency_folder(self) -> Path | None:
+        if not self.config.saliency:
+            return None
+        folder = self.root / Path(self.config.saliency).expanduser()
+        if not folder.is_dir():
+            near = [entry.name for entry in os.scandir(self.root) if entry.is_dir()]
+            raise InputError(f"data.saliency: {folder}: {unknown('saliency folder', folder.name, near)}")
+        return folder
 
     def _source(self, entries: Sequence[Entry]) -> str:
         """Which of "xml", "json", "list", "masks" the labels come from."""

@@ -195,9 +195,11 @@ def rung_value(experiment: Experiment, stage: Stage, store: Store, epoch: int, p
     checkpoint = checkpoint_of(store.partial("train", stage.key), epoch)
     if checkpoint is None:
         return None
+    sizes = experiment.maps_config(phase).sizes
+    one_view = {"scales": [1.0], "sizes": sizes[len(sizes) // 2 :][:1], "flip": False}
     quick = changed(
         experiment,
-        {f"{phase.maps}.scales": [1.0], f"{phase.maps}.flip": False, f"{phase.masks}.crf": "none"},
+        {**{f"{phase.maps}.{name}": value for name, value in one_view.items()}, f"{phase.masks}.crf": "none"},
         "rung",
     )
     name = experiment.data.score_list

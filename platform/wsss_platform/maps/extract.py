@@ -1,7 +1,7 @@
 """From a network and one picture to its stored maps: scales x flip, fuse, normalise, gate, quantise.
 
-Every resize keeps the geometry of `storage`: a network input covers the whole padded picture, and so
-does its output, whatever their sizes (half-pixel centres, align_corners False).
+Every resize keeps the geometry of `storage`: a network input covers the whole padded picture (of `sizes`: the
+picture without padding), and so does its output, whatever their sizes (half-pixel centres, align_corners False).
 """
 
 from __future__ import annotations
@@ -67,26 +67,42 @@ class Extractor:
             return StoredMap(sample.id, classes, np.zeros((0, *grid), self.config.precision), height, width)
         labels = torch.from_numpy(sample.labels.astype(np.float32)).to(self.device)[None]
         wanted = torch.from_numpy(classes.astype(np.int64)).to(self.device)
-        picture = self._padded(sample.image)
-        fused = self._fuse([self._view(picture, scale, labels, wanted, grid) for scale in self.config.scales])
+        fused = self._fuse(self._views(sample.image, labels, wanted))
         if self.config.activate == "fused":
             fused = self._activated(fused[None], wanted)[0]
         if not bool(torch.isfinite(fused).all()):
             raise RunError(f"picture {sample.id}: the network gives maps that are not finite")
-        inside = fused[:, : -(-height // CELL), : -(-width // CELL)]
-        scores = self._normalised(fused, inside)
+        if not self.config.normalise_views:
+            fused = self._normalised(fused, height, width)
+        scores = fused.clamp(0, 1)
         return StoredMap(sample.id, classes, self._quantised(scores), height, width)
 
-    def _padded(self, image: np.ndarray) -> Tensor:
-        """float32 [1, 3, Hp, Wp], normalised, 0 (the mean colour) where padded."""
+    def _views(self, image: np.ndarray, labels: Tensor, wanted: Tensor) -> list[Tensor]:
+        """Per scale or size, both flips, on the stored grid: [views, K or all channels, h, w]."""
         height, width = image.shape[:2]
         high, wide = padded_size(height, width)
-        pixels = torch.from_numpy(normalise(image)).to(self.device)[None]
-        return functional.pad(pixels, (0, wide - width, 0, high - height))
+        picture = torch.from_numpy(normalise(image)).to(self.device)[None]
+        if self.config.sizes:
+            sides = [[self._network_side(size, 1)] * 2 for size in self.config.sizes]
+        else:  # 0, the mean colour, where padded
+            picture = functional.pad(picture, (0, wide - width, 0, high - height))
+            sides = [[self._network_side(side, scale) for side in (high, wide)] for scale in self.config.scales]
+        views = [self._on_grid(self._scores(picture, size, labels, wanted), height, width) for size in sides]
+        return [self._normalised(view, height, width) for view in views] if self.config.normalise_views else views
 
-    def _view(self, picture: Tensor, scale: float, labels: Tensor, wanted: Tensor, grid: tuple[int, int]) -> Tensor:
-        """One scale, both flips, on the stored grid: [views, K or all channels, h, w]."""
-        size = [self._network_side(side, scale) for side in picture.shape[2:]]
+    def _on_grid(self, scores: Tensor, height: int, width: int) -> Tensor:
+        """Network outputs on the stored grid of a picture of height x width pixels."""
+        rows, columns = grid_size(height, width)
+        if not self.config.sizes:
+            return functional.interpolate(scores, (rows, columns), mode="bilinear", align_corners=False)
+        # The output covers the picture, the grid the padded one: cell centres in pixels, as -1..1 over the picture.
+        down = (torch.arange(rows, device=self.device) + 0.5) * (2 * CELL / height) - 1
+        right = (torch.arange(columns, device=self.device) + 0.5) * (2 * CELL / width) - 1
+        places = torch.stack(torch.meshgrid(right, down, indexing="xy"), dim=-1).expand(len(scores), -1, -1, -1)
+        return functional.grid_sample(scores, places, mode="bilinear", padding_mode="border", align_corners=False)
+
+    def _scores(self, picture: Tensor, size: list[int], labels: Tensor, wanted: Tensor) -> Tensor:
+        """What the network says of the picture at one input size, both flips: [views, K or all channels, h, w]."""
         images = picture
         if size != list(picture.shape[2:]):  # antialiased like the PIL resize of IRN
             images = functional.interpolate(picture, size, mode="bilinear", align_corners=False, antialias=True)
@@ -104,7 +120,7 @@ class Extractor:
             scores = self._present(scores, wanted)
         if self.config.activate == "view":
             scores = self._activated(scores, wanted)
-        return functional.interpolate(scores, grid, mode="bilinear", align_corners=False)
+        return scores
 
     def _network_side(self, side: int, scale: float) -> int:
         return max(1, round(scale * side / self.output_stride)) * self.output_stride
@@ -125,14 +141,14 @@ class Extractor:
     def _present(self, scores: Tensor, wanted: Tensor) -> Tensor:
         return scores[:, wanted + int(self.objective.background_channel)]
 
-    def _normalised(self, scores: Tensor, inside: Tensor) -> Tensor:
-        """Scores 0..1 per class; the extremes are those over the unpadded picture."""
+    def _normalised(self, scores: Tensor, height: int, width: int) -> Tensor:
+        """Scores [..., K, h, w] stretched per class; the extremes are those over the unpadded picture."""
+        inside = scores[..., : -(-height // CELL), : -(-width // CELL)]
+        high = inside.amax((-2, -1), keepdim=True)
         if self.config.normalise == "minmax":
-            low = inside.amin((1, 2), keepdim=True)
-            scores = (scores - low) / (inside.amax((1, 2), keepdim=True) - low).clamp_min(FLOOR)
-        elif self.config.normalise == "max":
-            scores = scores / inside.amax((1, 2), keepdim=True).clamp_min(FLOOR)
-        return scores.clamp(0, 1)
+            low = inside.amin((-2, -1), keepdim=True)
+            return (scores - low) / (high - low).clamp_min(FLOOR)
+        return scores / high.clamp_min(FLOOR) if self.config.normalise == "max" else scores
 
     def _quantised(self, scores: Tensor) -> np.ndarray:
         if self.config.precision == "uint8":

@@ -12,8 +12,13 @@ from wsss_platform.masks.crf import PARAMETERS, refine
 from wsss_platform.masks.rules import background_score, confident_passes, labels, merge, named, over, threshold
 
 
-def make_mask(stored: StoredMap, image: NDArray[np.uint8] | None, config: MasksConfig) -> NDArray[np.uint8]:
-    """The pseudo mask: uint8 [H, W], 0 background, c + 1 for class c, 255 undecided (rule "two_threshold").
+def make_mask(
+    stored: StoredMap,
+    image: NDArray[np.uint8] | None,
+    config: MasksConfig,
+    saliency: NDArray[np.uint8] | None = None,
+) -> NDArray[np.uint8]:
+    """The pseudo mask: uint8 [H, W], 0 background, c + 1 for class c, 255 undecided ("two_threshold", "saliency").
 
     The CRF sees the background and the classes present. Its starts are what the parameter set was
     published with: "irn" hard labels of the rule; the others the scores with the rule's background score.
@@ -22,9 +27,11 @@ def make_mask(stored: StoredMap, image: NDArray[np.uint8] | None, config: MasksC
         stored: the picture's maps.
         image: RGB uint8 [H, W, 3]; needed only for a CRF, checked whenever given.
         config: rule and CRF.
+        saliency: uint8 [H, W]; needed only for rule "saliency".
 
     Raises:
-        InputError: the map does not fit the picture, or a CRF without the picture; names the picture.
+        InputError: the map does not fit the picture or its saliency, a CRF without the picture, or rule "saliency"
+            without saliency; names the picture.
     """
     size = (stored.height, stored.width)
     if image is not None and image.shape != (*size, 3):
@@ -33,9 +40,12 @@ def make_mask(stored: StoredMap, image: NDArray[np.uint8] | None, config: MasksC
         )
     if image is None and config.crf != "none":
         raise InputError(f"picture {stored.id}: the CRF {config.crf!r} needs the picture's pixels")
+    if config.rule == "saliency" and (saliency is None or saliency.shape != size):
+        found = "there is none" if saliency is None else f"it has shape {saliency.shape}, its map {size}"
+        raise InputError(f"picture {stored.id}: masks.rule 'saliency' needs its saliency map; {found}")
     scores = full_size(stored)
     if image is None or config.crf == "none" or len(stored.classes) == 0:
-        return labels(scores, stored.classes, config)
+        return labels(scores, stored.classes, config, saliency)
     local = _refined(scores, image, config)
     masks = [named(item, stored.classes) for item in local]
     return merge(*masks) if config.rule == "two_threshold" else masks[0]

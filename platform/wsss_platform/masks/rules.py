@@ -69,14 +69,23 @@ def named(local: NDArray[np.uint8], classes: NDArray[np.uint8]) -> NDArray[np.ui
     return mask
 
 
-def labels(scores: NDArray[np.float32], classes: NDArray[np.uint8], config: MasksConfig) -> NDArray[np.uint8]:
-    """A mask without CRF: uint8 [H, W], 0 background, c + 1 for class c; rule "two_threshold" also gives 255.
+def labels(
+    scores: NDArray[np.float32],
+    classes: NDArray[np.uint8],
+    config: MasksConfig,
+    saliency: NDArray[np.uint8] | None = None,
+) -> NDArray[np.uint8]:
+    """A mask without CRF: uint8 [H, W], 0 background, c + 1 for class c; "two_threshold" and "saliency" also give 255.
 
     Args:
         scores: float32 [K, H, W] in 0..1.
         classes: uint8 [K], 0-based.
         config: which rule.
+        saliency: uint8 [H, W], for rule "saliency".
     """
+    if config.rule == "saliency":
+        assert saliency is not None
+        return salient(scores, classes, saliency, config)
     if len(classes) == 0:
         return np.zeros(scores.shape[1:], np.uint8)
     if config.rule == "two_threshold":
@@ -88,6 +97,30 @@ def labels(scores: NDArray[np.float32], classes: NDArray[np.uint8], config: Mask
 def confident_passes(scores: NDArray[np.float32], config: MasksConfig) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Local labels of IRN's confident foreground pass and confident background pass, before any CRF."""
     return over(scores, config.confident_foreground), over(scores, config.confident_background)
+
+
+def salient(
+    scores: NDArray[np.float32], classes: NDArray[np.uint8], saliency: NDArray[np.uint8], config: MasksConfig
+) -> NDArray[np.uint8]:
+    """DRS's labels: uint8 [H, W] with 255 (DRS, scripts/pseudo_seg_label_gen.py [code]; no CRF, no walk).
+
+    Scores under `saliency_floor` count 0; the background scores 1 where the picture is not salient, else 0; the
+    best channel is the label, the background among equals. 255 where more than two channels, the background
+    among them, score above `conflict_level`, and where the picture is salient but no class is left.
+
+    Args:
+        scores: float32 [K, H, W] in 0..1; K may be 0.
+        classes: uint8 [K], 0-based.
+        saliency: uint8 [H, W], 0..255.
+        config: floor, cut and conflict level.
+    """
+    shown = saliency > config.saliency_cut
+    kept = np.where(scores < np.float32(config.saliency_floor), np.float32(0), scores)
+    channels = np.concatenate([~shown[None], kept]).astype(np.float32)
+    mask = named(channels.argmax(0).astype(np.uint8), classes)
+    conflict = (channels > np.float32(config.conflict_level)).sum(0) > 2
+    mask[conflict | (shown & (mask == 0))] = IGNORE
+    return mask
 
 
 def merge(foreground: NDArray[np.uint8], background: NDArray[np.uint8]) -> NDArray[np.uint8]:

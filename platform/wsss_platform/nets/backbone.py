@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+from urllib.error import URLError
 
+import numpy as np
 import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
@@ -16,13 +19,21 @@ MEAN = (0.485, 0.456, 0.406)
 """ImageNet mean of RGB in 0..1, removed from the images that a backbone is given."""
 DEVIATION = (0.229, 0.224, 0.225)
 """ImageNet standard deviation of RGB in 0..1, by which those images were divided."""
+_NUMBERS: list[Any] = [
+    np.dtype,
+    *{type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int32, np.int64)},
+    *((np.float64(0).__reduce__()[0], f"numpy.{package}.multiarray.scalar") for package in ("core", "_core")),
+]
+"""What torch.load needs for numpy's numbers, beside tensors: released checkpoints hold a score as one (DRS's "miou").
+None of it runs anything of the file."""
 
 
 class Backbone(nn.Module):
     """A feature extractor. `forward(images [B, 3, H, W])` -> maps by tap name; images are ImageNet-normalised.
 
-    A map at stride s has ceil(H / s) x ceil(W / s) positions. "stage1".."stage4" are the ends of the
-    network's stages (strides 4, 8, 16, 32, but never above `output_stride`), "final" is the last map.
+    A map at stride s has ceil(H / s) x ceil(W / s) positions. "stage1".. are the ends of the network's stages
+    (of ResNet-50 and EfficientNet-Lite0 at strides 4, 8, 16, 32, but never above `output_stride`), "final" is the
+    last map. Each activation is a module of its own, so that it can be replaced (`suppression`).
     """
 
     taps: dict[str, int]
@@ -37,6 +48,10 @@ class Backbone(nn.Module):
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Maps by tap name."""
+        raise NotImplementedError
+
+    def stage_of(self, module: str) -> int:
+        """The stage, from 1, that a submodule belongs to; 0 is a stem before them."""
         raise NotImplementedError
 
 
@@ -86,26 +101,55 @@ def build_backbone(config: BackboneConfig) -> Backbone:
             from wsss_platform.nets.efficientnet_lite0 import EfficientNetLite0
 
             return EfficientNetLite0(config)
+        case "vgg16":
+            from wsss_platform.nets.vgg16 import VGG16
+
+            return VGG16(config)
+        case "wide_resnet38":
+            from wsss_platform.nets.wide_resnet38 import WideResNet38
+
+            return WideResNet38(config)
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
+def download(url: str, name: str) -> dict[str, Tensor]:
+    """torchvision's ImageNet weights, from its cache or the net.
+
+    Raises:
+        InputError: they cannot be fetched; says what else `backbone.weights` may be.
+    """
+    try:
+        state: dict[str, Tensor] = torch.hub.load_state_dict_from_url(url, progress=False, weights_only=True)
+    except (URLError, OSError, RuntimeError) as error:
+        raise InputError(
+            f"backbone.weights: 'imagenet' for {name} could not be fetched from {url} ({error}); "
+            "download it elsewhere and set backbone.weights to the file's path, or to 'none' for random values"
+        ) from None
+    return state
+
+
+def read_state(path: Path, field: str = "backbone.weights") -> dict[str, Tensor]:
     """A local state dict (plain, or under "state_dict" or "model"), without running any pickled code.
+
+    Args:
+        path: of the file.
+        field: what named it, for messages.
 
     Raises:
         InputError: the file is missing or is no state dict.
     """
     try:
-        state = torch.load(path.expanduser(), map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_NUMBERS):
+            state = torch.load(path.expanduser(), map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise InputError(f"backbone.weights: {path}: no such file") from None
+        raise InputError(f"{field}: {path}: no such file") from None
     except Exception as error:  # noqa: BLE001  torch.load raises a dozen kinds for a file that is no checkpoint
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"backbone.weights: {path}: not a state dict that torch.load can read: {reason}") from None
+        raise InputError(f"{field}: {path}: not a state dict that torch.load can read: {reason}") from None
     for wrapper in ("state_dict", "model"):
         if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
             state = state[wrapper]
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError(f"backbone.weights: {path}: expected a state dict, name -> tensor")
+        raise InputError(f"{field}: {path}: expected a state dict, name -> tensor")
     return {name.removeprefix("module."): value for name, value in state.items()}
 
 

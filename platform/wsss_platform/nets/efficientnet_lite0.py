@@ -53,9 +53,11 @@ class EfficientNetLite0(Backbone):
         frozen = config.batch_norm == "frozen"
         self._conv_stem = nn.Conv2d(3, 32, 3, stride=2, bias=False)
         self._bn0 = normaliser(32, _EPS, frozen=frozen)
+        self._relu0 = nn.ReLU6()
         self._blocks = nn.ModuleList(_blocks(config.output_stride, frozen=frozen))
         self._conv_head = nn.Conv2d(320, 1280, 1, bias=False)
         self._bn1 = normaliser(1280, _EPS, frozen=frozen)
+        self._relu1 = nn.ReLU6()
         self.output_stride = config.output_stride
         self.taps = {"stage1": 24, "stage2": 40, "stage3": 112, "stage4": 320, "final": 1280}
         # From the platform's normalisation to the one these weights were trained with.
@@ -79,13 +81,20 @@ class EfficientNetLite0(Backbone):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """[B, 3, H, W] -> maps by tap name."""
         x = images * self.scale + self.shift
-        x = functional.relu6(_convolve(x, self._conv_stem, self._bn0))
+        x = self._relu0(_convolve(x, self._conv_stem, self._bn0))
         maps = {}
         for index, block in enumerate(self._blocks):
             x = block(x)
             if index in _TAPS:
                 maps[_TAPS[index]] = x
-        return {**maps, "final": functional.relu6(_convolve(x, self._conv_head, self._bn1))}
+        return {**maps, "final": self._relu1(_convolve(x, self._conv_head, self._bn1))}
+
+    def stage_of(self, module: str) -> int:
+        """1..4 of the blocks; the head counts as 4."""
+        first, _, rest = module.partition(".")
+        if first != "_blocks":
+            return 0 if first in ("_conv_stem", "_bn0", "_relu0") else 4
+        return 1 + sum(int(rest.partition(".")[0]) > last for last in _TAPS)
 
 
 class _Block(nn.Module):
@@ -100,16 +109,18 @@ class _Block(nn.Module):
         if self.expands:
             self._expand_conv = nn.Conv2d(inputs, hidden, 1, bias=False)
             self._bn0 = normaliser(hidden, _EPS, frozen=frozen)
+            self._relu0 = nn.ReLU6()
         self._depthwise_conv = nn.Conv2d(
             hidden, hidden, kernel, stride=stride, dilation=dilation, groups=hidden, bias=False
         )
         self._bn1 = normaliser(hidden, _EPS, frozen=frozen)
+        self._relu1 = nn.ReLU6()
         self._project_conv = nn.Conv2d(hidden, outputs, 1, bias=False)
         self._bn2 = normaliser(outputs, _EPS, frozen=frozen)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = functional.relu6(_convolve(x, self._expand_conv, self._bn0)) if self.expands else x
-        y = functional.relu6(_convolve(y, self._depthwise_conv, self._bn1))
+        y = self._relu0(_convolve(x, self._expand_conv, self._bn0)) if self.expands else x
+        y = self._relu1(_convolve(y, self._depthwise_conv, self._bn1))
         y = _convolve(y, self._project_conv, self._bn2)
         return x + y if self.adds else y
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from urllib.error import URLError
+from typing import Any
 
-import torch
 import torchvision
 from torch import Tensor, nn
+from torchvision.models.resnet import Bottleneck, ResNet
 
 from wsss_platform.config import BackboneConfig
-from wsss_platform.errors import InputError
-from wsss_platform.nets.backbone import Backbone, load_strict, normaliser, read_state
+from wsss_platform.nets.backbone import Backbone, download, load_strict, normaliser, read_state
 
 _STAGES = ("layer1", "layer2", "layer3", "layer4")
 
@@ -29,7 +28,9 @@ class ResNet50(Backbone):
         super().__init__()
         frozen = config.batch_norm == "frozen"
         dilate = config.output_stride == 8
-        network = torchvision.models.resnet50(
+        network = ResNet(
+            _Bottleneck,
+            [3, 4, 6, 3],
             replace_stride_with_dilation=[False, dilate, dilate],
             norm_layer=partial(normaliser, eps=1e-5, frozen=frozen),
         )
@@ -45,7 +46,9 @@ class ResNet50(Backbone):
         if config.weights == "none":
             self._random(frozen)
         elif config.weights == "imagenet":
-            load_strict(self, _download(), "ImageNet weights of torchvision", unused=("fc.",))
+            # IMAGENET1K_V1, the weights that the field uses (V2 comes from another training recipe).
+            url = torchvision.models.ResNet50_Weights.IMAGENET1K_V1.url
+            load_strict(self, download(url, "resnet50"), "ImageNet weights of torchvision", unused=("fc.",))
         else:
             load_strict(self, read_state(Path(config.weights)), config.weights, unused=("fc.",))
         self.conv1.weight.requires_grad_(config.weights == "none")
@@ -65,15 +68,23 @@ class ResNet50(Backbone):
             x = maps[f"stage{index}"] = getattr(self, stage)(x)
         return {**maps, "final": x}
 
+    def stage_of(self, module: str) -> int:
+        """1..4 of "layer1".."layer4"."""
+        first = module.partition(".")[0]
+        return 1 + _STAGES.index(first) if first in _STAGES else 0
 
-def _download() -> dict[str, Tensor]:
-    """IMAGENET1K_V1, the weights that the field uses (V2 comes from another training recipe)."""
-    weights = torchvision.models.ResNet50_Weights.IMAGENET1K_V1
-    try:
-        state: dict[str, Tensor] = torch.hub.load_state_dict_from_url(weights.url, progress=False, weights_only=True)
-    except (URLError, OSError, RuntimeError) as error:
-        raise InputError(
-            f"backbone.weights: 'imagenet' for resnet50 could not be fetched from {weights.url} ({error}); "
-            "download it elsewhere and set backbone.weights to the file's path, or to 'none' for random values"
-        ) from None
-    return state
+
+class _Bottleneck(Bottleneck):  # type: ignore[misc]  # torchvision has no types
+    """torchvision's block with one module for each of its three activations, which share one there."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.relu2, self.relu3 = nn.ReLU(inplace=True), nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.relu(self.bn1(self.conv1(x)))
+        y = self.relu2(self.bn2(self.conv2(y)))
+        y = self.bn3(self.conv3(y))
+        y += x if self.downsample is None else self.downsample(x)
+        activated: Tensor = self.relu3(y)
+        return activated

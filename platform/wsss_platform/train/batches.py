@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from wsss_platform.data.reading import read_mask
 from wsss_platform.data.sampler import EpochSampler, Key
+from wsss_platform.data.split import Split
 from wsss_platform.data.views import Reader, TrainViews, View, collate
 from wsss_platform.errors import InputError
 from wsss_platform.masks.palette import mask_file
@@ -42,7 +43,7 @@ def batches(
     experiment = job.experiment
     train = experiment.train_config(job.phase)
     split = experiment.dataset.split(experiment.data.train_list)
-    views = TrainViews(split, train, readers(job, len(split.classes)), experiment.seed)
+    views = TrainViews(split, train, readers(job, split), experiment.seed)
     sampler = EpochSampler(len(views), train.batch, experiment.seed, rank, world)
     loader: DataLoader[View | InputError] = DataLoader(
         _Careful(views),
@@ -55,13 +56,15 @@ def batches(
     return sampler.steps_per_epoch, _batches(loader)
 
 
-def readers(job: TrainJob, classes: int) -> dict[str, Reader]:
-    """By earlier phase: what gives a picture's mask or maps out of that phase's artefact."""
+def readers(job: TrainJob, split: Split) -> dict[str, Reader]:
+    """By earlier phase: what gives a picture's mask or maps out of that phase's artefact; and the phase's extras."""
     made: dict[str, Reader] = {}
     for name, what in job.phase.reads.items():
         if name not in job.reads:
             raise InputError(f"phase {job.phase.name!r} reads the {what} of phase {name!r}, and none were given")
-        made[name] = MaskReader(job.reads[name]) if what == "masks" else DenseMaps(job.reads[name], classes)
+        made[name] = MaskReader(job.reads[name]) if what == "masks" else DenseMaps(job.reads[name], len(split.classes))
+    if "saliency" in job.phase.extras:
+        made["saliency"] = SaliencyReader(split)
     return made
 
 
@@ -74,6 +77,17 @@ class MaskReader:
     def __call__(self, picture: str) -> NDArray[np.uint8]:
         """InputError naming the file when it is missing or damaged."""
         return read_mask(mask_file(self.folder, picture))
+
+
+@dataclass(frozen=True)
+class SaliencyReader:
+    """Saliency of a list: picture id -> float32 [1, H, W] in 0..1."""
+
+    split: Split
+
+    def __call__(self, picture: str) -> NDArray[np.float32]:
+        """InputError naming the file when it is missing or damaged."""
+        return self.split.saliency(picture)[None].astype(np.float32) / np.float32(255)
 
 
 class DenseMaps:

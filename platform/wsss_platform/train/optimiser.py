@@ -19,7 +19,13 @@ def build_optimiser(objective: Objective, train: TrainConfig) -> Optimizer:
     groups = objective.param_groups(train)
     match train.optimiser:
         case "sgd":
-            return SGD(params=groups, lr=train.learning_rate, momentum=train.momentum, weight_decay=train.weight_decay)
+            return SGD(
+                params=groups,
+                lr=train.learning_rate,
+                momentum=train.momentum,
+                weight_decay=train.weight_decay,
+                nesterov=train.nesterov,
+            )
         case "adam":
             return Adam(params=groups, lr=train.learning_rate, weight_decay=train.weight_decay)
         case "adamw":
@@ -30,12 +36,13 @@ def schedule_factor(train: TrainConfig, step: int, steps: int) -> float:
     """What every group's learning rate is multiplied by at an optimiser step.
 
     Args:
-        train: its `schedule` and `power`.
+        train: its `schedule`, `power`, `steps` and `epochs`.
         step: steps done before this one, 0..steps - 1.
         steps: of the whole training.
 
     Returns:
-        0..1; poly is (1 - step/steps)^power, cosine (1 + cos(pi step/steps)) / 2.
+        0..1; poly is (1 - step/steps)^power, cosine (1 + cos(pi step/steps)) / 2, step a tenth for each epoch of
+        `train.steps` that has begun.
     """
     done = step / steps
     match train.schedule:
@@ -45,6 +52,9 @@ def schedule_factor(train: TrainConfig, step: int, steps: int) -> float:
             return float((1 - done) ** train.power)
         case "cosine":
             return (1 + math.cos(math.pi * done)) / 2
+        case "step":
+            epoch = step * train.epochs // steps + 1
+            return float(0.1 ** sum(first <= epoch for first in train.steps))
 
 
 def pretrained_rate(optimiser: Optimizer) -> float:

@@ -162,8 +162,8 @@ def _gradient(objective: FbrObjective, term: str) -> list[str]:
 def test_contrast_trains_the_foreground_space_in_the_paper_variant_only(term: str) -> None:
     """Traps 2 and 3: the release detaches the anchors of both terms."""
     live = _gradient(_objective(), term)
-    assert {"project_foreground.weight", "conditioning.weight"} <= set(live)
-    assert not any(name.startswith(("project_background", "classifier")) for name in live)
+    assert {"contrast.project_foreground.weight", "conditioning.weight"} <= set(live)
+    assert not any(name.startswith(("contrast.project_background", "classifier")) for name in live)
     assert _gradient(_objective(**{"sampling.variant": "as_released"}), term) == []
 
 
@@ -173,14 +173,14 @@ def test_negative_regions_follow_the_definition() -> None:
 
     objective = _objective(**{"sampling.bank_size": 1, "sampling.negatives": 5, "heads.dropout": 0.0})
     batch = _batch()
-    features = objective._features(batch.images, batch.labels)
-    foreground = functional.relu(objective.project_foreground(features)).flatten(2)
+    features = objective.features(batch.images, batch.labels)
+    foreground = functional.relu(objective.contrast.project_foreground(features)).flatten(2)
     regions = find_regions(
-        objective._classify(features).flatten(2), batch.labels, batch.valid.flatten(1), objective.sampling
+        objective.classify(features).flatten(2), batch.labels, batch.valid.flatten(1), objective.sampling
     )
     prototypes = find_prototypes(foreground, regions.activation, objective.sampling.prototype_fraction)
     found = float(objective.losses(batch, 0.0)["negative_regions"].detach())
-    stored = objective.bank.contents()[0]
+    stored = objective.contrast.bank().contents()[0]
     per_class: dict[int, list[float]] = {c: [] for c in range(3) if (regions.pseudo == c + 1).any()}
     for b in range(3):
         for n in range(36):
@@ -211,14 +211,14 @@ def test_without_foreground_the_contrast_terms_are_zero_and_the_bank_fills() -> 
     batch.labels.zero_()
     terms = objective.losses(batch, 0.0)
     assert float(terms["intra_foreground"].detach()) == float(terms["negative_regions"].detach()) == 0
-    assert int(objective.bank.filled) == 24
+    assert int(objective.contrast.bank().filled) == 24
 
 
 def test_an_empty_bank_gives_zero() -> None:
     objective = _objective()
     terms = objective.eval().losses(_batch(), 0.0)  # evaluation neither fills the bank nor moves the draws
     assert float(terms["negative_regions"].detach()) == 0
-    assert int(objective.bank.filled) == int(objective.draw_step) == 0
+    assert int(objective.contrast.bank().filled) == int(objective.contrast.draw_step) == 0
 
 
 def test_a_full_bank_goes_round() -> None:
@@ -226,7 +226,7 @@ def test_a_full_bank_goes_round() -> None:
     for _ in range(3):
         terms = objective.losses(_batch(), 0.0)
         assert torch.isfinite(terms["negative_regions"])
-    assert int(objective.bank.filled) == 10
+    assert int(objective.contrast.bank().filled) == 10
 
 
 def test_padding_stays_out_of_the_bank_and_the_anchors() -> None:
@@ -234,7 +234,7 @@ def test_padding_stays_out_of_the_bank_and_the_anchors() -> None:
     batch.labels.zero_()
     batch.valid[:, 3:] = False
     objective.losses(batch, 0.0)
-    assert int(objective.bank.filled) == 3 * 18
+    assert int(objective.contrast.bank().filled) == 3 * 18
 
 
 def test_dropout_is_off_when_maps_are_made() -> None:
@@ -254,4 +254,4 @@ def test_autocast_keeps_the_terms_in_float32() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         terms = objective.losses(_batch(), 0.0)
     assert {term.dtype for term in terms.values()} == {torch.float32}
-    assert objective.bank.vectors.dtype == torch.float32
+    assert objective.contrast.bank().vectors.dtype == torch.float32

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from wsss_methods.fbr.bank import Bank, cluster, draw_index
-from wsss_methods.fbr.config import SamplingConfig
-from wsss_methods.fbr.sampling import NOWHERE, find_prototypes, find_regions, other_class_pixels
+from wsss_methods.fbr.config import MapSamplingConfig, SamplingConfig
+from wsss_methods.fbr.sampling import NOWHERE, find_map_regions, find_prototypes, find_regions, other_class_pixels
 
 
 def _regions_by_loops(
@@ -223,3 +223,94 @@ def test_the_bank_is_first_in_first_out() -> None:
         copy.load_state_dict(bank.state_dict())
         assert torch.equal(copy.contents(), bank.contents())
     assert bank.contents().shape == (7, 2)
+
+
+def _map_regions_by_loops(
+    maps: Tensor, labels: Tensor, valid: Tensor, config: MapSamplingConfig
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The rule of get_contrast_loss, picture by picture, with the paper variant's gate and padding."""
+    released = config.variant == "as_released"
+    pictures, classes, positions = maps.shape
+    pseudo = torch.full((pictures, positions), NOWHERE)
+    activation = torch.zeros(pictures, classes, positions)
+    hard = torch.zeros(pictures, positions, dtype=torch.bool)
+    for b in range(pictures):
+        inside = [n for n in range(positions) if released or valid[b, n]]
+        scores = [[0.0] * positions for _ in range(classes)]
+        for c in range(classes):
+            values = {n: max(0.0, float(maps[b, c, n])) for n in inside}
+            low, high = min(values.values()), max(values.values())
+            for n in inside:
+                floor = low + 1e-5 if released else low
+                scores[c][n] = max(0.0, (values[n] - floor) / (high - low + 1e-5))
+                if not released:
+                    scores[c][n] *= float(labels[b, c])
+        entropy = {}
+        for n in inside:
+            row = [config.background, *(scores[c][n] * float(labels[b, c]) for c in range(classes))]
+            pseudo[b, n] = row.index(max(row))
+            total = sum(math.exp(value) for value in row)
+            share = [math.exp(value) / total for value in row]
+            entropy[n] = -sum(p * math.log(p + 1e-10) for p in share) if pseudo[b, n] > 0 else 0.0
+        limit = float(np.quantile(np.array(list(entropy.values()), np.float32), config.entropy_quantile))
+        sure = set()
+        for c in range(classes):
+            mine = [n for n in inside if pseudo[b, n] == c + 1]
+            for n in range(positions):
+                if n in mine or (released and not mine):
+                    activation[b, c, n] = scores[c][n]
+            counted = sorted(scores[c][n] for n in mine if scores[c][n] > config.activation_floor)
+            if counted:
+                sure |= {n for n in mine if scores[c][n] > counted[int(len(counted) * config.sure_cut)] + 1e-7}
+        for n in inside:
+            hard[b, n] = bool(pseudo[b, n] > 0) and n not in sure and entropy[n] > limit + 1e-7
+    return pseudo, activation, hard
+
+
+@pytest.mark.parametrize("variant", ["paper", "as_released"])
+@pytest.mark.parametrize("cut", [0.0, 0.6])
+@pytest.mark.parametrize("quantile", [0.0, 0.1, 0.8])
+def test_regions_of_class_maps_are_those_of_the_loops(variant: str, cut: float, quantile: float) -> None:
+    config = MapSamplingConfig.model_validate({"variant": variant, "sure_cut": cut, "entropy_quantile": quantile})
+    generator = torch.Generator().manual_seed(4)
+    maps = 2 * torch.randn(3, 4, 30, generator=generator) + 1
+    labels = torch.tensor([[1.0, 0, 1, 0], [0, 0, 0, 1], [0, 0, 0, 0]])
+    valid = torch.ones(3, 30, dtype=torch.bool)
+    valid[1, 20:] = False
+    kept = maps.clone()
+    regions = find_map_regions(maps, labels, valid, config)
+    assert torch.equal(maps, kept), "trap 4: the release writes its mask into the maps; only the result is masked here"
+    pseudo, activation, hard = _map_regions_by_loops(maps, labels, valid, config)
+    assert torch.equal(regions.pseudo, pseudo)
+    torch.testing.assert_close(regions.activation, activation, atol=1e-5, rtol=1e-5)
+    assert torch.equal(regions.hard, hard)
+    assert regions.hard.any()
+    assert set(regions.pseudo[0].tolist()) == {0, 1, 3}, "labels gate the pseudo labels in both variants"
+    assert (regions.pseudo[2] == 0).all()
+    if variant == "paper":
+        assert (regions.pseudo[1, 20:] == NOWHERE).all()
+        assert not regions.activation[2].any()
+    else:
+        assert regions.activation[2].any(), "prototypes of the release see pictures without the class"
+
+
+def test_activations_are_masked_to_the_region_before_prototypes_are_taken() -> None:
+    """Trap 4: the strongest positions of a class, but where another class is stronger still, stay out."""
+    maps = torch.tensor([[[10.0, 9, 1, 0], [0, 100, 0, 0]]])
+    config = MapSamplingConfig(prototype_fraction=0.5)
+    regions = find_map_regions(maps, torch.ones(1, 2), torch.ones(1, 4, dtype=torch.bool), config)
+    assert regions.pseudo.tolist() == [[1, 2, 0, 0]]
+    vectors = torch.eye(4).unsqueeze(0)
+    prototypes = find_prototypes(vectors, regions.activation, config.prototype_fraction)
+    torch.testing.assert_close(prototypes, torch.eye(4)[:2])
+
+
+def test_flat_class_maps_have_no_anchors() -> None:
+    for value in (0.0, 3.0, -1.0):
+        for variant in ("paper", "as_released"):
+            config = MapSamplingConfig.model_validate({"variant": variant})
+            maps = torch.full((2, 3, 5), value)
+            regions = find_map_regions(maps, torch.ones(2, 3), torch.ones(2, 5, dtype=torch.bool), config)
+            assert not regions.hard.any()
+            assert (regions.pseudo == 0).all()
+            assert torch.isfinite(regions.activation).all()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
+from torch import nn
 
 from wsss_platform.config import BackboneConfig
 from wsss_platform.nets.cam_classifier import CamClassifier
@@ -20,3 +22,31 @@ def test_loss_is_the_soft_margin_of_pooled_features() -> None:
     wanted = -(labels * probability.log() + (1 - labels) * (1 - probability).log()).mean()
     torch.testing.assert_close(objective.losses(batch, 0.0)["classification"], wanted)
     assert objective.class_maps(images, labels).min() < 0, "class maps are raw scores, without activation"
+
+
+STRIDES = {"efficientnet_lite0": 16, "resnet50": 16, "vgg16": 8, "wide_resnet38": 8}
+
+
+@pytest.mark.parametrize("name", STRIDES)
+def test_it_trains_on_every_backbone(name: str) -> None:
+    """One step at an odd size: the term falls, and what is frozen stays."""
+    torch.manual_seed(0)
+    stride = STRIDES[name]
+    config = BackboneConfig.model_validate({"name": name, "weights": "none", "output_stride": stride})
+    objective = CamClassifier(config, 3).train()
+    for module in objective.modules():
+        if isinstance(module, nn.Dropout2d):
+            module.p = 0.0
+    frozen = {key: value.clone() for key, value in objective.named_buffers()}
+    images, labels = torch.randn(2, 3, 61, 47), torch.tensor([[1.0, 0, 1], [0, 1, 0]])
+    batch = Batch(["a", "b"], images, labels, torch.ones(2, 61, 47, dtype=torch.bool))
+    assert objective.class_maps(images, labels).shape == (2, 3, -(-61 // stride), -(-47 // stride))
+    loss = objective.losses(batch, 0.0)["classification"]
+    loss.backward()
+    with torch.no_grad():
+        length = torch.stack([p.grad.square().sum() for p in objective.parameters() if p.grad is not None]).sum().sqrt()
+        for parameter in objective.parameters():
+            assert parameter.grad is not None
+            parameter -= 1e-2 * parameter.grad / length
+        assert objective.losses(batch, 0.0)["classification"] < loss
+    assert all(torch.equal(value, frozen[key]) for key, value in objective.named_buffers())

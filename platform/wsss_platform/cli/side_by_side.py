@@ -1,0 +1,270 @@
+"""`compare`: methods side by side on the same pictures and seeds; the same command continues where it stopped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from wsss_platform.cli import options
+from wsss_platform.cli.engine import runner
+from wsss_platform.cli.output import StageBars, console, note, output
+from wsss_platform.config import fingerprint
+from wsss_platform.errors import InputError, unknown
+from wsss_platform.experiment import Experiment, needed
+from wsss_platform.store import Store, check_name, write_atomic
+
+if TYPE_CHECKING:
+    from wsss_platform.metrics.score import At
+
+Arms = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="ARM...",
+        help="METHOD, METHOD,path=value,... or LABEL=METHOD,path=value,...; the first is what the others are held to.",
+    ),
+]
+
+
+def compare(
+    arms: Arms,
+    data: options.Data = "sample",
+    root: options.Root = "",
+    train_list: options.TrainList = None,
+    score_list: options.ScoreList = None,
+    seeds: Annotated[str, typer.Option("--seeds", help="A number of seeds, or a list such as 0,2,5.")] = "3",
+    at: Annotated[
+        str, typer.Option("--at", help="best: each run's maps where its sweep is best; masks: as made.", metavar="AT")
+    ] = "best",
+    preset: options.Preset = None,
+    changes: options.Set = None,
+    pictures: Annotated[int, typer.Option("--pictures", help="Pictures to draw where the arms differ.", min=0)] = 6,
+    storage: options.Storage = options.STORAGE,
+    workers: options.Workers = 1,
+    gpus_per_worker: options.GpusPerWorker = None,
+    name: options.Name = None,
+    wandb: options.Wandb = "auto",
+    local: options.Local = False,
+    dry_run: options.DryRun = False,
+    as_json: options.Json = False,
+) -> None:
+    """Train and score several methods over several seeds; a table with paired intervals, bars and pictures."""
+    if at not in ("best", "masks"):
+        raise unknown("--at", at, ["best", "masks"])
+    numbers = _seeds(seeds)
+    with output(as_json) as out:
+        planned: dict[str, tuple[Experiment, ...]] = {}
+        for text in arms:
+            label, method, own = parse_arm(text)
+            if label in planned:
+                raise InputError(f"two arms are called {label!r}; write LABEL=METHOD,path=value,... to tell them apart")
+            planned[label] = tuple(
+                options.build_experiment(
+                    method,
+                    data=data,
+                    root=root,
+                    train_list=train_list,
+                    score_list=score_list,
+                    preset=preset,
+                    file=None,
+                    changes=[*(changes or []), *own],
+                    seed=seed,
+                    workers=workers,
+                )
+                for seed in numbers
+            )
+        store = Store(storage)
+        keys = sorted(experiment.key for arm in planned.values() for experiment in arm)
+        title = check_name(name or f"{'-'.join(planned)[:60]}-{data}-{fingerprint(keys)[:8]}", "comparison name")
+        if dry_run:
+            out.result(*_plan(title, planned, store))
+            return
+        _run(planned, store, title, wandb, local, gpus_per_worker, workers)
+        document, table = summarise(planned, store, cast("At", at))
+        folder = store.root / "comparisons" / title
+        _write(folder, document, planned, store, cast("At", at), pictures)
+        out.result(
+            {"comparison": title, "folder": str(folder), **document},
+            *table,
+            _reading(len(numbers), at),
+            f"table, bars and pictures: {folder}",
+        )
+
+
+def parse_arm(text: str) -> tuple[str, str, list[str]]:
+    """`LABEL=METHOD,path=value,...` -> (label, method, assignments); the label defaults to the text itself.
+
+    Commas inside brackets belong to a value: `maps.scales=[1.0,2.0]`.
+    """
+    items, depth = [""], 0
+    for letter in text:
+        depth += {"[": 1, "]": -1}.get(letter, 0)
+        if letter == "," and depth == 0:
+            items.append("")
+        else:
+            items[-1] += letter
+    head, *assignments = [item.strip() for item in items]
+    label, equals, method = head.partition("=")
+    if not equals:
+        label, method = text.strip(), head
+    if not method or any("=" not in item for item in assignments):
+        raise InputError(f"arm {text!r}: expected METHOD, or LABEL=METHOD,path=value,...")
+    return label.strip(), method.strip(), assignments
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        found = [int(item) for item in text.split(",")] if "," in text else list(range(int(text)))
+    except ValueError:
+        found = []
+    if not found or min(found) < 0 or len(set(found)) != len(found):
+        raise InputError(f"--seeds {text!r}: expected a number of seeds, or different numbers such as 0,2,5")
+    return found
+
+
+def _plan(title: str, planned: dict[str, tuple[Experiment, ...]], store: Store) -> tuple[Any, ...]:
+    """What would run, as plain data and as a table."""
+    from rich.table import Table
+
+    table = Table("arm", "seed", "stages to run", "in the store", title=f"comparison {title}", title_justify="left")
+    runs = []
+    for label, experiments in planned.items():
+        for experiment in experiments:
+            todo = [stage.name for stage in needed(experiment.stages, store, experiment.stages[-1])]
+            runs.append({"arm": label, "seed": experiment.seed, "run": todo, "key": experiment.key})
+            table.add_row(label, str(experiment.seed), ", ".join(todo) or "-", str(len(experiment.stages) - len(todo)))
+    return {"comparison": title, "runs": runs}, table
+
+
+def _run(
+    planned: dict[str, tuple[Experiment, ...]],
+    store: Store,
+    title: str,
+    wandb: str,
+    local: bool,
+    gpus: float | None,
+    workers: int,
+) -> None:
+    """Every run that is not in the store, seed by seed, each with its own record."""
+    from wsss_platform.cli.recording import Recording
+
+    todo = [
+        (f"{title}-{place}-{experiment.seed}", label, experiment)
+        for place, (label, experiments) in enumerate(planned.items())
+        for experiment in experiments
+        if needed(experiment.stages, store, experiment.stages[-1])
+    ]
+    todo.sort(key=lambda item: item[2].seed)
+    if not todo:
+        note("every run is in the store")
+        return
+    with runner(local=local, workers=workers, gpus_per_worker=gpus) as where:
+        for number, (run_name, label, experiment) in enumerate(todo, 1):
+            console.print(f"run {number} of {len(todo)}: {label}, seed {experiment.seed}", markup=False)
+            with Recording(experiment, store, run_name, wandb) as recording, StageBars() as bars:
+                recording.run(where, experiment.stages[-1], bars)
+
+
+def summarise(planned: dict[str, tuple[Experiment, ...]], store: Store, at: At) -> tuple[dict[str, Any], list[Any]]:
+    """The arms and their differences to the first: plain data, and tables."""
+    from wsss_platform.comparison import Arm, ScoredArm, differences
+    from wsss_platform.protocol import protocol
+
+    scored = [ScoredArm(Arm(label, experiments), store, at) for label, experiments in planned.items()]
+    summaries = [arm.summary() for arm in scored]
+    gaps = differences(scored[0], scored[1:])
+    document = {
+        "at": at,
+        "arms": summaries,
+        "differences": gaps,
+        "protocols": {label: protocol(experiments[0]).model_dump() for label, experiments in planned.items()},
+    }
+    return document, [_table(summaries, at), *([_gaps(gaps)] if gaps else [])]
+
+
+def _table(summaries: list[dict[str, Any]], at: str) -> Any:
+    from rich.table import Table
+
+    words = "each at its sweep's best threshold (oracle)" if at == "best" else "masks as made"
+    table = Table(title=f"percent; {words}", title_justify="left")
+    effects = list(summaries[0]["effects"])
+    for heading in ("arm", "seeds", "mean IoU", "threshold", *effects):
+        table.add_column(heading, justify="left" if heading == "arm" else "right")
+    for item in summaries:
+        spread = "" if item["spread"] is None else f" ± {100 * item['spread']:.2f}"
+        thresholds = sorted({f"{value:.3g}" for value in item["thresholds"]})
+        table.add_row(
+            item["label"],
+            str(len(item["seeds"])),
+            f"{100 * item['mean_iou']:.2f}{spread}",
+            "..".join([thresholds[0], thresholds[-1]][: len(thresholds)]),
+            *(f"{100 * item['effects'][name]:.1f}" for name in effects),
+        )
+    return table
+
+
+def _gaps(gaps: list[dict[str, Any]]) -> Any:
+    from rich.table import Table
+
+    table = Table(title=f"minus {gaps[0]['against']}, with 95 % intervals", title_justify="left")
+    names = [name for name in gaps[0] if name not in ("label", "against")]
+    for heading in ("arm", *names):
+        table.add_column(heading, justify="left" if heading == "arm" else "right")
+    for item in gaps:
+        table.add_row(item["label"], *(_interval(item[name]) for name in names))
+    return table
+
+
+def _interval(found: dict[str, float]) -> str:
+    value, low, high = (100 * found[name] for name in ("value", "low", "high"))
+    return f"{value:+.2f} ({low:+.2f}..{high:+.2f})"
+
+
+def _reading(seeds: int, at: str) -> str:
+    drawn = "pictures and seeds" if seeds > 1 else "pictures only: one seed says nothing of the luck of training"
+    oracle = "; thresholds were chosen on the truth they are scored with" if at == "best" else ""
+    return f"The intervals are over {drawn}{oracle}."
+
+
+def _write(
+    folder: Path,
+    document: dict[str, Any],
+    planned: dict[str, tuple[Experiment, ...]],
+    store: Store,
+    at: At,
+    pictures: int,
+) -> None:
+    """comparison.json, table.md, bars, and the pictures where the arms differ."""
+    from wsss_platform.comparison import Arm, ScoredArm
+    from wsss_platform.comparison_figures import bars, differing
+    from wsss_platform.drawing import save
+
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / "table.md", markdown(document))
+    save(bars(document["arms"], "classes", "IoU per class, mean over seeds"), folder / "classes.png")
+    save(bars(document["arms"], "effects", "what the masks get right and wrong"), folder / "effects.png")
+    scored = [ScoredArm(Arm(label, experiments), store, at) for label, experiments in planned.items()]
+    for picture, figure in differing(scored, pictures):
+        save(figure, folder / f"picture-{picture}.png")
+    write_atomic(folder / "comparison.json", json.dumps(document, indent=1))
+
+
+def markdown(document: dict[str, Any]) -> str:
+    """Both tables as Markdown, for a leaderboard file."""
+    effects = list(document["arms"][0]["effects"])
+    lines = ["| arm | seeds | mean IoU | " + " | ".join(effects) + " |", "|---|--:|--:|" + "--:|" * len(effects)]
+    for item in document["arms"]:
+        spread = "" if item["spread"] is None else f" ± {100 * item['spread']:.2f}"
+        cells = [f"{100 * item['effects'][name]:.1f}" for name in effects]
+        lines.append(
+            f"| {item['label']} | {len(item['seeds'])} | {100 * item['mean_iou']:.2f}{spread} | {' | '.join(cells)} |"
+        )
+    if document["differences"]:
+        names = [name for name in document["differences"][0] if name not in ("label", "against")]
+        against = document["differences"][0]["against"]
+        lines += ["", f"| minus {against} | " + " | ".join(names) + " |", "|---|" + "--:|" * len(names)]
+        for item in document["differences"]:
+            lines.append(f"| {item['label']} | " + " | ".join(_interval(item[name]) for name in names) + " |")
+    return "\n".join(lines) + "\n"

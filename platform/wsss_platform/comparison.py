@@ -1,0 +1,159 @@
+"""Methods side by side: from scored runs in the store to differences with intervals. Ours.
+
+Every method is looked at where its own sweep is best (`at = "best"`, an oracle for all alike) or as its masks
+were made (`at = "masks"`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsss_platform.config import MasksConfig
+from wsss_platform.errors import InputError
+from wsss_platform.experiment import Experiment
+from wsss_platform.maps.storage import MapReader, full_size
+from wsss_platform.masks.palette import mask_file, read_mask
+from wsss_platform.masks.rules import labels
+from wsss_platform.metrics.bootstrap import Comparison, Statistic, compare_seeds
+from wsss_platform.metrics.confusion import iou_of_parts, mean_iou_of_parts
+from wsss_platform.metrics.effects import effects
+from wsss_platform.metrics.score import At, Score
+from wsss_platform.store import Store
+
+MEAN_IOU = "mean IoU"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One method (or one setting of it) with its seeds."""
+
+    label: str
+    experiments: tuple[Experiment, ...]
+    """One per seed, in the order of the other arms'."""
+
+
+class ScoredArm:
+    """An arm's counts, read from the store."""
+
+    def __init__(self, arm: Arm, store: Store, at: At) -> None:
+        """Open the scores; InputError when one is missing."""
+        self.arm, self._store, self._at = arm, store, at
+        self.scores = [self._score(experiment) for experiment in arm.experiments]
+        self.ids = self.scores[0].ids
+        self.classes = self.scores[0].classes
+
+    def _score(self, experiment: Experiment) -> Score:
+        stage = experiment.stage("score")
+        if not self._store.has("score", stage.key):
+            raise InputError(f"{self.arm.label}, seed {experiment.seed}: has no score yet")
+        return Score.read(self._store.open("score", stage.key).folder)
+
+    @cached_property
+    def parts(self) -> NDArray[np.int64]:
+        """int64 [S, N, 3, C + 1], see `confusion.parts`; pictures in the order of `ids`."""
+        rows = []
+        for score in self.scores:
+            place = {name: row for row, name in enumerate(score.ids)}
+            rows.append(score.parts_at(self._at)[[place[name] for name in self.ids]])
+        return np.stack(rows)
+
+    @cached_property
+    def effects(self) -> Mapping[str, NDArray[np.int64]]:
+        """Effect -> int64 [S, N, 2]: pixels counted and pixels looked at."""
+        found: dict[str, NDArray[np.int64]] = {}
+        for seed, (experiment, score) in enumerate(zip(self.arm.experiments, self.scores, strict=True)):
+            truth = experiment.dataset.truth(experiment.data.score_list)
+            parts, context = getattr(truth, "parts", None), getattr(truth, "context", None)
+            read = self._reader(experiment, score)
+            for row, name in enumerate(self.ids):
+                counts = effects(
+                    read(name), truth.mask(name), parts(name) if parts else None, context(name) if context else None
+                )
+                for effect, pair in counts.items():
+                    found.setdefault(effect, np.zeros((len(self.scores), len(self.ids), 2), np.int64))
+                    found[effect][seed, row] = pair
+        return found
+
+    def _reader(self, experiment: Experiment, score: Score) -> Callable[[str], NDArray[np.uint8]]:
+        """What gives a picture's mask: as made, or from its maps at the best threshold."""
+        stage = experiment.stage("masks")
+        if self._at == "masks":
+            folder = self._store.open("masks", stage.key).folder
+            return lambda name: read_mask(mask_file(folder, name))
+        maps = MapReader(self._store.open("maps", stage.inputs["maps"].key).folder)
+        rule = MasksConfig(background=float(score.thresholds[score.best]))
+
+        def at_best(name: str) -> NDArray[np.uint8]:
+            stored = maps[name]
+            return labels(full_size(stored), stored.classes, rule)
+
+        return at_best
+
+    def mask(self, name: str) -> NDArray[np.uint8]:
+        """A picture's mask under the first seed: uint8 [H, W]."""
+        mask: NDArray[np.uint8] = self._reader(self.arm.experiments[0], self.scores[0])(name)
+        return mask
+
+    def summary(self) -> dict[str, Any]:
+        """Plain values: mean over seeds, spread, per class, effects, thresholds."""
+        values = [float(value) for value in mean_iou_of_parts(self.parts.sum(1))]
+        classes = np.nanmean(np.atleast_2d(iou_of_parts(self.parts.sum(1))), axis=0)
+        return {
+            "label": self.arm.label,
+            "method": self.arm.experiments[0].method.name,
+            "seeds": [experiment.seed for experiment in self.arm.experiments],
+            "mean_iou": fmean(values),
+            "mean_iou_by_seed": values,
+            "spread": stdev(values) if len(values) > 1 else None,
+            "thresholds": [float(score.thresholds[score.best]) for score in self.scores],
+            "classes": dict(zip(("background", *self.classes), map(_plain, classes), strict=True)),
+            "effects": {name: fmean(share(counts.sum(1)).tolist()) for name, counts in self.effects.items()},
+        }
+
+
+def share(sums: NDArray[Any]) -> NDArray[np.float64]:
+    """counted / looked at: [..., 2] -> [...]; nan where nothing was looked at."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(sums[..., 0] / sums[..., 1], np.float64)
+
+
+def differences(first: ScoredArm, others: Sequence[ScoredArm], resamples: int = 2000) -> list[dict[str, Any]]:
+    """Each other arm minus the first, for the mean IoU and every effect, with 95 % intervals, as plain values.
+
+    Raises:
+        InputError: arms with other pictures, classes or numbers of seeds.
+    """
+    found = []
+    for other in others:
+        if set(other.ids) != set(first.ids) or other.classes != first.classes:
+            raise InputError(f"{other.arm.label} and {first.arm.label} were scored on other pictures or classes")
+        place = {name: row for row, name in enumerate(other.ids)}
+        order = [place[name] for name in first.ids]
+        measured: dict[str, tuple[NDArray[np.int64], NDArray[np.int64], Statistic]] = {
+            MEAN_IOU: (other.parts[:, order], first.parts, mean_iou_of_parts)
+        }
+        for effect, counts in other.effects.items():
+            measured[effect] = (counts[:, order], first.effects[effect], share)
+        found.append(
+            {
+                "label": other.arm.label,
+                "against": first.arm.label,
+                **{name: _document(compare_seeds(*given, resamples)) for name, given in measured.items()},
+            }
+        )
+    return found
+
+
+def _document(found: Comparison) -> dict[str, Any]:
+    return {**asdict(found.difference), "wins": found.a_wins}
+
+
+def _plain(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
