@@ -1,0 +1,78 @@
+"""`compare` as a user meets it: arms, seeds, resumption, a table with intervals, bars and pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from wsss_platform.cli.side_by_side import parse_arm
+from wsss_platform.errors import InputError
+
+from test_command_line import TINY, command, document  # isort: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "parsed"),
+    [
+        ("cam", ("cam", "cam", [])),
+        ("mine=cam", ("mine", "cam", [])),
+        ("long=cam,train.epochs=4,maps.scales=[1.0,2.0]", ("long", "cam", ["train.epochs=4", "maps.scales=[1.0,2.0]"])),
+        ("cam,train.epochs=4", ("cam,train.epochs=4", "cam", ["train.epochs=4"])),
+    ],
+)
+def test_an_arm_is_a_label_a_method_and_settings(text: str, parsed: tuple[str, str, list[str]]) -> None:
+    assert parse_arm(text) == parsed
+
+
+@pytest.mark.parametrize("text", ["", "a=", "cam,epochs"])
+def test_an_arm_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="expected METHOD"):
+        parse_arm(text)
+
+
+def test_two_arms_side_by_side(tmp_path: Path) -> None:
+    arms = ["short=cam", "fast=cam,train.learning_rate=1e-3"]
+    asked = ["compare", *arms, *TINY, "--seeds", "0,3", "--local", "--wandb", "disabled", "--storage", str(tmp_path)]
+    plan = document(*asked, "--dry-run")
+    assert [(run["arm"], run["seed"], len(run["run"])) for run in plan["runs"]] == [
+        ("short", 0, 4),
+        ("short", 3, 4),
+        ("fast", 0, 4),
+        ("fast", 3, 4),
+    ]
+    assert not list(tmp_path.iterdir())
+
+    found = document(*asked, "--pictures", "2")
+    assert [arm["label"] for arm in found["arms"]] == ["short", "fast"]
+    assert {"mean IoU", "context taken", "plain parts found"} <= found["differences"][0].keys()
+    gap = found["differences"][0]["mean IoU"]
+    assert gap["value"] == pytest.approx(found["arms"][1]["mean_iou"] - found["arms"][0]["mean_iou"])
+    assert gap["low"] <= gap["value"] <= gap["high"]
+    folder = Path(found["folder"])
+    assert json.loads((folder / "comparison.json").read_text())["arms"] == found["arms"]
+    assert (folder / "table.md").read_text().count("| fast |") == 2
+    drawn = {path.name for path in folder.glob("*.png")}
+    assert {"classes.png", "effects.png"} < drawn
+    assert len(drawn) == 4
+    assert len(list((tmp_path / "runs").glob("*/run.json"))) == 4
+
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.glob("stages/*/*/manifest.json")}
+    again = document(*asked, "--at", "masks")
+    assert all(path.stat().st_mtime_ns == when for path, when in written.items())
+    assert again["at"] == "masks"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["cam", "cam"], "two arms are called 'cam'"),
+        (["cam", "drz"], "did you mean 'drs'"),
+        (["cam", "--seeds", "0,0"], "--seeds '0,0'"),
+        (["cam", "--at", "bset"], "did you mean 'best'"),
+    ],
+)
+def test_wrong_input_is_named(arguments: list[str], said: str, tmp_path: Path) -> None:
+    refused = command("compare", *arguments, "--storage", str(tmp_path), code=2)
+    assert said in " ".join(refused.stderr.split())

@@ -1,0 +1,96 @@
+"""Effects against slow loops over pixels, and the interval over seeds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from wsss_platform.errors import InputError
+from wsss_platform.metrics.bootstrap import bootstrap, compare, compare_seeds
+from wsss_platform.metrics.confusion import confusion, mean_iou_of_parts, parts
+from wsss_platform.metrics.effects import BOUNDARY, effects, near_boundary
+
+
+def drawn(seed: int) -> tuple[NDArray[np.uint8], ...]:
+    random = np.random.default_rng(seed)
+    truth = np.kron(random.choice([0, 0, 1, 2, 255], (5, 6)), np.ones((4, 3))).astype(np.uint8)
+    mask = np.where(random.random(truth.shape) < 0.6, truth, random.choice([0, 1, 2, 255], truth.shape))
+    layers = np.where(truth == 0, 0, random.choice([1, 2], truth.shape))
+    return mask.astype(np.uint8), truth, layers.astype(np.uint8), random.random(truth.shape) < 0.3
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_effects_are_what_a_loop_over_pixels_counts(seed: int) -> None:
+    mask, truth, layers, context = drawn(seed)
+    height, width = truth.shape
+    expected = {name: [0, 0] for name in effects(mask, truth, layers, context)}
+    for y in range(height):
+        for x in range(width):
+            true, made = int(truth[y, x]), int(mask[y, x])
+            if true == 255:
+                continue
+            right, taken = made == true, made not in (0, 255)
+            near = any(
+                0 <= y + dy < height and 0 <= x + dx < width and int(truth[y + dy, x + dx]) not in (true, 255)
+                for step in range(1, BOUNDARY + 1)
+                for dy, dx in ((step, 0), (-step, 0), (0, step), (0, -step))
+            )
+            for name, counted, among in (
+                ("objects found", right, true != 0),
+                ("boundary right", right, near),
+                ("background taken", taken, true == 0),
+                ("context taken", taken, true == 0 and bool(context[y, x])),
+                ("plain parts found", right, true != 0 and layers[y, x] == 2),
+                ("emblems found", right, true != 0 and layers[y, x] == 1),
+            ):
+                expected[name][0] += counted and among
+                expected[name][1] += among
+    assert {name: list(pair) for name, pair in effects(mask, truth, layers, context).items()} == expected
+
+
+def test_masks_alone_give_what_masks_can_tell() -> None:
+    mask, truth, _, _ = drawn(0)
+    assert set(effects(mask, truth)) == {"objects found", "boundary right", "background taken"}
+
+
+def test_a_picture_of_one_label_has_no_boundary() -> None:
+    assert not near_boundary(np.zeros((4, 5), np.uint8)).any()
+    assert not near_boundary(np.array([[0, 255], [255, 255]], np.uint8)).any()
+
+
+def counts(seed: int, right: float, seeds: int = 3, pictures: int = 30) -> NDArray[np.int64]:
+    """int64 [S, N, 3, 3] of masks that are right with a probability."""
+    truth = np.random.default_rng(99).choice([0, 1, 2], (pictures, 8, 8)).astype(np.uint8)
+    random = np.random.default_rng(seed)
+    rows = []
+    for _ in range(seeds):
+        wrong = random.choice([0, 1, 2], truth.shape)
+        masks = np.where(random.random(truth.shape) < right, truth, wrong).astype(np.uint8)
+        rows.append([parts(confusion(t, m, 2)) for t, m in zip(truth, masks, strict=True)])
+    return np.array(rows)
+
+
+def test_one_seed_is_the_paired_comparison_over_pictures() -> None:
+    a, b = counts(0, 0.8, seeds=1), counts(1, 0.7, seeds=1)
+    assert compare_seeds(a, b, mean_iou_of_parts) == compare(a[0], b[0])
+    assert compare_seeds(a, b, mean_iou_of_parts).a == bootstrap(a[0])
+
+
+def test_several_seeds_are_averaged_and_drawn() -> None:
+    a, b = counts(0, 0.8), counts(1, 0.7)
+    found = compare_seeds(a, b, mean_iou_of_parts)
+    each = [compare(x, y).difference.value for x, y in zip(a, b, strict=True)]
+    assert found.difference.value == pytest.approx(np.mean(each))
+    assert found.difference.low < found.difference.value < found.difference.high
+    assert found.difference.low > 0
+    assert found.a_wins == 1
+    apart = np.concatenate([b[:1], a[1:]])  # one seed brings nothing: the interval must be wider for it
+    assert compare_seeds(apart, b, mean_iou_of_parts).difference.low == pytest.approx(0, abs=1e-12)
+
+
+def test_what_cannot_be_paired_is_refused() -> None:
+    with pytest.raises(InputError, match="cannot be paired"):
+        compare_seeds(counts(0, 0.8), counts(0, 0.8, seeds=2), mean_iou_of_parts)
+    with pytest.raises(InputError, match="nothing to resample"):
+        compare_seeds(np.zeros((1, 2, 3, 3), np.int64), np.zeros((1, 2, 3, 3), np.int64), mean_iou_of_parts)
