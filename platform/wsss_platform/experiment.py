@@ -9,9 +9,11 @@ A stage's key is a hash of what its output depends on and nothing else, so chang
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any, Literal
 
 from wsss_platform.config import (
@@ -24,6 +26,7 @@ from wsss_platform.config import (
     look_up,
 )
 from wsss_platform.data import Dataset, open_data
+from wsss_platform.errors import InputError
 from wsss_platform.method import Method, Phase
 from wsss_platform.store import Store
 
@@ -79,7 +82,8 @@ class Experiment:
         stages: list[Stage] = []
         for phase in self.phases:
             reads: dict[str, Stage] = {}
-            for source, what in phase.reads.items():
+            taken = self.config.released_file(phase.name) is not None  # then nothing is trained on earlier outputs
+            for source, what in () if taken else phase.reads.items():
                 earlier = next(stage for stage in stages if stage.name == f"train:{source}")
                 maps = self._maps(earlier, self.data.train_list)
                 chain = [maps] if what == "maps" else [maps, self._masks(maps)]
@@ -126,6 +130,11 @@ class Experiment:
         if "backbone" in sections and self.config.backbone.weights not in ("imagenet", "none"):
             # a file counts by its content, not by its place
             sections["backbone"] = self.config.backbone.model_copy(update={"weights": "file"})
+        released = self.config.released_file(phase.name)
+        if released is not None:  # neither how it would be trained nor on what counts
+            shape = {path: value for path, value in sections.items() if path not in (phase.train, phase.loss)}
+            key = self._key("train", phase, shape, released=file_fingerprint(released, "released"))
+            return Stage("train", phase, key, self.data.train_list)
         key = self._key(
             "train",
             phase,
@@ -199,14 +208,21 @@ def weights_fingerprint(weights: str) -> str:
     """The name of packaged weights, or the content hash of a local file."""
     if weights in ("imagenet", "none"):
         return weights
-    import hashlib
-    from pathlib import Path
+    return file_fingerprint(weights, "backbone.weights", "neither 'imagenet', 'none' nor ")
 
-    from wsss_platform.errors import InputError
 
-    path = Path(weights).expanduser()
+def file_fingerprint(name: str, field: str, besides: str = "not ") -> str:
+    """sha256 of a file's content; InputError naming the config field when there is no such file."""
+    path = Path(name).expanduser()
     if not path.is_file():
-        raise InputError(f"backbone.weights: {weights!r} is neither 'imagenet', 'none' nor an existing file")
+        raise InputError(f"{field}: {name!r} is {besides}an existing file")
+    stat = path.stat()
+    return _hash_of(path, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=32)
+def _hash_of(path: Path, modified: int, size: int) -> str:
+    """Files are large and asked for with every key."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

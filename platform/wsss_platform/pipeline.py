@@ -7,6 +7,7 @@ The whole pipeline in one sentence: every stage that is needed is built in its p
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any
 
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment, Stage, needed
-from wsss_platform.stages import WEIGHTS, ChunkReport, ChunkWork, EpochEnd, Runner, TrainJob
+from wsss_platform.stages import METRICS, WEIGHTS, ChunkReport, ChunkWork, EpochEnd, Runner, TrainJob
 from wsss_platform.store import Artefact, Store, write_atomic
 from wsss_platform.work import MapsWork, MasksWork, ScoreWork, chunks_of
 
@@ -127,9 +128,25 @@ def _make(experiment: Experiment, stage: Stage, store: Store, runner: Runner, on
 def _train(
     experiment: Experiment, stage: Stage, inputs: dict[str, Path], folder: Path, runner: Runner, on_event: OnEvent
 ) -> None:
+    released = experiment.config.released_file(stage.phase.name)
+    if released is not None:
+        _take(experiment, stage, Path(released), folder, on_event)
+        return
     on_event(StageStart(stage, experiment.train_config(stage.phase).epochs))
     job = TrainJob(experiment, stage.phase, stage.key, inputs)
     runner.train(job, folder, lambda epoch: on_event(StageProgress(stage, epoch.epoch, epoch)))
+
+
+def _take(experiment: Experiment, stage: Stage, source: Path, folder: Path, on_event: OnEvent) -> None:
+    """Weights from a file in the place of a training; InputError when they do not fit the phase's network."""
+    from wsss_platform.train.checkpoint import load_weights
+
+    on_event(StageStart(stage, 1))
+    load_weights(stage.phase.build(experiment.config, len(experiment.dataset.classes)), source)
+    shutil.copyfile(source, folder / f"{WEIGHTS}.part")
+    (folder / f"{WEIGHTS}.part").rename(folder / WEIGHTS)
+    write_atomic(folder / METRICS, "")
+    on_event(StageProgress(stage, 1))
 
 
 def _maps(

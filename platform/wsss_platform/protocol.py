@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Literal
 
 from wsss_platform.config import MapsConfig, Section, fingerprint
-from wsss_platform.experiment import Experiment, weights_fingerprint
+from wsss_platform.experiment import Experiment, file_fingerprint, weights_fingerprint
 
 Selection = Literal["none", "train truth", "val truth"]
 
@@ -37,7 +37,7 @@ class Protocol(Section):
     backbone: str
     """Architecture and output stride."""
     initial_weights: str
-    """"imagenet", "none" or "file:<hash>"."""
+    """"imagenet", "none" or "file:<hash>" for the backbone; "released:<hash>" when nothing was trained here."""
     scales: str
     """Scales or absolute square sizes, and flip, of the map extraction."""
     background: str
@@ -64,6 +64,10 @@ def protocol(experiment: Experiment, *, selection: Selection = "none") -> Protoc
     masks, maps = experiment.masks_config(phase), experiment.maps_config(phase)
     train, score = experiment.dataset.split(data.train_list), experiment.dataset.split(data.score_list)
     weights = weights_fingerprint(backbone.weights)
+    initial = weights if weights in ("imagenet", "none") else f"file:{weights[:12]}"
+    released = experiment.config.released_file(phase.name)
+    if released is not None:
+        initial = f"released:{file_fingerprint(released, 'released')[:12]}"
     labels_from = train.labels_from
     if score.labels_from != labels_from:  # the scored maps are limited to the labels of their own list
         labels_from = f"{train.name}: {labels_from}, {score.name}: {score.labels_from}"
@@ -86,7 +90,7 @@ def protocol(experiment: Experiment, *, selection: Selection = "none") -> Protoc
         label_gate=True,
         selection=selection,
         backbone=f"{backbone.name} stride {backbone.output_stride}",
-        initial_weights=weights if weights in ("imagenet", "none") else f"file:{weights[:12]}",
+        initial_weights=initial,
         scales=_scales(maps),
         background=rules[masks.rule],
         crf="none" if masks.crf == "none" else f"{masks.crf} x{masks.crf_iterations}",

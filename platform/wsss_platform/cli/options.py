@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import typing
 from collections.abc import Sequence
@@ -52,6 +53,15 @@ Local = Annotated[bool, typer.Option("--local", help="One process, without Ray; 
 Wandb = Annotated[
     str,
     typer.Option("--wandb", help="auto (online when logged in), online, offline or disabled.", envvar="WSSS_WANDB"),
+]
+
+Weights = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--weights",
+        help="Take a phase's weights from a file (import-weights, or another weights.pt) instead of training it.",
+        metavar="PHASE=FILE",
+    ),
 ]
 
 CHOSEN = "chosen"
@@ -144,6 +154,40 @@ def assignments(given: Sequence[str] | None) -> tuple[dict[str, Any], dict[str, 
     return {path: value for path, value in pairs.items() if not path.startswith("data.")}, data
 
 
+def taken(weights: Sequence[str] | None) -> list[str]:
+    """--weights options as an assignment of `released`, with absolute paths."""
+    found = []
+    for item in weights or ():
+        phase, equals, file = item.partition("=")
+        if not equals or not phase or not file:
+            raise InputError(f"--weights {item!r}: expected PHASE=FILE, such as classify=drs.pt")
+        found.append(f"{phase}={Path(file).expanduser().resolve()}")
+    return [f"released={json.dumps(found)}"] if found else []
+
+
+def check_released(experiment: Experiment) -> Selection:
+    """Phases that are taken from files must exist, and so must the files.
+
+    Returns:
+        The pixel truth that chose among a release's epochs, as its file says; "none" when it says nothing.
+    """
+    if not experiment.config.released:
+        return "none"
+    from wsss_platform.train.checkpoint import read_torch
+
+    phases = [phase.name for phase in experiment.phases]
+    chosen: Selection = "none"
+    for item in experiment.config.released:
+        phase, _, file = item.partition("=")
+        if phase not in phases:
+            raise unknown(f"phase of {experiment.method.name} (--weights)", phase, phases)
+        selection = read_torch(Path(file)).get("selection", "none")
+        if selection not in typing.get_args(Selection):
+            raise unknown(f"{file}: selection", str(selection), typing.get_args(Selection))
+        chosen = selection if selection != "none" else chosen
+    return chosen
+
+
 def build_experiment(
     method_name: str,
     *,
@@ -171,6 +215,7 @@ def build_experiment(
     experiment = Experiment(method, config, data_config, seed, workers)
     check_lists(experiment)
     check_workers(experiment)
+    check_released(experiment)
     return experiment
 
 

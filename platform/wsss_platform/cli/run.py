@@ -31,6 +31,7 @@ def train(
     preset: options.Preset = None,
     config: options.ConfigFile = None,
     changes: options.Set = None,
+    weights: options.Weights = None,
     until: Until = "train",
     storage: options.Storage = options.STORAGE,
     seed: options.Seed = 0,
@@ -52,12 +53,14 @@ def train(
             score_list=score_list,
             preset=preset,
             file=config,
-            changes=changes,
+            changes=[*(changes or []), *options.taken(weights)],
             seed=seed,
             workers=workers,
         )
         run_name = check_name(name or default_name(experiment))
         selection = options.chosen_with(config)
+        if selection == "none":
+            selection = options.check_released(experiment)
         execute(
             out,
             experiment,

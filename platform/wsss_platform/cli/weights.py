@@ -64,7 +64,8 @@ def import_weights(
         if release.backbone:
             write_torch(out, result.tensors)
         else:
-            write_torch(out, {"model": result.tensors, "phase": release.phase, "method": release.method})
+            whole = {"phase": release.phase, "method": release.method, "selection": release.selection}
+            write_torch(out, {"model": result.tensors, **whole})
         note(f"{len(result.found)} tensors written to {out}")
 
 

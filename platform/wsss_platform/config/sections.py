@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -199,10 +200,26 @@ class MasksConfig(Section):
 class MethodConfig(Section):
     """The base of every method's config. A method adds `loss` and its own sections."""
 
+    added = ("released",)
+
     backbone: BackboneConfig = BackboneConfig()
     train: TrainConfig = TrainConfig()
     maps: MapsConfig = MapsConfig()
     masks: MasksConfig = MasksConfig()
+    released: tuple[str, ...] = ()
+    """Phases that are not trained but taken as they are, each "PHASE=FILE" with a file of `import-weights` or the
+    weights.pt of another training. The option `--weights` writes it."""
+
+    @model_validator(mode="after")
+    def _files(self) -> Self:
+        names = [item.partition("=")[0] for item in self.released]
+        if not all(re.fullmatch(r"[A-Za-z_]\w*=.+", item) for item in self.released) or len(set(names)) < len(names):
+            raise ValueError(f"released: expected PHASE=FILE, each phase once, got {list(self.released)}")
+        return self
+
+    def released_file(self, phase: str) -> str | None:
+        """The file that a phase's weights are taken from; None when it is trained."""
+        return dict(item.split("=", 1) for item in self.released).get(phase)
 
 
 class SampleConfig(Section):

@@ -36,6 +36,7 @@ RELEASES = (
         rules=(*_PLAIN, *_CONTROLS),
         method="drs",
         phase="classify",
+        selection="train truth",
     ),
     Release(
         name="drs-refine",
@@ -44,5 +45,6 @@ RELEASES = (
         rules=_PLAIN,
         method="drs",
         phase="refine",
+        selection="train truth",
     ),
 )

@@ -45,6 +45,7 @@ RELEASES = (
         ),
         method="fbr",
         phase="fbr",
+        selection="train truth",
         fresh=("bank.", "draw_"),
     ),
     Release(

@@ -33,6 +33,8 @@ class Release:
     """The phase of that method."""
     fresh: tuple[str, ...] = ()
     """Prefixes of our tensors that the release does not store: they keep their initial values."""
+    selection: str = "none"
+    """The pixel truth on which the release chose its epoch, as a protocol's selection."""
     mxnet: bool = False
     """Whether it is an mxnet .params file, not one of torch.save."""
 

@@ -1,0 +1,60 @@
+"""`train --weights`: a phase taken from a file instead of trained."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from test_command_line import TINY, command, document  # isort: skip
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    """Weights of a small training, and the mean IoU of its masks."""
+    storage = tmp_path_factory.mktemp("trained")
+    scored = document("train", "cam", "--until", "score", *TINY, "--local", "--storage", str(storage))
+    (weights,) = storage.glob("stages/train/*/weights.pt")
+    return weights, scored["score"]["mean_iou"]
+
+
+def test_a_file_takes_the_place_of_a_training(trained: tuple[Path, float], tmp_path: Path) -> None:
+    file = tmp_path / "mine.pt"
+    shutil.copyfile(trained[0], file)
+    storage = ["--local", "--storage", str(tmp_path / "store")]
+    taken = document("train", "cam", "--name", "t", "--until", "score", "--weights", f"cam={file}", *TINY, *storage)
+    assert taken["score"]["mean_iou"] == trained[1]
+    assert taken["protocol"]["initial_weights"].startswith("released:")
+    assert taken["protocol"]["selection"] == "none"
+    again = document("score", "t", "--set", "masks.background=0.5", *storage)
+    assert again["seconds"]["maps:cam"] == 0
+    moved = tmp_path / "elsewhere.pt"
+    shutil.copyfile(file, moved)
+    more = ["--set", "train.learning_rate=1e-3"]  # neither the place nor how it would be trained counts
+    other = document("train", "cam", "--until", "score", "--weights", f"cam={moved}", *TINY, *more, *storage)
+    assert other["seconds"]["train:cam"] == 0
+
+
+def test_the_truth_that_chose_a_release_is_stamped(trained: tuple[Path, float], tmp_path: Path) -> None:
+    file = tmp_path / "chosen.pt"
+    torch.save({**torch.load(trained[0], weights_only=True), "selection": "train truth"}, file)
+    asked = ["--weights", f"cam={file}", *TINY, "--local", "--storage", str(tmp_path / "store")]
+    assert document("train", "cam", *asked)["protocol"]["selection"] == "train truth"
+
+
+def test_what_does_not_fit_is_named(trained: tuple[Path, float], tmp_path: Path) -> None:
+    storage = ["--local", "--storage", str(tmp_path)]
+    for given, said in (
+        ("cma=x.pt", "did you mean 'cam'"),
+        ("cam", "expected PHASE=FILE"),
+        (f"cam={tmp_path / 'none.pt'}", "no such file"),
+    ):
+        refused = command("train", "cam", "--weights", given, *TINY, *storage, code=2)
+        assert said in " ".join(refused.stderr.split())
+    state = torch.load(trained[0], weights_only=True)
+    del state["model"]["classifier.weight"]
+    torch.save(state, tmp_path / "part.pt")
+    refused = command("train", "cam", "--weights", f"cam={tmp_path / 'part.pt'}", *TINY, *storage, code=2)
+    assert "missing classifier.weight" in refused.stderr
