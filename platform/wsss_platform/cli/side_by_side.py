@@ -34,7 +34,7 @@ def compare(
     root: options.Root = "",
     train_list: options.TrainList = None,
     score_list: options.ScoreList = None,
-    seeds: Annotated[str, typer.Option("--seeds", help="A number of seeds, or a list such as 0,2,5.")] = "3",
+    seeds: Annotated[str, typer.Option("--seeds", help="A number of seeds, or a list such as 0,2,5 (one: 2,).")] = "3",
     at: Annotated[
         str, typer.Option("--at", help="best: each run's maps where its sweep is best; masks: as made.", metavar="AT")
     ] = "best",
@@ -116,7 +116,7 @@ def parse_arm(text: str) -> tuple[str, str, list[str]]:
 
 def _seeds(text: str) -> list[int]:
     try:
-        found = [int(item) for item in text.split(",")] if "," in text else list(range(int(text)))
+        found = [int(item) for item in text.removesuffix(",").split(",")] if "," in text else list(range(int(text)))
     except ValueError:
         found = []
     if not found or min(found) < 0 or len(set(found)) != len(found):
