@@ -28,11 +28,26 @@ SMALL: dict[str, dict[str, Any]] = {
     "fbr_cam": {"heads.projection": 16, "sampling.bank_size": 64, "sampling.negatives": 16},
     "fbr_drs": {"heads.projection": 16, "sampling.bank_size": 64, "sampling.negatives": 16},
     "fbr_s": {"heads.projection": 16, "sampling.bank_size": 64, "sampling.negatives": 16, "host.small": 48},
+    # No warm-up, so that every term counts from the start. SupportNet then is MainNet's untrained self, from which its
+    # two terms can only grow; with small weights the total still falls.
+    "rcm_mam": {
+        "heads.features": 64,
+        "support.warm_up": 0,
+        "support.ramp": 0,
+        "support.ema": 0.5,
+        "loss.regional_contrast": 0.01,
+        "loss.attentive": 0.05,
+    },
 }
 """What makes a method's own parts small; everything else stays at its default."""
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     name: [{}, {"sampling.variant": "as_released"}] for name in ("fbr", "fbr_cam", "fbr_drs", "fbr_s")
 } | {"drs": [{}, {"suppression.control": "constant"}, {"suppression.placement": "stage4", "refine.enabled": False}]}
+VARIANTS["rcm_mam"] = [
+    {},
+    {"support.update": "frozen", "heads.projection": 8, "regions.pool": "image", "attention.target": "mean"},
+    {"support.update": "epoch_copy", "heads.features": 0, "attention.main_scales": "all"},
+]
 WITHOUT_GRADIENT: dict[str, tuple[str, ...]] = {}
 """Trainable parameters that a method declares to get no gradient: method -> prefixes. None does today."""
 
