@@ -50,9 +50,9 @@ class Network(nn.Module):
         return Look(features, self.classifier(features))
 
     def contrasted(self, features: Tensor) -> Tensor:
-        """Unit vectors, float32 [B, D, h, w], of a look's features: what RCM contrasts."""
+        """Unit vectors [B, D, h, w] of a look's features, in float32 without autocast: what RCM contrasts."""
         if self.projection is not None:
-            features = self.projection(features)
+            features = self.projection(features.float())
         return functional.normalize(features.float(), dim=1)
 
 
@@ -128,6 +128,12 @@ class Support(nn.Module):
     def _copy_buffers(self, network: Network) -> None:
         for own, theirs in zip(self.network.buffers(), network.buffers(), strict=True):
             own.copy_(theirs)
+
+
+def epochs_done(progress: float, epochs: int) -> float:
+    """Epochs before a step, from the fraction of all steps. Progress is a rounded quotient: without the margin an
+    epoch's first step could count to the one before."""
+    return progress * epochs + 1e-6
 
 
 def scaled(images: Tensor, scale: float, stride: int) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from wsss_methods.rcm_mam.config import RcmMamConfig
 from wsss_methods.rcm_mam.losses import activation, attentive, find_prototypes, find_regions, regional_contrast
-from wsss_methods.rcm_mam.net import Look, Network, Support, on_grid, scaled
+from wsss_methods.rcm_mam.net import Look, Network, Support, epochs_done, on_grid, scaled
 from wsss_platform.config import leaves
 from wsss_platform.objective import Batch, Objective
 
@@ -45,8 +45,7 @@ class RcmMamObjective(Objective):
             "regional_contrast": idle,
             "attentive": idle,
         }
-        # Progress is a rounded quotient; without the margin an epoch's first step could count to the one before.
-        epoch = progress * self.config.train.epochs + 1e-6
+        epoch = epochs_done(progress, self.config.train.epochs)
         if self.support is not None and self.support.before_step(self.main, epoch):
             terms |= self._supervised(look, batch, self.support)
         return terms
