@@ -171,8 +171,8 @@ def test_warm_up_then_ramp_then_all_of_it() -> None:
 
 def test_the_first_step_of_an_epoch_belongs_to_it_whatever_rounding_says() -> None:
     rounded_down = 0
-    for epochs in (3, 7, 11, 15, 40):
-        for per_epoch in (1, 3, 7, 10, 183, 1323):
+    for epochs in (3, 8, 15, 40, 49):
+        for per_epoch in (1, 3, 7, 10, 183):
             progress = [number / (per_epoch * epochs) for number in range(per_epoch * epochs)]
             epoch = [number // per_epoch for number in range(per_epoch * epochs)]
             assert [int(epochs_done(done, epochs)) for done in progress] == epoch
