@@ -41,8 +41,8 @@ def neighbour_weights(images: Tensor, dilations: Sequence[int], edge_weight: flo
 
         w_n = softmax_n( -mean (4 |I_n - I| / (s + 1e-8))^2 ) - edge_weight softmax_n( mean v_n )
 
-    with means over colours; v_n is the squared difference of I_n to the pixel below plus that to the pixel on the right (0 on the last row or
-    column). AFA's term on positions, whose code is still there, is not used [code].
+    with means over colours; v_n is the squared difference of I_n to the pixel below plus that to the pixel on the
+    right (0 on the last row or column). AFA's term on positions, whose code is still there, is not used [code].
 
     Args:
         images: RGB 0..1, [B, 3, H, W].
