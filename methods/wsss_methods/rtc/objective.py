@@ -160,7 +160,8 @@ class RtcObjective(Objective):
         if scores is not None:
             target = pseudo_labels(first.low, batch.images, batch.labels, batch.valid, self.config.segmentation)
             return losses.balanced_cross_entropy(scores, target, batch.labels)
-        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        if not distributed or torch.distributed.get_world_size() == 1:
             return batch.images.new_zeros(())
         # Workers must agree on a gradient for every parameter, and so have one of zero.
         return 0 * torch.stack([parameter.sum() for parameter in self.segmentation.parameters()]).sum()
