@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,13 +19,17 @@ from wsss_methods.rtc.config import RtcConfig
 from wsss_methods.rtc.net import detail_tap
 from wsss_methods.rtc.objective import RtcObjective
 from wsss_methods.rtc.refinement import pseudo_labels
+from wsss_platform.cli import run_command
 from wsss_platform.config import BackboneConfig, flatten, override, read_toml
 from wsss_platform.errors import InputError
+from wsss_platform.maps.storage import maps_file, read_maps
 from wsss_platform.nets import released
 from wsss_platform.nets.backbone import build_backbone
 from wsss_platform.nets.released.names import convert, translate
 from wsss_platform.nets.seam import evidence, min_pooling
 from wsss_platform.objective import Batch
+from wsss_platform.store import Store
+from wsss_platform.tracking.records import read_record
 
 SMALL: dict[str, Any] = {
     "backbone.weights": "none",
@@ -297,3 +303,34 @@ def test_the_detail_tap_is_at_stride_4(name: str, tap: str) -> None:
         assert detail_tap(backbone) == tap
         size = backbone(torch.empty(1, 3, 64, 64))[tap].shape[2:]
     assert math.prod(size) == 16 * 16
+
+
+def test_half_precision_trains() -> None:
+    objective, batch = _objective(), _batch()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        terms = objective.losses(batch, 0.9)
+    whole = _objective().losses(batch, 0.9)
+    for name, term in terms.items():
+        assert term.dtype == torch.float32, name
+        assert float(term.detach()) == pytest.approx(float(whole[name].detach()), rel=0.2, abs=0.05), name
+    torch.stack(list(terms.values())).sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in objective.parameters() if p.grad is not None)
+
+
+def test_one_training_scores_pictures_without_labels(tmp_path: Path) -> None:
+    """`train rtc --score-list val --until score`: one network, no label gate, all classes in every map."""
+    storage = ["--storage", str(tmp_path), "--wandb", "disabled", "--local"]
+    sizes = {"train": 4, "val": 3, "size": 48}
+    values = {**{f"data.sample.{name}": value for name, value in sizes.items()}, **SMALL}
+    values |= {"train.epochs": 1, "train.batch": 2, "train.crop": 48, "maps.scales": [1.0], "contrast.fraction": 0.5}
+    changes = [part for name, value in values.items() for part in ("--set", f"{name}={json.dumps(value)}")]
+    command = ["train", "rtc", "--score-list", "val", "--until", "score", "--name", "one", *changes, *storage]
+    assert run_command(command) == 0
+    record = read_record(Store(tmp_path), "one")
+    assert record.protocol.label_gate is False
+    assert record.protocol.segmenter == "none"
+    assert record.protocol.score_list == "val"
+    assert sorted(record.stages) == ["maps:rtc", "masks:rtc", "score:rtc", "train:rtc"]
+    assert record.scores is not None
+    stored = read_maps(maps_file(tmp_path / "stages" / "maps" / record.stages["maps:rtc"], 0))
+    assert [item.classes.tolist() for item in stored] == [list(range(6))] * 3
