@@ -39,6 +39,8 @@ HOSTS: dict[str, tuple[str, Callable[[Any, int], Objective]]] = {
     "fbr_cam": ("CAM", lambda config, classes: CamClassifier(config.backbone, classes)),
     "fbr_drs": ("DRS", _drs),
     "fbr_s": ("EPS with pixel correlation", EpsHost),
+    "rtc": ("CAM", lambda config, classes: CamClassifier(config.backbone, classes)),
+    "rcm_mam": ("CAM", lambda config, classes: CamClassifier(config.backbone, classes)),
 }
 """Method -> its host's name, and what builds the host alone from the method's config."""
 
@@ -93,6 +95,7 @@ class _Step:
         self.optimiser.zero_grad()
         torch.stack(list(terms.values())).sum().backward()
         self.optimiser.step()
+        self.objective.after_step()
 
 
 def _batch() -> Batch:

@@ -13,7 +13,7 @@ _OUTSIDE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 def names() -> tuple[str, ...]:
     """Methods of this package."""
-    return ("cam", "drs", "fbr", "fbr_cam", "fbr_drs", "fbr_s")
+    return ("cam", "drs", "fbr", "fbr_cam", "fbr_drs", "fbr_s", "rcm_mam", "rtc")
 
 
 def get(name: str) -> Method:
@@ -48,6 +48,14 @@ def get(name: str) -> Method:
             from wsss_methods.fbr.on_eps import METHOD as fbr_s
 
             return fbr_s
+        case "rcm_mam":
+            from wsss_methods.rcm_mam import METHOD as rcm_mam
+
+            return rcm_mam
+        case "rtc":
+            from wsss_methods.rtc import METHOD as rtc
+
+            return rtc
         case _ if ":" in name:
             return _outside(name)
         case _:

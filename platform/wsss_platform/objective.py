@@ -10,6 +10,8 @@ import torch
 import torch.distributed
 from torch import Tensor, nn
 
+from wsss_platform.errors import InputError
+
 
 @dataclass
 class Batch:
@@ -48,6 +50,9 @@ class Objective(nn.Module):
     background_channel: ClassVar[bool] = False
     """Whether `class_maps` returns the background as channel 0 before the C classes."""
 
+    map_stride: ClassVar[int] = 0
+    """Input pixels per position of `class_maps`; 0 is the backbone's output stride."""
+
     backbone: nn.Module
     """The network under the heads; see `pretrained`."""
 
@@ -72,6 +77,17 @@ class Objective(nn.Module):
             input's stride x stride cell.
         """
         raise NotImplementedError
+
+    def image_scores(self, images: Tensor) -> Tensor:
+        """How sure the network is of each class being in the picture, 0..1, [B, C]; for maps of gate "predicted".
+
+        Args:
+            images: as for `class_maps`.
+
+        Raises:
+            InputError: this network gives no image scores.
+        """
+        raise InputError(f"maps.gate 'predicted' needs image scores, and {type(self).__name__} gives none")
 
     def forward(self, batch: Batch, progress: float) -> dict[str, Tensor]:
         """`losses`; the name under which DDP calls it."""

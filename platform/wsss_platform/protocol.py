@@ -87,7 +87,7 @@ def protocol(experiment: Experiment, *, selection: Selection = "none") -> Protoc
         score_pictures=len(score.ids),
         supervision=" + ".join(("labels", *_extras(experiment))),
         labels_from=labels_from,
-        label_gate=True,
+        label_gate=maps.gate == "labels",
         selection=selection,
         backbone=f"{backbone.name} stride {backbone.output_stride}",
         initial_weights=initial,

@@ -28,11 +28,39 @@ SMALL: dict[str, dict[str, Any]] = {
     "fbr_cam": {"heads.projection": 16, "sampling.bank_size": 64, "sampling.negatives": 16},
     "fbr_drs": {"heads.projection": 16, "sampling.bank_size": 64, "sampling.negatives": 16},
     "fbr_s": {"heads.projection": 16, "sampling.bank_size": 64, "sampling.negatives": 16, "host.small": 48},
+    # No warm-up, so that every term counts from the start. SupportNet then is MainNet's untrained self, from which its
+    # two terms can only grow; with small weights the total still falls.
+    "rcm_mam": {
+        "heads.features": 64,
+        "support.warm_up": 0,
+        "support.ramp": 0,
+        "support.ema": 0.5,
+        "loss.regional_contrast": 0.01,
+        "loss.attentive": 0.05,
+    },
+    # The segmentation head from the start, so that every term counts; two rounds of refinement, so that small squares
+    # stay. Random weights follow maps that jump, so what is taught by maps weighs less, or the total rises and falls.
+    "rtc": {
+        "heads.embedding": 128,
+        "heads.widths": [32, 16, 8],
+        "views.small": 48,
+        "segmentation.start": 0,
+        "segmentation.iterations": 2,
+        "segmentation.dilations": [1, 2],
+        "loss.cross_refinement": 0.1,
+        "loss.segmentation": 0.2,
+    },
 }
 """What makes a method's own parts small; everything else stays at its default."""
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     name: [{}, {"sampling.variant": "as_released"}] for name in ("fbr", "fbr_cam", "fbr_drs", "fbr_s")
 } | {"drs": [{}, {"suppression.control": "constant"}, {"suppression.placement": "stage4", "refine.enabled": False}]}
+VARIANTS["rtc"] = [{}, {"contrast.members": "labelled", "loss.class_relation": 0.1}]
+VARIANTS["rcm_mam"] = [
+    {},
+    {"support.update": "frozen", "heads.projection": 8, "regions.pool": "image", "attention.target": "mean"},
+    {"support.update": "epoch_copy", "heads.features": 0, "attention.main_scales": "all"},
+]
 WITHOUT_GRADIENT: dict[str, tuple[str, ...]] = {}
 """Trainable parameters that a method declares to get no gradient: method -> prefixes. None does today."""
 
@@ -250,7 +278,7 @@ def test_restored_in_the_middle_it_goes_on_with_the_same_losses(case: Case) -> N
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (16, 16), (96, 32), (61, 47)], ids=str)
 def test_class_maps_have_the_declared_shape(case: Case, height: int, width: int) -> None:
     objective = case.build().eval()
-    stride = case.config.backbone.output_stride
+    stride = objective.map_stride or case.config.backbone.output_stride
     with torch.inference_mode():
         maps = objective.class_maps(torch.randn(2, 3, height, width), torch.ones(2, CLASSES))
     channels = CLASSES + (1 if objective.background_channel else 0)
@@ -331,7 +359,7 @@ def test_absent_classes_are_not_in_the_extracted_maps(case: Case) -> None:
     from wsss_platform.data.split import Sample
     from wsss_platform.maps.extract import Extractor
 
-    section = look_up(case.config, case.phase.maps)
+    section = look_up(case.config, case.phase.maps).model_copy(update={"gate": "labels"})
     extractor = Extractor(case.build(), section, case.config.backbone.output_stride)
     image = numpy.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=numpy.uint8)
     stored = extractor(Sample("picture", image, numpy.array([True, False, True, False])))

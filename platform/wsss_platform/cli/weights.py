@@ -26,7 +26,7 @@ def import_weights(
         str,
         typer.Option(
             "--as",
-            help="drs-classify, drs-refine, fbr-amn, fbr-s, resnet38-mxnet or resnet38-backbone.",
+            help="drs-classify, drs-refine, fbr-amn, fbr-s, rtc, resnet38-mxnet or resnet38-backbone.",
             metavar="KIND",
         ),
     ],

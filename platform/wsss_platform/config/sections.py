@@ -123,7 +123,7 @@ class TrainConfig(Section):
 class MapsConfig(Section):
     """How weights become one map per present class (common.md section 3)."""
 
-    added = ("sizes", "normalise_views")
+    added = ("sizes", "normalise_views", "gate", "gate_threshold")
 
     scales: tuple[float, ...] = (0.5, 1.0, 1.5)
     """Factors on the picture; outputs are resized to the stored grid before fusing."""
@@ -142,6 +142,12 @@ class MapsConfig(Section):
     """Per class over the picture, to 0..1; "none" clips to 0..1."""
     normalise_views: bool = False
     """Normalise each view before fusing instead of the fused map; the result is clipped to 0..1. DRS does."""
+    gate: Literal["labels", "predicted", "none"] = "labels"
+    """Which classes a picture's maps are made and stored of: those its image-level labels name (pseudo masks of the
+    training list), those the network predicts, or all. Only "predicted" and "none" tell what a network does on pictures
+    without labels; the protocol of a score says whether labels were used."""
+    gate_threshold: float = Field(0.5, ge=0, lt=1)
+    """Gate "predicted": classes whose image score, 0..1 by the network, is above it."""
     precision: Literal["uint8", "float16"] = "uint8"
     """Stored type; uint8 is round(255 x score)."""
 

@@ -1,4 +1,4 @@
-"""From a network and one picture to its stored maps: scales x flip, fuse, normalise, gate, quantise.
+"""From a network and one picture to its stored maps: gate, scales x flip, fuse, normalise, quantise.
 
 Every resize keeps the geometry of `storage`: a network input covers the whole padded picture (of `sizes`: the
 picture without padding), and so does its output, whatever their sizes (half-pixel centres, align_corners False).
@@ -55,17 +55,19 @@ class Extractor:
 
     @torch.inference_mode()
     def __call__(self, sample: Sample) -> StoredMap:
-        """The maps of the classes that `sample.labels` names.
+        """The maps of the classes that the gate keeps; `sample.labels` is read under gate "labels" only.
 
         Raises:
+            InputError: gate "predicted", and the network gives no image scores.
             RunError: a map that is not finite; names the picture.
         """
         height, width = sample.image.shape[:2]
-        classes = np.flatnonzero(sample.labels).astype(np.uint8)
+        kept = self._kept(sample)
+        classes = np.flatnonzero(kept).astype(np.uint8)
         grid = grid_size(height, width)
         if len(classes) == 0:
             return StoredMap(sample.id, classes, np.zeros((0, *grid), self.config.precision), height, width)
-        labels = torch.from_numpy(sample.labels.astype(np.float32)).to(self.device)[None]
+        labels = torch.from_numpy(kept.astype(np.float32)).to(self.device)[None]
         wanted = torch.from_numpy(classes.astype(np.int64)).to(self.device)
         fused = self._fuse(self._views(sample.image, labels, wanted))
         if self.config.activate == "fused":
@@ -77,16 +79,34 @@ class Extractor:
         scores = fused.clamp(0, 1)
         return StoredMap(sample.id, classes, self._quantised(scores), height, width)
 
-    def _views(self, image: np.ndarray, labels: Tensor, wanted: Tensor) -> list[Tensor]:
-        """Per scale or size, both flips, on the stored grid: [views, K or all channels, h, w]."""
+    def _kept(self, sample: Sample) -> np.ndarray:
+        """bool [C]: the classes whose maps are made."""
+        if self.config.gate == "labels":
+            return sample.labels
+        if self.config.gate == "none":
+            return np.ones_like(sample.labels)
+        picture = self._padded(sample.image)
+        images = _resized(picture, [self._network_side(side, 1) for side in picture.shape[2:]])
+        scores: np.ndarray = self.objective.image_scores(images)[0].float().cpu().numpy()
+        return np.asarray(scores > self.config.gate_threshold)
+
+    def _padded(self, image: np.ndarray) -> Tensor:
+        """[1, 3, H, W], normalised; 0, the mean colour, where padded."""
         height, width = image.shape[:2]
         high, wide = padded_size(height, width)
         picture = torch.from_numpy(normalise(image)).to(self.device)[None]
+        return functional.pad(picture, (0, wide - width, 0, high - height))
+
+    def _views(self, image: np.ndarray, labels: Tensor, wanted: Tensor) -> list[Tensor]:
+        """Per scale or size, both flips, on the stored grid: [views, K or all channels, h, w]."""
+        height, width = image.shape[:2]
         if self.config.sizes:
+            picture = torch.from_numpy(normalise(image)).to(self.device)[None]
             sides = [[self._network_side(size, 1)] * 2 for size in self.config.sizes]
-        else:  # 0, the mean colour, where padded
-            picture = functional.pad(picture, (0, wide - width, 0, high - height))
-            sides = [[self._network_side(side, scale) for side in (high, wide)] for scale in self.config.scales]
+        else:
+            picture = self._padded(image)
+            padded = picture.shape[2:]
+            sides = [[self._network_side(side, scale) for side in padded] for scale in self.config.scales]
         views = [self._on_grid(self._scores(picture, size, labels, wanted), height, width) for size in sides]
         return [self._normalised(view, height, width) for view in views] if self.config.normalise_views else views
 
@@ -103,9 +123,7 @@ class Extractor:
 
     def _scores(self, picture: Tensor, size: list[int], labels: Tensor, wanted: Tensor) -> Tensor:
         """What the network says of the picture at one input size, both flips: [views, K or all channels, h, w]."""
-        images = picture
-        if size != list(picture.shape[2:]):  # antialiased like the PIL resize of IRN
-            images = functional.interpolate(picture, size, mode="bilinear", align_corners=False, antialias=True)
+        images = _resized(picture, size)
         if self.config.flip:
             images = torch.cat([images, images.flip(3)])
         images = images.contiguous(memory_format=self._format)
@@ -154,3 +172,10 @@ class Extractor:
         if self.config.precision == "uint8":
             return (scores * 255).round().to(torch.uint8).cpu().numpy()
         return scores.half().cpu().numpy()
+
+
+def _resized(picture: Tensor, size: list[int]) -> Tensor:
+    """Antialiased like the PIL resize of IRN."""
+    if size == list(picture.shape[2:]):
+        return picture
+    return functional.interpolate(picture, size, mode="bilinear", align_corners=False, antialias=True)

@@ -31,3 +31,8 @@ class CamClassifier(Objective):
         """[B, C, h, w]: the 1x1 convolution's scores; labels are not used."""
         maps: Tensor = self.classifier(self.backbone(images)["final"])
         return maps
+
+    def image_scores(self, images: Tensor) -> Tensor:
+        """[B, C]: the sigmoid of the averages of the class maps, 0..1."""
+        scores: Tensor = self.classifier(self.backbone(images)["final"]).mean((2, 3))
+        return scores.sigmoid()

@@ -52,12 +52,16 @@ class PixelCorrelation(nn.Module):
     def affinity(self, images: Tensor, low: Tensor, high: Tensor, size: torch.Size) -> Tensor:
         """A, float32 [B, N, N] with N = h x w; its columns sum to 1 (to almost 1, by the 1e-5 in the divisor)."""
         parts = [images, functional.relu(self.low(low.detach())), functional.relu(self.high(high.detach()))]
-        features = self.mix(torch.cat([_resized(part, size) for part in parts], dim=1)).flatten(2)
-        with torch.autocast(features.device.type, enabled=False):
-            features = features.float()
-            features = features / (features.norm(dim=1, keepdim=True) + 1e-5)
-            alike = functional.relu(features.transpose(1, 2) @ features)
-            return alike / (alike.sum(1, keepdim=True) + 1e-5)
+        return correlation(self.mix(torch.cat([resized(part, size) for part in parts], dim=1)))
+
+
+def correlation(features: Tensor) -> Tensor:
+    """A of `PixelCorrelation`, float32 [B, N, N], of features [B, D, h, w] with N = h x w."""
+    with torch.autocast(features.device.type, enabled=False):
+        features = features.float().flatten(2)
+        features = features / (features.norm(dim=1, keepdim=True) + 1e-5)
+        alike = functional.relu(features.transpose(1, 2) @ features)
+        return alike / (alike.sum(1, keepdim=True) + 1e-5)
 
 
 def correlation_taps(backbone: Backbone) -> tuple[str, str]:
@@ -69,7 +73,8 @@ def correlation_taps(backbone: Backbone) -> tuple[str, str]:
     return stages[-2], stages[-1]
 
 
-def _resized(map_: Tensor, size: torch.Size) -> Tensor:
+def resized(map_: Tensor, size: torch.Size) -> Tensor:
+    """[B, K, h, w] at another size, bilinear with the corners on the corners, as all of SEAM's training does it."""
     if map_.shape[2:] == size:
         return map_
     return functional.interpolate(map_, size, mode="bilinear", align_corners=True)

@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from wsss_methods.fbr.on_eps.config import FbrEpsConfig
-from wsss_methods.fbr.on_eps.losses import evidence
 from wsss_methods.fbr.on_eps.objective import FbrEpsObjective
 from wsss_methods.fbr.sampling import find_map_regions, find_prototypes
 from wsss_platform.config import override
 from wsss_platform.errors import InputError
+from wsss_platform.nets.seam import evidence
 from wsss_platform.objective import Batch
 
 SMALL = {
@@ -162,7 +162,8 @@ def test_the_released_weights_are_those_of_the_released_sum() -> None:
 
 
 def test_saliency_is_summed_over_maps_and_refined_maps_and_averaged_over_views() -> None:
-    from wsss_methods.fbr.on_eps.losses import min_pooling, saliency_loss
+    from wsss_methods.fbr.on_eps.losses import saliency_loss
+    from wsss_platform.nets.seam import min_pooling
 
     objective, batch = _objective(), _batch()
     with torch.no_grad():

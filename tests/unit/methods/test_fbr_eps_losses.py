@@ -12,14 +12,12 @@ from torch.nn import functional
 from wsss_methods.fbr.on_eps.losses import (
     background_target,
     consistency,
-    evidence,
-    min_pooling,
     saliency_loss,
-    stretched,
     thresholded_average,
     to_prototypes,
     winners,
 )
+from wsss_platform.nets.seam import stretched
 
 LABELS = torch.tensor([[1.0, 0, 1], [0, 1, 0]])
 
@@ -42,32 +40,6 @@ def test_pooling_averages_what_is_above_a_part_of_the_maximum() -> None:
             values = features[b, c].flatten().tolist()
             kept = [value for value in values if value > 0.4 * max(values)]
             assert float(found[b, c, 0, 0]) == pytest.approx(sum(kept) / max(len(kept), 1), rel=1e-5)
-
-
-def test_evidence_keeps_the_best_class_and_gives_the_rest_to_the_background() -> None:
-    maps = _maps()
-    found = evidence(maps)
-    for b in range(2):
-        highest = [max(0.0, float(maps[b, c].max())) for c in range(1, 4)]
-        for y, x in _places(maps):
-            scores = [max(0.0, max(0.0, float(maps[b, c + 1, y, x])) - 1e-5) / (highest[c] + 1e-5) for c in range(3)]
-            best = max(scores)
-            assert float(found[b, 0, y, x]) == pytest.approx(1 - best, abs=1e-5)
-            for c in range(3):
-                wanted = scores[c] if scores[c] == best else 0.0
-                assert float(found[b, c + 1, y, x]) == pytest.approx(wanted, abs=1e-5)
-    assert torch.equal(evidence(-torch.ones(1, 3, 2, 2))[:, 0], torch.ones(1, 2, 2)), "nothing is all background"
-
-
-def test_min_pooling_is_the_mean_of_the_lowest_quarter() -> None:
-    refined = _maps(4, 6)
-    total = 0.0
-    for b in range(2):
-        best = [max(float(LABELS[b, c] * refined[b, c + 1, y, x]) for c in range(3)) for y, x in _places(refined)]
-        total += sum(max(0.0, value) for value in sorted(best)[:6])
-    assert float(min_pooling(refined, LABELS)) == pytest.approx(total / 12, abs=1e-6)
-    assert float(min_pooling(torch.ones(1, 4, 1, 1), torch.ones(1, 3))) == 1, "a map of one position"
-    assert float(min_pooling(torch.ones(2, 4, 4, 4), torch.zeros(2, 3))) == 0
 
 
 def _saliency_by_loops(maps: Tensor, saliency: Tensor, overlap: float, blend: float) -> tuple[float, int]:

@@ -50,3 +50,15 @@ def test_it_trains_on_every_backbone(name: str) -> None:
             parameter -= 1e-2 * parameter.grad / length
         assert objective.losses(batch, 0.0)["classification"] < loss
     assert all(torch.equal(value, frozen[key]) for key, value in objective.named_buffers())
+
+
+def test_image_scores_are_the_probabilities_that_are_trained() -> None:
+    """The soft margin is the cross-entropy of the sigmoid of the averages."""
+    torch.manual_seed(0)
+    objective = CamClassifier(BackboneConfig(weights="none"), 3).eval()
+    images, labels = torch.randn(2, 3, 64, 48), torch.tensor([[1.0, 0, 1], [0, 1, 0]])
+    batch = Batch(["a", "b"], images, labels, torch.ones(2, 64, 48, dtype=torch.bool))
+    with torch.no_grad():
+        scores = objective.image_scores(images)
+        loss = objective.losses(batch, 0.0)["classification"]
+    torch.testing.assert_close(torch.nn.functional.binary_cross_entropy(scores, labels), loss)

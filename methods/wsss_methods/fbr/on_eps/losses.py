@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from wsss_platform.nets.seam import farthest, stretched
+
 
 def thresholded_average(features: Tensor, threshold: float) -> Tensor:
     """Mean of each channel's activations above `threshold` x its maximum (FBR util/imutils.py, ThresholdedAvgPool2d).
@@ -22,24 +24,6 @@ def thresholded_average(features: Tensor, threshold: float) -> Tensor:
     """
     kept = features > threshold * features.amax((2, 3), keepdim=True)
     return (features * kept).sum((2, 3), keepdim=True) / kept.sum((2, 3), keepdim=True).clamp(min=1)
-
-
-@torch.no_grad()
-def evidence(maps: Tensor) -> Tensor:
-    """What is given to the pixel correlation (SEAM): with a_c = ReLU(map_c) / (its maximum + 1e-5), the largest a_c of
-    each position, zeros for the other classes, and 1 - that for the background: [B, 1 + C, h, w]."""
-    scores = maps[:, 1:].relu()
-    scores = (scores - 1e-5).relu() / (scores.amax((2, 3), keepdim=True) + 1e-5)
-    best = scores.amax(1, keepdim=True)
-    return torch.cat([1 - best, scores.masked_fill(scores < best, 0)], dim=1)
-
-
-def min_pooling(refined: Tensor, labels: Tensor) -> Tensor:
-    """SEAM's adaptive_min_pooling_loss: per position the largest refined score of the picture's classes; mean of
-    ReLU of the lowest quarter of positions."""
-    best = (refined[:, 1:] * labels[:, :, None, None]).amax(1).flatten(1)
-    lowest = best.topk(max(1, best.shape[1] // 4), dim=1, largest=False).values
-    return lowest.relu().mean()
 
 
 def saliency_loss(maps: Tensor, saliency: Tensor, labels: Tensor, overlap: float, blend: float) -> Tensor:
@@ -64,14 +48,6 @@ def saliency_loss(maps: Tensor, saliency: Tensor, labels: Tensor, overlap: float
     foreground = (share[:, 1:] * salient[:, :, None, None]).sum(1, keepdim=True)
     background = share[:, :1] + (share[:, 1:] * (labels - salient)[:, :, None, None]).sum(1, keepdim=True)
     return functional.mse_loss(blend * foreground + (1 - blend) * (1 - background), saliency)
-
-
-def stretched(maps: Tensor) -> Tensor:
-    """SEAM's max_norm: ReLU(r - min - 1e-5) / (max - min + 1e-5) with r = ReLU(maps), per picture and channel. The
-    extremes have a gradient, as in the release."""
-    maps = maps.relu()
-    low, high = maps.amin((2, 3), keepdim=True), maps.amax((2, 3), keepdim=True)
-    return (maps - low - 1e-5).relu() / (high - low + 1e-5)
 
 
 def consistency(
@@ -100,8 +76,8 @@ def consistency(
     one, one_refined = (_resized(stretched(maps), second.shape[2:]) * gate for maps in (first, first_refined))
     other, other_refined = (stretched(maps) * gate for maps in (second, second_refined))
     equivariance = (one[:, 1:] - other[:, 1:]).abs().mean()
-    crossed = _farthest(winners(other, released=released), one_refined)
-    crossed = crossed + _farthest(winners(one, released=released), other_refined)
+    crossed = farthest(winners(other, released=released), one_refined, 0.2)
+    crossed = crossed + farthest(winners(one, released=released), other_refined, 0.2)
     return equivariance, crossed
 
 
@@ -115,11 +91,6 @@ def winners(stretched: Tensor, *, released: bool) -> Tensor:
     rest = torch.cat([background, classes[:, 1:]], dim=1)
     rest = rest.masked_fill(rest < rest.amax(1, keepdim=True), 0)
     return torch.cat([rest[:, :1], classes[:, :1], rest[:, 1:]], dim=1)
-
-
-def _farthest(target: Tensor, refined: Tensor) -> Tensor:
-    distance = (target - refined).abs().flatten(1)
-    return distance.topk(max(1, int(distance.shape[1] * 0.2)), dim=1).values.mean()
 
 
 def _resized(maps: Tensor, size: torch.Size) -> Tensor:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from wsss_platform.errors import unknown
-from wsss_platform.nets.released import drs, fbr, wide_resnet38
+from wsss_platform.nets.released import drs, fbr, rtc, wide_resnet38
 from wsss_platform.nets.released.names import Release
 
 
 def releases() -> tuple[Release, ...]:
     """Every kind that is known."""
-    return (*drs.RELEASES, *fbr.RELEASES, *wide_resnet38.RELEASES)
+    return (*drs.RELEASES, *fbr.RELEASES, *rtc.RELEASES, *wide_resnet38.RELEASES)
 
 
 def get(name: str) -> Release:

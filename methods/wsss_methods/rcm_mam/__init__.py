@@ -1,0 +1,34 @@
+"""RCM+MAM: a network whose own average supervises its pixels (regional contrast, multi-scale attentive loss)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wsss_methods.rcm_mam.config import RcmMamConfig
+from wsss_platform.method import Method, Phase
+
+if TYPE_CHECKING:
+    from wsss_platform.objective import Objective
+
+
+def _build(config: RcmMamConfig, classes: int) -> Objective:
+    from wsss_methods.rcm_mam.objective import RcmMamObjective
+
+    return RcmMamObjective(config, classes)
+
+
+def _phases(config: RcmMamConfig) -> tuple[Phase, ...]:
+    sections = ("attention", "backbone", "heads", "loss", "regions", "support", "train")
+    return (Phase("main", _build, sections=sections),)
+
+
+METHOD = Method(
+    name="rcm_mam",
+    title="Pixel-level self-supervision: regional contrast (RCM) and multi-scale attentive loss (MAM)",
+    paper="Yoon et al., arXiv 2112.05351; no code is public, so most of it is a reading of the abstract",
+    revision=1,
+    config=RcmMamConfig,
+    phases=_phases,
+    folder=Path(__file__).parent,
+)

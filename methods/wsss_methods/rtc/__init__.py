@@ -1,0 +1,34 @@
+"""RTC: representation, transform, compensator; one network that classifies, compares views and segments."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wsss_methods.rtc.config import RtcConfig
+from wsss_platform.method import Method, Phase
+
+if TYPE_CHECKING:
+    from wsss_platform.objective import Objective
+
+
+def _build(config: RtcConfig, classes: int) -> Objective:
+    from wsss_methods.rtc.objective import RtcObjective
+
+    return RtcObjective(config, classes)
+
+
+def _phases(config: RtcConfig) -> tuple[Phase, ...]:
+    sections = ("backbone", "contrast", "heads", "loss", "segmentation", "structure", "train", "views")
+    return (Phase("rtc", _build, sections=sections),)
+
+
+METHOD = Method(
+    name="rtc",
+    title="RTC, single stage: correlation at two depths, swapped prototypes, class read-back, a segmentation head",
+    paper="Wang, Zhang & Yan, TCSVT 2024, arXiv 2309.00871; after SEAM, PPC, 1-stage-wseg and AFA",
+    revision=1,
+    config=RtcConfig,
+    phases=_phases,
+    folder=Path(__file__).parent,
+)

@@ -1,0 +1,150 @@
+"""Two workers with half of the batch each give what one worker gives with all of it: terms, gradients, SupportNet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed
+import torch.multiprocessing
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from wsss_methods.rcm_mam import METHOD
+from wsss_methods.rcm_mam.config import RcmMamConfig
+from wsss_methods.rcm_mam.objective import RcmMamObjective
+from wsss_platform.config import DataConfig, SampleConfig, override
+from wsss_platform.experiment import Experiment
+from wsss_platform.objective import Batch
+from wsss_platform.stages import TrainJob
+from wsss_platform.train.checkpoint import STATE, read_torch
+from wsss_platform.train.loop import train_phase
+
+PICTURES = 4
+SMALL = {"backbone.weights": "none", "heads.features": 16, "support.warm_up": 0, "support.ramp": 0, "support.ema": 0.5}
+CASES: dict[str, dict[str, Any]] = {
+    "batch": {},
+    "image": {"regions.pool": "image", "attention.one_sided": True},
+    "all": {"heads.projection": 8, "attention.main_scales": "all", "regions.background": 0.4},
+}
+
+
+def _batch(rows: slice) -> Batch:
+    """The first worker's pictures are padded and have other classes, so that regions differ in kind and number."""
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn(PICTURES, 3, 64, 64, generator=generator)
+    labels = torch.tensor([[1.0, 0, 1], [1, 0, 0], [1, 1, 0], [0, 1, 0]])
+    valid = torch.ones(PICTURES, 64, 64, dtype=torch.bool)
+    valid[:2, 30:] = False
+    return Batch([str(i) for i in range(PICTURES)][rows], images[rows], labels[rows], valid[rows])
+
+
+def _two_steps(case: str, rows: slice, share: int) -> dict[str, Tensor]:
+    """Terms and gradients of the second step, and SupportNet after it; the gradients are those of all workers."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    objective = RcmMamObjective(override(RcmMamConfig(), {**SMALL, **CASES[case]}), 3).train()
+    for _ in range(2):
+        objective.zero_grad()
+        terms = objective.losses(_batch(rows), 0.5)
+        torch.stack(list(terms.values())).sum().backward()
+        for parameter in objective.main.parameters():
+            if parameter.grad is not None:
+                _mean(parameter.grad, share)
+                with torch.no_grad():
+                    parameter -= 1e-3 * parameter.grad
+        objective.after_step()
+    found = {f"term {name}": _mean(term.detach(), share) for name, term in terms.items()}
+    found |= {f"gradient {n}": p.grad for n, p in objective.named_parameters() if p.grad is not None}
+    return found | {n: v.clone() for n, v in objective.state_dict().items() if n.startswith("support.network.")}
+
+
+def _mean(value: Tensor, share: int) -> Tensor:
+    if share < PICTURES:
+        torch.distributed.all_reduce(value)
+        value /= PICTURES // share
+    return value
+
+
+def _job() -> TrainJob:
+    """An epoch of warm-up, in which the projection has no loss of its own, and two with both terms."""
+    changes = {
+        **SMALL,
+        "train.epochs": 3,
+        "train.batch": 4,
+        "train.crop": 48,
+        "train.optimiser": "sgd",
+        "train.learning_rate": 1e-3,
+        "support.warm_up": 1,
+        "heads.projection": 8,
+        "attention.scales": [0.5, 1.0],
+    }
+    data = DataConfig(sample=SampleConfig(train=8, val=2, size=48))
+    experiment = Experiment(METHOD, override(RcmMamConfig(), changes), data)
+    stage = experiment.stage("train")
+    return TrainJob(experiment, stage.phase, stage.key)
+
+
+def _train(folder: Path, **options: Any) -> list[dict[str, float]]:
+    losses = []
+    for end, save in train_phase(_job(), **options):
+        save(folder)
+        losses.append(dict(end.losses))
+    return losses
+
+
+def _worker(rank: int, folder: Path) -> None:
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    share = PICTURES // 2
+    for case in CASES:
+        torch.save(_two_steps(case, slice(rank * share, (rank + 1) * share), share), folder / f"{case}-{rank}.pt")
+    losses = _train(
+        folder / "trained",
+        rank=rank,
+        world=2,
+        wrap=lambda objective: DistributedDataParallel(objective, forward_sync_buffers=False),
+    )
+    torch.save(losses, folder / f"losses-{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("workers")
+    torch.multiprocessing.spawn(_worker, (folder,), nprocs=2)
+    return folder
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_workers_give_the_terms_gradients_and_supportnet_of_one(shared: Path, case: str) -> None:
+    alone = _two_steps(case, slice(None), PICTURES)
+    for rank in range(2):
+        found = torch.load(shared / f"{case}-{rank}.pt", weights_only=True)
+        assert found.keys() == alone.keys()
+        for name, value in alone.items():
+            scale = float(value.double().abs().max()) + 1e-12
+            assert float((found[name] - value).double().abs().max()) / scale < 1e-3, name
+    assert min(float(value) for name, value in alone.items() if name.startswith("term ")) > 0
+
+
+def test_each_workers_own_share_is_another_task() -> None:
+    """The first test can fail: prototypes of half of the batch give another contrast."""
+    alone = _two_steps("batch", slice(None), PICTURES)
+    halves = []
+    for rows in (slice(0, 2), slice(2, 4)):
+        torch.manual_seed(0)
+        objective = RcmMamObjective(override(RcmMamConfig(), SMALL), 3).train()
+        halves.append(float(objective.losses(_batch(rows), 0.5)["regional_contrast"].detach()))
+    assert sum(halves) / 2 != pytest.approx(float(alone["term regional_contrast"]), rel=0.05)
+
+
+def test_a_training_of_two_workers_is_that_of_one(shared: Path, tmp_path: Path) -> None:
+    alone = _train(tmp_path)
+    for rank in range(2):
+        for mine, theirs in zip(torch.load(shared / f"losses-{rank}.pt", weights_only=True), alone, strict=True):
+            assert mine == pytest.approx(theirs, rel=1e-3, abs=1e-6)
+    assert alone[0]["regional_contrast"] == 0 < alone[2]["regional_contrast"]
+    together, wanted = read_torch(shared / "trained" / STATE)["model"], read_torch(tmp_path / STATE)["model"]
+    torch.testing.assert_close(together, wanted, rtol=1e-3, atol=1e-4)
