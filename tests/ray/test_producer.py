@@ -74,7 +74,7 @@ def test_pool_equals_one_process(tmp_path: Path) -> None:
     assert pool.outputs() == serial.outputs()
     assert len(pool.outputs()) == 12
     processes = {process for _, process in pool.calls()}
-    assert len(processes) == 2
+    assert len(processes) >= 2  # tasks may find more warm processes than run at once
     assert os.getpid() not in processes
 
 
