@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Literal, cast
 
 import typer
 
@@ -37,6 +37,7 @@ def train(
     seed: options.Seed = 0,
     workers: options.Workers = 1,
     gpus_per_worker: options.GpusPerWorker = None,
+    max_failures: options.MaxFailures = 0,
     name: options.Name = None,
     wandb: options.Wandb = "auto",
     local: options.Local = False,
@@ -64,7 +65,7 @@ def train(
         execute(
             out,
             experiment,
-            Store(storage),
+            Store(storage, max_failures),
             run_name,
             until,
             local,
@@ -82,12 +83,14 @@ def maps(
     storage: options.Storage = options.STORAGE,
     workers: Producers = None,
     gpus_per_worker: options.GpusPerWorker = None,
+    max_failures: options.MaxFailures = 0,
     local: options.Local = False,
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
 ) -> None:
     """Turn a run's weights into class activation maps of a list."""
-    _continue("maps", run, score_list, changes, storage, workers, gpus_per_worker, "disabled", local, dry_run, as_json)
+    where = Store(storage, max_failures)
+    _continue("maps", run, score_list, changes, where, workers, gpus_per_worker, "disabled", local, dry_run, as_json)
 
 
 def masks(
@@ -97,12 +100,14 @@ def masks(
     storage: options.Storage = options.STORAGE,
     workers: Producers = None,
     gpus_per_worker: options.GpusPerWorker = None,
+    max_failures: options.MaxFailures = 0,
     local: options.Local = False,
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
 ) -> None:
     """Turn a run's maps into pseudo masks (VOC palette PNG)."""
-    _continue("masks", run, score_list, changes, storage, workers, gpus_per_worker, "disabled", local, dry_run, as_json)
+    where = Store(storage, max_failures)
+    _continue("masks", run, score_list, changes, where, workers, gpus_per_worker, "disabled", local, dry_run, as_json)
 
 
 def score(
@@ -115,6 +120,7 @@ def score(
     storage: options.Storage = options.STORAGE,
     workers: Producers = None,
     gpus_per_worker: options.GpusPerWorker = None,
+    max_failures: options.MaxFailures = 0,
     wandb: options.Wandb = "auto",
     local: options.Local = False,
     dry_run: options.DryRun = False,
@@ -122,7 +128,8 @@ def score(
 ) -> None:
     """Score a run's maps at every threshold and its masks, against pixel truth."""
     if against is None:
-        _continue("score", run, score_list, changes, storage, workers, gpus_per_worker, wandb, local, dry_run, as_json)
+        where = Store(storage, max_failures)
+        _continue("score", run, score_list, changes, where, workers, gpus_per_worker, wandb, local, dry_run, as_json)
         return
     from wsss_platform.cli.compare import compare
 
@@ -149,7 +156,7 @@ def _continue(
     run: str,
     score_list: str | None,
     changes: list[str] | None,
-    storage: Any,
+    store: Store,
     workers: int | None,
     gpus_per_worker: float | None,
     wandb: str,
@@ -159,7 +166,6 @@ def _continue(
 ) -> None:
     """Load a run, apply what was asked, and go on to a later stage. `workers` is how many make chunks."""
     with output(as_json) as out:
-        store = Store(storage)
         from wsss_platform.tracking.records import read_record
 
         experiment, name = load_run(store, run, score_list, changes)
