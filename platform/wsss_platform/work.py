@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from wsss_platform.maps.extract import Extractor
+    from wsss_platform.maps.storage import StoredMap
+    from wsss_platform.metrics.sweep import SweepCells
 
 SWEEP = 200
 """Thresholds of the sweep, 1/SWEEP apart; their number costs nothing."""
@@ -48,6 +50,19 @@ def _each(ids: Iterable[str], make: Callable[[str], Result]) -> tuple[list[Resul
         except InputError as error:
             failures.append((picture, str(error)))
     return results, failures
+
+
+def sweep_stored(
+    item: StoredMap, truth: NDArray[np.uint8], thresholds: NDArray[np.float32], classes: int
+) -> SweepCells:
+    """`metrics.sweep.sweep_picture` of a stored map at full size, by the shorter way where there is one."""
+    from wsss_platform.maps.storage import full_size
+    from wsss_platform.metrics.levels import sweep_levels
+    from wsss_platform.metrics.sweep import sweep_picture
+
+    if item.scores.dtype == "uint8":
+        return sweep_levels(item.scores, item.classes, truth, thresholds, classes, item.id)
+    return sweep_picture(full_size(item), item.classes, truth, thresholds, classes, item.id)
 
 
 @dataclass(frozen=True)
@@ -148,11 +163,11 @@ class ScoreWork:
 
     def __call__(self, chunk: Chunk) -> ChunkReport:
         """Count one chunk: the confusion of the masks, and the sweep of the maps."""
-        from wsss_platform.maps.storage import full_size, maps_file, read_maps
+        from wsss_platform.maps.storage import maps_file, read_maps
         from wsss_platform.masks.palette import mask_file, read_mask
         from wsss_platform.metrics.confusion import confusion
         from wsss_platform.metrics.counts import write_confusions, write_sweeps
-        from wsss_platform.metrics.sweep import SweepCells, sweep_picture
+        from wsss_platform.metrics.sweep import SweepCells
 
         last = self.folder / f"sweep-{chunk.index:06d}.parquet"
         if last.exists():
@@ -169,8 +184,7 @@ class ScoreWork:
                     f"its picture {item.width}x{item.height}"
                 )
             fixed = confusion(mask, read_mask(mask_file(self.masks, picture)), classes, picture)
-            cells = sweep_picture(full_size(item), item.classes, mask, thresholds, classes, picture)
-            return picture, fixed, cells
+            return picture, fixed, sweep_stored(item, mask, thresholds, classes)
 
         counted, failures = _each(chunk.ids, count)
         if not failures:
