@@ -14,16 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wsss_platform.config import fingerprint
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment, Stage, needed
 from wsss_platform.stages import METRICS, WEIGHTS, ChunkReport, ChunkWork, EpochEnd, Runner, TrainJob
 from wsss_platform.store import Artefact, Store, write_atomic
-from wsss_platform.work import MapsWork, MasksWork, ScoreWork, chunks_of
+from wsss_platform.work import MapsWork, MasksWork, SaliencyWork, ScoreWork, chunks_of, saliency_pairs
 
 SUMMARY = "score.json"
 """In a score artefact: what `Score.summary()` says."""
 FAILURES = "failures.json"
 """In the partial folder of a stage that failed: [[picture id, reason], ...]."""
+
+_SALIENCY = "saliency-sweep"  # kind of an artefact beside the stages: asked for by itself, nothing depends on it
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,56 @@ def read_summary(artefact: Artefact) -> dict[str, Any]:
     """The summary in a score artefact."""
     summary: dict[str, Any] = json.loads((artefact.folder / SUMMARY).read_text(encoding="utf-8"))
     return summary
+
+
+def sweep_saliency(
+    experiment: Experiment, store: Store, runner: Runner, on_chunk: Callable[[ChunkReport], None] = lambda report: None
+) -> Artefact:
+    """The counts at every score floor and saliency cut of the scored maps, made once ("saliency-sweep" in the store).
+
+    Raises:
+        InputError: the maps are not in the store yet, or pictures without saliency or truth that fits; names them.
+    """
+    scored = experiment.stage("score")
+    maps = scored.inputs["maps"]
+    if not store.has("maps", maps.key):
+        raise InputError("the maps of this run are not in the store yet; first: wsss-platform score RUN")
+    key = _saliency_key(experiment)
+    with store.building(_SALIENCY, key) as folder:
+        if folder is None:
+            return store.open(_SALIENCY, key)
+        source = store.open("maps", maps.key).folder
+        failures: list[tuple[str, str]] = []
+
+        def report(chunk: ChunkReport) -> None:
+            failures.extend(chunk.failures)
+            on_chunk(chunk)
+
+        ids = experiment.dataset.split(scored.list_name).ids
+        work = SaliencyWork(experiment, scored.phase, scored.list_name, source, folder)
+        runner.chunks(work, chunks_of(ids), report)
+        _refuse("saliency sweep", folder, failures, len(ids))
+        return store.commit(_SALIENCY, key, {"list": scored.list_name, "inputs": {"maps": maps.key}})
+
+
+def saliency_artefact(experiment: Experiment, store: Store) -> Artefact | None:
+    """What `sweep_saliency` left in the store, if it did."""
+    key = _saliency_key(experiment)
+    return store.open(_SALIENCY, key) if store.has(_SALIENCY, key) else None
+
+
+def _saliency_key(experiment: Experiment) -> str:
+    scored = experiment.stage("score")
+    pairs = saliency_pairs(experiment.masks_config(scored.phase))
+    return fingerprint(
+        {
+            "kind": _SALIENCY,
+            "maps": scored.inputs["maps"].key,
+            "truth": experiment.truth_fingerprint(scored.list_name),
+            "saliency": experiment.saliency_fingerprint(scored.list_name),
+            "pairs": [pairs.floors.tolist(), pairs.cuts.tolist(), pairs.conflict_level],
+        }
+    )
 
 
 def _make(experiment: Experiment, stage: Stage, store: Store, runner: Runner, on_event: OnEvent) -> StageEnd:
@@ -204,10 +257,16 @@ def _produce(
 
     call: ChunkWork = work
     runner.chunks(call, chunks_of(ids), report)
-    if failures:
-        failures.sort()
-        write_atomic(work.folder / FAILURES, json.dumps(failures, indent=1))
-        listed = "\n  ".join(reason for _, reason in failures[:20])
-        more = f"\n  and {len(failures) - 20} more in {work.folder / FAILURES}" if len(failures) > 20 else ""
-        raise InputError(f"{stage.name}: {len(failures)} of {len(ids)} pictures failed:\n  {listed}{more}")
-    (work.folder / FAILURES).unlink(missing_ok=True)
+    _refuse(stage.name, work.folder, failures, len(ids))
+
+
+def _refuse(what: str, folder: Path, failures: list[tuple[str, str]], pictures: int) -> None:
+    """InputError naming the pictures that failed, all of them in a file of the folder."""
+    if not failures:
+        (folder / FAILURES).unlink(missing_ok=True)
+        return
+    failures.sort()
+    write_atomic(folder / FAILURES, json.dumps(failures, indent=1))
+    listed = "\n  ".join(reason for _, reason in failures[:20])
+    more = f"\n  and {len(failures) - 20} more in {folder / FAILURES}" if len(failures) > 20 else ""
+    raise InputError(f"{what}: {len(failures)} of {pictures} pictures failed:\n  {listed}{more}")

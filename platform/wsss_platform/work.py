@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment
@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from wsss_platform.config import MasksConfig
     from wsss_platform.maps.extract import Extractor
     from wsss_platform.maps.storage import StoredMap
+    from wsss_platform.metrics.saliency import Pairs
     from wsss_platform.metrics.sweep import SweepCells
 
 SWEEP = 200
@@ -61,7 +63,8 @@ def sweep_stored(
     from wsss_platform.metrics.sweep import sweep_picture
 
     if item.scores.dtype == "uint8":
-        return sweep_levels(item.scores, item.classes, truth, thresholds, classes, item.id)
+        levels = cast("NDArray[np.uint8]", item.scores)
+        return sweep_levels(levels, item.classes, truth, thresholds, classes, item.id)
     return sweep_picture(full_size(item), item.classes, truth, thresholds, classes, item.id)
 
 
@@ -167,7 +170,6 @@ class ScoreWork:
         from wsss_platform.masks.palette import mask_file, read_mask
         from wsss_platform.metrics.confusion import confusion
         from wsss_platform.metrics.counts import write_confusions, write_sweeps
-        from wsss_platform.metrics.sweep import SweepCells
 
         last = self.folder / f"sweep-{chunk.index:06d}.parquet"
         if last.exists():
@@ -192,3 +194,49 @@ class ScoreWork:
             write_confusions(fixed, truth.classes, [(name, table) for name, table, _ in counted])
             write_sweeps(last, truth.classes, thresholds, [(name, cells) for name, _, cells in counted])
         return ChunkReport(chunk.index, len(counted), tuple(failures))
+
+
+@dataclass(frozen=True)
+class SaliencyWork:
+    """Stored maps and saliency against pixel truth -> per-picture counts at every score floor and saliency cut."""
+
+    experiment: Experiment
+    phase: Phase
+    list_name: str
+    maps: Path
+    folder: Path
+
+    def __call__(self, chunk: Chunk) -> ChunkReport:
+        """Count one chunk."""
+        from wsss_platform.maps.storage import full_size, maps_file, read_maps
+        from wsss_platform.metrics.counts import write_saliencies
+        from wsss_platform.metrics.saliency import SaliencyCells, sweep_saliency
+
+        target = self.folder / f"saliency-{chunk.index:06d}.parquet"
+        if target.exists():
+            return ChunkReport(chunk.index, len(chunk.ids))
+        truth = self.experiment.dataset.truth(self.list_name)
+        split = self.experiment.dataset.split(self.list_name)
+        pairs = saliency_pairs(self.experiment.masks_config(self.phase))
+        stored = {item.id: item for item in read_maps(maps_file(self.maps, chunk.index))}
+
+        def count(picture: str) -> tuple[str, SaliencyCells]:
+            item, shown, mask = stored[picture], split.saliency(picture), truth.mask(picture)
+            classes = len(truth.classes)
+            return picture, sweep_saliency(full_size(item), item.classes, shown, mask, pairs, classes, picture)
+
+        counted, failures = _each(chunk.ids, count)
+        if not failures:
+            write_saliencies(target, truth.classes, pairs, counted)
+        return ChunkReport(chunk.index, len(counted), tuple(failures))
+
+
+def saliency_pairs(config: MasksConfig) -> Pairs:
+    """Floors 0, 0.02, ... and cuts 0, 10, ..., the config's own among them, at its conflict level."""
+    import numpy as np
+
+    from wsss_platform.metrics.saliency import Pairs
+    from wsss_platform.metrics.sweep import grid
+
+    cuts = np.union1d(np.arange(0, 255, 10), [config.saliency_cut]).astype(np.int64)
+    return Pairs(grid(50, [config.saliency_floor]), cuts, config.conflict_level)
