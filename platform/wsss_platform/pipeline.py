@@ -209,7 +209,7 @@ def _produced(
         ends = {stage.key: StageEnd(stage, 0.0, True) for stage in line}
         allowed = store.max_failures if line[-1].phase.name == experiment.phases[-1].name else 0
         for one in making:
-            _check_failures(one, len(ids), allowed)
+            check_failures(one.stage.name, one.work.folder, one.failures, len(ids), allowed)
             if one.stage.kind == "score":
                 _summarise(experiment, one)
             end = ends[one.stage.key] = StageEnd(one.stage, max(0.0, one.ended - one.started), False)
@@ -243,9 +243,9 @@ def _summarise(experiment: Experiment, one: _Making) -> None:
     write_atomic(one.work.folder / SUMMARY, json.dumps(summary, indent=1))
 
 
-def _check_failures(one: _Making, pictures: int, allowed: int) -> None:
+def check_failures(what: str, folder: Path, failures: list[tuple[str, str]], pictures: int, allowed: int) -> None:
     """Write the failures down; InputError naming them when there are more than allowed, or nothing is left."""
-    failures, file = sorted(one.failures), one.work.folder / FAILURES
+    failures, file = sorted(failures), folder / FAILURES
     if not failures:
         file.unlink(missing_ok=True)
         return
@@ -254,6 +254,5 @@ def _check_failures(one: _Making, pictures: int, allowed: int) -> None:
         listed = "\n  ".join(reason for _, reason in failures[:20])
         more = f"\n  and {len(failures) - 20} more in {file}" if len(failures) > 20 else ""
         raise InputError(
-            f"{one.stage.name}: {len(failures)} of {pictures} pictures failed, {allowed} may (--max-failures):"
-            f"\n  {listed}{more}"
+            f"{what}: {len(failures)} of {pictures} pictures failed, {allowed} may (--max-failures):\n  {listed}{more}"
         )

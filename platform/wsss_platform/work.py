@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment
@@ -29,7 +29,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from wsss_platform.config import MasksConfig
     from wsss_platform.maps.extract import Extractor
+    from wsss_platform.maps.storage import StoredMap
+    from wsss_platform.metrics.saliency import Pairs
+    from wsss_platform.metrics.sweep import SweepCells
 
 SWEEP = 200
 """Thresholds of the sweep, 1/SWEEP apart; their number costs nothing."""
@@ -56,6 +60,20 @@ def read_failures(folder: Path, index: int) -> list[tuple[str, str]]:
         return [(name, reason) for name, reason in json.loads(failures_file(folder, index).read_text(encoding="utf-8"))]
     except FileNotFoundError:
         return []
+
+
+def sweep_stored(
+    item: StoredMap, truth: NDArray[np.uint8], thresholds: NDArray[np.float32], classes: int
+) -> SweepCells:
+    """`metrics.sweep.sweep_picture` of a stored map at full size, by the shorter way where there is one."""
+    from wsss_platform.maps.storage import full_size
+    from wsss_platform.metrics.levels import sweep_levels
+    from wsss_platform.metrics.sweep import sweep_picture
+
+    if item.scores.dtype == "uint8":
+        levels = cast("NDArray[np.uint8]", item.scores)
+        return sweep_levels(levels, item.classes, truth, thresholds, classes, item.id)
+    return sweep_picture(full_size(item), item.classes, truth, thresholds, classes, item.id)
 
 
 @dataclass(frozen=True)
@@ -203,11 +221,10 @@ class ScoreWork(PictureWork):
 
     def __call__(self, chunk: Chunk) -> ChunkReport:
         """Count one chunk: the confusion of the masks, and the sweep of the maps."""
-        from wsss_platform.maps.storage import full_size, maps_file, read_maps
+        from wsss_platform.maps.storage import maps_file, read_maps
         from wsss_platform.masks.palette import mask_file, read_mask
         from wsss_platform.metrics.confusion import confusion
         from wsss_platform.metrics.counts import write_confusions, write_sweeps
-        from wsss_platform.metrics.sweep import SweepCells, sweep_picture
 
         last = self.folder / f"sweep-{chunk.index:06d}.parquet"
         if self._done(chunk, last):
@@ -224,11 +241,51 @@ class ScoreWork(PictureWork):
                     f"its picture {item.width}x{item.height}"
                 )
             fixed = confusion(mask, read_mask(mask_file(self.masks, picture)), classes, picture)
-            cells = sweep_picture(full_size(item), item.classes, mask, thresholds, classes, picture)
-            return picture, fixed, cells
+            return picture, fixed, sweep_stored(item, mask, thresholds, classes)
 
         counted, failures = self._each(chunk, count, [self.masks])
         fixed = self.folder / f"confusion-{chunk.index:06d}.parquet"
         write_confusions(fixed, truth.classes, [(name, table) for name, table, _ in counted])
         write_sweeps(last, truth.classes, thresholds, [(name, cells) for name, _, cells in counted])
         return self._report(chunk, len(counted), failures)
+
+
+@dataclass(frozen=True)
+class SaliencyWork(PictureWork):
+    """Stored maps and saliency against pixel truth -> per-picture counts at every score floor and saliency cut."""
+
+    maps: Path
+
+    def __call__(self, chunk: Chunk) -> ChunkReport:
+        """Count one chunk."""
+        from wsss_platform.maps.storage import full_size, maps_file, read_maps
+        from wsss_platform.metrics.counts import write_saliencies
+        from wsss_platform.metrics.saliency import SaliencyCells, sweep_saliency
+
+        target = self.folder / f"saliency-{chunk.index:06d}.parquet"
+        if self._done(chunk, target):
+            return ChunkReport(chunk.index, len(chunk.ids))
+        truth = self.experiment.dataset.truth(self.list_name)
+        split = self.experiment.dataset.split(self.list_name)
+        pairs = saliency_pairs(self.experiment.masks_config(self.phase))
+        stored = {item.id: item for item in read_maps(maps_file(self.maps, chunk.index))}
+
+        def count(picture: str) -> tuple[str, SaliencyCells]:
+            item, shown, mask = stored[picture], split.saliency(picture), truth.mask(picture)
+            classes = len(truth.classes)
+            return picture, sweep_saliency(full_size(item), item.classes, shown, mask, pairs, classes, picture)
+
+        counted, failures = self._each(chunk, count, [self.maps])
+        write_saliencies(target, truth.classes, pairs, counted)
+        return self._report(chunk, len(counted), failures)
+
+
+def saliency_pairs(config: MasksConfig) -> Pairs:
+    """Floors 0, 0.02, ... and cuts 0, 10, ..., the config's own among them, at its conflict level."""
+    import numpy as np
+
+    from wsss_platform.metrics.saliency import Pairs
+    from wsss_platform.metrics.sweep import grid
+
+    cuts = np.union1d(np.arange(0, 255, 10), [config.saliency_cut]).astype(np.int64)
+    return Pairs(grid(50, [config.saliency_floor]), cuts, config.conflict_level)

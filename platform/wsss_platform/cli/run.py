@@ -115,6 +115,27 @@ def score(
     against: Annotated[
         str | None, typer.Option("--against", help="A second run, for a paired bootstrap interval.", metavar="RUN")
     ] = None,
+    rule: Annotated[
+        str | None,
+        typer.Option(
+            "--rule",
+            help="Solve a background rule on the stored counts: constant, power, per-class or saliency.",
+            metavar="RULE",
+        ),
+    ] = None,
+    fitted_on: Annotated[
+        str | None,
+        typer.Option("--fitted-on", help="With --rule: the list that chooses; default the scored one.", metavar="LIST"),
+    ] = None,
+    subsets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--subset",
+            help="With --rule: only these pictures, such as class=cat, object=small, object=0.05..0.25 (share), "
+            "picture=0..150000 (pixels), all; repeatable.",
+            metavar="SUBSET",
+        ),
+    ] = None,
     score_list: options.ScoreList = None,
     changes: options.Set = None,
     storage: options.Storage = options.STORAGE,
@@ -127,6 +148,24 @@ def score(
     as_json: options.Json = False,
 ) -> None:
     """Score a run's maps at every threshold and its masks, against pixel truth."""
+    if rule is not None or fitted_on is not None or subsets:
+        from wsss_platform.cli.rules import by_rule
+
+        if against is not None or dry_run:
+            raise InputError("--rule, --fitted-on and --subset go with neither --against nor --dry-run")
+        with output(as_json) as out:
+            by_rule(
+                out,
+                Store(storage),
+                run,
+                rule=rule or "constant",
+                fitted_on=fitted_on,
+                subsets=subsets or (),
+                score_list=score_list,
+                changes=changes,
+                local=local,
+            )
+        return
     if against is None:
         where = Store(storage, max_failures)
         _continue("score", run, score_list, changes, where, workers, gpus_per_worker, wandb, local, dry_run, as_json)
