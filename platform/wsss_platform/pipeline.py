@@ -16,6 +16,7 @@ from typing import Any
 
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment, Stage, needed
+from wsss_platform.imported import ImportWork, finish
 from wsss_platform.stages import METRICS, WEIGHTS, ChunkReport, ChunkWork, EpochEnd, Runner, TrainJob
 from wsss_platform.store import Artefact, Store, write_atomic
 from wsss_platform.work import MapsWork, MasksWork, ScoreWork, chunks_of
@@ -152,6 +153,10 @@ def _take(experiment: Experiment, stage: Stage, source: Path, folder: Path, on_e
 def _maps(
     experiment: Experiment, stage: Stage, inputs: dict[str, Path], folder: Path, runner: Runner, on_event: OnEvent
 ) -> None:
+    if "weights" not in inputs:  # somebody else's maps
+        _produce(experiment, stage, ImportWork(experiment, stage.list_name, folder), runner, on_event)
+        finish(experiment, experiment.dataset.split(stage.list_name).ids, folder)
+        return
     weights = inputs["weights"] / WEIGHTS
     _produce(experiment, stage, MapsWork(experiment, stage.phase, stage.list_name, weights, folder), runner, on_event)
 
@@ -186,7 +191,7 @@ def _score(
 def _produce(
     experiment: Experiment,
     stage: Stage,
-    work: MapsWork | MasksWork | ScoreWork,
+    work: MapsWork | ImportWork | MasksWork | ScoreWork,
     runner: Runner,
     on_event: OnEvent,
 ) -> None:

@@ -200,7 +200,9 @@ def load_run(
     config = override(base.config, config_changes, "--set") if config_changes else base.config
     changed = Experiment(base.method, config, data, base.seed, base.workers)
     options.check_lists(changed)
-    if changed.stage("train").key != base.stage("train").key:
+    if changed.source.key != base.source.key:
+        if changed.source.kind == "maps":
+            raise InputError(f"run {run}: this changes what was imported; use `wsss-platform import-maps`")
         raise InputError(f"--set {' '.join(changes or [])}: this changes the training; use `wsss-platform train`")
     suffix = f"+{data.score_list}" if data.score_list != base.data.score_list else ""
     if config != base.config or data_changes:

@@ -76,7 +76,5 @@ def _read(path: Path) -> dict[Any, NDArray[Any]]:
         raise InputError(f"{path}: expected a dict of picture id -> label vector, got a {type(table).__name__}")
     for key, value in table.items():
         if not isinstance(value, np.ndarray):
-            raise InputError(
-                f"{path}: labels of {key!r:.80}: expected a numeric array, got a {type(value).__name__}"
-            )
+            raise InputError(f"{path}: labels of {key!r:.80}: expected a numeric array, got a {type(value).__name__}")
     return table
