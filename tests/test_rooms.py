@@ -54,6 +54,7 @@ MAY: dict[str, tuple[str, ...] | None] = {
     "tracking": ("config", "errors", "experiment", "metrics", "protocol", "store"),
     "work": None,
     "imported": None,
+    "export": ("config", "data", "errors", "experiment", "masks.palette", "metrics", "protocol", "store"),
     "local_runner": None,
     "pipeline": None,
     "comparison": None,

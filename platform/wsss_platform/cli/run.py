@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 import typer
@@ -19,6 +21,8 @@ Producers = Annotated[
     int | None,
     typer.Option("--workers", help="Processes for maps, masks and counts; default: what there is room for.", min=1),
 ]
+Also = Callable[[Experiment], tuple[dict[str, Any], list[Any]]]
+"""What a verb does after its last stage: more of the document, more lines."""
 Until = Annotated[str, typer.Option("--until", help="Last stage: train, maps, masks or score.")]
 
 
@@ -100,9 +104,20 @@ def masks(
     local: options.Local = False,
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
+    layout: Annotated[
+        str | None, typer.Option("--format", help="With --out: voc (the default) or coco.", metavar="voc|coco")
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--out", help="Also write them for other codebases into this folder.", metavar="DIR")
+    ] = None,
 ) -> None:
     """Turn a run's maps into pseudo masks (VOC palette PNG)."""
-    _continue("masks", run, score_list, changes, storage, workers, gpus_per_worker, "disabled", local, dry_run, as_json)
+    from wsss_platform.cli.exports import exporter
+
+    _continue(
+        *("masks", run, score_list, changes, storage, workers, gpus_per_worker, "disabled", local, dry_run, as_json),
+        also=exporter(Store(storage), layout, folder),
+    )
 
 
 def score(
@@ -156,6 +171,7 @@ def _continue(
     local: bool,
     dry_run: bool,
     as_json: bool,
+    also: Also | None = None,
 ) -> None:
     """Load a run, apply what was asked, and go on to a later stage. `workers` is how many make chunks."""
     with output(as_json) as out:
@@ -176,6 +192,7 @@ def _continue(
             dry_run,
             producers=workers,
             selection=selection,
+            also=also,
         )
 
 
@@ -229,8 +246,9 @@ def execute(
     dry_run: bool,
     producers: int | None = None,
     selection: Selection = "none",
+    also: Also | None = None,
 ) -> None:
-    """Plan, run, record and print one run."""
+    """Plan, run, record and print one run; `also` adds to its result."""
     from wsss_platform.cli.plan import plan_document, plan_table
     from wsss_platform.cli.recording import Recording
 
@@ -252,4 +270,7 @@ def execute(
             note("everything is in the store")
             outcome = recording.run(None, wanted, lambda event: None)
     document, renderables = recording.result(outcome, wanted)
+    if also is not None:
+        more, lines = also(experiment)
+        document, renderables = {**document, **more}, [*renderables, *lines]
     out.result(document, *renderables)

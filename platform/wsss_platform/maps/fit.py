@@ -113,8 +113,8 @@ def _normalised(id: str, maps: NDArray[np.float32], section: ImportSection) -> N
         lowest = SEAM_LOWEST if section.form == "seam" else 0.0
         if low < lowest - TOLERANCE or high > 1 + TOLERANCE:
             raise InputError(
-                f"picture {id}: its scores are {low:.4g}..{high:.4g}, expected 0..1; --normalise max divides each class "
-                "by its maximum"
+                f"picture {id}: its scores are {low:.4g}..{high:.4g}, expected 0..1; --normalise max divides each "
+                "class by its maximum"
             )
         return maps.clip(0, 1)
     low_of_each = maps.min((1, 2), keepdims=True) if section.normalise == "minmax" else np.float32(0)
@@ -129,8 +129,7 @@ def _on_grid(maps: NDArray[np.float32], height: int, width: int) -> NDArray[np.f
     upper, lower, down = _places(rows, maps.shape[1], height)
     left, right, across = _places(columns, maps.shape[2], width)
     lines = maps[:, upper] * (1 - down[:, None]) + maps[:, lower] * down[:, None]
-    grid: NDArray[np.float32] = lines[:, :, left] * (1 - across) + lines[:, :, right] * across
-    return grid
+    return np.asarray(lines[:, :, left] * (1 - across) + lines[:, :, right] * across, np.float32)
 
 
 def _places(cells: int, found: int, pixels: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
