@@ -12,7 +12,9 @@ import math
 import pickle
 import re
 import struct
+import tokenize
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -31,8 +33,11 @@ _DAMAGED = (
     OSError,
     OverflowError,
     MemoryError,
+    SyntaxError,
+    tokenize.TokenError,
 )
-"""What a damaged stream raises in the unpickler and the stand-ins (ValueError includes bad Unicode and text)."""
+"""What a damaged stream raises in the unpickler and the stand-ins (ValueError includes bad Unicode; the last two come
+from the header, which numpy reads as Python)."""
 _DEEPEST = 4  # dict in array, array or list in dict; deeper is no file of the field
 _MOST = 1 << 28  # elements of a tensor, whose strides could claim more than the file has
 
@@ -151,23 +156,21 @@ _STORAGES = {
 """torch's storage classes by name -> numpy element type."""
 
 
-class _Storage:
-    """Stands for `torch.storage._load_from_bytes`: the bytes of a storage in torch's form before zip files.
+def _storage(data: Any, where: str) -> NDArray[Any]:
+    """Stands for `torch.storage._load_from_bytes`: the elements of a storage in torch's form before zip files.
 
     Four pickles (magic number, version, system, the storage as a persistent reference), the list of keys, and
     for the one key int64 count and the elements.
     """
-
-    def __new__(cls, data: Any) -> Any:
-        stream = io.BytesIO(data.encode("latin1") if isinstance(data, str) else data)
-        for _ in range(3):
-            _Reader(stream, "the file").load()
-        found = _Reader(stream, "the file", inside_storage=True).load()
-        _Reader(stream, "the file").load()
-        if not isinstance(found, np.dtype):
-            raise ValueError("expected one torch storage")
-        (count,) = struct.unpack("<q", stream.read(8))
-        return np.frombuffer(stream.read(), found, count=count)
+    stream = io.BytesIO(data.encode("latin1") if isinstance(data, str) else data)
+    for _ in range(3):
+        _Reader(stream, where).load()
+    found = _Reader(stream, where, inside_storage=True).load()
+    _Reader(stream, where).load()
+    if not isinstance(found, np.dtype):
+        raise ValueError("expected one torch storage")
+    (count,) = struct.unpack("<q", stream.read(8))
+    return np.frombuffer(stream.read(), found, count=count)
 
 
 class _Tensor:
@@ -196,7 +199,6 @@ _ALLOWED: dict[tuple[str, str], Any] = {
     **{(f"numpy.{core}.multiarray", "scalar"): _Scalar for core in ("core", "_core")},
     **{(f"numpy.{core}.numeric", "_frombuffer"): _Array for core in ("core", "_core")},
     ("torch._utils", "_rebuild_tensor_v2"): _Tensor,
-    ("torch.storage", "_load_from_bytes"): _Storage,
     ("collections", "OrderedDict"): _Nothing,
 }
 
@@ -212,6 +214,8 @@ class _Reader(pickle._Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if self._inside_storage and module == "torch" and name in _STORAGES:
             return np.dtype(_STORAGES[name])
+        if (module, name) == ("torch.storage", "_load_from_bytes"):
+            return partial(_storage, where=self._where)
         if (module, name) not in _ALLOWED:
             raise InputError(f"{self._where}: refused: the file would run {module}.{name}, which no array needs")
         return _ALLOWED[module, name]
