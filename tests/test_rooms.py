@@ -53,6 +53,8 @@ MAY: dict[str, tuple[str, ...] | None] = {
     ),
     "tracking": ("config", "errors", "experiment", "metrics", "protocol", "store"),
     "work": None,
+    "imported": None,
+    "export": ("config", "data", "errors", "experiment", "masks.palette", "metrics", "protocol", "store"),
     "local_runner": None,
     "pipeline": None,
     "comparison": None,
@@ -76,7 +78,7 @@ OWNERS: dict[str, tuple[tuple[str, ...], str]] = {
     "wandb": (("wsss_platform.tracking",), "a run must not depend on a service"),
     "pydensecrf": (("wsss_platform.masks.crf",), "another CRF must stay possible"),
 }
-NEVER_ENGINE = ("comparison", "comparison_figures", "drawing", "local_runner", "pipeline", "show", "work")
+NEVER_ENGINE = ("comparison", "comparison_figures", "drawing", "imported", "local_runner", "pipeline", "show", "work")
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from wsss_platform.config import (
     DataConfig,
+    ImportedConfig,
     MapsConfig,
     MasksConfig,
     MethodConfig,
@@ -25,6 +26,7 @@ from wsss_platform.config import (
     fingerprint,
     look_up,
 )
+from wsss_platform.config.imported import UNKNOWN
 from wsss_platform.data import Dataset, open_data
 from wsss_platform.errors import InputError
 from wsss_platform.method import Method, Phase
@@ -79,6 +81,10 @@ class Experiment:
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
         """All stages in the order in which they can run."""
+        if isinstance(self.config, ImportedConfig):
+            maps = self._imported(self.config)
+            masks = self._masks(maps)
+            return (maps, masks, self._score(maps, masks))
         stages: list[Stage] = []
         for phase in self.phases:
             reads: dict[str, Stage] = {}
@@ -97,6 +103,11 @@ class Experiment:
     def stage(self, kind: Kind, phase: str | None = None) -> Stage:
         """The last stage of a kind (of a phase)."""
         return [s for s in self.stages if s.kind == kind and phase in (None, s.phase.name)][-1]
+
+    @property
+    def source(self) -> Stage:
+        """Where its maps come from: the last training, or the import. What comes after may change for a given run."""
+        return self.stages[0] if isinstance(self.config, ImportedConfig) else self.stage("train")
 
     @property
     def key(self) -> str:
@@ -153,6 +164,13 @@ class Experiment:
         split = self.split_fingerprint(list_name)
         key = self._key("maps", train.phase, sections, split=split, weights=train.key)
         return Stage("maps", train.phase, key, list_name, {"weights": train})
+
+    def _imported(self, config: ImportedConfig) -> Stage:
+        # the files count by their content, wherever they lie and whatever is said of them
+        section = config.imported.model_copy(update={"folder": "", "supervision": UNKNOWN})
+        split = self.split_fingerprint(self.data.score_list)
+        key = self._key("maps", self.phases[-1], {"imported": section}, split=split)
+        return Stage("maps", self.phases[-1], key, self.data.score_list)
 
     def _masks(self, maps: Stage) -> Stage:
         masks = self.masks_config(maps.phase)

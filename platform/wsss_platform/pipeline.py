@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment, Stage, needed
+from wsss_platform.imported import ImportWork, finish
 from wsss_platform.stages import METRICS, WEIGHTS, ChunkReport, EpochEnd, Runner, TrainJob
 from wsss_platform.store import Artefact, Store, write_atomic
 from wsss_platform.work import MapsWork, MasksWork, PictureWork, ScoreWork, chunks_of
@@ -113,9 +114,12 @@ def read_summary(artefact: Artefact) -> dict[str, Any]:
     return summary
 
 
-def _kind(stage: Stage) -> Literal["train", "chunks"]:
-    """Stages of pictures that follow each other are one line: a chunk need not wait for the others."""
-    return "train" if stage.kind == "train" else "chunks"
+def _kind(stage: Stage) -> Literal["train", "import", "chunks"]:
+    """Stages of pictures that follow each other are one line: a chunk need not wait for the others. An import is
+    checked as a whole before anything is made of it."""
+    if stage.kind == "train":
+        return "train"
+    return "chunks" if stage.inputs else "import"
 
 
 def _trained(experiment: Experiment, stage: Stage, store: Store, runner: Runner, on_event: OnEvent) -> StageEnd:
@@ -207,11 +211,14 @@ def _produced(
 
         runner.chunks([one.work for one in making], chunks_of(ids), report)
         ends = {stage.key: StageEnd(stage, 0.0, True) for stage in line}
-        allowed = store.max_failures if line[-1].phase.name == experiment.phases[-1].name else 0
+        last = line[-1].phase.name == experiment.phases[-1].name and _kind(line[0]) != "import"
+        allowed = store.max_failures if last else 0
         for one in making:
             check_failures(one.stage.name, one.work.folder, one.failures, len(ids), allowed)
             if one.stage.kind == "score":
                 _summarise(experiment, one)
+            elif _kind(one.stage) == "import":
+                finish(experiment, ids, one.work.folder)
             end = ends[one.stage.key] = StageEnd(one.stage, max(0.0, one.ended - one.started), False)
             _commit(experiment, end, store, pictures=one.done, failures=len(one.failures))
         return list(ends.values())
@@ -225,6 +232,8 @@ def _work(experiment: Experiment, stage: Stage, store: Store, partial: Mapping[s
         return partial.get(source.key) or store.open(source.kind, source.key).folder
 
     common = (experiment, stage.phase, stage.list_name, partial[stage.key])
+    if _kind(stage) == "import":
+        return ImportWork(*common)
     if stage.kind == "maps":
         return MapsWork(*common, weights=folder_of("weights") / WEIGHTS)
     if stage.kind == "masks":

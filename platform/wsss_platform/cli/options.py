@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from wsss_platform import imported
 from wsss_platform.config import DataConfig, MethodConfig, flatten, override, parse_assignment, read_toml, validated
 from wsss_platform.errors import InputError, unknown
 from wsss_platform.experiment import Experiment
@@ -249,7 +250,7 @@ def reload_experiment(
     method_name: str, config: dict[str, Any], data: dict[str, Any], seed: int, workers: int, where: str
 ) -> Experiment:
     """An experiment from a stored record."""
-    method = find_method(method_name)
+    method = imported.METHOD if method_name == imported.NAME else find_method(method_name)
     return Experiment(
         method,
         validated(method.config, config, where),

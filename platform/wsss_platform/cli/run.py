@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, cast
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
 
 import typer
 
@@ -19,6 +21,8 @@ Producers = Annotated[
     int | None,
     typer.Option("--workers", help="Processes for maps, masks and counts; default: what there is room for.", min=1),
 ]
+Also = Callable[[Experiment], tuple[dict[str, Any], list[Any]]]
+"""What a verb does after its last stage: more of the document, more lines."""
 Until = Annotated[str, typer.Option("--until", help="Last stage: train, maps, masks or score.")]
 
 
@@ -104,10 +108,21 @@ def masks(
     local: options.Local = False,
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
+    layout: Annotated[
+        str | None, typer.Option("--format", help="With --out: voc (the default) or coco.", metavar="voc|coco")
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--out", help="Also write them for other codebases into this folder.", metavar="DIR")
+    ] = None,
 ) -> None:
     """Turn a run's maps into pseudo masks (VOC palette PNG)."""
+    from wsss_platform.cli.exports import exporter
+
     where = Store(storage, max_failures)
-    _continue("masks", run, score_list, changes, where, workers, gpus_per_worker, "disabled", local, dry_run, as_json)
+    _continue(
+        *("masks", run, score_list, changes, where, workers, gpus_per_worker, "disabled", local, dry_run, as_json),
+        also=exporter(where, layout, folder),
+    )
 
 
 def score(
@@ -202,6 +217,7 @@ def _continue(
     local: bool,
     dry_run: bool,
     as_json: bool,
+    also: Also | None = None,
 ) -> None:
     """Load a run, apply what was asked, and go on to a later stage. `workers` is how many make chunks."""
     with output(as_json) as out:
@@ -221,6 +237,7 @@ def _continue(
             dry_run,
             producers=workers,
             selection=selection,
+            also=also,
         )
 
 
@@ -245,7 +262,9 @@ def load_run(
     config = override(base.config, config_changes, "--set") if config_changes else base.config
     changed = Experiment(base.method, config, data, base.seed, base.workers)
     options.check_lists(changed)
-    if changed.stage("train").key != base.stage("train").key:
+    if changed.source.key != base.source.key:
+        if changed.source.kind == "maps":
+            raise InputError(f"run {run}: this changes what was imported; use `wsss-platform import-maps`")
         raise InputError(f"--set {' '.join(changes or [])}: this changes the training; use `wsss-platform train`")
     suffix = f"+{data.score_list}" if data.score_list != base.data.score_list else ""
     if config != base.config or data_changes:
@@ -272,8 +291,9 @@ def execute(
     dry_run: bool,
     producers: int | None = None,
     selection: Selection = "none",
+    also: Also | None = None,
 ) -> None:
-    """Plan, run, record and print one run."""
+    """Plan, run, record and print one run; `also` adds to its result."""
     from wsss_platform.cli.plan import plan_document, plan_table
     from wsss_platform.cli.recording import Recording
 
@@ -295,4 +315,7 @@ def execute(
             note("everything is in the store")
             outcome = recording.run(None, wanted, lambda event: None)
     document, renderables = recording.result(outcome, wanted)
+    if also is not None:
+        more, lines = also(experiment)
+        document, renderables = {**document, **more}, [*renderables, *lines]
     out.result(document, *renderables)

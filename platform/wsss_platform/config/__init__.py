@@ -7,6 +7,7 @@ Imports neither torch nor ray.
 
 from __future__ import annotations
 
+from wsss_platform.config.imported import ImportedConfig, ImportSection
 from wsss_platform.config.section import (
     Section,
     SectionType,
@@ -35,6 +36,8 @@ from wsss_platform.config.sections import (
 __all__ = [
     "BackboneConfig",
     "DataConfig",
+    "ImportSection",
+    "ImportedConfig",
     "MapsConfig",
     "MasksConfig",
     "MethodConfig",
