@@ -52,6 +52,9 @@ MAY: dict[str, tuple[str, ...] | None] = {
         "store",
     ),
     "tracking": ("config", "errors", "experiment", "metrics", "protocol", "store"),
+    "inventory": ("errors", "store", "tracking.records"),
+    "retention": ("inventory", "store", "tracking.records"),
+    "verification": None,
     "work": None,
     "imported": None,
     "export": ("config", "data", "errors", "experiment", "masks.palette", "metrics", "protocol", "store"),
@@ -78,7 +81,7 @@ OWNERS: dict[str, tuple[tuple[str, ...], str]] = {
     "wandb": (("wsss_platform.tracking",), "a run must not depend on a service"),
     "pydensecrf": (("wsss_platform.masks.crf",), "another CRF must stay possible"),
 }
-NEVER_ENGINE = ("comparison", "comparison_figures", "drawing", "imported", "local_runner", "pipeline", "show", "work")
+NEVER_ENGINE = ("comparison", "comparison_figures", "drawing", "imported", "local_runner", "pipeline", "show", "verification", "work")
 
 
 @dataclass(frozen=True)

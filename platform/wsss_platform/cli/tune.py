@@ -14,6 +14,7 @@ from wsss_platform.cli.output import Output, note, output
 from wsss_platform.config import MethodConfig, fingerprint, look_up, override
 from wsss_platform.errors import InputError, unknown
 from wsss_platform.experiment import Experiment
+from wsss_platform.retention import KEEP_BEST
 from wsss_platform.space import SearchSpace, load_space
 from wsss_platform.store import Store, check_name
 
@@ -48,6 +49,9 @@ def tune(
     concurrent: Annotated[
         int | None, typer.Option("--concurrent", help="Trials at once; default: what the cluster has room for.", min=1)
     ] = None,
+    keep_best: Annotated[
+        int, typer.Option("--keep-best", help="Trials that keep their maps and masks; 0: all do.", min=0)
+    ] = KEEP_BEST,
     storage: options.Storage = options.STORAGE,
     seed: options.Seed = 0,
     workers: options.Workers = 1,
@@ -102,6 +106,7 @@ def tune(
                     max_concurrent=concurrent,
                 ),
                 wandb,
+                keep_best,
             )
         _print(out, store, study, result, experiment.config)
 
@@ -174,14 +179,15 @@ def plan_tables(document: dict[str, Any]) -> list[Any]:
     ]
 
 
-def _search(request: StudyRequest, wandb: str) -> StudyResult:
+def _search(request: StudyRequest, wandb: str, keep_best: int) -> StudyResult:
     from wsss_platform.cli.study import StudyView
     from wsss_platform.engine.study import study_plots
     from wsss_platform.engine.tuner import tune as run_study
 
-    with StudyView(request, wandb) as view:
+    with StudyView(request, wandb, keep_best) as view:
         result = run_study(request, view)
         view.record(result.rows)
+        view.drop_losers()
     study_plots(result.folder, note)
     return result
 
