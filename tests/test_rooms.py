@@ -57,6 +57,7 @@ MAY: dict[str, tuple[str, ...] | None] = {
     "export": ("config", "data", "errors", "experiment", "masks.palette", "metrics", "protocol", "store"),
     "local_runner": None,
     "pipeline": None,
+    "saliency_sweep": None,
     "comparison": None,
     "comparison_figures": None,
     "drawing": None,
@@ -78,7 +79,17 @@ OWNERS: dict[str, tuple[tuple[str, ...], str]] = {
     "wandb": (("wsss_platform.tracking",), "a run must not depend on a service"),
     "pydensecrf": (("wsss_platform.masks.crf",), "another CRF must stay possible"),
 }
-NEVER_ENGINE = ("comparison", "comparison_figures", "drawing", "imported", "local_runner", "pipeline", "show", "work")
+NEVER_ENGINE = (
+    "comparison",
+    "comparison_figures",
+    "drawing",
+    "imported",
+    "local_runner",
+    "pipeline",
+    "saliency_sweep",
+    "show",
+    "work",
+)
 
 
 @dataclass(frozen=True)

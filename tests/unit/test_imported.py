@@ -141,7 +141,9 @@ def test_an_interrupted_import_continues_with_the_same_bytes(folder: Path, tmp_p
     run(mine, whole, LocalRunner(), until=mine.source)
     with cut.building("maps", mine.source.key) as partial:
         assert partial is not None
-        work = pickle.loads(pickle.dumps(imported.ImportWork(mine, "train", partial)))  # as it reaches an actor
+        work = pickle.loads(
+            pickle.dumps(imported.ImportWork(mine, mine.phases[-1], "train", partial))
+        )  # as it reaches an actor
         work(chunks_of(mine.dataset.split("train").ids)[0])
     before = {path.name: path.stat().st_mtime_ns for path in partial.glob("maps-*")}
     assert len(before) == 1
