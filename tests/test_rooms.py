@@ -34,7 +34,7 @@ MAY: dict[str, tuple[str, ...] | None] = {
     "data": ("config", "errors", "objective", "store"),
     "nets": ("config", "errors", "objective"),
     "maps": ("config", "data", "errors", "objective", "store"),
-    "masks": ("config", "data.split", "errors", "maps.storage", "store"),
+    "masks": ("config", "data.index_png", "data.split", "errors", "maps.storage", "store"),
     "metrics": ("config", "errors", "store"),
     "experiment": ("config", "data", "errors", "method", "store"),
     "protocol": ("config", "experiment"),

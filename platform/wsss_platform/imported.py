@@ -21,6 +21,7 @@ from wsss_platform.experiment import Experiment
 from wsss_platform.method import Method, Phase
 from wsss_platform.stages import Chunk, ChunkReport
 from wsss_platform.store import write_atomic
+from wsss_platform.work import PictureWork
 
 if TYPE_CHECKING:
     from wsss_platform.maps.foreign import ForeignFolder
@@ -80,12 +81,8 @@ def _name(source: ForeignFolder, path: Path) -> str:
 
 
 @dataclass(frozen=True)
-class ImportWork:
+class ImportWork(PictureWork):
     """A folder of maps -> stored maps, one Parquet file per chunk, with a JSON file of what was read and changed."""
-
-    experiment: Experiment
-    list_name: str
-    folder: Path
 
     @cached_property
     def _source(self) -> ForeignFolder:
@@ -99,23 +96,12 @@ class ImportWork:
         from wsss_platform.maps.storage import maps_file, write_maps
 
         target = maps_file(self.folder, chunk.index)
-        if target.exists():
+        if self._done(chunk, target):
             return ChunkReport(chunk.index, len(chunk.ids))
-        maps: list[StoredMap] = []
-        said: list[dict[str, Any]] = []
-        failures: list[tuple[str, str]] = []
-        for picture in chunk.ids:
-            try:
-                stored, remarks = self._read(picture)
-            except InputError as error:
-                failures.append((picture, str(error)))
-                continue
-            maps.append(stored)
-            said.append(remarks)
-        if not failures:
-            write_atomic(self.folder / f"import-{chunk.index:06d}.json", json.dumps(said))
-            write_maps(target, maps)
-        return ChunkReport(chunk.index, len(maps), tuple(failures))
+        read, failures = self._each(chunk, self._read)
+        write_atomic(self.folder / f"import-{chunk.index:06d}.json", json.dumps([said for _, said in read]))
+        write_maps(target, [stored for stored, _ in read])
+        return self._report(chunk, len(read), failures)
 
     def _read(self, picture: str) -> tuple[StoredMap, dict[str, Any]]:
         from wsss_platform.maps.fit import fit

@@ -50,6 +50,15 @@ GpusPerWorker = Annotated[
 Name = Annotated[str | None, typer.Option("--name", help="Default: method, data and a hash of the settings.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and start nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+MaxFailures = Annotated[
+    int,
+    typer.Option(
+        "--max-failures",
+        help="Pictures that may fail (unreadable, or killing their worker) in maps, masks and scores. They are listed "
+        "with the reason; what is scored then is another protocol.",
+        min=0,
+    ),
+]
 Local = Annotated[bool, typer.Option("--local", help="One process, without Ray; the same bytes with one worker.")]
 Wandb = Annotated[
     str,

@@ -41,6 +41,7 @@ def train(
     seed: options.Seed = 0,
     workers: options.Workers = 1,
     gpus_per_worker: options.GpusPerWorker = None,
+    max_failures: options.MaxFailures = 0,
     name: options.Name = None,
     wandb: options.Wandb = "auto",
     local: options.Local = False,
@@ -68,7 +69,7 @@ def train(
         execute(
             out,
             experiment,
-            Store(storage),
+            Store(storage, max_failures),
             run_name,
             until,
             local,
@@ -86,12 +87,14 @@ def maps(
     storage: options.Storage = options.STORAGE,
     workers: Producers = None,
     gpus_per_worker: options.GpusPerWorker = None,
+    max_failures: options.MaxFailures = 0,
     local: options.Local = False,
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
 ) -> None:
     """Turn a run's weights into class activation maps of a list."""
-    _continue("maps", run, score_list, changes, storage, workers, gpus_per_worker, "disabled", local, dry_run, as_json)
+    where = Store(storage, max_failures)
+    _continue("maps", run, score_list, changes, where, workers, gpus_per_worker, "disabled", local, dry_run, as_json)
 
 
 def masks(
@@ -101,6 +104,7 @@ def masks(
     storage: options.Storage = options.STORAGE,
     workers: Producers = None,
     gpus_per_worker: options.GpusPerWorker = None,
+    max_failures: options.MaxFailures = 0,
     local: options.Local = False,
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
@@ -114,9 +118,10 @@ def masks(
     """Turn a run's maps into pseudo masks (VOC palette PNG)."""
     from wsss_platform.cli.exports import exporter
 
+    where = Store(storage, max_failures)
     _continue(
-        *("masks", run, score_list, changes, storage, workers, gpus_per_worker, "disabled", local, dry_run, as_json),
-        also=exporter(Store(storage), layout, folder),
+        *("masks", run, score_list, changes, where, workers, gpus_per_worker, "disabled", local, dry_run, as_json),
+        also=exporter(where, layout, folder),
     )
 
 
@@ -125,19 +130,60 @@ def score(
     against: Annotated[
         str | None, typer.Option("--against", help="A second run, for a paired bootstrap interval.", metavar="RUN")
     ] = None,
+    rule: Annotated[
+        str | None,
+        typer.Option(
+            "--rule",
+            help="Solve a background rule on the stored counts: constant, power, per-class or saliency.",
+            metavar="RULE",
+        ),
+    ] = None,
+    fitted_on: Annotated[
+        str | None,
+        typer.Option("--fitted-on", help="With --rule: the list that chooses; default the scored one.", metavar="LIST"),
+    ] = None,
+    subsets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--subset",
+            help="With --rule: only these pictures, such as class=cat, object=small, object=0.05..0.25 (share), "
+            "picture=0..150000 (pixels), all; repeatable.",
+            metavar="SUBSET",
+        ),
+    ] = None,
     score_list: options.ScoreList = None,
     changes: options.Set = None,
     storage: options.Storage = options.STORAGE,
     workers: Producers = None,
     gpus_per_worker: options.GpusPerWorker = None,
+    max_failures: options.MaxFailures = 0,
     wandb: options.Wandb = "auto",
     local: options.Local = False,
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
 ) -> None:
     """Score a run's maps at every threshold and its masks, against pixel truth."""
+    if rule is not None or fitted_on is not None or subsets:
+        from wsss_platform.cli.rules import by_rule
+
+        if against is not None or dry_run:
+            raise InputError("--rule, --fitted-on and --subset go with neither --against nor --dry-run")
+        with output(as_json) as out:
+            by_rule(
+                out,
+                Store(storage),
+                run,
+                rule=rule or "constant",
+                fitted_on=fitted_on,
+                subsets=subsets or (),
+                score_list=score_list,
+                changes=changes,
+                local=local,
+            )
+        return
     if against is None:
-        _continue("score", run, score_list, changes, storage, workers, gpus_per_worker, wandb, local, dry_run, as_json)
+        where = Store(storage, max_failures)
+        _continue("score", run, score_list, changes, where, workers, gpus_per_worker, wandb, local, dry_run, as_json)
         return
     from wsss_platform.cli.compare import compare
 
@@ -164,7 +210,7 @@ def _continue(
     run: str,
     score_list: str | None,
     changes: list[str] | None,
-    storage: Any,
+    store: Store,
     workers: int | None,
     gpus_per_worker: float | None,
     wandb: str,
@@ -175,7 +221,6 @@ def _continue(
 ) -> None:
     """Load a run, apply what was asked, and go on to a later stage. `workers` is how many make chunks."""
     with output(as_json) as out:
-        store = Store(storage)
         from wsss_platform.tracking.records import read_record
 
         experiment, name = load_run(store, run, score_list, changes)

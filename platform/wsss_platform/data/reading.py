@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from wsss_platform.data.index_png import read_plain_indices
 from wsss_platform.errors import InputError
 
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
@@ -52,6 +53,8 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
         InputError: the file is missing, truncated, or has no 8-bit indices (RGB, 16 bit, two-level); names it.
     """
     try:
+        if (plain := read_plain_indices(path)) is not None:
+            return plain[0]
         with Image.open(path, formats=("PNG",)) as image:
             # Pillow stretches 2- and 4-bit grayscale to 0..255, which would change the indices.
             if image.mode not in ("P", "L") or (image.mode == "L" and "L;" in str(image.tile)):

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from wsss_platform.data.index_png import read_plain_indices
 from wsss_platform.errors import InputError
 from wsss_platform.store import write_atomic
 
@@ -49,6 +50,8 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
         InputError: no such file, damaged, or no palette PNG; the message names the file.
     """
     try:
+        if (plain := read_plain_indices(path)) is not None and plain[1] == "P":
+            return plain[0]
         with Image.open(path, formats=("PNG",)) as picture:
             if picture.mode != "P":  # grey PNGs of few levels would be stretched to 0..255 by Pillow
                 raise InputError(f"{path}: a mask is a palette PNG of labels, this one has mode {picture.mode}")

@@ -33,6 +33,18 @@ def threshold_of_alpha(alpha: float) -> float:
     return float(np.uint32(high if is_background(high) else low).view(np.float32))
 
 
+def alpha_of_threshold(threshold: float) -> float:
+    """The alpha whose `threshold_of_alpha` is this float32 above 0 and below 1, bit for bit.
+
+    So a sweep of thresholds is one of alphas, read on another axis. Ours.
+    """
+    score = float(np.float32(threshold))
+    if not 0 < score < 1:
+        raise ValueError(f"an alpha belongs to a threshold above 0 and below 1, got {threshold}")
+    # (1 - t)^alpha = t, and a little less alpha, so that rounding leaves the background the score of a tie
+    return float(np.log(score) / np.log1p(-score)) * (1 - 1e-12)
+
+
 def threshold(config: MasksConfig) -> float:
     """The score up to which a pixel is background under rule "constant" or "power"."""
     return config.background if config.rule == "constant" else threshold_of_alpha(config.alpha)

@@ -2,6 +2,7 @@
 
 `confusion-*.parquet`: id, truth, prediction, count (prediction 255 = undecided).
 `sweep-*.parquet`: id, truth, class, bucket, count (see `sweep`).
+`saliency-*.parquet`: id, truth, class, floor, cut, count (see `saliency`).
 All but the id are lists with one entry per cell that is not zero. Class names and thresholds are in the
 metadata under "wsss_platform".
 """
@@ -22,11 +23,13 @@ from numpy.typing import NDArray
 
 from wsss_platform.errors import InputError
 from wsss_platform.metrics.confusion import IGNORE
+from wsss_platform.metrics.saliency import Pairs, SaliencyCells
 from wsss_platform.metrics.sweep import SweepCells
 from wsss_platform.store import write_atomic
 
 VERSION = 1
 _CONFUSION = {"truth": pa.uint8(), "prediction": pa.uint8(), "count": pa.int64()}
+_SALIENCY = {"truth": pa.uint8(), "class": pa.uint8(), "floor": pa.int32(), "cut": pa.int32(), "count": pa.int64()}
 _SWEEP = {"truth": pa.uint8(), "class": pa.uint8(), "bucket": pa.int32(), "count": pa.int64()}
 
 
@@ -76,11 +79,38 @@ class SweepCounts:
     cells: SweepCells
     """The cells of all pictures, one after another."""
 
-    def parts(self, index: int) -> NDArray[np.int64]:
-        """Per picture at threshold number `index`: int64 [N, 3, C + 1], see `confusion.parts`."""
-        seen = np.where(self.cells.bucket > index, self.cells.cls + 1, 0)
+    def parts(self, index: int | NDArray[np.int64]) -> NDArray[np.int64]:
+        """Per picture: int64 [N, 3, C + 1], see `confusion.parts`.
+
+        Args:
+            index: number of the threshold, or int64 [C] one for each class.
+        """
         side = len(self.classes) + 1
+        limits = np.broadcast_to(np.asarray(index), (side - 1,))
+        seen = np.where(self.cells.bucket > limits[self.cells.cls], self.cells.cls + 1, 0)
         return _parts(len(self.ids), side, self.picture, self.cells.truth, seen, self.cells.pixels)
+
+
+@dataclass(frozen=True)
+class SaliencyCounts:
+    """The saliency sweep's cells of one chunk's pictures."""
+
+    classes: tuple[str, ...]
+    """Names of the C foreground classes."""
+    pairs: Pairs
+    """Floors, cuts and conflict level."""
+    ids: tuple[str, ...]
+    """Pictures in stored order, N."""
+    picture: NDArray[np.int64]
+    """int64 [R]: index into `ids`, ascending."""
+    cells: SaliencyCells
+    """The cells of all pictures, one after another."""
+
+    def parts(self, floor: int, cut: int) -> NDArray[np.int64]:
+        """Per picture at floor and cut of these numbers: int64 [N, 3, C + 1], see `confusion.parts`."""
+        shown = (self.cells.floor > floor) & (self.cells.cut > cut)
+        seen = np.where(shown, self.cells.cls + 1, 0)
+        return _parts(len(self.ids), len(self.classes) + 1, self.picture, self.cells.truth, seen, self.cells.pixels)
 
 
 def _parts(
@@ -126,6 +156,25 @@ def write_sweeps(
     _write(path, rows, _SWEEP, said)
 
 
+def write_saliencies(
+    path: Path, classes: Sequence[str], pairs: Pairs, pictures: Iterable[tuple[str, SaliencyCells]]
+) -> None:
+    """Write one chunk of (picture id, cells of `sweep_saliency`), atomically; same counts, same bytes."""
+    rows = [
+        {"id": name, **dict(zip(_SALIENCY, cells, strict=True))}  # the columns are the cells' fields in order
+        for name, cells in pictures
+    ]
+    said = {
+        "format": "wsss-platform saliency sweep",
+        "version": VERSION,
+        "classes": list(classes),
+        "floors": pairs.floors.tolist(),
+        "cuts": pairs.cuts.tolist(),
+        "conflict_level": pairs.conflict_level,
+    }
+    _write(path, rows, _SALIENCY, said)
+
+
 def read_confusions(folder: Path) -> Iterator[ConfusionCounts]:
     """Every `confusion-*.parquet` of a folder, one file in memory at a time; InputError naming a damaged one."""
     for path in _files(folder, "confusion"):
@@ -147,6 +196,21 @@ def read_sweeps(folder: Path) -> Iterator[SweepCounts]:
         _check(path, cells.cls, len(said["classes"]))
         _check(path, cells.bucket, len(thresholds) + 1)
         yield SweepCounts(tuple(said["classes"]), thresholds, ids, picture, cells)
+
+
+def read_saliencies(folder: Path) -> Iterator[SaliencyCounts]:
+    """Every `saliency-*.parquet` of a folder, one file in memory at a time; InputError naming a damaged one."""
+    for path in _files(folder, "saliency"):
+        said, ids, picture, columns = _read(path, "wsss-platform saliency sweep", _SALIENCY)
+        pairs = Pairs(
+            np.array(said["floors"], np.float32), np.array(said["cuts"], np.int64), float(said["conflict_level"])
+        )
+        cells = SaliencyCells(*(columns[name] for name in _SALIENCY))
+        _check(path, cells.truth, len(said["classes"]) + 1)
+        _check(path, cells.cls, len(said["classes"]))
+        _check(path, cells.floor, len(pairs.floors) + 1)
+        _check(path, cells.cut, len(pairs.cuts) + 1)
+        yield SaliencyCounts(tuple(said["classes"]), pairs, ids, picture, cells)
 
 
 def _files(folder: Path, kind: str) -> list[Path]:

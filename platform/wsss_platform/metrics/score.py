@@ -52,10 +52,18 @@ class Score:
             InputError: files missing or damaged, of different classes or thresholds, a picture counted
                 twice, or other pictures in the sweep than in the confusion.
         """
-        masks = list(read_confusions(folder))
-        classes = masks[0].classes
-        ids = tuple(name for item in masks for name in item.ids)
-        _same(f"{folder}: confusion files", [item.classes for item in masks])
+        classes: tuple[str, ...] | None = None
+        ids: list[str] = []
+        parts: list[NDArray[np.int64]] = []
+        table: NDArray[np.int64] | None = None
+        for item in read_confusions(folder):
+            _same(f"{folder}: confusion files", [classes or item.classes, item.classes])
+            classes = item.classes
+            ids += item.ids
+            parts.append(item.parts())
+            table = item.table() if table is None else table + item.table()
+        assert classes is not None  # read_confusions raises where there is no file
+        assert table is not None
         _unique(folder, ids)
         total: NDArray[np.int64] | None = None
         thresholds = np.zeros(0, np.float32)
@@ -75,9 +83,9 @@ class Score:
         return cls(
             folder=folder,
             classes=classes,
-            ids=ids,
-            table=np.sum([item.table() for item in masks], axis=0),
-            parts=np.concatenate([item.parts() for item in masks]),
+            ids=tuple(ids),
+            table=table,
+            parts=np.concatenate(parts),
             thresholds=thresholds,
             histogram=total,
         )
@@ -102,10 +110,21 @@ class Score:
         """Counts per picture in the order of `ids`: int64 [N, 3, C + 1]; "best" reads the sweep files again."""
         if at == "masks":
             return self.parts
-        chunks = list(read_sweeps(self.folder))
-        rows = np.concatenate([chunk.parts(self.best) for chunk in chunks])
-        place = {name: row for row, name in enumerate(name for chunk in chunks for name in chunk.ids)}
-        return rows[[place[name] for name in self.ids]]
+        return self.parts_over(self.best)
+
+    def parts_over(self, index: int | NDArray[np.int64]) -> NDArray[np.int64]:
+        """Counts per picture of the maps at a threshold, in the order of `ids`: int64 [N, 3, C + 1].
+
+        One file is in memory at a time beside the result.
+
+        Args:
+            index: number of the threshold, or int64 [C] one for each class.
+        """
+        place = {name: row for row, name in enumerate(self.ids)}
+        rows = np.zeros_like(self.parts)
+        for chunk in read_sweeps(self.folder):
+            rows[[place[name] for name in chunk.ids]] = chunk.parts(index)
+        return rows
 
     def interval(self, at: At = "masks", resamples: int = 2000, seed: int = 0) -> Interval:
         """Mean IoU with its bootstrap interval; the best threshold stays the one of all pictures."""

@@ -140,15 +140,17 @@ def _count(scores, truth, limits, guide, slots):  # type: ignore[no-untyped-def]
 def histogram(cells: Iterable[SweepCells], classes: int, thresholds: int) -> NDArray[np.int64]:
     """The dense sum of pictures: int64 [C + 1, C, T + 1] for C classes and T thresholds."""
     total = np.zeros((classes + 1, classes, thresholds + 1), np.int64)
+    flat = total.reshape(-1)
     for item in cells:
-        np.add.at(total, (item.truth, item.cls, item.bucket), item.pixels)
+        np.add.at(flat, (item.truth * classes + item.cls) * (thresholds + 1) + item.bucket, item.pixels)
     return total
 
 
 def confusions(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     """The square confusion at every threshold: int64 [T, C + 1, C + 1] from a dense histogram [C + 1, C, T + 1]."""
-    over = counts[:, :, ::-1].cumsum(2)[:, :, ::-1][:, :, 1:]  # pixels with a bucket above i, for i in 0..T-1
-    square = np.empty((over.shape[2], counts.shape[0], counts.shape[0]), np.int64)
-    square[:, :, 1:] = np.moveaxis(over, 2, 0)
+    square = np.zeros((counts.shape[2], counts.shape[0], counts.shape[0]), np.int64)
+    square[:, :, 1:] = np.moveaxis(counts, 2, 0)
+    square = square[:-1].cumsum(0, out=square[:-1])  # pixels with a bucket of at most i
+    np.subtract(np.pad(counts.sum(2), ((0, 0), (1, 0))), square, out=square)
     square[:, :, 0] = counts.sum((1, 2)) - square[:, :, 1:].sum(2)
     return square

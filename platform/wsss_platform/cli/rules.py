@@ -1,0 +1,224 @@
+"""`score RUN --rule RULE`: a background rule solved on the stored counts of a scored run, for all or some pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsss_platform.cli.engine import runner
+from wsss_platform.cli.output import Output
+from wsss_platform.cli.recording import protocol_line
+from wsss_platform.cli.run import load_run
+from wsss_platform.errors import InputError, unknown
+from wsss_platform.experiment import Experiment
+from wsss_platform.masks.rules import alpha_of_threshold
+from wsss_platform.metrics.bootstrap import bootstrap
+from wsss_platform.metrics.confusion import mean_iou_of_parts
+from wsss_platform.metrics.counts import read_saliencies
+from wsss_platform.metrics.per_class import fit
+from wsss_platform.metrics.saliency import Pairs, saliency_histogram, saliency_parts
+from wsss_platform.metrics.score import Score
+from wsss_platform.metrics.subset import subset
+from wsss_platform.protocol import Protocol, Selection, protocol
+from wsss_platform.saliency_sweep import saliency_artefact, sweep_saliency
+from wsss_platform.store import Store
+
+RULES = ("constant", "power", "per-class", "saliency")
+
+
+@dataclass(frozen=True)
+class Solved:
+    """A rule's best setting on the fitted list."""
+
+    words: str
+    """For the protocol, such as "constant 0.215"."""
+    setting: dict[str, Any]
+    """Plain values."""
+    curve: dict[str, Any]
+    """Mean IoU of the fitted list at every setting; empty where there are too many (per-class)."""
+
+
+def by_rule(
+    out: Output,
+    store: Store,
+    run: str,
+    *,
+    rule: str,
+    fitted_on: str | None,
+    subsets: Sequence[str],
+    score_list: str | None = None,
+    changes: list[str] | None = None,
+    local: bool = False,
+) -> None:
+    """Print what a rule's best setting gives beside the masks as made, per subset, with intervals.
+
+    The setting is the best on `fitted_on`; on the scored list itself, the default, that is an oracle.
+
+    Raises:
+        InputError: an unknown rule, list or subset, a list without a score, or no saliency.
+    """
+    from wsss_platform.tracking.records import read_record
+
+    if rule not in RULES:
+        raise unknown("rule (--rule)", rule, RULES)
+    selection = read_record(store, run).protocol.selection
+    experiment, name = load_run(store, run, score_list, changes)
+    score = read_score(experiment, store, name)
+    fitted, fitted_score = experiment, score
+    if fitted_on not in (None, experiment.data.score_list):
+        fitted, fitted_name = load_run(store, run, fitted_on, changes)
+        fitted_score = read_score(fitted, store, fitted_name)
+    if rule == "saliency":
+        solved, found = _saliency(experiment, fitted, store, score, local)
+    else:
+        if not np.array_equal(score.thresholds, fitted_score.thresholds):
+            raise InputError(f"the sweeps of {experiment.data.score_list} and {fitted_on} have other thresholds")
+        solved, index = _threshold_rule(rule, fitted_score)
+        found = score.parts_over(index)
+    stamped = _stamped(experiment, fitted, solved.words, selection)
+    rows = [_row(text, score, found) for text in subsets or ("all",)]
+    document = {
+        "run": name,
+        "rule": rule,
+        "fitted_on": fitted.data.score_list,
+        "oracle": fitted.data.score_list == experiment.data.score_list,
+        "setting": solved.setting,
+        "protocol": stamped.model_dump(),
+        "subsets": rows,
+        "curve": solved.curve,
+    }
+    out.result(document, _table(name, solved.words, rows), _settings(solved), protocol_line(stamped))
+
+
+def read_score(experiment: Experiment, store: Store, name: str) -> Score:
+    """The stored counts of a run; InputError telling the command that makes them."""
+    stage = experiment.stage("score")
+    if not store.has("score", stage.key):
+        raise InputError(f"run {name!r} has no score yet; first the same `wsss-platform score` without --rule")
+    return Score.read(store.open("score", stage.key).folder)
+
+
+def _threshold_rule(rule: str, score: Score) -> tuple[Solved, int | NDArray[np.int64]]:
+    """A rule of thresholds, and the number of the best one, or of each class's."""
+    thresholds = [float(str(value)) for value in score.thresholds]
+    best = score.best
+    if rule == "constant":
+        curve = {"threshold": thresholds, "mean_iou": [_plain(value) for value in score.curve]}
+        return Solved(f"constant {thresholds[best]:g}", {"threshold": thresholds[best]}, curve), best
+    if rule == "power":
+        inner = [index for index, value in enumerate(score.thresholds) if 0 < value < 1][::-1]  # ascending alphas
+        values = score.curve[inner]
+        best = inner[int(np.nanargmax(values))]
+        curve = {
+            "alpha": [alpha_of_threshold(float(score.thresholds[index])) for index in inner],
+            "mean_iou": [_plain(value) for value in values],
+        }
+        alpha = alpha_of_threshold(float(score.thresholds[best]))
+        return Solved(f"(1 - max)^{alpha:.4g}", {"alpha": alpha, "threshold": thresholds[best]}, curve), best
+    index = fit(score.histogram)
+    setting = {name: thresholds[place] for name, place in zip(score.classes, index, strict=True)}
+    return Solved("a threshold per class", setting, {}), index
+
+
+def _saliency(
+    experiment: Experiment, fitted: Experiment, store: Store, score: Score, local: bool
+) -> tuple[Solved, NDArray[np.int64]]:
+    """The best floor and cut on the fitted list, and the scored list's counts per picture there, in score order."""
+    folders = [_saliency_folder(which, store, local) for which in (fitted, experiment)]
+    total: NDArray[np.int64] | None = None
+    pairs: Pairs | None = None
+    for chunk in read_saliencies(folders[0]):
+        pairs = chunk.pairs
+        sizes = (len(chunk.classes), len(pairs.floors), len(pairs.cuts))
+        counts = saliency_histogram([chunk.cells], *sizes)
+        total = counts if total is None else total + counts
+    assert total is not None
+    assert pairs is not None
+    values = mean_iou_of_parts(saliency_parts(total))
+    if np.isnan(values).all():
+        raise InputError(f"{folders[0]}: no picture has a scored pixel")
+    floor, cut = (int(place) for place in np.unravel_index(np.nanargmax(values), values.shape))
+    setting = {
+        "saliency_floor": float(str(pairs.floors[floor])),
+        "saliency_cut": int(pairs.cuts[cut]),
+        "conflict_level": pairs.conflict_level,
+    }
+    curve = {
+        "saliency_floor": [float(str(value)) for value in pairs.floors],
+        "saliency_cut": pairs.cuts.tolist(),
+        "mean_iou": [[_plain(value) for value in row] for row in values],
+    }
+    words = f"saliency > {setting['saliency_cut']}, floor {setting['saliency_floor']:g}"
+    place = {name: row for row, name in enumerate(score.ids)}
+    rows = np.zeros_like(score.parts)
+    for chunk in read_saliencies(folders[1]):
+        rows[[place[name] for name in chunk.ids]] = chunk.parts(floor, cut)
+    return Solved(words, setting, curve), rows
+
+
+def _saliency_folder(experiment: Experiment, store: Store, local: bool) -> Path:
+    """The counted sweep; Ray, or this process, only where it has to be counted."""
+    if (found := saliency_artefact(experiment, store)) is not None:
+        return found.folder
+    with runner(local=local, workers=1, gpus_per_worker=0) as engine:
+        return sweep_saliency(experiment, store, engine).folder
+
+
+def _stamped(experiment: Experiment, fitted: Experiment, words: str, selection: Selection) -> Protocol:
+    """The protocol of the maps under a swept rule: what the rule is, which truth it was fitted on, and no CRF."""
+    listed = fitted.data.score_list
+    oracle = " (oracle: the truth it is scored on)" if listed == experiment.data.score_list else ""
+    base = protocol(experiment, selection=selection)
+    chosen: Selection = "train truth" if listed == experiment.data.train_list else "val truth"
+    if selection == "val truth":
+        chosen = "val truth"  # what chose the run's other settings has seen it already
+    supervision = base.supervision
+    if words.startswith("saliency") and "saliency" not in supervision:
+        supervision += " + saliency"
+    return base.model_copy(
+        update={
+            "background": f"swept: {words}, fitted on {listed}{oracle}",
+            "crf": "none",
+            "selection": chosen,
+            "supervision": supervision,
+        }
+    )
+
+
+def _row(text: str, score: Score, parts: NDArray[np.int64]) -> dict[str, Any]:
+    chosen = subset(text, score.parts, score.classes)
+    result: dict[str, Any] = {"subset": text, "pictures": int(chosen.sum())}
+    for what, counts in (("masks", score.parts), ("rule", parts)):
+        found = bootstrap(counts[chosen])
+        result[what] = {"mean_iou": found.value, "low": found.low, "high": found.high}
+    return result
+
+
+def _table(name: str, words: str, rows: list[dict[str, Any]]) -> Any:
+    from rich.table import Table
+
+    table = Table(title=f"{name}: mean IoU, percent, with 95 % intervals over pictures", title_justify="left")
+    table.add_column("pictures")
+    for heading in ("number", "masks as made", f"maps, {words}"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        cells = [f"{100 * row[key]['mean_iou']:.2f} ({_span(row[key])})" for key in ("masks", "rule")]
+        table.add_row(row["subset"], str(row["pictures"]), *cells)
+    return table
+
+
+def _span(values: dict[str, float]) -> str:
+    return f"{100 * values['low']:.2f}..{100 * values['high']:.2f}"
+
+
+def _settings(solved: Solved) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in solved.setting.items())
+
+
+def _plain(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)

@@ -1,0 +1,137 @@
+"""The sweep of maps that are stored as uint8 levels on the coarse grid, without making full-size maps.
+
+Bilinear interpolation of `CELL` pixels per grid cell weighs with eighths, so every interpolated value is a whole
+number of 1/64 levels, 0..16320: exact in 16-bit integers, and one table says each one's bucket. The counts are bit for
+bit those of `sweep_picture(full_size(map), ...)` (`maps.storage`), a test holds it. Ours.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from wsss_platform.errors import InputError
+from wsss_platform.metrics.confusion import IGNORE
+from wsss_platform.metrics.sweep import SweepCells
+
+CELL = 4
+"""Pixels per grid cell, in each direction: `maps.storage.CELL`, whose weights the kernel holds."""
+_TOP = 64 * 255  # the largest interpolated value, in 1/64 levels
+
+
+def sweep_levels(
+    levels: NDArray[np.uint8],
+    classes: NDArray[np.uint8],
+    truth: NDArray[np.uint8],
+    thresholds: NDArray[np.float32],
+    foreground_classes: int,
+    name: str = "picture",
+) -> SweepCells:
+    """Count one picture's pixels by truth, best class and bucket, as `sweep_picture` does of its full-size map.
+
+    Args:
+        levels: uint8 [K, h, w], score x 255 on the grid, which covers the padded picture.
+        classes: uint8 [K], 0-based foreground classes; of equal scores the first is the best.
+        truth: uint8 [H, W], 0..C or 255 (not counted).
+        thresholds: float32 [T], strictly ascending.
+        foreground_classes: C.
+        name: for the message.
+
+    Raises:
+        InputError: the grid does not cover the truth, a truth value is neither 0..C nor 255, or a class is not below
+            C; names the picture.
+    """
+    if len(levels) != len(classes) or any(
+        cells * CELL < side for cells, side in zip(levels.shape[1:], truth.shape, strict=True)
+    ):
+        raise InputError(f"{name}: levels of shape {levels.shape} for {len(classes)} classes, truth {truth.shape}")
+    if len(classes) and int(classes.max()) >= foreground_classes:
+        raise InputError(f"{name}: class {int(classes.max())} of the maps, expected less than {foreground_classes}")
+    truth = np.ascontiguousarray(truth)
+    values = np.flatnonzero(_present(truth.ravel()))
+    counted = values[values != IGNORE]
+    if len(counted) and int(counted[-1]) > foreground_classes:
+        raise InputError(f"{name}: the truth holds values above {foreground_classes} that are not {IGNORE}")
+    table = bucket_table(thresholds.tobytes())
+    if len(classes) == 0:
+        levels = np.zeros((1, *levels.shape[1:]), np.uint8)
+    places = np.zeros(256, np.int32)
+    places[values] = np.searchsorted(counted, values)  # 255 comes last, behind all that is counted
+    counts = _count(np.ascontiguousarray(levels), truth, places, table, len(counted) + 1, len(thresholds) + 1)
+    counts = counts[:-1]
+    counts[:, 0, 0] = counts[:, :, 0].sum(1)
+    counts[:, 1:, 0] = 0
+    found = np.nonzero(counts)
+    named = classes.astype(np.int64)[found[1]] if len(classes) else np.zeros_like(found[1])
+    return SweepCells(counted[found[0]], np.where(found[2] == 0, 0, named), found[2], counts[found].astype(np.int64))
+
+
+@lru_cache(maxsize=8)
+def bucket_table(thresholds: bytes) -> NDArray[np.int32]:
+    """The bucket of every interpolated value: int32 [16321], from the bytes of float32 thresholds.
+
+    Raises:
+        ValueError: the thresholds are not strictly ascending, or there are none.
+    """
+    values = np.frombuffer(thresholds, np.float32)
+    if len(values) == 0 or not np.all(np.diff(values) > 0):
+        raise ValueError("thresholds must be float32, at least one, strictly ascending")
+    scores = np.arange(_TOP + 1, dtype=np.float32) / np.float32(64) / np.float32(255)  # as full_size() rounds them
+    return np.searchsorted(values, scores).astype(np.int32)
+
+
+@njit(cache=True, nogil=True)
+def _present(truth):  # type: ignore[no-untyped-def] # pragma: no cover
+    """Which of the 256 values occur."""
+    found = np.zeros(256, np.bool_)
+    for i in range(truth.size):
+        found[truth[i]] = True
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _count(levels, truth, places, table, present, buckets):  # type: ignore[no-untyped-def] # pragma: no cover
+    """uint32 [present, K, buckets] by place of the truth, of the best class, and bucket. Line by line of the picture.
+
+    Two counters in turn, so that runs of equal pixels do not wait for their own counter.
+    """
+    number, rows, columns = levels.shape
+    height, width = truth.shape
+    counts = np.zeros((2, present * number * buckets), np.uint32)
+    line = np.empty(columns + 2, np.uint16)
+    best = np.empty(CELL * columns, np.uint16)
+    other = np.empty(CELL * columns, np.uint16)
+    cell = np.empty(CELL * columns, np.int32)
+    eighths = (3, 1, 1, 3)  # of the neighbour, by a pixel's place in its cell; the rest is the cell's own
+    for y in range(height):
+        phase, here = y % CELL, y // CELL
+        beside = max(here - 1, 0) if phase < CELL // 2 else min(here + 1, rows - 1)
+        far, near = eighths[phase], 8 - eighths[phase]
+        cell[:] = 0
+        for k in range(number):
+            for j in range(columns):
+                line[j + 1] = near * levels[k, here, j] + far * levels[k, beside, j]
+            line[0], line[columns + 1] = line[1], line[columns]
+            score = best if k == 0 else other
+            for j in range(columns):
+                left, own, right = line[j], line[j + 1], line[j + 2]
+                score[4 * j] = 3 * left + 5 * own
+                score[4 * j + 1] = left + 7 * own
+                score[4 * j + 2] = 7 * own + right
+                score[4 * j + 3] = 5 * own + 3 * right
+            if k > 0:
+                for x in range(width):
+                    better = other[x] > best[x]
+                    best[x] = other[x] if better else best[x]
+                    cell[x] = k * buckets if better else cell[x]
+        for x in range(width):
+            cell[x] += places[truth[y, x]] * (number * buckets) + table[best[x]]
+        for x in range(0, width - 1, 2):
+            counts[0, cell[x]] += 1
+            counts[1, cell[x + 1]] += 1
+        if width % 2:
+            counts[0, cell[width - 1]] += 1
+    return (counts[0] + counts[1]).reshape(present, number, buckets)
