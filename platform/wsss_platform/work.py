@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from wsss_platform.config import MasksConfig
     from wsss_platform.maps.extract import Extractor
-    from wsss_platform.maps.storage import StoredMap
+    from wsss_platform.maps.storage import AnyMap
     from wsss_platform.metrics.saliency import Pairs
     from wsss_platform.metrics.sweep import SweepCells
 
@@ -62,15 +62,13 @@ def read_failures(folder: Path, index: int) -> list[tuple[str, str]]:
         return []
 
 
-def sweep_stored(
-    item: StoredMap, truth: NDArray[np.uint8], thresholds: NDArray[np.float32], classes: int
-) -> SweepCells:
+def sweep_stored(item: AnyMap, truth: NDArray[np.uint8], thresholds: NDArray[np.float32], classes: int) -> SweepCells:
     """`metrics.sweep.sweep_picture` of a stored map at full size, by the shorter way where there is one."""
-    from wsss_platform.maps.storage import full_size
+    from wsss_platform.maps.storage import StoredMap, full_size
     from wsss_platform.metrics.levels import sweep_levels
     from wsss_platform.metrics.sweep import sweep_picture
 
-    if item.scores.dtype == "uint8":
+    if isinstance(item, StoredMap) and item.scores.dtype == "uint8":
         levels = cast("NDArray[np.uint8]", item.scores)
         return sweep_levels(levels, item.classes, truth, thresholds, classes, item.id)
     return sweep_picture(full_size(item), item.classes, truth, thresholds, classes, item.id)

@@ -123,7 +123,7 @@ class TrainConfig(Section):
 class MapsConfig(Section):
     """How weights become one map per present class (common.md section 3)."""
 
-    added = ("sizes", "normalise_views", "gate", "gate_threshold")
+    added = ("sizes", "normalise_views", "gate", "gate_threshold", "store")
 
     scales: tuple[float, ...] = (0.5, 1.0, 1.5)
     """Factors on the picture; outputs are resized to the stored grid before fusing."""
@@ -148,8 +148,11 @@ class MapsConfig(Section):
     without labels; the protocol of a score says whether labels were used."""
     gate_threshold: float = Field(0.5, ge=0, lt=1)
     """Gate "predicted": classes whose image score, 0..1 by the network, is above it."""
-    precision: Literal["uint8", "float16"] = "uint8"
-    """Stored type; uint8 is round(255 x score)."""
+    precision: Literal["uint8", "float16", "float32"] = "uint8"
+    """Stored type; uint8 is round(255 x score). float32 belongs to store "views", which then loses nothing."""
+    store: Literal["grid", "views"] = "grid"
+    """What is kept: "grid" the fused map at a quarter of the picture, quick to read; "views" the network's own output
+    at each scale, smaller and nearer to maps made at full size, but slower to read."""
 
     @model_validator(mode="after")
     def _scales(self) -> Self:
@@ -161,6 +164,17 @@ class MapsConfig(Section):
             raise ValueError(
                 "normalise_views needs fuse 'max' or 'mean' (a sum leaves 0..1), activate 'view' (the activation "
                 "comes before it) and a normalise that is not 'none'"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _stored(self) -> Self:
+        if self.store == "grid" and self.precision == "float32":
+            raise ValueError("precision 'float32' needs store 'views'; a grid is kept as uint8 or float16")
+        if self.store == "views" and self.activation == "softmax" and self.activate == "fused":
+            raise ValueError(
+                "store 'views' keeps the present classes only, and a softmax after fusing needs all; "
+                "set activate = 'view' or store = 'grid'"
             )
         return self
 
