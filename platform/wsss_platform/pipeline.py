@@ -153,7 +153,8 @@ def _maps(
     experiment: Experiment, stage: Stage, inputs: dict[str, Path], folder: Path, runner: Runner, on_event: OnEvent
 ) -> None:
     weights = inputs["weights"] / WEIGHTS
-    _produce(experiment, stage, MapsWork(experiment, stage.phase, stage.list_name, weights, folder), runner, on_event)
+    work = MapsWork(experiment, stage.phase, stage.list_name, weights, folder, inputs.get("maps"))
+    _produce(experiment, stage, work, runner, on_event)
 
 
 def _masks(

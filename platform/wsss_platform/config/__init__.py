@@ -7,6 +7,7 @@ Imports neither torch nor ray.
 
 from __future__ import annotations
 
+from wsss_platform.config.affinity import WalkConfig
 from wsss_platform.config.section import (
     Section,
     SectionType,
@@ -22,6 +23,7 @@ from wsss_platform.config.section import (
     validated,
 )
 from wsss_platform.config.sections import (
+    AffinityConfig,
     BackboneConfig,
     DataConfig,
     MapsConfig,
@@ -33,6 +35,7 @@ from wsss_platform.config.sections import (
 )
 
 __all__ = [
+    "AffinityConfig",
     "BackboneConfig",
     "DataConfig",
     "MapsConfig",
@@ -43,6 +46,7 @@ __all__ = [
     "SectionType",
     "SuppressionConfig",
     "TrainConfig",
+    "WalkConfig",
     "canonical",
     "fingerprint",
     "flatten",
