@@ -92,7 +92,7 @@ def _weights(affinity: NDArray[np.float32], offsets: Sequence[Offset], beta: flo
 
 
 def _flat(planes: NDArray[np.float32]) -> NDArray[np.float32]:
-    return planes.reshape(len(planes), -1)
+    return planes.reshape(len(planes), planes.shape[1] * planes.shape[2])
 
 
 @njit(cache=True, nogil=True)
