@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from wsss_platform.pipeline import Event, StageProgress, run
 from wsss_platform.protocol import protocol
 from wsss_platform.space import load_space
 from wsss_platform.store import Store
+from wsss_platform.tracking.leaderboard import protocol_words
 
 SMALL = DataConfig(sample=SampleConfig(train=4, val=2, size=56))
 SHORT = {"epochs": 1, "batch": 2, "crop": 48, "resize_range": [1.0, 1.0]}
@@ -123,6 +125,8 @@ def test_the_protocol_names_it() -> None:
     irn, psa = protocol(experiment(affinity__kind="irn")), protocol(experiment(affinity__kind="psa"))
     assert irn.affinity == "irn, radius 5, beta 10, 2^8 steps"
     assert psa.affinity == "psa, radius 5, beta 10, 2^8 steps, background (1 - max)^16"
+    assert "affinity irn, radius 5" in protocol_words(irn)
+    assert "affinity" not in protocol_words(protocol(experiment()))
     assert len({item.group() for item in (irn, psa, protocol(experiment()))}) == 3
 
 
@@ -154,6 +158,25 @@ def test_the_search_space_repeats_the_walk_alone(pytestconfig: pytest.Config) ->
         assert {"affinity.walk.beta", "affinity.walk.log2_steps", "affinity.walk.radius"} <= {
             axis.path for axis in space.axes
         }
+
+
+def test_it_travels_to_other_processes() -> None:
+    given = experiment(affinity__kind="psa")
+    phase = pickle.loads(pickle.dumps(given)).phases[-1]
+    assert phase == given.phases[-1]
+    assert phase.build is given.phases[-1].build
+
+
+def test_a_study_of_its_training_stops_no_trial_early(tmp_path: Path) -> None:
+    """A rung is scored on maps, and those that it would refine are made after its training."""
+    from wsss_platform.engine.request import StudyRequest
+    from wsss_platform.space import read_space
+
+    axis = {"kind": "float", "low": 1e-4, "high": 1e-2, "reason": "around the default"}
+    for kind, path, some in (("irn", "affinity.train.learning_rate", False), ("none", "train.learning_rate", True)):
+        given = experiment(affinity__kind=kind, affinity__train__epochs=9, train__epochs=9)
+        space = read_space({"axes": {path: axis}}, given.config, "here")
+        assert bool(StudyRequest(given, space, 2, Store(tmp_path), "study").rungs) == some
 
 
 def test_a_config_with_it_goes_through_toml(tmp_path: Path) -> None:

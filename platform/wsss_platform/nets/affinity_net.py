@@ -71,6 +71,10 @@ class AffinityNet(Objective):
             affinity = torch.exp(-pair_distances(features.float(), self.offsets))
             return affinity_losses(affinity, pair_kinds(at_cells(seeds, *features.shape[2:]), self.offsets))
 
+    def applied(self) -> dict[str, float | int | bool | str]:
+        """The reach of the pairs that are trained on."""
+        return {"affinity.train_radius": max(right for _, right in self.offsets) + 1}
+
     def refine(self, image: Tensor, scores: Tensor, height: int, width: int) -> Tensor:
         """The background (1 - max)^alpha and the classes walk on cells of 8 x 8 pixels. [K, H / 4, W / 4]: w_k / (w_k
         + w_0) of the walked scores, which is above 0.5 exactly where class k beats the background 0.

@@ -116,6 +116,10 @@ class Irn(Objective):
             affinity = 1 - path_maxima(logits[:, 0].float().sigmoid(), self.offsets)
             return {**affinity_losses(affinity, kinds), **displacement_losses(displacement, kinds, self.offsets)}
 
+    def applied(self) -> dict[str, float | int | bool | str]:
+        """The reach of the pairs that are trained on."""
+        return {"affinity.train_radius": max(right for _, right in self.offsets) + 1}
+
     def refine(self, image: Tensor, scores: Tensor, height: int, width: int) -> Tensor:
         """Scores without what lies on a boundary walk on cells of 4 x 4 pixels; divided by the largest of all classes.
 
