@@ -57,6 +57,7 @@ MAY: dict[str, tuple[str, ...] | None] = {
     "pipeline": None,
     "comparison": None,
     "comparison_figures": None,
+    "crf_search": None,
     "drawing": None,
     "show": None,
     "engine": None,
@@ -76,7 +77,7 @@ OWNERS: dict[str, tuple[tuple[str, ...], str]] = {
     "wandb": (("wsss_platform.tracking",), "a run must not depend on a service"),
     "pydensecrf": (("wsss_platform.masks.crf",), "another CRF must stay possible"),
 }
-NEVER_ENGINE = ("comparison", "comparison_figures", "drawing", "local_runner", "pipeline", "show", "work")
+NEVER_ENGINE = ("comparison", "comparison_figures", "crf_search", "drawing", "local_runner", "pipeline", "show", "work")
 
 
 @dataclass(frozen=True)

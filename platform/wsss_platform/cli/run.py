@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 import typer
@@ -93,6 +94,7 @@ def maps(
 def masks(
     run: options.RunName,
     score_list: options.ScoreList = None,
+    config: options.ConfigFile = None,
     changes: options.Set = None,
     storage: options.Storage = options.STORAGE,
     workers: Producers = None,
@@ -102,7 +104,20 @@ def masks(
     as_json: options.Json = False,
 ) -> None:
     """Turn a run's maps into pseudo masks (VOC palette PNG)."""
-    _continue("masks", run, score_list, changes, storage, workers, gpus_per_worker, "disabled", local, dry_run, as_json)
+    _continue(
+        "masks",
+        run,
+        score_list,
+        changes,
+        storage,
+        workers,
+        gpus_per_worker,
+        "disabled",
+        local,
+        dry_run,
+        as_json,
+        config,
+    )
 
 
 def score(
@@ -111,6 +126,7 @@ def score(
         str | None, typer.Option("--against", help="A second run, for a paired bootstrap interval.", metavar="RUN")
     ] = None,
     score_list: options.ScoreList = None,
+    config: options.ConfigFile = None,
     changes: options.Set = None,
     storage: options.Storage = options.STORAGE,
     workers: Producers = None,
@@ -122,7 +138,20 @@ def score(
 ) -> None:
     """Score a run's maps at every threshold and its masks, against pixel truth."""
     if against is None:
-        _continue("score", run, score_list, changes, storage, workers, gpus_per_worker, wandb, local, dry_run, as_json)
+        _continue(
+            "score",
+            run,
+            score_list,
+            changes,
+            storage,
+            workers,
+            gpus_per_worker,
+            wandb,
+            local,
+            dry_run,
+            as_json,
+            config,
+        )
         return
     from wsss_platform.cli.compare import compare
 
@@ -156,14 +185,17 @@ def _continue(
     local: bool,
     dry_run: bool,
     as_json: bool,
+    config: Path | None = None,
 ) -> None:
     """Load a run, apply what was asked, and go on to a later stage. `workers` is how many make chunks."""
     with output(as_json) as out:
         store = Store(storage)
         from wsss_platform.tracking.records import read_record
 
-        experiment, name = load_run(store, run, score_list, changes)
-        selection = read_record(store, run).protocol.selection
+        experiment, name = load_run(store, run, score_list, changes, config)
+        selection = options.chosen_with(config)
+        if selection == "none":
+            selection = read_record(store, run).protocol.selection
         execute(
             out,
             experiment,
@@ -180,9 +212,15 @@ def _continue(
 
 
 def load_run(
-    store: Store, run: str, score_list: str | None = None, changes: list[str] | None = None
+    store: Store,
+    run: str,
+    score_list: str | None = None,
+    changes: list[str] | None = None,
+    file: Path | None = None,
 ) -> tuple[Experiment, str]:
     """A recorded run's experiment with changes, and its name: RUN, or RUN+list+hash when something differs.
+
+    `file` holds fields as `train --config` takes them; `changes` come after it.
 
     Raises:
         InputError: no such run, or a change that would train again.
@@ -194,6 +232,7 @@ def load_run(
         record.method, record.config, record.data, record.seed, record.workers, f"run {run}"
     )
     config_changes, data_changes = options.assignments(changes)
+    config_changes = options.fields_of(file) | config_changes
     if not config_changes and not data_changes and score_list in (None, base.data.score_list):
         return base, run
     data = options.build_data(base.data, data_changes, score_list=score_list or base.data.score_list)
@@ -201,7 +240,8 @@ def load_run(
     changed = Experiment(base.method, config, data, base.seed, base.workers)
     options.check_lists(changed)
     if changed.stage("train").key != base.stage("train").key:
-        raise InputError(f"--set {' '.join(changes or [])}: this changes the training; use `wsss-platform train`")
+        given = " ".join([*(["--config", str(file)] if file else []), *(changes or [])])
+        raise InputError(f"--set {given}: this changes the training; use `wsss-platform train`")
     suffix = f"+{data.score_list}" if data.score_list != base.data.score_list else ""
     if config != base.config or data_changes:
         suffix += f"+{fingerprint([config, data])[:6]}"

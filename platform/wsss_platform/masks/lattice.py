@@ -127,17 +127,9 @@ def _infer(
     wanted = [(number, step) for number, run in enumerate(runs) for step in run.iterations]
     labels = np.empty((len(wanted), pixels), np.uint8)
     kept = np.empty((int(first[-1]), pixels if keep else 0), np.float32)
-    mean_field(
-        *_flat(wide),
-        *_flat(narrow),
-        bias.ravel(),
-        strong,
-        weak,
-        first.astype(np.uint64),
-        np.array(wanted),
-        labels,
-        kept,
-    )
+    channels = (bias.ravel(), strong, weak, first.astype(np.uint64), np.array(wanted))
+    arguments: tuple[Any, ...] = (*_flat(wide), *_flat(narrow), *channels, labels, kept)
+    mean_field(*arguments)
     return labels, kept
 
 

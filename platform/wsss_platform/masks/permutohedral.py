@@ -252,11 +252,11 @@ def _chains(links, size):  # type: ignore[no-untyped-def] # pragma: no cover
     for along in range(axes):
         for first in range(size):
             if links[first, along] >= 0 and not (reached[first] >> along) & 1:
-                point = np.int64(first)
+                point = first
                 while links[point, along] >= 0:
                     chains[end] = point
                     end += 1
-                    point = np.int64(links[point, along])
+                    point = links[point, along]
                 chains[end] = ~point
                 end += 1
         starts[along + 1] = end
