@@ -61,6 +61,7 @@ MAY: dict[str, tuple[str, ...] | None] = {
     "saliency_sweep": None,
     "comparison": None,
     "comparison_figures": None,
+    "crf_search": None,
     "drawing": None,
     "show": None,
     "engine": None,
@@ -83,6 +84,7 @@ OWNERS: dict[str, tuple[tuple[str, ...], str]] = {
 NEVER_ENGINE = (
     "comparison",
     "comparison_figures",
+    "crf_search",
     "drawing",
     "imported",
     "local_runner",

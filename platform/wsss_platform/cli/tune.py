@@ -1,4 +1,7 @@
-"""`tune`: search a method's settings; the same command continues, a larger --trials adds trials."""
+"""`tune`: search a method's settings, or the rule and CRF of a run's stored maps.
+
+The same command continues, a larger --trials adds trials.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from wsss_platform.cli import options
+from wsss_platform.cli import crf, options
 from wsss_platform.cli.engine import check_resources, default_gpus
 from wsss_platform.cli.output import Output, note, output
 from wsss_platform.config import MethodConfig, fingerprint, look_up, override
@@ -27,18 +30,30 @@ TRIALS = 6
 
 
 def tune(
-    method: options.MethodName,
+    method: Annotated[
+        str,
+        typer.Argument(metavar="METHOD|RUN", help="A method, or a run whose stored maps get a search of rule and CRF."),
+    ],
     data: options.Data = "sample",
     root: options.Root = "",
     train_list: options.TrainList = None,
     score_list: options.ScoreList = None,
-    trials: Annotated[int, typer.Option("--trials", help="In total, earlier ones of this study included.", min=1)] = (
-        TRIALS
-    ),
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            "--trials",
+            help=f"In total, earlier ones of this study included; default {TRIALS}, for a run {crf.SETTINGS} settings.",
+            min=1,
+        ),
+    ] = None,
     space: Annotated[
         Path | None,
-        typer.Option("--space", help="Search space; default search_spaces/METHOD.toml.", metavar="FILE"),
+        typer.Option(
+            "--space", help="Search space; default search_spaces/METHOD.toml, for a run crf.toml.", metavar="FILE"
+        ),
     ] = None,
+    pictures: crf.Pictures = crf.PICTURES,
+    confirm: crf.Confirm = crf.CONFIRM,
     preset: options.Preset = None,
     config: options.ConfigFile = None,
     changes: options.Set = None,
@@ -46,7 +61,8 @@ def tune(
         str, typer.Option("--scheduler", help="asha stops trials that lag behind; none.", metavar="asha|none")
     ] = "asha",
     concurrent: Annotated[
-        int | None, typer.Option("--concurrent", help="Trials at once; default: what the cluster has room for.", min=1)
+        int | None,
+        typer.Option("--concurrent", help="Trials (pictures of a run) at once; default: all there is room for.", min=1),
     ] = None,
     storage: options.Storage = options.STORAGE,
     seed: options.Seed = 0,
@@ -57,7 +73,28 @@ def tune(
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
 ) -> None:
-    """Search loss weights, sampling ratios and thresholds with Ray Tune and Optuna."""
+    """Search loss weights, sampling ratios and thresholds with Ray Tune and Optuna; of a RUN, its rule and CRF."""
+    if crf.is_run(Store(storage), method):
+        given = {"--data": data != "sample", "--root": root, "--train-list": train_list, "--preset": preset}
+        crf.refuse(method, given | {"--config": config, "--workers": workers != 1})
+        with output(as_json) as out:
+            crf.tune(
+                out,
+                Store(storage),
+                method,
+                space=space or find_space("crf"),
+                score_list=score_list,
+                changes=changes,
+                settings=trials or crf.SETTINGS,
+                pictures=pictures,
+                confirm=confirm,
+                seed=seed,
+                threads=concurrent,
+                name=name,
+                dry_run=dry_run,
+            )
+        return
+    trials = trials or TRIALS
     if scheduler not in ("asha", "none"):
         raise unknown("scheduler (--scheduler)", scheduler, ["asha", "none"])
     with output(as_json) as out:

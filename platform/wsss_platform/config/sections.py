@@ -183,12 +183,25 @@ class MapsConfig(Section):
 class MasksConfig(Section):
     """How maps become one label per pixel (common.md section 4)."""
 
-    added = ("saliency_floor", "saliency_cut", "conflict_level")
+    added = (
+        "low_alpha",
+        "high_alpha",
+        "saliency_floor",
+        "saliency_cut",
+        "conflict_level",
+        "crf_gaussian_position",
+        "crf_gaussian_weight",
+        "crf_bilateral_position",
+        "crf_bilateral_colour",
+        "crf_bilateral_weight",
+        "crf_backend",
+    )
 
-    rule: Literal["constant", "power", "two_threshold", "saliency"] = "constant"
+    rule: Literal["constant", "power", "two_threshold", "two_alpha", "saliency"] = "constant"
     """Background score: the constant `background`; (1 - max)^alpha; IRN's confident foreground and
-    background passes, which leave 255 (ignore) where they disagree; or DRS's: 1 where the picture's saliency is
-    low, 0 where it is high, with 255 where maps and saliency contradict each other (needs `data.saliency`)."""
+    background passes, which leave 255 (ignore) where they disagree; the same with PSA's and SEAM's two exponents; or
+    DRS's: 1 where the picture's saliency is low, 0 where it is high, with 255 where maps and saliency contradict each
+    other (needs `data.saliency`)."""
     background: float = Field(0.3, ge=0, le=1)
     """Score 0..1 under which a pixel is background (rule "constant"). Never sampled by a search: the sweep
     solves it exactly."""
@@ -198,21 +211,40 @@ class MasksConfig(Section):
     """Rule "two_threshold": background score of the foreground pass (IRN 0.30; AMN's second 0.45)."""
     confident_background: float = Field(0.05, ge=0, le=1)
     """Rule "two_threshold": background score of the background pass (IRN 0.05; AMN's second 0.15)."""
+    low_alpha: float = Field(4.0, gt=0, le=128)
+    """Rule "two_alpha": exponent of the foreground pass, la_crf. PSA and SEAM 4, AEFT 2 [code]."""
+    high_alpha: float = Field(32.0, gt=0, le=128)
+    """Rule "two_alpha": exponent of the background pass, ha_crf. PSA 32, SEAM 24, AEFT 21 [code]."""
     saliency_floor: float = Field(0.20, ge=0, le=1)
     """Rule "saliency": scores 0..1 under it count as 0. DRS's alpha: 0.20 [code]."""
     saliency_cut: int = Field(50, ge=0, le=254)
     """Rule "saliency": a pixel is salient above this value of the 8-bit saliency map. DRS: 50 [code]."""
     conflict_level: float = Field(0.9, ge=0, le=1)
     """Rule "saliency": 255 where more than two channels, the background among them, score above it. DRS: 0.9 [code]."""
-    crf: Literal["none", "irn", "psa", "deeplab", "deeplab_v2"] = "none"
-    """Dense CRF by the name of its published parameter set."""
+    crf: Literal["none", "irn", "psa", "walk", "deeplab", "deeplab_v2", "afa", "toco"] = "none"
+    """Dense CRF by the name of its published parameter set (masks/crf.py says whose)."""
     crf_iterations: int = Field(10, ge=1, le=50)
-    """Mean-field iterations."""
+    """Mean-field iterations. Published with: irn, psa, deeplab_v2, afa, toco 10 (FBR-S 5); walk, deeplab 1 [code]."""
+    crf_gaussian_position: float | None = Field(None, gt=0, le=500)
+    """Width of the position kernel in pixels of the picture; unset is the parameter set's."""
+    crf_gaussian_weight: float | None = Field(None, ge=0, le=100)
+    """Weight of the position kernel; unset is the parameter set's."""
+    crf_bilateral_position: float | None = Field(None, gt=0, le=500)
+    """Width in position of the position-and-colour kernel, in pixels; unset is the parameter set's."""
+    crf_bilateral_colour: float | None = Field(None, gt=0, le=255)
+    """Width in colour of the position-and-colour kernel, in levels of 255; unset is the parameter set's."""
+    crf_bilateral_weight: float | None = Field(None, ge=0, le=100)
+    """Weight of the position-and-colour kernel; unset is the parameter set's."""
+    crf_backend: Literal["auto", "pydensecrf", "lattice"] = "pydensecrf"
+    """Who computes it: pydensecrf, our own lattice (quicker, runs in threads; labels differ in less than one pixel of
+    10,000), or the quicker one for the number of labels [ours]."""
 
     @model_validator(mode="after")
     def _order(self) -> Self:
         if self.rule == "two_threshold" and self.confident_background > self.confident_foreground:
             raise ValueError("confident_background must not exceed confident_foreground")
+        if self.rule == "two_alpha" and self.low_alpha > self.high_alpha:
+            raise ValueError("low_alpha must not exceed high_alpha: a larger exponent means less background")
         if self.rule == "saliency" and self.crf != "none":
             raise ValueError("rule 'saliency' takes no CRF (DRS has none); set crf = 'none'")
         return self
