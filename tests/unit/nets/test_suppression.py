@@ -127,12 +127,27 @@ def test_nothing_active_gives_zero_and_a_finite_gradient(control: str) -> None:
     [("vgg16", 13, 9, 6), ("resnet50", 49, 27, 9), ("efficientnet_lite0", 33, 23, 11), ("wide_resnet38", 37, 25, 13)],
 )
 def test_placement(name: str, everywhere: int, third: int, fourth: int) -> None:
-    for placement, count in (("all", everywhere), ("stage3", third), ("stage4", fourth)):
+    for placement, count in (("all", everywhere), ("stage3", third), ("stage4", fourth), ("last", 1)):
         network = _backbone(name)
         config = SuppressionConfig.model_validate({"placement": placement, "control": "constant"})
         assert suppress(network, config) == count
         assert sum(isinstance(module, Suppression) for module in network.modules()) == count
     assert suppress(_backbone(name), SuppressionConfig(control="off")) == 0
+
+
+@pytest.mark.parametrize("name", ["vgg16", "resnet50", "efficientnet_lite0", "wide_resnet38"])
+def test_the_last_one_is_what_the_classifier_sees(name: str) -> None:
+    """At delta 0 the last map is 0, and no map before it changes."""
+    plain, last = _backbone(name), _backbone(name)
+    last.load_state_dict(plain.state_dict())
+    suppress(last, SuppressionConfig(control="constant", delta=0, placement="last"))
+    images = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        before, after = plain.eval()(images), last.eval()(images)
+    assert before["final"].any()
+    assert not after["final"].any()
+    same = [tap for tap in before if torch.equal(before[tap], after[tap])]
+    assert len(same) >= 3
 
 
 @pytest.mark.parametrize("name", ["vgg16", "resnet50", "efficientnet_lite0", "wide_resnet38"])
