@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from wsss_platform.config import BackboneConfig, SuppressionConfig
+from wsss_platform.data.sample import SampleDataset
+from wsss_platform.data.views import normalise
 from wsss_platform.errors import InputError
 from wsss_platform.nets.backbone import Backbone, build_backbone
 from wsss_platform.nets.suppression import Suppression, activation, suppress
@@ -216,3 +218,24 @@ def test_memory_format_changes_nothing() -> None:
     layer = Suppression(8, "learnable", 0.0)
     x = torch.randn(2, 8, 6, 6)
     torch.testing.assert_close(layer(x.contiguous(memory_format=torch.channels_last)), layer(x))
+
+
+def test_cuts_multiply_with_depth() -> None:
+    """Why the sample's preset suppresses the last activation alone: at the release's placement hardly anything of a
+    pretrained EfficientNet-Lite0's last map differs between places, so nothing is left to localise with."""
+    dataset = SampleDataset()
+    split = dataset.split("train")
+    images = torch.stack([torch.from_numpy(normalise(split.read(name).image[:96, :96])) for name in split.ids[:2]])
+
+    def varies(placement: str, delta: float) -> float:
+        """The part of the last map's energy that is not its mean over places."""
+        network = build_backbone(BackboneConfig())
+        config = {"control": "constant", "delta": delta, "placement": placement}
+        suppress(network, SuppressionConfig.model_validate(config))
+        with torch.no_grad():
+            last = network.eval()(images)["final"]
+        return float((last - last.mean((2, 3), keepdim=True)).square().sum() / last.square().sum())
+
+    assert varies("all", 0.55) < 0.1 * varies("all", 1)
+    assert varies("last", 0.55) > 0.9 * varies("all", 1)
+    assert varies("all", 0.55) < varies("stage4", 0.55) < varies("stage4", 0.8) < varies("last", 0.55)
