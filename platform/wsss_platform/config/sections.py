@@ -43,9 +43,9 @@ class SuppressionConfig(Section):
     delta: float = Field(0.55, ge=0, le=1)
     """Control "constant": fraction of the channel's maximum, 0..1. 0.55 [unknown: reported second hand, no default in
     the code, where 0 stands for "learnable"]."""
-    placement: Literal["all", "stage3", "stage4"] = "all"
-    """Which activations: all of them, or those from the third or fourth stage on, with the layers after the backbone
-    in each case. All [code]; the others [ours]."""
+    placement: Literal["all", "stage3", "stage4", "last"] = "all"
+    """Which activations: all of them, those from the third or fourth stage on, or the backbone's last one, with the
+    layers after the backbone in each case. All [code]; the others [ours]."""
 
 
 class TrainConfig(Section):
