@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsss_platform.config import MasksConfig
-from wsss_platform.maps.storage import StoredMap, full_size
+from wsss_platform.maps.storage import AnyMap, full_size
 from wsss_platform.masks.crf import energies, kernels, parameters_of
 from wsss_platform.masks.lattice import Run
 from wsss_platform.masks.make import starts
 from wsss_platform.masks.rules import labels, merged, named, passes
 
 
-def masks_of(stored: StoredMap, image: NDArray[np.uint8], settings: Sequence[MasksConfig]) -> list[NDArray[np.uint8]]:
+def masks_of(stored: AnyMap, image: NDArray[np.uint8], settings: Sequence[MasksConfig]) -> list[NDArray[np.uint8]]:
     """The mask of each setting, by our lattice: uint8 [H, W] each, as `make_mask` with `crf_backend` "lattice".
 
     Args:
