@@ -21,8 +21,8 @@ class ResNet50(Backbone):
 
     Stride 16 is IRN's strides (2, 2, 2, 1): the last stage's stride is 1 and nothing is dilated (irn
     net/resnet50.py, dilations 1). Stride 8 dilates the last two stages by 2 and 4 (torchvision's
-    replace_stride_with_dilation). With pretrained weights the stem convolution is not trained, as in IRN and AMN. "stem"
-    is its pooled output, at stride 4.
+    replace_stride_with_dilation). With pretrained weights the stem convolution is not trained, as in IRN and AMN.
+    "stem" is its pooled output, at stride 4.
     """
 
     def __init__(self, config: BackboneConfig) -> None:
