@@ -266,8 +266,9 @@ class AffinityConfig(Section):
     """Its training. PSA: SGD, batch 8, 8 epochs, crop 448, rate 0.1 (SEAM 0.01), decay 5e-4, no resizing, jitter 0.3.
     IRN: SGD, batch 32, 3 epochs, crop 512, scale 0.5-1.5, boundary branch 0.1, decay 1e-4 (all [code])."""
     seeds: MasksConfig = MasksConfig(rule="two_threshold", crf="irn")
-    """How the last phase's maps become the labels it is trained on; 255 takes no part. IRN's confident passes [code].
-    The masks of the walked maps have the section that the method's own masks would have."""
+    """How the last phase's maps become the labels it is trained on; 255 takes no part. IRN's confident passes [code];
+    PSA's alphas 4 and 32 [code] are, before its CRF, the thresholds 0.2755 and 0.077. The masks of the walked maps have
+    the section that the method's own masks would have."""
     psa_loss: PsaLoss = PsaLoss()
     """Loss weights of kind "psa"."""
     irn_loss: IrnLoss = IrnLoss()

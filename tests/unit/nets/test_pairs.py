@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from wsss_platform.masks.affinity import Offset, half_plane
+from wsss_platform.nets import pairs as pairs_module
 from wsss_platform.nets.pairs import (
     BACKGROUND,
     DIFFERENT,
@@ -154,6 +155,31 @@ def test_the_true_field_costs_nothing() -> None:
     field = torch.stack([4 - rows, 5 - columns]) * (labels > 0)
     found = displacement_losses(field[None], pair_kinds(labels, OFFSETS), OFFSETS)
     assert [float(value) for value in found.values()] == [0, 0]
+
+
+def test_the_shares_of_two_workers_make_up_the_whole_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DDP averages what the workers return; a mean over a worker's own pairs would weigh scarce pairs more."""
+    labels, affinity, field = random_labels(5, 6), torch.rand(2, len(OFFSETS), 5, 6), torch.randn(2, 2, 5, 6)
+    labels[1, :3] = 255
+
+    def losses(pictures: slice) -> dict[str, Tensor]:
+        kinds = pair_kinds(labels[pictures], OFFSETS)
+        found = affinity_losses(affinity[pictures], kinds)
+        return found | displacement_losses(field[pictures], kinds, OFFSETS)
+
+    whole = losses(slice(None))
+    counts: list[list[Tensor]] = []
+    for rank in range(2):
+        counts.append([])
+        monkeypatch.setattr(pairs_module, "global_batch", lambda own, mine=counts[rank]: mine.append(own) or own)
+        losses(slice(rank, rank + 1))
+    shares = []
+    for rank in range(2):
+        both = iter(zip(*counts, strict=True))
+        monkeypatch.setattr(pairs_module, "global_batch", lambda own, both=both: torch.cat(next(both)))
+        shares.append(losses(slice(rank, rank + 1)))
+    for name, value in whole.items():
+        torch.testing.assert_close((shares[0][name] + shares[1][name]) / 2, value, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("label", [255, 0, 3], ids=["nothing known", "background", "one class"])
