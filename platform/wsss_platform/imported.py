@@ -24,6 +24,7 @@ from wsss_platform.store import write_atomic
 from wsss_platform.work import PictureWork
 
 if TYPE_CHECKING:
+    from wsss_platform.data import Split
     from wsss_platform.maps.foreign import ForeignFolder
     from wsss_platform.maps.storage import StoredMap
 
@@ -94,6 +95,10 @@ class ImportWork(PictureWork):
     def _source(self) -> ForeignFolder:
         return _source(self.experiment)
 
+    @cached_property
+    def _split(self) -> Split:
+        return self.experiment.dataset.split(self.list_name)
+
     def __call__(self, chunk: Chunk) -> ChunkReport:
         """Read, check and write the maps of one chunk."""
         from wsss_platform.maps.storage import maps_file, write_maps
@@ -109,7 +114,7 @@ class ImportWork(PictureWork):
     def _read(self, picture: str) -> tuple[StoredMap, dict[str, Any]]:
         from wsss_platform.maps.fit import fit
 
-        source, split = self._source, self.experiment.dataset.split(self.list_name)
+        source, split = self._source, self._split
         paths = source.files(picture)
         try:
             contents = [path.read_bytes() for path in paths]

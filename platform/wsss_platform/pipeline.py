@@ -91,7 +91,7 @@ def run(
     todo = {stage.key for stage in needed(experiment.stages, store, wanted)}
     stages = experiment.stages[: experiment.stages.index(wanted) + 1]
     ends: list[StageEnd] = []
-    for (kind, to_make), group in groupby(stages, lambda stage: (_kind(stage), stage.key in todo)):
+    for (kind, _, to_make), group in groupby(stages, lambda one: (_kind(one), one.list_name, one.key in todo)):
         for line in [tuple(group)] if kind == "chunks" else [(stage,) for stage in group]:
             if not to_make:
                 made = [StageEnd(stage, 0.0, True) for stage in line]
@@ -235,7 +235,8 @@ def _work(experiment: Experiment, stage: Stage, store: Store, partial: Mapping[s
     if _kind(stage) == "import":
         return ImportWork(*common)
     if stage.kind == "maps":
-        return MapsWork(*common, weights=folder_of("weights") / WEIGHTS)
+        refined = folder_of("maps") if "maps" in stage.inputs else None
+        return MapsWork(*common, weights=folder_of("weights") / WEIGHTS, maps=refined)
     if stage.kind == "masks":
         return MasksWork(*common, maps=folder_of("maps"))
     return ScoreWork(*common, maps=folder_of("maps"), masks=folder_of("masks"))

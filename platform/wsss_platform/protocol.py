@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from wsss_platform.affinity import described
 from wsss_platform.config import ImportedConfig, MapsConfig, Section, fingerprint
 from wsss_platform.config.imported import UNKNOWN
 from wsss_platform.experiment import Experiment, file_fingerprint, weights_fingerprint
@@ -16,6 +17,8 @@ Selection = Literal["none", "train truth", "val truth", "unknown"]
 
 class Protocol(Section):
     """Plain values only; stored with every score."""
+
+    added = ("affinity",)
 
     data: str
     """Data set, such as "sample" (with its parameters' hash) or "voc12"."""
@@ -48,6 +51,8 @@ class Protocol(Section):
     """The fixed background rule of the masks. The sweep's best is always reported beside it as an oracle."""
     crf: str
     """Dense CRF of the masks, or "none"."""
+    affinity: str = "none"
+    """Affinity refinement of the scored maps and its walk, or "none"."""
     segmenter: str
     """Second-stage network trained on the masks, or "none" (the masks themselves are scored)."""
     truth: str
@@ -98,6 +103,7 @@ def protocol(experiment: Experiment, *, selection: Selection = "none") -> Protoc
         scales=_scales(maps),
         background=rules[masks.rule],
         crf="none" if masks.crf == "none" else f"{masks.crf} x{masks.crf_iterations}",
+        affinity=described(experiment.config),
         segmenter="none",
         truth=experiment.truth_fingerprint(data.score_list)[:12],
     )

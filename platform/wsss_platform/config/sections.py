@@ -7,6 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from wsss_platform.config.affinity import IrnLoss, PsaLoss, WalkConfig
 from wsss_platform.config.section import Section
 
 
@@ -123,7 +124,7 @@ class TrainConfig(Section):
 class MapsConfig(Section):
     """How weights become one map per present class (common.md section 3)."""
 
-    added = ("sizes", "normalise_views", "gate", "gate_threshold")
+    added = ("sizes", "normalise_views", "gate", "gate_threshold", "store")
 
     scales: tuple[float, ...] = (0.5, 1.0, 1.5)
     """Factors on the picture; outputs are resized to the stored grid before fusing."""
@@ -148,8 +149,11 @@ class MapsConfig(Section):
     without labels; the protocol of a score says whether labels were used."""
     gate_threshold: float = Field(0.5, ge=0, lt=1)
     """Gate "predicted": classes whose image score, 0..1 by the network, is above it."""
-    precision: Literal["uint8", "float16"] = "uint8"
-    """Stored type; uint8 is round(255 x score)."""
+    precision: Literal["uint8", "float16", "float32"] = "uint8"
+    """Stored type; uint8 is round(255 x score). float32 belongs to store "views", which then loses nothing."""
+    store: Literal["grid", "views"] = "grid"
+    """What is kept: "grid" the fused map at a quarter of the picture, quick to read; "views" the network's own output
+    at each scale, smaller and nearer to maps made at full size, but slower to read."""
 
     @model_validator(mode="after")
     def _scales(self) -> Self:
@@ -161,6 +165,17 @@ class MapsConfig(Section):
             raise ValueError(
                 "normalise_views needs fuse 'max' or 'mean' (a sum leaves 0..1), activate 'view' (the activation "
                 "comes before it) and a normalise that is not 'none'"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _stored(self) -> Self:
+        if self.store == "grid" and self.precision == "float32":
+            raise ValueError("precision 'float32' needs store 'views'; a grid is kept as uint8 or float16")
+        if self.store == "views" and self.activation == "softmax" and self.activate == "fused":
+            raise ValueError(
+                "store 'views' keeps the present classes only, and a softmax after fusing needs all; "
+                "set activate = 'view' or store = 'grid'"
             )
         return self
 
@@ -203,15 +218,42 @@ class MasksConfig(Section):
         return self
 
 
+class AffinityConfig(Section):
+    """Affinity refinement after the last phase of any method: its maps and confident masks teach a second network
+    which neighbours belong together, and a random walk over that spreads the maps."""
+
+    kind: Literal["none", "psa", "irn"] = "none"
+    """"psa" is PSA's and SEAM's AffinityNet: the likeness of learnt features, stride 8. "irn" is IRN: no boundary
+    between both cells, stride 4, on a backbone that is not trained."""
+    train_radius: int = Field(5, ge=2, le=16)
+    """Pairs of cells nearer than this are trained on. PSA: 5; IRN: 10 (both [code])."""
+    displacement_factor: float = Field(1.0, ge=0.1, le=100)
+    """Kind "irn": learning rate of the displacement branch over that of the boundary branch. 10 [code] with SGD; 1
+    [ours] for AdamW, whose step does not grow with the gradient."""
+    train: TrainConfig = TrainConfig(epochs=4, resize_range=(0.5, 1.5))
+    """Its training. PSA: SGD, batch 8, 8 epochs, crop 448, rate 0.1 (SEAM 0.01), decay 5e-4, no resizing, jitter 0.3.
+    IRN: SGD, batch 32, 3 epochs, crop 512, scale 0.5-1.5, boundary branch 0.1, decay 1e-4 (all [code])."""
+    seeds: MasksConfig = MasksConfig(rule="two_threshold", crf="irn")
+    """How the last phase's maps become the labels it is trained on; 255 takes no part. IRN's confident passes [code].
+    The masks of the walked maps have the section that the method's own masks would have."""
+    psa_loss: PsaLoss = PsaLoss()
+    """Loss weights of kind "psa"."""
+    irn_loss: IrnLoss = IrnLoss()
+    """Loss weights of kind "irn"."""
+    walk: WalkConfig = WalkConfig()
+    """The random walk; a change repeats only the walked maps."""
+
+
 class MethodConfig(Section):
     """The base of every method's config. A method adds `loss` and its own sections."""
 
-    added = ("released",)
+    added = ("released", "affinity")
 
     backbone: BackboneConfig = BackboneConfig()
     train: TrainConfig = TrainConfig()
     maps: MapsConfig = MapsConfig()
     masks: MasksConfig = MasksConfig()
+    affinity: AffinityConfig = AffinityConfig()
     released: tuple[str, ...] = ()
     """Phases that are not trained but taken as they are, each "PHASE=FILE" with a file of `import-weights` or the
     weights.pt of another training. The option `--weights` writes it."""
@@ -221,6 +263,12 @@ class MethodConfig(Section):
         names = [item.partition("=")[0] for item in self.released]
         if not all(re.fullmatch(r"[A-Za-z_]\w*=.+", item) for item in self.released) or len(set(names)) < len(names):
             raise ValueError(f"released: expected PHASE=FILE, each phase once, got {list(self.released)}")
+        return self
+
+    @model_validator(mode="after")
+    def _refinable(self) -> Self:
+        if self.affinity.kind != "none" and self.maps.store == "views":
+            raise ValueError(f"affinity.kind {self.affinity.kind!r} walks maps on their grid; set maps.store = 'grid'")
         return self
 
     def released_file(self, phase: str) -> str | None:

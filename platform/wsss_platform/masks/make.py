@@ -7,13 +7,13 @@ from numpy.typing import NDArray
 
 from wsss_platform.config import MasksConfig
 from wsss_platform.errors import InputError
-from wsss_platform.maps.storage import StoredMap, full_size
+from wsss_platform.maps.storage import AnyMap, full_size
 from wsss_platform.masks.crf import PARAMETERS, refine
 from wsss_platform.masks.rules import background_score, confident_passes, labels, merge, named, over, threshold
 
 
 def make_mask(
-    stored: StoredMap,
+    stored: AnyMap,
     image: NDArray[np.uint8] | None,
     config: MasksConfig,
     saliency: NDArray[np.uint8] | None = None,
