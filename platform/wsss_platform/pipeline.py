@@ -211,7 +211,7 @@ def _produced(
 
         runner.chunks([one.work for one in making], chunks_of(ids), report)
         ends = {stage.key: StageEnd(stage, 0.0, True) for stage in line}
-        last = line[-1].phase.name == experiment.phases[-1].name and _kind(line[0]) != "import"
+        last = line[-1].phase.name == experiment.phases[-1].name
         allowed = store.max_failures if last else 0
         for one in making:
             check_failures(one.stage.name, one.work.folder, one.failures, len(ids), allowed)
