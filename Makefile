@@ -18,7 +18,7 @@ tune: $(VENV)/.installed  ## search FBR on the built-in sample (ARGS="--data voc
 
 test: $(VENV)/.installed  ## every test that this machine can run; clusters get the machine to themselves
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "not ray and not slurm" $(ARGS) || [ $$? -eq 5 ]
-	$(BIN)/python -m pytest -m "ray or slurm" $(ARGS) || [ $$? -eq 5 ]
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "(ray or slurm) and not upstream" $(ARGS) || [ $$? -eq 5 ]
 
 lint: $(VENV)/.installed  ## style, types, shell scripts
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -52,10 +52,13 @@ class LocalRunner:
         export_weights(last, folder / WEIGHTS, job)
         shutil.rmtree(folder / CHECKPOINTS)
 
-    def chunks(self, work: ChunkWork, chunks: Sequence[Chunk], on_chunk: Callable[[ChunkReport], None]) -> None:
+    def chunks(
+        self, line: Sequence[ChunkWork], chunks: Sequence[Chunk], on_chunk: Callable[[int, ChunkReport], None]
+    ) -> None:
         """See `stages.Runner.chunks`: in order, in this process."""
         for chunk in chunks:
-            on_chunk(work(chunk))
+            for place, work in enumerate(line):
+                on_chunk(place, work(chunk))
 
 
 def _last_checkpoint(folder: Path) -> Path | None:

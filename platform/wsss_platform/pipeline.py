@@ -1,7 +1,7 @@
 """Runs a plan: skip what the store has, call the stage, commit. No Ray here; a `Runner` says where.
 
-The whole pipeline in one sentence: every stage that is needed is built in its partial folder by
-`_train`, `_maps`, `_masks` or `_score`, and committed under its content key.
+The whole pipeline in one sentence: every stage that is needed is built in its partial folder, a training by
+`_train`, stages of pictures chunk by chunk one behind the other, and committed under its content key.
 """
 
 from __future__ import annotations
@@ -9,24 +9,24 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from wsss_platform.config import fingerprint
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment, Stage, needed
-from wsss_platform.stages import METRICS, WEIGHTS, ChunkReport, ChunkWork, EpochEnd, Runner, TrainJob
+from wsss_platform.imported import ImportWork, finish
+from wsss_platform.stages import METRICS, WEIGHTS, ChunkReport, EpochEnd, Runner, TrainJob
 from wsss_platform.store import Artefact, Store, write_atomic
-from wsss_platform.work import MapsWork, MasksWork, SaliencyWork, ScoreWork, chunks_of, saliency_pairs
+from wsss_platform.work import MapsWork, MasksWork, PictureWork, ScoreWork, chunks_of
 
 SUMMARY = "score.json"
 """In a score artefact: what `Score.summary()` says."""
 FAILURES = "failures.json"
-"""In the partial folder of a stage that failed: [[picture id, reason], ...]."""
-
-_SALIENCY = "saliency-sweep"  # kind of an artefact beside the stages: asked for by itself, nothing depends on it
+"""In the folder of a stage that lacks pictures, finished or not: [[picture id, reason], ...]."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ class StageProgress:
     done: int
     """Epochs or pictures since the stage began (pictures of resumed chunks count)."""
     epoch: EpochEnd | None = None
+    failures: int = 0
+    """Pictures that failed so far."""
 
 
 @dataclass(frozen=True)
@@ -87,11 +89,19 @@ def run(
     """
     wanted = until or experiment.stages[-1]
     todo = {stage.key for stage in needed(experiment.stages, store, wanted)}
+    stages = experiment.stages[: experiment.stages.index(wanted) + 1]
     ends: list[StageEnd] = []
-    for stage in experiment.stages[: experiment.stages.index(wanted) + 1]:
-        end = _make(experiment, stage, store, runner, on_event) if stage.key in todo else StageEnd(stage, 0.0, True)
-        on_event(end)
-        ends.append(end)
+    for (kind, _, to_make), group in groupby(stages, lambda one: (_kind(one), one.list_name, one.key in todo)):
+        for line in [tuple(group)] if kind == "chunks" else [(stage,) for stage in group]:
+            if not to_make:
+                made = [StageEnd(stage, 0.0, True) for stage in line]
+            elif kind == "train":
+                made = [_trained(experiment, line[0], store, runner, on_event)]
+            else:
+                made = _produced(experiment, line, store, runner, on_event)
+            for end in made:
+                on_event(end)
+            ends += made
     score = None
     if wanted.kind == "score":
         score = read_summary(store.open("score", wanted.key))
@@ -104,78 +114,36 @@ def read_summary(artefact: Artefact) -> dict[str, Any]:
     return summary
 
 
-def sweep_saliency(
-    experiment: Experiment, store: Store, runner: Runner, on_chunk: Callable[[ChunkReport], None] = lambda report: None
-) -> Artefact:
-    """The counts at every score floor and saliency cut of the scored maps, made once ("saliency-sweep" in the store).
-
-    Raises:
-        InputError: the maps are not in the store yet, or pictures without saliency or truth that fits; names them.
-    """
-    scored = experiment.stage("score")
-    maps = scored.inputs["maps"]
-    if not store.has("maps", maps.key):
-        raise InputError("the maps of this run are not in the store yet; first: wsss-platform score RUN")
-    key = _saliency_key(experiment)
-    with store.building(_SALIENCY, key) as folder:
-        if folder is None:
-            return store.open(_SALIENCY, key)
-        source = store.open("maps", maps.key).folder
-        failures: list[tuple[str, str]] = []
-
-        def report(chunk: ChunkReport) -> None:
-            failures.extend(chunk.failures)
-            on_chunk(chunk)
-
-        ids = experiment.dataset.split(scored.list_name).ids
-        work = SaliencyWork(experiment, scored.phase, scored.list_name, source, folder)
-        runner.chunks(work, chunks_of(ids), report)
-        _refuse("saliency sweep", folder, failures, len(ids))
-        return store.commit(_SALIENCY, key, {"list": scored.list_name, "inputs": {"maps": maps.key}})
+def _kind(stage: Stage) -> Literal["train", "import", "chunks"]:
+    """Stages of pictures that follow each other are one line: a chunk need not wait for the others. An import is
+    checked as a whole before anything is made of it."""
+    if stage.kind == "train":
+        return "train"
+    return "chunks" if stage.inputs else "import"
 
 
-def saliency_artefact(experiment: Experiment, store: Store) -> Artefact | None:
-    """What `sweep_saliency` left in the store, if it did."""
-    key = _saliency_key(experiment)
-    return store.open(_SALIENCY, key) if store.has(_SALIENCY, key) else None
-
-
-def _saliency_key(experiment: Experiment) -> str:
-    scored = experiment.stage("score")
-    pairs = saliency_pairs(experiment.masks_config(scored.phase))
-    return fingerprint(
-        {
-            "kind": _SALIENCY,
-            "maps": scored.inputs["maps"].key,
-            "truth": experiment.truth_fingerprint(scored.list_name),
-            "saliency": experiment.saliency_fingerprint(scored.list_name),
-            "pairs": [pairs.floors.tolist(), pairs.cuts.tolist(), pairs.conflict_level],
-        }
-    )
-
-
-def _make(experiment: Experiment, stage: Stage, store: Store, runner: Runner, on_event: OnEvent) -> StageEnd:
+def _trained(experiment: Experiment, stage: Stage, store: Store, runner: Runner, on_event: OnEvent) -> StageEnd:
     started = time.monotonic()
     with store.building(stage.kind, stage.key) as folder:
         if folder is None:  # another process made it while we waited
             return StageEnd(stage, 0.0, True)
         inputs = {role: store.open(source.kind, source.key).folder for role, source in stage.inputs.items()}
-        {"train": _train, "maps": _maps, "masks": _masks, "score": _score}[stage.kind](
-            experiment, stage, inputs, folder, runner, on_event
-        )
-        seconds = time.monotonic() - started
-        store.commit(
-            stage.kind,
-            stage.key,
-            {
-                "stage": stage.name,
-                "method": experiment.method.name,
-                "list": stage.list_name,
-                "inputs": {role: source.key for role, source in stage.inputs.items()},
-                "seconds": round(seconds, 3),
-            },
-        )
-    return StageEnd(stage, seconds, False)
+        _train(experiment, stage, inputs, folder, runner, on_event)
+        end = StageEnd(stage, time.monotonic() - started, False)
+        _commit(experiment, end, store)
+    return end
+
+
+def _commit(experiment: Experiment, end: StageEnd, store: Store, **said: Any) -> None:
+    stage = end.stage
+    manifest = {
+        "stage": stage.name,
+        "method": experiment.method.name,
+        "list": stage.list_name,
+        "inputs": {role: source.key for role, source in stage.inputs.items()},
+        "seconds": round(end.seconds, 3),
+    }
+    store.commit(stage.kind, stage.key, {**manifest, **said})
 
 
 def _train(
@@ -202,71 +170,99 @@ def _take(experiment: Experiment, stage: Stage, source: Path, folder: Path, on_e
     on_event(StageProgress(stage, 1))
 
 
-def _maps(
-    experiment: Experiment, stage: Stage, inputs: dict[str, Path], folder: Path, runner: Runner, on_event: OnEvent
-) -> None:
-    weights = inputs["weights"] / WEIGHTS
-    _produce(experiment, stage, MapsWork(experiment, stage.phase, stage.list_name, weights, folder), runner, on_event)
+@dataclass
+class _Making:
+    """A stage of a line while it is made."""
+
+    stage: Stage
+    work: PictureWork
+    started: float
+    done: int = 0
+    ended: float = 0.0
+    failures: list[tuple[str, str]] = field(default_factory=list)
 
 
-def _masks(
-    experiment: Experiment, stage: Stage, inputs: dict[str, Path], folder: Path, runner: Runner, on_event: OnEvent
-) -> None:
-    work = MasksWork(experiment, stage.phase, stage.list_name, inputs["maps"], folder)
-    _produce(experiment, stage, work, runner, on_event)
+def _produced(
+    experiment: Experiment, line: Sequence[Stage], store: Store, runner: Runner, on_event: OnEvent
+) -> list[StageEnd]:
+    """Make stages of pictures, one behind the other; pictures that fail are named, and fail it when there are more
+    than the store allows (training allows none). What the failures do not touch is kept."""
+    with ExitStack() as held:
+        partial: dict[str, Path] = {}
+        for stage in line:
+            folder = held.enter_context(store.building(stage.kind, stage.key))
+            if folder is not None:  # else another process made it while we waited
+                partial[stage.key] = folder
+        ids = experiment.dataset.split(line[0].list_name).ids
+        making = []
+        for stage in line:
+            if stage.key in partial:
+                on_event(StageStart(stage, len(ids)))
+                making.append(_Making(stage, _work(experiment, stage, store, partial), time.monotonic()))
+
+        def report(place: int, chunk: ChunkReport) -> None:
+            now, one = time.monotonic(), making[place]
+            one.done += chunk.pictures
+            one.ended = now
+            one.failures.extend(chunk.failures)
+            if chunk.pictures and place + 1 < len(making) and not making[place + 1].done:
+                making[place + 1].started = now
+            on_event(StageProgress(one.stage, one.done, failures=len(one.failures)))
+
+        runner.chunks([one.work for one in making], chunks_of(ids), report)
+        ends = {stage.key: StageEnd(stage, 0.0, True) for stage in line}
+        last = line[-1].phase.name == experiment.phases[-1].name and _kind(line[0]) != "import"
+        allowed = store.max_failures if last else 0
+        for one in making:
+            check_failures(one.stage.name, one.work.folder, one.failures, len(ids), allowed)
+            if one.stage.kind == "score":
+                _summarise(experiment, one)
+            elif _kind(one.stage) == "import":
+                finish(experiment, ids, one.work.folder)
+            end = ends[one.stage.key] = StageEnd(one.stage, max(0.0, one.ended - one.started), False)
+            _commit(experiment, end, store, pictures=one.done, failures=len(one.failures))
+        return list(ends.values())
 
 
-def _score(
-    experiment: Experiment, stage: Stage, inputs: dict[str, Path], folder: Path, runner: Runner, on_event: OnEvent
-) -> None:
+def _work(experiment: Experiment, stage: Stage, store: Store, partial: Mapping[str, Path]) -> PictureWork:
+    """The chunk work of a stage; what it reads is finished, or made before it in the same line."""
+
+    def folder_of(role: str) -> Path:
+        source = stage.inputs[role]
+        return partial.get(source.key) or store.open(source.kind, source.key).folder
+
+    common = (experiment, stage.phase, stage.list_name, partial[stage.key])
+    if _kind(stage) == "import":
+        return ImportWork(*common)
+    if stage.kind == "maps":
+        refined = folder_of("maps") if "maps" in stage.inputs else None
+        return MapsWork(*common, weights=folder_of("weights") / WEIGHTS, maps=refined)
+    if stage.kind == "masks":
+        return MasksWork(*common, maps=folder_of("maps"))
+    return ScoreWork(*common, maps=folder_of("maps"), masks=folder_of("masks"))
+
+
+def _summarise(experiment: Experiment, one: _Making) -> None:
     from wsss_platform.metrics.score import Score
 
-    _produce(
-        experiment,
-        stage,
-        ScoreWork(experiment, stage.phase, stage.list_name, inputs["maps"], inputs["masks"], folder),
-        runner,
-        on_event,
-    )
-    masks = experiment.masks_config(stage.phase)
-    score = Score.read(folder)
+    masks = experiment.masks_config(one.stage.phase)
+    score = Score.read(one.work.folder)
     summary = score.summary(masks.background if masks.rule == "constant" else None)
     interval = score.interval()
     summary["interval"] = [interval.low, interval.high]
-    write_atomic(folder / SUMMARY, json.dumps(summary, indent=1))
+    write_atomic(one.work.folder / SUMMARY, json.dumps(summary, indent=1))
 
 
-def _produce(
-    experiment: Experiment,
-    stage: Stage,
-    work: MapsWork | MasksWork | ScoreWork,
-    runner: Runner,
-    on_event: OnEvent,
-) -> None:
-    """Run chunk work over the stage's list; a picture that fails is named, and fails the stage at its end."""
-    ids = experiment.dataset.split(stage.list_name).ids
-    on_event(StageStart(stage, len(ids)))
-    done = 0
-    failures: list[tuple[str, str]] = []
-
-    def report(chunk: ChunkReport) -> None:
-        nonlocal done
-        done += chunk.pictures
-        failures.extend(chunk.failures)
-        on_event(StageProgress(stage, done))
-
-    call: ChunkWork = work
-    runner.chunks(call, chunks_of(ids), report)
-    _refuse(stage.name, work.folder, failures, len(ids))
-
-
-def _refuse(what: str, folder: Path, failures: list[tuple[str, str]], pictures: int) -> None:
-    """InputError naming the pictures that failed, all of them in a file of the folder."""
+def check_failures(what: str, folder: Path, failures: list[tuple[str, str]], pictures: int, allowed: int) -> None:
+    """Write the failures down; InputError naming them when there are more than allowed, or nothing is left."""
+    failures, file = sorted(failures), folder / FAILURES
     if not failures:
-        (folder / FAILURES).unlink(missing_ok=True)
+        file.unlink(missing_ok=True)
         return
-    failures.sort()
-    write_atomic(folder / FAILURES, json.dumps(failures, indent=1))
-    listed = "\n  ".join(reason for _, reason in failures[:20])
-    more = f"\n  and {len(failures) - 20} more in {folder / FAILURES}" if len(failures) > 20 else ""
-    raise InputError(f"{what}: {len(failures)} of {pictures} pictures failed:\n  {listed}{more}")
+    write_atomic(file, json.dumps(failures, indent=1))
+    if len(failures) > allowed or len(failures) == pictures:
+        listed = "\n  ".join(reason for _, reason in failures[:20])
+        more = f"\n  and {len(failures) - 20} more in {file}" if len(failures) > 20 else ""
+        raise InputError(
+            f"{what}: {len(failures)} of {pictures} pictures failed, {allowed} may (--max-failures):\n  {listed}{more}"
+        )

@@ -7,19 +7,23 @@ from __future__ import annotations
 
 from typing import Literal
 
-from wsss_platform.config import MapsConfig, Section, fingerprint
+from wsss_platform.affinity import described
+from wsss_platform.config import ImportedConfig, MapsConfig, Section, fingerprint
+from wsss_platform.config.imported import UNKNOWN
 from wsss_platform.experiment import Experiment, file_fingerprint, weights_fingerprint
 
-Selection = Literal["none", "train truth", "val truth"]
+Selection = Literal["none", "train truth", "val truth", "unknown"]
 
 
 class Protocol(Section):
     """Plain values only; stored with every score."""
 
+    added = ("affinity",)
+
     data: str
     """Data set, such as "sample" (with its parameters' hash) or "voc12"."""
     train_list: str
-    """Pictures trained on, with image-level labels."""
+    """Pictures trained on, with image-level labels; "unknown (imported)" for imported maps."""
     train_pictures: int
     """How many."""
     score_list: str
@@ -27,23 +31,28 @@ class Protocol(Section):
     score_pictures: int
     """How many."""
     supervision: str
-    """"labels", or "labels + saliency" where a phase trains on saliency maps or a masks rule reads them."""
+    """"labels", or "labels + saliency" where a phase trains on saliency maps or a masks rule reads them; for imported
+    maps what whoever imported them said."""
     labels_from: str
     """Where image-level labels come from; "masks" when derived from pixel truth."""
     label_gate: bool
     """Whether the scored maps were limited to the classes the image-level labels name."""
     selection: Selection
-    """Which pixel truth chose hyper-parameters or checkpoints; "none" for a plain training run."""
+    """Which pixel truth chose hyper-parameters or checkpoints; "none" for a plain training run, "unknown" for maps
+    that somebody else made."""
     backbone: str
-    """Architecture and output stride."""
+    """Architecture and output stride, or "imported maps (FORM)"."""
     initial_weights: str
-    """"imagenet", "none" or "file:<hash>" for the backbone; "released:<hash>" when nothing was trained here."""
+    """"imagenet", "none" or "file:<hash>" for the backbone; "released:<hash>" or "imported:<hash>" when nothing was
+    trained here."""
     scales: str
     """Scales or absolute square sizes, and flip, of the map extraction."""
     background: str
     """The fixed background rule of the masks. The sweep's best is always reported beside it as an oracle."""
     crf: str
     """Dense CRF of the masks, or "none"."""
+    affinity: str = "none"
+    """Affinity refinement of the scored maps and its walk, or "none"."""
     segmenter: str
     """Second-stage network trained on the masks, or "none" (the masks themselves are scored)."""
     truth: str
@@ -79,7 +88,7 @@ def protocol(experiment: Experiment, *, selection: Selection = "none") -> Protoc
         "saliency": f"saliency > {masks.saliency_cut}, floor {masks.saliency_floor:g}, "
         f"conflict {masks.conflict_level:g}",
     }
-    return Protocol(
+    found = Protocol(
         data=name,
         train_list=data.train_list,
         train_pictures=len(train.ids),
@@ -94,9 +103,28 @@ def protocol(experiment: Experiment, *, selection: Selection = "none") -> Protoc
         scales=_scales(maps),
         background=rules[masks.rule],
         crf="none" if masks.crf == "none" else f"{masks.crf} x{masks.crf_iterations}",
+        affinity=described(experiment.config),
         segmenter="none",
         truth=experiment.truth_fingerprint(data.score_list)[:12],
     )
+    return _of_imported(found, experiment) if isinstance(experiment.config, ImportedConfig) else found
+
+
+def _of_imported(found: Protocol, experiment: Experiment) -> Protocol:
+    """The protocol with what is known of maps that somebody else made."""
+    assert isinstance(experiment.config, ImportedConfig)
+    maps = experiment.config.imported
+    extras = [extra for extra in _extras(experiment) if extra not in maps.supervision]
+    said = {
+        "train_list": UNKNOWN,
+        "train_pictures": 0,
+        "supervision": " + ".join((maps.supervision, *extras)),
+        "label_gate": maps.gate == "labels",
+        "backbone": f"imported maps ({maps.form})",
+        "initial_weights": f"imported:{maps.content[:12]}",
+        "scales": UNKNOWN if maps.normalise == "none" else f"{UNKNOWN}, normalised by {maps.normalise}",
+    }
+    return found.model_copy(update=said)
 
 
 def _extras(experiment: Experiment) -> tuple[str, ...]:

@@ -46,6 +46,8 @@ class _Axis(Section):
     def stage(self) -> StageKind:
         """The first stage that a change of this field repeats."""
         section = self.path.split(".", 1)[0]
+        if self.path.startswith("affinity.walk."):
+            return "maps"
         return "masks" if section == "masks" else "maps" if section == "maps" else "train"
 
     def probes(self) -> tuple[Any, ...]:

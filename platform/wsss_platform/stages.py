@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from wsss_platform.experiment import Experiment
 from wsss_platform.method import Phase
@@ -59,6 +59,8 @@ class Chunk:
 
     index: int
     ids: tuple[str, ...]
+    skip: tuple[tuple[str, str], ...] = ()
+    """(picture id, reason) of those that are not tried: their processing killed the worker too often."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,15 @@ ChunkWork = Callable[[Chunk], ChunkReport]
 temporary names and renames, and returns at once when the chunk's output exists already."""
 
 
+@runtime_checkable
+class NamesPicture(Protocol):
+    """Work that can tell, after its process died, which picture it was at."""
+
+    def working_on(self, chunk: Chunk) -> str | None:
+        """The picture of the chunk that was begun and not finished; None when there is none."""
+        ...
+
+
 class Runner(Protocol):
     """Where and how many at once; never what is computed."""
 
@@ -87,10 +98,15 @@ class Runner(Protocol):
         """
         ...
 
-    def chunks(self, work: ChunkWork, chunks: Sequence[Chunk], on_chunk: Callable[[ChunkReport], None]) -> None:
-        """Run `work` on every chunk, in any order, reporting each once.
+    def chunks(
+        self, line: Sequence[ChunkWork], chunks: Sequence[Chunk], on_chunk: Callable[[int, ChunkReport], None]
+    ) -> None:
+        """Send every chunk through a line of works, one behind the other: a chunk comes to the next work when the
+        one before has finished it, whatever becomes of the other chunks, which go in any order.
+
+        `on_chunk` is called once per work and chunk with the work's place in the line.
 
         Raises:
-            RunError: a chunk whose worker died repeatedly (named by its ids).
+            RunError: a chunk whose worker died repeatedly without a picture to blame (named by its ids).
         """
         ...

@@ -64,8 +64,14 @@ class Artefact:
 class Store:
     """Stage outputs under one storage folder (a local or shared file system)."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, max_failures: int = 0) -> None:
+        """
+        Args:
+            root: the storage folder.
+            max_failures: how many pictures an artefact may lack and still count as finished.
+        """
         self.root = root.expanduser().resolve()
+        self.max_failures = max_failures
 
     def folder(self, kind: str, key: str) -> Path:
         """Where the finished artefact lies or will lie."""
@@ -78,8 +84,10 @@ class Store:
         return self.folder(kind, key).with_name(f"{key}.partial")
 
     def has(self, kind: str, key: str) -> bool:
-        """Whether the artefact is finished."""
-        return (self.folder(kind, key) / MANIFEST).is_file()
+        """Whether the artefact is finished, lacking no more pictures than this store allows."""
+        if not (self.folder(kind, key) / MANIFEST).is_file():
+            return False
+        return int(self.open(kind, key).manifest.get("failures", 0)) <= self.max_failures
 
     def open(self, kind: str, key: str) -> Artefact:
         """A finished artefact; RunError when it is not there or its manifest is damaged."""
@@ -97,7 +105,8 @@ class Store:
         """Hold the right to make one artefact; yields its partial folder, or None when it is finished already.
 
         A second process waits here until the first has committed or died. Leaving without `commit`
-        keeps the partial folder for the next attempt.
+        keeps the partial folder for the next attempt. A finished artefact that lacks more pictures than allowed
+        is taken up again.
         """
         final = self.folder(kind, key)
         final.parent.mkdir(parents=True, exist_ok=True)
@@ -113,6 +122,9 @@ class Store:
                 yield None
                 return
             partial = self.partial(kind, key)
+            if (final / MANIFEST).is_file() and not partial.exists():
+                (final / MANIFEST).unlink()
+                final.rename(partial)
             partial.mkdir(parents=True, exist_ok=True)
             yield partial
         finally:

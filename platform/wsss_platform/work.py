@@ -3,10 +3,16 @@
 Each class is picklable, builds its network or readers on the first chunk and keeps them, writes one
 output per chunk under a temporary name, and returns at once when that output exists. The same object runs
 in one process or in many actors and leaves the same bytes.
+
+In a stage's folder, beside its output, per chunk: `failures-NNNNNN.json` when pictures of it failed ([[id,
+reason], ...]; such a chunk is made again by the next run), and `at-NNNNNN` while it is worked on (the id of the
+picture; what is left when the process dies).
 """
 
 from __future__ import annotations
 
+import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,9 +31,11 @@ if TYPE_CHECKING:
 
     from wsss_platform.config import MasksConfig
     from wsss_platform.maps.extract import Extractor
+    from wsss_platform.maps.refine import Refiner
     from wsss_platform.maps.storage import AnyMap
     from wsss_platform.metrics.saliency import Pairs
     from wsss_platform.metrics.sweep import SweepCells
+    from wsss_platform.objective import Objective
 
 SWEEP = 200
 """Thresholds of the sweep, 1/SWEEP apart; their number costs nothing."""
@@ -43,15 +51,17 @@ def chunks_of(ids: Iterable[str]) -> list[Chunk]:
     return [Chunk(start // CHUNK, tuple(listed[start : start + CHUNK])) for start in range(0, len(listed), CHUNK)]
 
 
-def _each(ids: Iterable[str], make: Callable[[str], Result]) -> tuple[list[Result], list[tuple[str, str]]]:
-    """Results of the pictures that worked, and (id, reason) of those whose input is bad."""
-    results, failures = [], []
-    for picture in ids:
-        try:
-            results.append(make(picture))
-        except InputError as error:
-            failures.append((picture, str(error)))
-    return results, failures
+def failures_file(folder: Path, index: int) -> Path:
+    """Where a stage's folder keeps the failures of chunk number `index`."""
+    return folder / f"failures-{index:06d}.json"
+
+
+def read_failures(folder: Path, index: int) -> list[tuple[str, str]]:
+    """(picture id, reason) of a chunk's failures; empty when there were none."""
+    try:
+        return [(name, reason) for name, reason in json.loads(failures_file(folder, index).read_text(encoding="utf-8"))]
+    except FileNotFoundError:
+        return []
 
 
 def sweep_stored(item: AnyMap, truth: NDArray[np.uint8], thresholds: NDArray[np.float32], classes: int) -> SweepCells:
@@ -67,57 +77,129 @@ def sweep_stored(item: AnyMap, truth: NDArray[np.uint8], thresholds: NDArray[np.
 
 
 @dataclass(frozen=True)
-class MapsWork:
-    """Weights and pictures -> stored maps, one Parquet file per chunk."""
+class PictureWork(ABC):
+    """What the works have in common: a chunk is its pictures one by one, and a bad picture spoils no other."""
 
-    uses_gpu: ClassVar[bool] = True
-    """The runner gives its processes a share of a GPU, when there is any."""
     experiment: Experiment
     phase: Phase
     list_name: str
-    weights: Path
     folder: Path
+    """Of the stage that is being made."""
+
+    @abstractmethod
+    def __call__(self, chunk: Chunk) -> ChunkReport:
+        """Make and write one chunk."""
+
+    def working_on(self, chunk: Chunk) -> str | None:
+        """See `stages.NamesPicture`."""
+        try:
+            return self._marker(chunk).read_text(encoding="utf-8") or None
+        except FileNotFoundError:
+            return None
+
+    def _marker(self, chunk: Chunk) -> Path:
+        return self.folder / f"at-{chunk.index:06d}"
+
+    def _done(self, chunk: Chunk, output: Path) -> bool:
+        """Whether the chunk was made, with every picture."""
+        return output.exists() and not failures_file(self.folder, chunk.index).exists()
+
+    def _each(
+        self, chunk: Chunk, make: Callable[[str], Result], upstream: Iterable[Path] = ()
+    ) -> tuple[list[Result], list[tuple[str, str]]]:
+        """Results of the pictures that worked, and (id, reason) of those whose input is bad or missing.
+
+        Args:
+            chunk: its `skip` counts as failed.
+            make: of one picture.
+            upstream: folders of stages whose failed pictures fail here for the same reason.
+        """
+        known = {name: reason for folder in upstream for name, reason in read_failures(folder, chunk.index)}
+        known |= dict(chunk.skip)
+        results, failures, marker = [], [], self._marker(chunk)
+        for picture in chunk.ids:
+            marker.write_text(picture, encoding="utf-8")
+            try:
+                if picture in known:
+                    raise InputError(known[picture])
+                results.append(make(picture))
+            except InputError as error:
+                failures.append((picture, str(error)))
+        marker.unlink()
+        return results, failures
+
+    def _report(self, chunk: Chunk, made: int, failures: list[tuple[str, str]]) -> ChunkReport:
+        """Keep the failures beside the output, and report."""
+        if failures:
+            write_atomic(failures_file(self.folder, chunk.index), json.dumps(failures, indent=1))
+        else:
+            failures_file(self.folder, chunk.index).unlink(missing_ok=True)
+        return ChunkReport(chunk.index, made, tuple(failures))
+
+
+@dataclass(frozen=True)
+class MapsWork(PictureWork):
+    """Weights and pictures (and stored maps, for a phase that refines) -> stored maps, one Parquet file per chunk."""
+
+    uses_gpu: ClassVar[bool] = True
+    """The runner gives its processes a share of a GPU, when there is any."""
+    weights: Path
+    maps: Path | None = None
+    """Maps of the same list that the phase refines."""
+
+    def _objective(self) -> Objective:
+        from wsss_platform.train.checkpoint import load_weights
+
+        objective = self.phase.build(self.experiment.config, len(self.experiment.dataset.classes))
+        load_weights(objective, self.weights)
+        return objective
 
     @cached_property
     def _extractor(self) -> Extractor:
         import torch
 
         from wsss_platform.maps.extract import Extractor
-        from wsss_platform.train.checkpoint import load_weights
 
-        config = self.experiment.config
-        objective = self.phase.build(config, len(self.experiment.dataset.classes))
-        load_weights(objective, self.weights)
         return Extractor(
-            objective,
+            self._objective(),
             self.experiment.maps_config(self.phase),
-            config.backbone.output_stride,
+            self.experiment.config.backbone.output_stride,
             torch.device("cuda" if torch.cuda.is_available() else "cpu"),
         )
 
+    @cached_property
+    def _refiner(self) -> Refiner:
+        import torch
+
+        from wsss_platform.maps.refine import Refiner
+
+        return Refiner(self._objective(), "cuda" if torch.cuda.is_available() else "cpu")
+
     def __call__(self, chunk: Chunk) -> ChunkReport:
         """Make and write the maps of one chunk."""
-        from wsss_platform.maps.storage import maps_file, write_maps
+        from wsss_platform.maps.storage import maps_file, read_maps, write_maps
 
         target = maps_file(self.folder, chunk.index)
-        if target.exists():
+        if self._done(chunk, target):
             return ChunkReport(chunk.index, len(chunk.ids))
         split = self.experiment.dataset.split(self.list_name)
-        maps, failures = _each(chunk.ids, lambda picture: self._extractor(split.read(picture)))
-        if not failures:
-            write_maps(target, maps)
-        return ChunkReport(chunk.index, len(maps), tuple(failures))
+        if self.maps is None:
+            maps, failures = self._each(chunk, lambda picture: self._extractor(split.read(picture)))
+        else:
+            stored = {item.id: item for item in read_maps(maps_file(self.maps, chunk.index))}
+            refine = self._refiner
+            maps, failures = self._each(
+                chunk, lambda picture: refine(split.read(picture), stored[picture]), [self.maps]
+            )
+        write_maps(target, maps)
+        return self._report(chunk, len(maps), failures)
 
 
 @dataclass(frozen=True)
-class MasksWork:
+class MasksWork(PictureWork):
     """Stored maps (and pictures, for the CRF, or saliency, for its rule) -> palette PNG masks."""
 
-    experiment: Experiment
-    phase: Phase
-    list_name: str
     maps: Path
-    folder: Path
 
     def __call__(self, chunk: Chunk) -> ChunkReport:
         """Make and write the masks of one chunk."""
@@ -126,7 +208,7 @@ class MasksWork:
         from wsss_platform.masks.palette import mask_file, write_mask
 
         done = self.folder / f"chunk-{chunk.index:06d}.done"
-        if done.exists():
+        if self._done(chunk, done):
             return ChunkReport(chunk.index, len(chunk.ids))
         config = self.experiment.masks_config(self.phase)
         split = self.experiment.dataset.split(self.list_name)
@@ -138,22 +220,17 @@ class MasksWork:
             saliency = split.saliency(picture) if config.rule == "saliency" else None
             write_mask(mask_file(self.folder, picture), make_mask(stored[picture], image, config, saliency))
 
-        made, failures = _each(chunk.ids, make)
-        if not failures:
-            write_atomic(done, "")
-        return ChunkReport(chunk.index, len(made), tuple(failures))
+        made, failures = self._each(chunk, make, [self.maps])
+        write_atomic(done, "")
+        return self._report(chunk, len(made), failures)
 
 
 @dataclass(frozen=True)
-class ScoreWork:
+class ScoreWork(PictureWork):
     """Stored maps and masks against pixel truth -> per-picture counts."""
 
-    experiment: Experiment
-    phase: Phase
-    list_name: str
     maps: Path
     masks: Path
-    folder: Path
 
     @property
     def _thresholds(self) -> NDArray[np.float32]:
@@ -170,7 +247,7 @@ class ScoreWork:
         from wsss_platform.metrics.counts import write_confusions, write_sweeps
 
         last = self.folder / f"sweep-{chunk.index:06d}.parquet"
-        if last.exists():
+        if self._done(chunk, last):
             return ChunkReport(chunk.index, len(chunk.ids))
         truth = self.experiment.dataset.truth(self.list_name)
         classes, thresholds = len(truth.classes), self._thresholds
@@ -186,23 +263,18 @@ class ScoreWork:
             fixed = confusion(mask, read_mask(mask_file(self.masks, picture)), classes, picture)
             return picture, fixed, sweep_stored(item, mask, thresholds, classes)
 
-        counted, failures = _each(chunk.ids, count)
-        if not failures:
-            fixed = self.folder / f"confusion-{chunk.index:06d}.parquet"
-            write_confusions(fixed, truth.classes, [(name, table) for name, table, _ in counted])
-            write_sweeps(last, truth.classes, thresholds, [(name, cells) for name, _, cells in counted])
-        return ChunkReport(chunk.index, len(counted), tuple(failures))
+        counted, failures = self._each(chunk, count, [self.masks])
+        fixed = self.folder / f"confusion-{chunk.index:06d}.parquet"
+        write_confusions(fixed, truth.classes, [(name, table) for name, table, _ in counted])
+        write_sweeps(last, truth.classes, thresholds, [(name, cells) for name, _, cells in counted])
+        return self._report(chunk, len(counted), failures)
 
 
 @dataclass(frozen=True)
-class SaliencyWork:
+class SaliencyWork(PictureWork):
     """Stored maps and saliency against pixel truth -> per-picture counts at every score floor and saliency cut."""
 
-    experiment: Experiment
-    phase: Phase
-    list_name: str
     maps: Path
-    folder: Path
 
     def __call__(self, chunk: Chunk) -> ChunkReport:
         """Count one chunk."""
@@ -211,7 +283,7 @@ class SaliencyWork:
         from wsss_platform.metrics.saliency import SaliencyCells, sweep_saliency
 
         target = self.folder / f"saliency-{chunk.index:06d}.parquet"
-        if target.exists():
+        if self._done(chunk, target):
             return ChunkReport(chunk.index, len(chunk.ids))
         truth = self.experiment.dataset.truth(self.list_name)
         split = self.experiment.dataset.split(self.list_name)
@@ -223,10 +295,9 @@ class SaliencyWork:
             classes = len(truth.classes)
             return picture, sweep_saliency(full_size(item), item.classes, shown, mask, pairs, classes, picture)
 
-        counted, failures = _each(chunk.ids, count)
-        if not failures:
-            write_saliencies(target, truth.classes, pairs, counted)
-        return ChunkReport(chunk.index, len(counted), tuple(failures))
+        counted, failures = self._each(chunk, count, [self.maps])
+        write_saliencies(target, truth.classes, pairs, counted)
+        return self._report(chunk, len(counted), failures)
 
 
 def saliency_pairs(config: MasksConfig) -> Pairs:

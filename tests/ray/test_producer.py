@@ -14,6 +14,7 @@ from wsss_platform.local_runner import LocalRunner
 from wsss_platform.pipeline import run
 from wsss_platform.stages import Chunk, ChunkReport
 from wsss_platform.store import Store, write_atomic
+from wsss_platform.work import PictureWork, read_failures
 
 pytestmark = pytest.mark.usefixtures("two_nodes")
 
@@ -59,6 +60,13 @@ class Write:
         return {path.name: path.read_bytes() for path in self.folder.glob("*.out")}
 
 
+def _run(work: Write, reports: list[ChunkReport], gpus: float = 0.0, workers: int = 2) -> None:
+    shares = [gpus]
+    run_chunks(
+        [work], CHUNKS, lambda place, report: reports.append(report), processes=workers, actors=workers, gpus=shares
+    )
+
+
 def _folder(path: Path) -> Path:
     path.mkdir()
     return path
@@ -67,9 +75,9 @@ def _folder(path: Path) -> Path:
 def test_pool_equals_one_process(tmp_path: Path) -> None:
     pool, serial = Write(_folder(tmp_path / "pool"), meet=2), Write(_folder(tmp_path / "serial"))
     seen: list[ChunkReport] = []
-    RayRunner(actors=2).chunks(pool, CHUNKS, seen.append)
+    RayRunner(actors=2).chunks([pool], CHUNKS, lambda place, report: seen.append(report))
     expected: list[ChunkReport] = []
-    LocalRunner().chunks(serial, CHUNKS, expected.append)
+    LocalRunner().chunks([serial], CHUNKS, lambda place, report: expected.append(report))
     assert sorted(seen, key=lambda report: report.index) == expected
     assert pool.outputs() == serial.outputs()
     assert len(pool.outputs()) == 12
@@ -82,7 +90,7 @@ def test_pool_equals_one_process(tmp_path: Path) -> None:
 def test_a_killed_worker_is_replaced(gpus: float, tmp_path: Path) -> None:
     work = Write(tmp_path, kill_once=3)
     seen: list[ChunkReport] = []
-    run_chunks(work, CHUNKS, seen.append, actors=2, gpus=gpus)
+    _run(work, seen, gpus)
     assert sorted(report.index for report in seen) == list(range(12))
     assert len(work.outputs()) == 12
     assert len({process for _, process in work.calls()}) >= 2
@@ -94,7 +102,7 @@ def test_a_chunk_that_always_kills_is_named_and_no_other(gpus: float, tmp_path: 
     work = Write(tmp_path, kill_always=5)
     seen: list[ChunkReport] = []
     with pytest.raises(RunError, match=r"chunk 5 died 3 times .*: a5, b5$"):
-        run_chunks(work, CHUNKS, seen.append, actors=2, gpus=gpus)
+        _run(work, seen, gpus)
     assert [index for index, _ in work.calls()].count(5) == 3
     assert sorted(report.index for report in seen) == [index for index in range(12) if index != 5]
 
@@ -106,7 +114,7 @@ def test_an_exception_of_the_work_comes_through(error: type[Exception], gpus: fl
     work = Write(tmp_path, wrong=1, error=error, seconds=0.1)
     seen: list[ChunkReport] = []
     with pytest.raises(error) as caught:
-        run_chunks(work, CHUNKS, seen.append, actors=2, gpus=gpus)
+        _run(work, seen, gpus)
     assert type(caught.value) is error
     assert caught.value.args == ("a1.jpg: truncated",)
     assert {f"{report.index}.out" for report in seen} == work.outputs().keys()
@@ -117,7 +125,7 @@ def test_an_exception_of_the_work_comes_through(error: type[Exception], gpus: fl
 def test_more_actors_than_the_cluster_holds_do_not_wait_for_ever(gpus: float, tmp_path: Path) -> None:
     work = Write(tmp_path)
     seen: list[ChunkReport] = []
-    run_chunks(work, CHUNKS, seen.append, actors=12, gpus=gpus)
+    _run(work, seen, gpus, workers=12)
     assert sorted(report.index for report in seen) == list(range(12))
 
 
@@ -125,7 +133,7 @@ def test_processes_stay_warm_and_hold_one_work(tmp_path: Path) -> None:
     """A second stage finds the processes of the first; what they held of it is gone."""
     first, second = Write(_folder(tmp_path / "first"), meet=2), Write(_folder(tmp_path / "second"), meet=2)
     for work in (first, second):
-        run_chunks(work, CHUNKS, lambda report: None, actors=2)
+        _run(work, [])
     processes = [{process for _, process in work.calls()} for work in (first, second)]
     assert processes[0] & processes[1]
     assert len(second.outputs()) == 12
@@ -146,6 +154,71 @@ def test_maps_masks_and_scores_are_those_of_one_process(tmp_path: Path) -> None:
     assert trees[0] == trees[1]
 
 
+@dataclass(frozen=True)
+class Step:
+    """One work of a line of three; fails without what the one before has left."""
+
+    folder: Path
+    place: int
+    uses_gpu: bool = False
+
+    def __call__(self, chunk: Chunk) -> ChunkReport:
+        if self.place and not (self.folder / f"{self.place - 1}-{chunk.index}").exists():
+            raise InputError(f"chunk {chunk.index} came too early")
+        if self.place == 0 and chunk == CHUNKS[-1]:
+            until = time.monotonic() + 60
+            while not list(self.folder.glob("2-*")):
+                if time.monotonic() > until:
+                    raise InputError("no chunk was through before the last one began")
+                time.sleep(0.05)
+        write_atomic(self.folder / f"{self.place}-{chunk.index}", "")
+        return ChunkReport(chunk.index, len(chunk.ids))
+
+
+@pytest.mark.parametrize("first_on_gpu", [True, False], ids=["a GPU before the CPUs", "CPUs only"])
+def test_a_chunk_does_not_wait_for_the_others(first_on_gpu: bool, tmp_path: Path) -> None:
+    """The last map is not finished before some chunk is through: GPUs and CPUs work beside each other."""
+    line = [Step(tmp_path, 0, uses_gpu=first_on_gpu), Step(tmp_path, 1), Step(tmp_path, 2)]
+    seen: list[tuple[int, int]] = []
+    RayRunner(gpus_per_worker=1.0, actors=2).chunks(line, CHUNKS, lambda place, one: seen.append((place, one.index)))
+    assert sorted(seen) == [(place, chunk.index) for place in range(3) for chunk in CHUNKS]
+
+
+@dataclass(frozen=True)
+class Pictures(PictureWork):
+    """Writes a chunk's ids; one picture kills the process, another cannot be read."""
+
+    def __call__(self, chunk: Chunk) -> ChunkReport:
+        def make(picture: str) -> str:
+            if picture == "b3":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if picture == "a4":
+                raise InputError("a4.jpg: truncated")
+            return picture
+
+        made, failures = self._each(chunk, make)
+        write_atomic(self.folder / f"{chunk.index}.out", " ".join(made))
+        return self._report(chunk, len(made), failures)
+
+
+@GPUS
+def test_a_picture_that_kills_its_worker_is_named_and_the_rest_is_made(gpus: float, tmp_path: Path) -> None:
+    from tiny_method import tiny_sample
+
+    experiment = tiny_sample()
+    work = Pictures(experiment, experiment.phases[-1], "train", tmp_path)
+    reports: list[ChunkReport] = []
+    run_chunks([work], CHUNKS, lambda place, one: reports.append(one), processes=2, actors=2, gpus=[gpus])
+    assert sorted(one.index for one in reports) == list(range(12))
+    failed = {name: reason for one in reports for name, reason in one.failures}
+    assert failed.keys() == {"b3", "a4"}
+    assert failed["b3"].startswith("b3: its processing killed the worker 3 times (")
+    assert failed["a4"] == "a4.jpg: truncated"
+    assert (tmp_path / "3.out").read_text() == "a3"
+    assert read_failures(tmp_path, 3) == [("b3", failed["b3"])]
+    assert not list(tmp_path.glob("at-*"))
+
+
 def _files(folder: Path) -> dict[str, bytes]:
     """All files but the manifests, which say how long a stage took."""
     found = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -153,4 +226,4 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 
 def test_nothing_to_do_starts_nothing() -> None:
-    run_chunks(Write(Path("nowhere")), [], lambda report: None, actors=2)
+    run_chunks([Write(Path("nowhere"))], [], lambda place, report: None, processes=2)

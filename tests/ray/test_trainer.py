@@ -98,7 +98,8 @@ def test_inside_a_tune_trial(undisturbed: Path, tmp_path: Path) -> None:
         runner = RayRunner(actors=2)
         runner.train(tiny_job(train=TRAIN), folder, lambda end: tune.report({"epoch": end.epoch, **end.losses}))
         reports: list[ChunkReport] = []
-        runner.chunks(Touch(folder), [Chunk(index, ("a",)) for index in range(4)], reports.append)
+        four = [Chunk(index, ("a",)) for index in range(4)]
+        runner.chunks([Touch(folder)], four, lambda place, report: reports.append(report))
         tune.report({"epoch": -1, "chunks": len(reports)})
 
     tuner = tune.Tuner(

@@ -33,7 +33,7 @@ sys.path[:0] = [{tests!r}]
 from test_tuner import request, tune, connect
 from wsss_platform.engine.events import TrialFinished
 with connect("local", cpus=2):
-    tune(request(Path(sys.argv[1]), 2, seconds=0.7, epochs=3, max_concurrent=1, nested=True),
+    tune(request(Path(sys.argv[1]), 2, seconds=0.7, epochs=3, max_concurrent=1),
          lambda e: print(type(e).__name__, getattr(e, "number", ""), flush=True))
 """
 
@@ -78,7 +78,7 @@ def test_stopped_trials_leak_nothing_without_the_state_api(no_state_api: None, t
     """Successive halving stops nested trainings; each ends itself, so its CPUs come back by no one's clean-up."""
     events: list[StudyEvent] = []
     axes = {"train.learning_rate": {"kind": "float", "low": 1e-8, "high": 1e-3, "log": True}}
-    asked = request(tmp_path, 4, axes, scheduler="asha", epochs=4, seconds=0.7, reduction=2, nested=True)
+    asked = request(tmp_path, 3, axes, scheduler="asha", epochs=4, seconds=0.7, reduction=2, nested=True)
     assert asked.rungs == (1, 2)
     result = tune(asked, events.append)
     states = [row.state for row in result.rows]
@@ -102,6 +102,7 @@ def _nested(config: dict[str, Any], experiment: Experiment, storage: Path) -> No
     run(experiment, Store(storage), RayRunner(), on_event)
 
 
+@pytest.mark.upstream
 def test_why_trials_are_not_killed(no_state_api: None, tmp_path: Path) -> None:
     """The engine's bug that the test above is about: still there, or time to simplify the tuner."""
     experiment = request(tmp_path, 1, seconds=0.5, epochs=40).experiment

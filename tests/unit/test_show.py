@@ -176,9 +176,10 @@ class OneByOne:
     def train(self, *_: Any) -> None:
         raise AssertionError("the maps are there")
 
-    def chunks(self, work: Any, chunks: Sequence[Chunk], on_chunk: Callable[[ChunkReport], None]) -> None:
+    def chunks(self, line: Any, chunks: Sequence[Chunk], on_chunk: Callable[[int, ChunkReport], None]) -> None:
         for chunk in chunks:
-            on_chunk(work(chunk))
+            for place, work in enumerate(line):
+                on_chunk(place, work(chunk))
 
 
 @pytest.fixture

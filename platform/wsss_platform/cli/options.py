@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from wsss_platform import imported
 from wsss_platform.config import DataConfig, MethodConfig, flatten, override, parse_assignment, read_toml, validated
 from wsss_platform.errors import InputError, unknown
 from wsss_platform.experiment import Experiment
@@ -49,6 +50,15 @@ GpusPerWorker = Annotated[
 Name = Annotated[str | None, typer.Option("--name", help="Default: method, data and a hash of the settings.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and start nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+MaxFailures = Annotated[
+    int,
+    typer.Option(
+        "--max-failures",
+        help="Pictures that may fail (unreadable, or killing their worker) in maps, masks and scores. They are listed "
+        "with the reason; what is scored then is another protocol.",
+        min=0,
+    ),
+]
 Local = Annotated[bool, typer.Option("--local", help="One process, without Ray; the same bytes with one worker.")]
 Wandb = Annotated[
     str,
@@ -240,7 +250,7 @@ def reload_experiment(
     method_name: str, config: dict[str, Any], data: dict[str, Any], seed: int, workers: int, where: str
 ) -> Experiment:
     """An experiment from a stored record."""
-    method = find_method(method_name)
+    method = imported.METHOD if method_name == imported.NAME else find_method(method_name)
     return Experiment(
         method,
         validated(method.config, config, where),

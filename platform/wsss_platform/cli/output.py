@@ -141,7 +141,10 @@ class StageBars:
                 _label(event.stage), total=event.total, unit=unit, detail=""
             )
         elif isinstance(event, StageProgress):
-            detail = ""
+            speed = self._progress.tasks[self._tasks[event.stage.key]].speed
+            detail = f"{speed:.1f}/s" if speed and event.epoch is None else ""
+            if event.failures:
+                detail += f" [red]{event.failures} failed[/]"
             if event.epoch is not None:
                 detail = f"loss {event.epoch.losses['total']:.4f}, {event.epoch.pictures_per_second:.1f} pictures/s"
             self._progress.update(self._tasks[event.stage.key], completed=event.done, detail=detail)

@@ -10,7 +10,7 @@ from rich.table import Table
 from wsss_platform.cli.output import note
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment, Stage
-from wsss_platform.pipeline import Event, OnEvent, Outcome, StageProgress, run
+from wsss_platform.pipeline import FAILURES, Event, OnEvent, Outcome, StageProgress, run
 from wsss_platform.protocol import Protocol, Selection, protocol
 from wsss_platform.stages import Runner
 from wsss_platform.store import Store
@@ -80,6 +80,10 @@ class Recording:
                 self._tracker.log(values)
 
         outcome = run(self._experiment, self._store, runner or _Cached(), watch, until=wanted)
+        if outcome.score is not None:  # fewer than the list has when pictures were allowed to fail
+            counted = {"score_pictures": int(outcome.score["pictures"])}
+            self._protocol = self._protocol.model_copy(update=counted)
+            self._record = self._record.model_copy(update={"protocol": self._protocol})
         seconds = stage_seconds(outcome, self._store)
         scores = None if outcome.score is None else scores_of(outcome.score)
         objective = None
@@ -113,10 +117,14 @@ class Recording:
             "seconds": {end.stage.name: round(end.seconds, 2) for end in outcome.stages},
             "protocol": self._protocol.model_dump(),
             "score": outcome.score,
+            "failures": int(artefact.manifest.get("failures", 0)),
         }
         renderables: list[Any] = []
         if outcome.score is not None:
             renderables = [score_table(self._name, outcome.score), protocol_line(self._protocol)]
+        if document["failures"]:
+            listed = artefact.folder / FAILURES
+            renderables.append(f"[red]{document['failures']} pictures failed and are missing: {listed}[/]")
         renderables.append(f"{wanted.name} of run {self._name}: {artefact.folder}")
         if (following := _NEXT.get(wanted.kind)) is not None:
             renderables.append(f"next: wsss-platform {following} {self._name}")

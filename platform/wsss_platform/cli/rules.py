@@ -24,8 +24,8 @@ from wsss_platform.metrics.per_class import fit
 from wsss_platform.metrics.saliency import Pairs, saliency_histogram, saliency_parts
 from wsss_platform.metrics.score import Score
 from wsss_platform.metrics.subset import subset
-from wsss_platform.pipeline import saliency_artefact, sweep_saliency
 from wsss_platform.protocol import Protocol, Selection, protocol
+from wsss_platform.saliency_sweep import saliency_artefact, sweep_saliency
 from wsss_platform.store import Store
 
 RULES = ("constant", "power", "per-class", "saliency")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 import typer
@@ -19,6 +21,8 @@ Producers = Annotated[
     int | None,
     typer.Option("--workers", help="Processes for maps, masks and counts; default: what there is room for.", min=1),
 ]
+Also = Callable[[Experiment], tuple[dict[str, Any], list[Any]]]
+"""What a verb does after its last stage: more of the document, more lines."""
 Until = Annotated[str, typer.Option("--until", help="Last stage: train, maps, masks or score.")]
 
 
@@ -37,6 +41,7 @@ def train(
     seed: options.Seed = 0,
     workers: options.Workers = 1,
     gpus_per_worker: options.GpusPerWorker = None,
+    max_failures: options.MaxFailures = 0,
     name: options.Name = None,
     wandb: options.Wandb = "auto",
     local: options.Local = False,
@@ -64,7 +69,7 @@ def train(
         execute(
             out,
             experiment,
-            Store(storage),
+            Store(storage, max_failures),
             run_name,
             until,
             local,
@@ -82,12 +87,14 @@ def maps(
     storage: options.Storage = options.STORAGE,
     workers: Producers = None,
     gpus_per_worker: options.GpusPerWorker = None,
+    max_failures: options.MaxFailures = 0,
     local: options.Local = False,
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
 ) -> None:
     """Turn a run's weights into class activation maps of a list."""
-    _continue("maps", run, score_list, changes, storage, workers, gpus_per_worker, "disabled", local, dry_run, as_json)
+    where = Store(storage, max_failures)
+    _continue("maps", run, score_list, changes, where, workers, gpus_per_worker, "disabled", local, dry_run, as_json)
 
 
 def masks(
@@ -97,12 +104,25 @@ def masks(
     storage: options.Storage = options.STORAGE,
     workers: Producers = None,
     gpus_per_worker: options.GpusPerWorker = None,
+    max_failures: options.MaxFailures = 0,
     local: options.Local = False,
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
+    layout: Annotated[
+        str | None, typer.Option("--format", help="With --out: voc (the default) or coco.", metavar="voc|coco")
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--out", help="Also write them for other codebases into this folder.", metavar="DIR")
+    ] = None,
 ) -> None:
     """Turn a run's maps into pseudo masks (VOC palette PNG)."""
-    _continue("masks", run, score_list, changes, storage, workers, gpus_per_worker, "disabled", local, dry_run, as_json)
+    from wsss_platform.cli.exports import exporter
+
+    where = Store(storage, max_failures)
+    _continue(
+        *("masks", run, score_list, changes, where, workers, gpus_per_worker, "disabled", local, dry_run, as_json),
+        also=exporter(where, layout, folder),
+    )
 
 
 def score(
@@ -136,6 +156,7 @@ def score(
     storage: options.Storage = options.STORAGE,
     workers: Producers = None,
     gpus_per_worker: options.GpusPerWorker = None,
+    max_failures: options.MaxFailures = 0,
     wandb: options.Wandb = "auto",
     local: options.Local = False,
     dry_run: options.DryRun = False,
@@ -161,7 +182,8 @@ def score(
             )
         return
     if against is None:
-        _continue("score", run, score_list, changes, storage, workers, gpus_per_worker, wandb, local, dry_run, as_json)
+        where = Store(storage, max_failures)
+        _continue("score", run, score_list, changes, where, workers, gpus_per_worker, wandb, local, dry_run, as_json)
         return
     from wsss_platform.cli.compare import compare
 
@@ -188,17 +210,17 @@ def _continue(
     run: str,
     score_list: str | None,
     changes: list[str] | None,
-    storage: Any,
+    store: Store,
     workers: int | None,
     gpus_per_worker: float | None,
     wandb: str,
     local: bool,
     dry_run: bool,
     as_json: bool,
+    also: Also | None = None,
 ) -> None:
     """Load a run, apply what was asked, and go on to a later stage. `workers` is how many make chunks."""
     with output(as_json) as out:
-        store = Store(storage)
         from wsss_platform.tracking.records import read_record
 
         experiment, name = load_run(store, run, score_list, changes)
@@ -215,6 +237,7 @@ def _continue(
             dry_run,
             producers=workers,
             selection=selection,
+            also=also,
         )
 
 
@@ -239,7 +262,9 @@ def load_run(
     config = override(base.config, config_changes, "--set") if config_changes else base.config
     changed = Experiment(base.method, config, data, base.seed, base.workers)
     options.check_lists(changed)
-    if changed.stage("train").key != base.stage("train").key:
+    if changed.source.key != base.source.key:
+        if changed.source.kind == "maps":
+            raise InputError(f"run {run}: this changes what was imported; use `wsss-platform import-maps`")
         raise InputError(f"--set {' '.join(changes or [])}: this changes the training; use `wsss-platform train`")
     suffix = f"+{data.score_list}" if data.score_list != base.data.score_list else ""
     if config != base.config or data_changes:
@@ -266,8 +291,9 @@ def execute(
     dry_run: bool,
     producers: int | None = None,
     selection: Selection = "none",
+    also: Also | None = None,
 ) -> None:
-    """Plan, run, record and print one run."""
+    """Plan, run, record and print one run; `also` adds to its result."""
     from wsss_platform.cli.plan import plan_document, plan_table
     from wsss_platform.cli.recording import Recording
 
@@ -289,4 +315,7 @@ def execute(
             note("everything is in the store")
             outcome = recording.run(None, wanted, lambda event: None)
     document, renderables = recording.result(outcome, wanted)
+    if also is not None:
+        more, lines = also(experiment)
+        document, renderables = {**document, **more}, [*renderables, *lines]
     out.result(document, *renderables)

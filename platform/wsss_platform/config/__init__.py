@@ -7,6 +7,8 @@ Imports neither torch nor ray.
 
 from __future__ import annotations
 
+from wsss_platform.config.affinity import WalkConfig
+from wsss_platform.config.imported import ImportedConfig, ImportSection
 from wsss_platform.config.section import (
     Section,
     SectionType,
@@ -22,6 +24,7 @@ from wsss_platform.config.section import (
     validated,
 )
 from wsss_platform.config.sections import (
+    AffinityConfig,
     BackboneConfig,
     DataConfig,
     MapsConfig,
@@ -33,8 +36,11 @@ from wsss_platform.config.sections import (
 )
 
 __all__ = [
+    "AffinityConfig",
     "BackboneConfig",
     "DataConfig",
+    "ImportSection",
+    "ImportedConfig",
     "MapsConfig",
     "MasksConfig",
     "MethodConfig",
@@ -43,6 +49,7 @@ __all__ = [
     "SectionType",
     "SuppressionConfig",
     "TrainConfig",
+    "WalkConfig",
     "canonical",
     "fingerprint",
     "flatten",

@@ -7,6 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from wsss_platform.config.affinity import IrnLoss, PsaLoss, WalkConfig
 from wsss_platform.config.section import Section
 
 
@@ -217,15 +218,42 @@ class MasksConfig(Section):
         return self
 
 
+class AffinityConfig(Section):
+    """Affinity refinement after the last phase of any method: its maps and confident masks teach a second network
+    which neighbours belong together, and a random walk over that spreads the maps."""
+
+    kind: Literal["none", "psa", "irn"] = "none"
+    """"psa" is PSA's and SEAM's AffinityNet: the likeness of learnt features, stride 8. "irn" is IRN: no boundary
+    between both cells, stride 4, on a backbone that is not trained."""
+    train_radius: int = Field(5, ge=2, le=16)
+    """Pairs of cells nearer than this are trained on. PSA: 5; IRN: 10 (both [code])."""
+    displacement_factor: float = Field(1.0, ge=0.1, le=100)
+    """Kind "irn": learning rate of the displacement branch over that of the boundary branch. 10 [code] with SGD; 1
+    [ours] for AdamW, whose step does not grow with the gradient."""
+    train: TrainConfig = TrainConfig(epochs=4, resize_range=(0.5, 1.5))
+    """Its training. PSA: SGD, batch 8, 8 epochs, crop 448, rate 0.1 (SEAM 0.01), decay 5e-4, no resizing, jitter 0.3.
+    IRN: SGD, batch 32, 3 epochs, crop 512, scale 0.5-1.5, boundary branch 0.1, decay 1e-4 (all [code])."""
+    seeds: MasksConfig = MasksConfig(rule="two_threshold", crf="irn")
+    """How the last phase's maps become the labels it is trained on; 255 takes no part. IRN's confident passes [code].
+    The masks of the walked maps have the section that the method's own masks would have."""
+    psa_loss: PsaLoss = PsaLoss()
+    """Loss weights of kind "psa"."""
+    irn_loss: IrnLoss = IrnLoss()
+    """Loss weights of kind "irn"."""
+    walk: WalkConfig = WalkConfig()
+    """The random walk; a change repeats only the walked maps."""
+
+
 class MethodConfig(Section):
     """The base of every method's config. A method adds `loss` and its own sections."""
 
-    added = ("released",)
+    added = ("released", "affinity")
 
     backbone: BackboneConfig = BackboneConfig()
     train: TrainConfig = TrainConfig()
     maps: MapsConfig = MapsConfig()
     masks: MasksConfig = MasksConfig()
+    affinity: AffinityConfig = AffinityConfig()
     released: tuple[str, ...] = ()
     """Phases that are not trained but taken as they are, each "PHASE=FILE" with a file of `import-weights` or the
     weights.pt of another training. The option `--weights` writes it."""
@@ -235,6 +263,12 @@ class MethodConfig(Section):
         names = [item.partition("=")[0] for item in self.released]
         if not all(re.fullmatch(r"[A-Za-z_]\w*=.+", item) for item in self.released) or len(set(names)) < len(names):
             raise ValueError(f"released: expected PHASE=FILE, each phase once, got {list(self.released)}")
+        return self
+
+    @model_validator(mode="after")
+    def _refinable(self) -> Self:
+        if self.affinity.kind != "none" and self.maps.store == "views":
+            raise ValueError(f"affinity.kind {self.affinity.kind!r} walks maps on their grid; set maps.store = 'grid'")
         return self
 
     def released_file(self, phase: str) -> str | None:

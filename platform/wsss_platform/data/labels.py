@@ -1,40 +1,23 @@
 """`cls_labels.npy` -> label JSON, without running what a pickle may carry.
 
-The file the field passes around is a pickled 0-d object array holding a dict: id -> float32 [20]. It is read
-by an unpickler whose few allowed names stand for the plain classes below; numpy itself never sees the stream.
+The file the field passes around is a pickled 0-d object array holding a dict: id -> float32 [20].
 """
 
 from __future__ import annotations
 
-import codecs
-import pickle
-import re
-import struct
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wsss_platform.data.annotations import VOC_CLASSES, write_label_json
+from wsss_platform.data.pickled import read_pickled
 from wsss_platform.data.split import check_id
 from wsss_platform.errors import InputError
 
 _MAX_BYTES = 1 << 28
-_DAMAGED = (
-    pickle.UnpicklingError,
-    struct.error,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    EOFError,
-    OSError,
-    OverflowError,
-    MemoryError,
-)
-"""What a damaged stream raises in the unpickler and the stand-ins (ValueError includes bad Unicode and text)."""
 
 
 def convert_labels(npy_path: Path, json_path: Path, classes: Sequence[str] = VOC_CLASSES) -> int:
@@ -81,109 +64,17 @@ def _id(key: Any, path: Path) -> str:
 
 def _read(path: Path) -> dict[Any, NDArray[Any]]:
     try:
-        with path.open("rb") as stream:
-            if path.stat().st_size > _MAX_BYTES:
-                raise InputError(f"{path}: larger than {_MAX_BYTES >> 20} MiB, which no label file is")
-            shape, dtype = _header(stream)
-            if shape != () or dtype != np.dtype(object):
-                raise InputError(f"{path}: expected a pickled 0-d object array, got {dtype} {list(shape)}")
-            table = _Reader(stream, str(path)).load()
-        if isinstance(table, _Array) and isinstance(table.data, list) and len(table.data) == 1:
-            table = table.data[0]
-        if not isinstance(table, dict):
-            raise ValueError(f"expected a dict of picture id -> label vector, got a {type(table).__name__}")
-        return {key: _vector(key, value) for key, value in table.items()}
+        if path.stat().st_size > _MAX_BYTES:
+            raise InputError(f"{path}: larger than {_MAX_BYTES >> 20} MiB, which no label file is")
+        data = path.read_bytes()
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except InputError:
-        raise
-    except _DAMAGED as error:
-        raise InputError(f"{path}: not a pickled label file: {error or type(error).__name__}") from None
-
-
-def _header(stream: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    version = np.lib.format.read_magic(stream)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(stream)
-    return shape, dtype
-
-
-def _vector(key: Any, value: Any) -> NDArray[Any]:
-    if not isinstance(value, _Array) or not isinstance(value.data, bytes):
-        raise ValueError(f"labels of {key!r:.80}: expected a numeric array, got a {type(value).__name__}")
-    return _plain(value.dtype, value.data).reshape(value.shape)
-
-
-class _Dtype:
-    """Stands for `numpy.dtype`."""
-
-    def __init__(self, code: str = "", align: Any = False, copy: Any = False) -> None:
-        self.code, self.order = code, "="
-
-    def __setstate__(self, state: Sequence[Any]) -> None:
-        self.order = state[1] if state[1] in ("<", ">") else "="
-
-
-class _Array:
-    """Stands for `numpy.ndarray`, `_reconstruct` and `_frombuffer`."""
-
-    def __init__(self, *arguments: Any) -> None:
-        self.shape: tuple[int, ...] = ()
-        self.dtype: Any = None
-        self.data: Any = None
-        if len(arguments) == 4:  # _frombuffer(bytes, dtype, shape, order), protocol 5
-            data, self.dtype, self.shape, _ = arguments
-            self.data = bytes(data)
-
-    def __setstate__(self, state: Sequence[Any]) -> None:
-        _, self.shape, self.dtype, _, data = state
-        self.data = data.encode("latin1") if isinstance(data, str) else data
-
-
-class _Scalar:
-    """Stands for `numpy._core.multiarray.scalar`; gives a real number or text."""
-
-    def __new__(cls, dtype: _Dtype, data: Any) -> Any:
-        return _plain(dtype, data.encode("latin1") if isinstance(data, str) else data)[0]
-
-
-class _Encode:
-    """Stands for `_codecs.encode`, with which protocol 2 writes bytes."""
-
-    def __new__(cls, text: str, encoding: str) -> Any:
-        if encoding != "latin1":
-            raise ValueError(f"encoding {encoding!r:.40} has no place in a label file")
-        return codecs.latin_1_encode(text)[0]
-
-
-def _plain(dtype: Any, data: bytes) -> NDArray[Any]:
-    if not isinstance(dtype, _Dtype) or not re.fullmatch(r"[fiub][1248]|U[1-9]\d{0,2}", str(dtype.code)):
-        raise ValueError(f"element type {getattr(dtype, 'code', dtype)!r:.40} has no place in a label file")
-    return np.frombuffer(data, np.dtype(dtype.order + dtype.code))
-
-
-_ALLOWED: dict[tuple[str, str], type] = {
-    ("numpy", "ndarray"): _Array,
-    ("numpy", "dtype"): _Dtype,
-    ("_codecs", "encode"): _Encode,
-    **{(f"numpy.{core}.multiarray", "_reconstruct"): _Array for core in ("core", "_core")},
-    **{(f"numpy.{core}.multiarray", "scalar"): _Scalar for core in ("core", "_core")},
-    **{(f"numpy.{core}.numeric", "_frombuffer"): _Array for core in ("core", "_core")},
-}
-
-
-class _Reader(pickle._Unpickler):
-    """Gives the stand-ins and nothing else. The Python unpickler, whose memo is a dict: the C one lets a damaged
-    file claim tens of gigabytes with one number."""
-
-    def __init__(self, stream: BinaryIO, where: str) -> None:
-        super().__init__(stream)
-        self._where = where
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ALLOWED:
-            raise InputError(f"{self._where}: refused: the file would run {module}.{name}, which is not label data")
-        return _ALLOWED[module, name]
-
-    def persistent_load(self, reference: Any) -> Any:
-        raise InputError(f"{self._where}: refused: the file refers to something outside itself")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    table = read_pickled(data, str(path), "label file")
+    if not isinstance(table, dict):
+        raise InputError(f"{path}: expected a dict of picture id -> label vector, got a {type(table).__name__}")
+    for key, value in table.items():
+        if not isinstance(value, np.ndarray):
+            raise InputError(f"{path}: labels of {key!r:.80}: expected a numeric array, got a {type(value).__name__}")
+    return table

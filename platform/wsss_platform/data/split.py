@@ -66,6 +66,10 @@ class Split(Protocol):
         """Image-level labels bool [C]."""
         ...
 
+    def size(self, id: str) -> tuple[int, int]:
+        """(height, width) of a picture in pixels, without decoding it."""
+        ...
+
     def read(self, id: str) -> Sample:
         """Decode one picture; InputError naming the file when it is missing, truncated or not a picture."""
         ...

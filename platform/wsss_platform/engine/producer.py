@@ -1,15 +1,16 @@
-"""Chunks of pictures over worker processes: bounded in flight, dead workers replaced, poison chunks named.
+"""Chunks of pictures over worker processes: bounded in flight, dead workers replaced, killing pictures named.
 
-Work on CPUs runs as Ray tasks: their processes stay warm between stages and trials, so a short stage does not
-pay for importing torch again. Work on GPUs runs in actors, which keep their GPU and the network on it for the
-whole stage; a task's process could neither keep another task off its GPU nor be moved to another one.
+A chunk goes through a line of works (maps, masks, counts). Work on CPUs runs as Ray tasks: their processes stay
+warm between stages and trials, so a short stage does not pay for importing torch again. Work on GPUs runs in
+actors, which keep their GPU and the network on it for the whole line; a task's process could neither keep another
+task off its GPU nor be moved to another one. Both run at once, so that GPUs make maps while CPUs run the CRF.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
@@ -17,92 +18,113 @@ from ray.exceptions import RayError, RayTaskError
 
 from wsss_platform.engine.reasons import last_line
 from wsss_platform.errors import InputError, RunError
-from wsss_platform.stages import Chunk, ChunkReport, ChunkWork
+from wsss_platform.stages import Chunk, ChunkReport, ChunkWork, NamesPicture
 
 ATTEMPTS = 3
-"""How often a chunk may lose its worker before it is given up."""
+"""How often a picture (or a chunk, when no picture can be blamed) may kill its worker before it is given up."""
 IN_FLIGHT = 2
 """Chunks per actor: one it works on, one that waits so that it never does."""
 
 
 @dataclass
 class _Held:
-    """The work that this process has unpickled; its network and readers stay for the next chunk."""
+    """The works that this process has unpickled; their networks and readers stay for the next chunk."""
 
     token: bytes = b""
-    work: ChunkWork | None = None
+    works: dict[int, ChunkWork] = field(default_factory=dict)
 
 
 _HELD = _Held()
 
 
-def _call(stored: list[Any], chunk: Chunk) -> ChunkReport | InputError | RunError:
-    """One chunk in a task; `stored` holds the reference of the work, in a list so that Ray does not fetch it."""
+def _call(stored: list[Any], place: int, chunk: Chunk) -> ChunkReport | InputError | RunError:
+    """One chunk in a task; `stored` holds references to the line's works, in a list so that Ray does not fetch them."""
     token = stored[0].binary()
     if token != _HELD.token:
-        _HELD.work = None  # the old network goes before the new one comes
-        _HELD.token, _HELD.work = token, ray.get(stored[0])
-    assert _HELD.work is not None
+        _HELD.works.clear()  # the old network goes before the new one comes
+        _HELD.token = token
+    if place not in _HELD.works:
+        _HELD.works[place] = ray.get(stored[place])
     try:
-        return _HELD.work(chunk)
+        return _HELD.works[place](chunk)
     except (InputError, RunError) as error:
         return error
 
 
 def run_chunks(
-    work: ChunkWork,
+    line: Sequence[ChunkWork],
     chunks: Sequence[Chunk],
-    on_chunk: Callable[[ChunkReport], None],
+    on_chunk: Callable[[int, ChunkReport], None],
     *,
-    actors: int,
-    cpus: float = 1.0,
-    gpus: float = 0.0,
+    processes: int,
+    actors: int = 1,
+    gpus: Sequence[float] = (),
 ) -> None:
-    """Call `work` on every chunk in up to `actors` worker processes; report each chunk once, in any order.
+    """Send every chunk through the line in worker processes of one CPU each; report each once per work.
 
-    The workers stand outside a Tune trial's placement group, so a trial counts their CPUs on top of its own.
+    Chunks furthest down the line go first. The workers stand outside a Tune trial's placement group, so a trial
+    counts their CPUs on top of its own.
 
     Args:
-        work: pickled once; each process unpickles it once.
+        line: each pickled once; each process unpickles each once.
         chunks: with distinct indices.
-        on_chunk: called in this thread.
-        actors: at most; fewer run while the cluster is busy.
-        cpus: per actor.
-        gpus: per actor.
+        on_chunk: called in this thread with the work's place in the line.
+        processes: tasks at most at once, over all works without a GPU; fewer run while the cluster is busy.
+        actors: at most, for each work with a GPU.
+        gpus: per actor, for each work of the line; default none.
 
     Raises:
-        InputError, RunError: raised by `work` for a chunk, as it was raised, after running chunks have ended.
-        RunError: a chunk lost its worker `ATTEMPTS` times; names its pictures.
+        InputError, RunError: raised by a work for a chunk, as it was raised, after running chunks have ended.
+        RunError: a chunk lost its worker `ATTEMPTS` times and no picture can be blamed; names its pictures.
     """
     if chunks:
-        (_Actors if gpus else _Tasks)(work, chunks, on_chunk, actors, cpus, gpus).run()
+        _Line(line, chunks, on_chunk, processes, actors, gpus or [0.0] * len(line)).run()
 
 
-class _Pool:
-    """What tasks and actors have in common: the chunks that wait, and how often one has lost its worker."""
+class _Line:
+    """The works, what waits before each, and what has gone wrong."""
 
     def __init__(
         self,
-        work: ChunkWork,
+        line: Sequence[ChunkWork],
         chunks: Sequence[Chunk],
-        on_chunk: Callable[[ChunkReport], None],
+        on_chunk: Callable[[int, ChunkReport], None],
+        processes: int,
         actors: int,
-        cpus: float,
-        gpus: float,
+        gpus: Sequence[float],
     ) -> None:
-        self.waiting = deque(chunks)
-        self.on_chunk = on_chunk
-        self.losses: dict[int, int] = {}
+        self.works, self.on_chunk = line, on_chunk
+        self.waiting: list[deque[Chunk]] = [deque(chunks), *(deque[Chunk]() for _ in line[1:])]
+        self.whole = {chunk.index: chunk for chunk in chunks}
+        self.losses: Counter[tuple[int, int, str | None]] = Counter()
         self.failure: Exception | None = None
-        self.stored = ray.put(work)
-        self.size = max(1, min(actors, len(chunks)))
-        self.options: dict[str, Any] = {
-            "num_cpus": cpus,
-            "num_gpus": gpus,
-            "scheduling_strategy": "SPREAD",  # an explicit strategy also leaves a trial's placement group
-        }
+        stored = [ray.put(work) for work in line]
+        size = max(1, min(processes, len(chunks) * len(line)))
+        crowd = _Crowd(stored, size)
+        self.stations: list[_Tasks | _Actors] = [
+            _Actors(self, place, stored[place], max(1, min(actors, len(chunks))), share)
+            if share
+            else _Tasks(self, place, crowd)
+            for place, share in enumerate(gpus)
+        ]
 
-    def take_in(self, reference: Any) -> RayError | None:
+    def run(self) -> None:
+        try:
+            while any(station.busy() for station in self.stations) or (any(self.waiting) and self.failure is None):
+                if self.failure is None:
+                    for station in reversed(self.stations):
+                        station.send()
+                places = {reference: station for station in self.stations for reference in station.references()}
+                done, _ = ray.wait(list(places), num_returns=1)
+                for reference in done:
+                    places[reference].take(reference)
+        finally:
+            for station in self.stations:
+                station.close()
+        if self.failure is not None:
+            raise self.failure
+
+    def take_in(self, place: int, reference: Any) -> RayError | None:
         """Report what a finished call has given; the error when its worker was lost instead."""
         try:
             outcome = ray.get(reference)
@@ -113,37 +135,65 @@ class _Pool:
         if isinstance(outcome, Exception):
             self.failure = self.failure or outcome
         elif outcome is not None:
-            self.on_chunk(outcome)
+            self.on_chunk(place, outcome)
+            if place + 1 < len(self.waiting):
+                self.waiting[place + 1].append(self.whole[outcome.index])
         return None
 
-    def lost(self, chunk: Chunk | None, error: RayError) -> None:
-        """Count the loss against the chunk that was worked on (None: the worker was still starting)."""
-        index = chunk.index if chunk else -1
-        self.losses[index] = self.losses.get(index, 0) + 1
-        if self.losses[index] >= ATTEMPTS:
-            self.failure = self.failure or _given_up(chunk, error)
-        elif chunk:
-            self.waiting.append(chunk)  # behind the others, so that they are done if it kills again
+    def lost(self, place: int, chunk: Chunk | None, error: RayError) -> None:
+        """Count the loss against the picture that was worked on; else against the chunk (None: it was starting)."""
+        work = self.works[place]
+        picture = work.working_on(chunk) if chunk and isinstance(work, NamesPicture) else None
+        blamed = (place, chunk.index if chunk else -1, picture)
+        self.losses[blamed] += 1
+        if self.losses[blamed] >= ATTEMPTS:
+            if chunk is None or picture is None:
+                self.failure = self.failure or _given_up(chunk, error)
+                return
+            reason = f"{picture}: its processing killed the worker {ATTEMPTS} times ({last_line(error)})"
+            chunk = replace(chunk, skip=(*chunk.skip, (picture, reason)))
+        if chunk:
+            self.waiting[place].append(chunk)  # behind the others, so that they are done if it kills again
 
 
-class _Tasks(_Pool):
+class _Crowd:
+    """The tasks of all works without a GPU: one limit for all."""
+
+    def __init__(self, stored: list[Any], size: int) -> None:
+        self.stored, self.size, self.running = stored, size, 0
+        # an explicit strategy also leaves a trial's placement group
+        self.call: Any = ray.remote(max_retries=0, num_cpus=1, scheduling_strategy="SPREAD")(_call)
+
+
+class _Tasks:
     """Each chunk is a task; Ray hands tasks to the processes that are warm."""
 
-    def run(self) -> None:
-        call: Any = ray.remote(max_retries=0, **self.options)(_call)
-        running: dict[Any, Chunk] = {}
-        while running or (self.waiting and self.failure is None):
-            while self.waiting and self.failure is None and len(running) < self.size:
-                chunk = self.waiting.popleft()
-                running[call.remote([self.stored], chunk)] = chunk
-            done, _ = ray.wait(list(running), num_returns=1)
-            for reference in done:
-                chunk = running.pop(reference)
-                error = self.take_in(reference)
-                if error is not None:
-                    self.lost(chunk, error)
-        if self.failure is not None:
-            raise self.failure
+    def __init__(self, line: _Line, place: int, crowd: _Crowd) -> None:
+        self.line, self.place, self.crowd = line, place, crowd
+        self.running: dict[Any, Chunk] = {}
+
+    def busy(self) -> bool:
+        return bool(self.running)
+
+    def send(self) -> None:
+        waiting = self.line.waiting[self.place]
+        while waiting and self.crowd.running < self.crowd.size:
+            chunk = waiting.popleft()
+            self.running[self.crowd.call.remote(self.crowd.stored, self.place, chunk)] = chunk
+            self.crowd.running += 1
+
+    def references(self) -> Iterator[Any]:
+        yield from self.running
+
+    def take(self, reference: Any) -> None:
+        chunk = self.running.pop(reference)
+        self.crowd.running -= 1
+        error = self.line.take_in(self.place, reference)
+        if error is not None:
+            self.line.lost(self.place, chunk, error)
+
+    def close(self) -> None:
+        """Processes belong to Ray."""
 
 
 class _Worker:
@@ -174,56 +224,59 @@ class _Slot:
     sent: deque[tuple[Any, Chunk]] = field(default_factory=deque)
 
 
-class _Actors(_Pool):
+class _Actors:
     """Each actor stays for all of the work and has up to `IN_FLIGHT` chunks."""
 
-    def run(self) -> None:
-        actor: Any = ray.remote(max_restarts=0, **self.options)(_Worker)
-        self.slots = [self._start(actor) for _ in range(self.size)]
-        try:
-            while any(slot.sent for slot in self.slots) or (self.waiting and self.failure is None):
-                self._send()
-                self._collect(actor)
-        finally:
-            for slot in self.slots:
-                ray.kill(slot.actor)
-        if self.failure is not None:
-            raise self.failure
+    def __init__(self, line: _Line, place: int, stored: Any, size: int, gpus: float) -> None:
+        self.line, self.place, self.stored = line, place, stored
+        options: dict[str, Any] = {"num_cpus": 1, "num_gpus": gpus, "scheduling_strategy": "SPREAD"}
+        self.remote: Any = ray.remote(max_restarts=0, **options)(_Worker)
+        self.slots = [self._start() for _ in range(size)]
 
-    def _start(self, actor: Any) -> _Slot:
-        started = actor.remote(self.stored)
+    def _start(self) -> _Slot:
+        started = self.remote.remote(self.stored)
         return _Slot(started, started.ready.remote())
 
-    def _send(self) -> None:
+    def busy(self) -> bool:
+        return any(slot.sent for slot in self.slots)
+
+    def send(self) -> None:
         """Hand out waiting chunks; first one to each actor, then the second ones."""
+        waiting = self.line.waiting[self.place]
         for depth in range(IN_FLIGHT):
             for slot in self.slots:
-                if self.failure is None and self.waiting and slot.starting is None and len(slot.sent) <= depth:
-                    chunk = self.waiting.popleft()
+                if waiting and slot.starting is None and len(slot.sent) <= depth:
+                    chunk = waiting.popleft()
                     slot.sent.append((slot.actor.run.remote(chunk), chunk))
 
-    def _collect(self, actor: Any) -> None:
-        """Wait for something to happen and take in all of it."""
-        places = {slot.starting: slot for slot in self.slots if slot.starting is not None}
-        places |= {slot.sent[0][0]: slot for slot in self.slots if slot.sent}
-        done, _ = ray.wait(list(places), num_returns=1)
-        for reference in done:
-            slot = places[reference]
-            error = self.take_in(reference)
-            if error is not None:
-                self._replace(slot, error, actor)
-            elif reference is slot.starting:
-                slot.starting = None
-            else:
-                slot.sent.popleft()
+    def references(self) -> Iterator[Any]:
+        for slot in self.slots:
+            if slot.starting is not None:
+                yield slot.starting
+            if slot.sent:
+                yield slot.sent[0][0]
 
-    def _replace(self, slot: _Slot, error: RayError, actor: Any) -> None:
+    def take(self, reference: Any) -> None:
+        slot = next(s for s in self.slots if reference is s.starting or (s.sent and reference is s.sent[0][0]))
+        error = self.line.take_in(self.place, reference)
+        if error is not None:
+            self._replace(slot, error)
+        elif reference is slot.starting:
+            slot.starting = None
+        else:
+            slot.sent.popleft()
+
+    def _replace(self, slot: _Slot, error: RayError) -> None:
         """A dead actor's place. The chunk it worked on is to blame; the one that waited behind it is not."""
         ray.kill(slot.actor)
         running = slot.sent.popleft()[1] if slot.sent else None
-        self.waiting.extendleft(chunk for _, chunk in reversed(slot.sent))
-        self.lost(running, error)
-        self.slots[self.slots.index(slot)] = self._start(actor)
+        self.line.waiting[self.place].extendleft(chunk for _, chunk in reversed(slot.sent))
+        self.line.lost(self.place, running, error)
+        self.slots[self.slots.index(slot)] = self._start()
+
+    def close(self) -> None:
+        for slot in self.slots:
+            ray.kill(slot.actor)
 
 
 def _given_up(chunk: Chunk | None, error: RayError) -> RunError:

@@ -42,12 +42,12 @@ class RayRunner:
         """See `stages.Runner.train`."""
         train_on_ray(job, folder, self.workers, self.resources, on_epoch, self.max_failures)
 
-    def chunks(self, work: ChunkWork, chunks: Sequence[Chunk], on_chunk: Callable[[ChunkReport], None]) -> None:
-        """See `stages.Runner.chunks`."""
-        gpus = self.resources.gpus if getattr(work, "uses_gpu", False) else 0.0
-        run_chunks(work, chunks, on_chunk, actors=self.actors or _places(gpus), gpus=gpus)
-
-
-def _places(gpus: float) -> int:
-    total = total_resources()
-    return max(1, int(total.get("GPU", 0) / gpus + 1e-9) if gpus else int(total.get("CPU", 1)))
+    def chunks(
+        self, line: Sequence[ChunkWork], chunks: Sequence[Chunk], on_chunk: Callable[[int, ChunkReport], None]
+    ) -> None:
+        """See `stages.Runner.chunks`. Works that use a GPU and works that do not run beside each other."""
+        shares = [self.resources.gpus if getattr(work, "uses_gpu", False) else 0.0 for work in line]
+        total = total_resources()
+        actors = self.actors or max(1, int(total.get("GPU", 0) / (max(shares, default=0) or 1) + 1e-9))
+        processes = self.actors or max(1, int(total.get("CPU", 1)))
+        run_chunks(line, chunks, on_chunk, processes=processes, actors=actors, gpus=shares)

@@ -214,7 +214,7 @@ def rung_value(experiment: Experiment, stage: Stage, store: Store, epoch: int, p
                 return None
             raise
         for work in (
-            MapsWork(quick, phase, name, weights, folder),
+            MapsWork(quick, phase, name, folder, weights),
             MasksWork(quick, phase, name, folder, folder),
             ScoreWork(quick, phase, name, folder, folder, folder),
         ):

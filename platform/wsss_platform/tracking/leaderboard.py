@@ -159,16 +159,21 @@ def protocol_words(protocol: Protocol) -> str:
     """The protocol in one readable paragraph, every field in it."""
     gate = "limited to the image's labels" if protocol.label_gate else "over all classes"
     chosen = "nothing was chosen with pixel truth"
-    if protocol.selection != "none":
+    if protocol.selection == "unknown":
+        chosen = "what chose their settings is unknown"
+    elif protocol.selection != "none":
         chosen = f"settings were chosen with {protocol.selection}"
+    trained = f"trained on {protocol.train_list} ({protocol.train_pictures} pictures, "
+    if protocol.train_pictures == 0:
+        trained = "nothing trained here ("
     parts = (
-        f"{protocol.data}: trained on {protocol.train_list} ({protocol.train_pictures} pictures, "
-        f"{protocol.supervision}, labels from {protocol.labels_from})",
+        f"{protocol.data}: {trained}{protocol.supervision}, labels from {protocol.labels_from})",
         f"scored on {protocol.score_list} ({protocol.score_pictures} pictures, truth {protocol.truth})",
         chosen,
         f"{protocol.backbone} from {protocol.initial_weights}",
         f"maps at {protocol.scales}, {gate}",
         f"background {protocol.background}, CRF {protocol.crf}",
+        *([f"affinity {protocol.affinity}"] if protocol.affinity != "none" else []),
         f"segmenter {protocol.segmenter}",
     )
     return "; ".join(parts)

@@ -51,8 +51,12 @@ def test_one_process_refuses_an_experiment_of_two_workers(tmp_path: Path) -> Non
         LocalRunner().train(job, tmp_path, lambda end: None)
 
 
-def test_chunks_are_reported_once_each() -> None:
+def test_chunks_are_reported_once_per_work() -> None:
     chunks = [Chunk(index, (f"p{index}",)) for index in range(3)]
-    reports: list[ChunkReport] = []
-    LocalRunner().chunks(lambda chunk: ChunkReport(chunk.index, len(chunk.ids)), chunks, reports.append)
-    assert [report.index for report in reports] == [0, 1, 2]
+    reports: list[tuple[int, int]] = []
+
+    def work(chunk: Chunk) -> ChunkReport:
+        return ChunkReport(chunk.index, len(chunk.ids))
+
+    LocalRunner().chunks([work, work], chunks, lambda place, report: reports.append((place, report.index)))
+    assert sorted(reports) == [(place, index) for place in (0, 1) for index in range(3)]

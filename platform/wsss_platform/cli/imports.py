@@ -1,0 +1,115 @@
+"""`wsss-platform import-maps`: a folder of another codebase's maps becomes a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from wsss_platform import imported
+from wsss_platform.cli import options
+from wsss_platform.cli.output import note, output
+from wsss_platform.config import DataConfig, ImportedConfig, override, validated
+from wsss_platform.config.imported import UNKNOWN
+from wsss_platform.errors import InputError, unknown
+from wsss_platform.experiment import Experiment
+from wsss_platform.store import Store, check_name
+
+
+def import_maps(
+    folder: Annotated[Path, typer.Argument(help="Folder of maps, files named by picture id.")],
+    name: Annotated[str, typer.Option("--name", help="Of the run to make.", metavar="RUN")],
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--as",
+            help="irn, seam, clip-es, puzzlecam, png or npz; default: by looking at the first file.",
+            metavar="FORM",
+        ),
+    ] = None,
+    data: options.Data = "sample",
+    root: options.Root = "",
+    list_name: Annotated[str | None, typer.Option("--list", help="List of the pictures.", metavar="NAME")] = None,
+    supervision: Annotated[
+        str,
+        typer.Option(
+            "--supervision", help='What the maps were made from, such as "labels + CLIP"; the protocol says it.'
+        ),
+    ] = UNKNOWN,
+    normalise: Annotated[
+        str, typer.Option("--normalise", help="none (scores are 0..1), max or minmax, per class over the picture.")
+    ] = "none",
+    gate: Annotated[
+        str, typer.Option("--gate", help="Classes to take: labels (those of the image-level labels) or none (all).")
+    ] = "labels",
+    stretch: Annotated[
+        bool, typer.Option("--stretch", help="Take maps of other proportions than their picture's.")
+    ] = False,
+    changes: options.Set = None,
+    until: Annotated[str, typer.Option("--until", help="Last stage: maps, masks or score.")] = "maps",
+    storage: options.Storage = options.STORAGE,
+    workers: Annotated[
+        int | None, typer.Option("--workers", help="Processes; default: what there is room for.", min=1)
+    ] = None,
+    wandb: options.Wandb = "auto",
+    local: options.Local = False,
+    dry_run: options.DryRun = False,
+    as_json: options.Json = False,
+) -> None:
+    """Take another codebase's maps; then masks, score, show and leaderboard work on them."""
+    from wsss_platform.cli.run import execute
+
+    with output(as_json) as out:
+        if until not in ("maps", "masks", "score"):
+            raise unknown("stage (--until)", until, ["maps", "masks", "score"])
+        run_name = check_name(name)
+        config_changes, data_changes = options.assignments(changes)
+        data_config = options.build_data(
+            DataConfig(), data_changes, kind=data, root=root, train_list=list_name, score_list=list_name
+        )
+        settings = {"normalise": normalise, "gate": gate, "stretch": stretch, "supervision": supervision}
+        experiment = _experiment(folder, form, data_config, settings, config_changes)
+        store = Store(storage)
+        execute(out, experiment, store, run_name, until, local, None, wandb, dry_run, workers, "unknown")
+        if not dry_run:
+            _say_remarks(imported.remarks_of(store.open("maps", experiment.source.key).folder))
+
+
+def _experiment(
+    folder: Path, form: str | None, data: DataConfig, settings: dict[str, Any], changes: dict[str, Any]
+) -> Experiment:
+    """The experiment of a folder, whose files are found and hashed.
+
+    Raises:
+        InputError: an unknown form, a folder without maps of the list, or settings that make no sense.
+    """
+    from wsss_platform.data import open_data
+    from wsss_platform.maps.foreign import FORMS, ForeignFolder, detect
+
+    split = open_data(data).split(data.score_list)
+    place = folder.expanduser().resolve()
+    if form is not None and form not in FORMS:
+        raise unknown("form of maps (--as)", form, FORMS)
+    taken = next(each for each in FORMS if each == (form or detect(place, split.ids, split.classes)))
+    note(f"{folder}: maps of the form {taken}{'' if form else ', by what its files hold'}")
+    source = ForeignFolder(place, taken, split.classes)
+    if not place.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    section = {"form": taken, "folder": str(place), "content": "0" * 64, **settings}
+    config = override(validated(ImportedConfig, {"imported": section}, "import-maps"), changes, "--set")
+    content = imported.scan(source, split.ids)
+    return Experiment(imported.METHOD, override(config, {"imported.content": content}), data)
+
+
+def _say_remarks(remarks: dict[str, dict[str, Any]]) -> None:
+    """Name the pictures in which something was changed or is lacking."""
+    words = {
+        "resampled": "maps of another size than their picture, resampled",
+        "dropped": "classes left out that their labels do not name (--gate none takes them)",
+        "lacking": "no map of a class that their labels name",
+    }
+    for kind, pictures in remarks.items():
+        if pictures:
+            listed = ", ".join(list(pictures)[:8]) + (f" and {len(pictures) - 8} more" if len(pictures) > 8 else "")
+            note(f"{len(pictures)} pictures: {words[kind]}: {listed}; all in {imported.REMARKS} of the maps")

@@ -1,0 +1,1 @@
+"""A run's masks in the folders that other codebases train on: VOC's and COCO's forms."""

@@ -1,0 +1,99 @@
+"""Pictures that fail: named with the reason, no more of them than allowed, and what is left of them is honest."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wsss_methods import get
+from wsss_platform.config import DataConfig
+from wsss_platform.errors import InputError
+from wsss_platform.experiment import Experiment
+from wsss_platform.local_runner import LocalRunner
+from wsss_platform.pipeline import FAILURES, StageProgress, run
+from wsss_platform.store import Store
+
+IDS = [f"2007_{number:06d}" for number in range(34)]  # two chunks
+BROKEN = IDS[3], IDS[33]
+
+
+def tree(root: Path) -> Experiment:
+    """A VOC tree whose list "all" has two truncated pictures; its list "train" has none."""
+    rng = np.random.default_rng(0)
+    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (root / folder).mkdir(parents=True)
+    (root / "ImageSets/Segmentation/all.txt").write_text("\n".join(IDS) + "\n")
+    (root / "ImageSets/Segmentation/train.txt").write_text("\n".join(IDS[:3]) + "\n")
+    palette = [value for index in range(256) for value in (index, index, index)]
+    for name in IDS:
+        Image.fromarray(rng.integers(0, 256, (40, 40, 3), np.uint8)).save(root / f"JPEGImages/{name}.jpg")
+        truth = np.zeros((40, 40), np.uint8)
+        truth[10:30, 10:30] = 8
+        mask = Image.fromarray(truth, "P")
+        mask.putpalette(palette)
+        mask.save(root / f"SegmentationClass/{name}.png")
+    for name in BROKEN:
+        picture = root / f"JPEGImages/{name}.jpg"
+        picture.write_bytes(picture.read_bytes()[:500])
+    data = DataConfig(kind="voc12", root=str(root), train_list="train", score_list="all", labels="masks")
+    method = get("cam")
+    config = method.config.model_validate(
+        {"train": {"epochs": 1, "batch": 3, "crop": 32}, "maps": {"scales": [1.0], "flip": False}}
+    )
+    return Experiment(method, config, data)
+
+
+def test_failures_are_counted_listed_and_limited(tmp_path: Path) -> None:
+    experiment = tree(tmp_path / "VOC2012")
+    strict, kind = Store(tmp_path / "storage"), LocalRunner(threads=1)
+    seen: list[StageProgress] = []
+    with pytest.raises(InputError, match=r"maps:cam: 2 of 34 pictures failed, 0 may") as caught:
+        run(experiment, strict, kind, lambda event: seen.append(event) if isinstance(event, StageProgress) else None)
+    assert all(f"{name}.jpg" in str(caught.value) for name in BROKEN)
+    assert max(event.failures for event in seen) == 2
+    maps, score = experiment.stage("maps"), experiment.stage("score")
+    listed = json.loads((strict.partial("maps", maps.key) / FAILURES).read_text())
+    assert [name for name, _ in listed] == list(BROKEN)
+
+    # one may fail: still too few; two: the rest is made, from what is there already
+    with pytest.raises(InputError, match="2 of 34 pictures failed, 1 may"):
+        run(experiment, Store(tmp_path / "storage", max_failures=1), kind)
+    lenient = Store(tmp_path / "storage", max_failures=2)
+    outcome = run(experiment, lenient, kind)
+    assert outcome.score is not None
+    assert outcome.score["pictures"] == 32
+    for stage in (maps, experiment.stage("masks"), score):
+        artefact = lenient.open(stage.kind, stage.key)
+        assert artefact.manifest["failures"] == 2
+        failures = json.loads((artefact.folder / FAILURES).read_text())
+        assert failures == listed, "later stages name the first reason"
+
+    # who allows nothing does not take it for finished; repaired, it is completed and no trace is left
+    assert lenient.has("score", score.key)
+    assert not strict.has("score", score.key)
+    for name in BROKEN:
+        Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(tmp_path / f"VOC2012/JPEGImages/{name}.jpg")
+    repaired = Experiment(experiment.method, experiment.config, experiment.data)
+    whole = run(repaired, strict, kind)
+    assert whole.score is not None
+    assert whole.score["pictures"] == 34
+    folders = [strict.open(stage.kind, stage.key).folder for stage in repaired.stages]
+    assert not [path for folder in folders for path in folder.glob("failures*")]
+    assert not [path for folder in folders for path in folder.glob("at-*")]
+
+
+def test_not_one_picture_is_a_failure_whatever_is_allowed(tmp_path: Path) -> None:
+    experiment = tree(tmp_path / "VOC2012")
+    lists = tmp_path / "VOC2012/ImageSets/Segmentation"
+    (lists / "broken.txt").write_text("\n".join(BROKEN) + "\n")
+    data = experiment.data.model_copy(update={"score_list": "broken"})
+    with pytest.raises(InputError, match="2 of 2 pictures failed, 9 may"):
+        run(
+            Experiment(experiment.method, experiment.config, data),
+            Store(tmp_path / "storage", max_failures=9),
+            LocalRunner(threads=1),
+        )
