@@ -75,7 +75,7 @@ def as_json(row: Row) -> dict[str, object]:
 
 def table(found: list[Row]) -> Table:
     """Rows for the terminal."""
-    result = Table("work", "ours", "theirs", "ratio", "asked", "of limit", "peak MB")
+    result = Table("work", "ours", "theirs", "ratio", "asked", "share of limit", "peak MB")
     for row in found:
         peaks = "" if row.ours_peak is None else f"{row.ours_peak:.1f} / {row.theirs_peak or 0:.1f}"
         result.add_row(

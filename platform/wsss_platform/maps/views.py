@@ -2,7 +2,7 @@
 
 Interpolating each view straight to the picture, then fusing and normalising there, is what IRN and its followers do
 for their full-size maps; the fused grid of `storage` interpolates twice. In float32 nothing is lost: full size is the
-same bits as before storing. Ours; what was measured is in docs/decisions/0007-stored-views.md.
+same bits as before storing. Ours; what was measured is in docs/decisions/0009-stored-views.md.
 """
 
 from __future__ import annotations

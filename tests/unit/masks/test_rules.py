@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from wsss_platform.config import MasksConfig
-from wsss_platform.masks.rules import background_score, labels, merge, named, over, threshold, threshold_of_alpha
+from wsss_platform.masks.rules import (
+    alpha_of_threshold,
+    background_score,
+    labels,
+    merge,
+    named,
+    over,
+    threshold,
+    threshold_of_alpha,
+)
 
 CLASSES = np.array([1, 4, 19], np.uint8)
 
@@ -79,3 +88,12 @@ def test_no_class_is_all_background(rule: str) -> None:
     found = labels(np.zeros((0, 5, 7), np.float32), CLASSES[:0], config)
     assert found.shape == (5, 7)
     assert not found.any()
+
+
+def test_a_threshold_is_an_alpha() -> None:
+    """Both ways bit for bit, so the sweep of thresholds can be read as one of alphas."""
+    for value in np.append(np.arange(1, 200) / 200, [1e-6, 1 - 2**-20]).astype(np.float32):
+        assert threshold_of_alpha(alpha_of_threshold(float(value))) == value
+    for value in (0.0, 1.0):
+        with pytest.raises(ValueError, match="above 0 and below 1"):
+            alpha_of_threshold(value)
