@@ -187,6 +187,8 @@ def _section(candidate: Candidate) -> dict[str, Any]:
 
 def _shown(document: dict[str, Any], found: Found, run: str) -> list[Any]:
     """For a person: rungs, confirmation, what was looked at, what to do next."""
+    from wsss_platform.crf_search.candidates import NO_CRF
+
     last = found.rungs[-1]
     title = f"{document['study']}: mean IoU over {last.pictures} pictures, percent (chosen on them)"
     table = Table("setting", "mean IoU", "what differs from the run", title=title, title_justify="left")
@@ -203,13 +205,15 @@ def _shown(document: dict[str, Any], found: Found, run: str) -> list[Any]:
         numbers = (f"{100 * value:.2f}" for value in (item.a.value, item.b.value))
         interval = f"{100 * gap.low:+.2f} .. {100 * gap.high:+.2f}"
         confirmation.add_row(name, *numbers, f"{100 * gap.value:+.2f}", interval)
-    verdict = "is better than no CRF on pictures it was not chosen on"
-    if not found.confirmed:
-        verdict = "is not shown to be better than no CRF on pictures it was not chosen on"
+    verdict = f"{found.winner.name} is better than no CRF on pictures it was not chosen on"
+    if found.winner.name == NO_CRF:
+        verdict = "no setting is better than no CRF"
+    elif not found.confirmed:
+        verdict = f"{found.winner.name} is not shown to be better than no CRF on pictures it was not chosen on"
     return [
         table,
         *([confirmation] if found.confirmation else []),
-        f"{found.winner.name} {verdict}",
+        verdict,
         f"looks at pixel truth: {found.looks} (settings x pictures), {found.computed} of them computed now; "
         f"selection: {document['selection']}",
         f"results: {document['results']}; curves: {document['curves']}",

@@ -11,6 +11,7 @@ from wsss_platform.masks.rules import (
     background_score,
     labels,
     merge,
+    merge_alphas,
     named,
     over,
     threshold,
@@ -97,3 +98,20 @@ def test_a_threshold_is_an_alpha() -> None:
     for value in (0.0, 1.0):
         with pytest.raises(ValueError, match="above 0 and below 1"):
             alpha_of_threshold(value)
+
+
+def test_merge_of_two_alphas_truth_table() -> None:
+    """PSA's VOC12AffDataset: (la_crf, ha_crf) -> label; the high exponent's background wins over any class."""
+    table = {(0, 0): 0, (0, 2): 255, (2, 2): 2, (2, 3): 2, (2, 0): 0, (5, 0): 0}
+    low, high = (np.array([pair[side] for pair in table], np.uint8) for side in (0, 1))
+    np.testing.assert_array_equal(merge_alphas(low, high), list(table.values()))
+
+
+def test_two_alphas_without_crf() -> None:
+    config = MasksConfig(rule="two_alpha", low_alpha=2, high_alpha=16)
+    low, high = (labels(scores(), CLASSES, MasksConfig(rule="power", alpha=alpha)) for alpha in (2, 16))
+    found = labels(scores(), CLASSES, config)
+    np.testing.assert_array_equal(found, np.where(high == 0, 0, np.where(low == 0, 255, low)))
+    assert {0, 255} < set(np.unique(found).tolist())
+    with pytest.raises(ValueError, match="low_alpha must not exceed"):
+        MasksConfig(rule="two_alpha", low_alpha=9, high_alpha=8)
