@@ -25,7 +25,7 @@ lint: $(VENV)/.installed  ## style, types, shell scripts
 	$(BIN)/shellcheck --shell=bash cluster/slurm/ray.sbatch .ci/run
 
 bench: $(VENV)/.installed  ## ratios of both sides in one run; never timed tests
-	$(BIN)/python -m benchmarks $(ARGS)
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

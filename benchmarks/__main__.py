@@ -14,7 +14,7 @@ import cv2
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import confusions, steps, stores, sweeps
+from benchmarks import confusions, crfs, steps, stores, sweeps, walks
 from benchmarks.measure import Row
 from benchmarks.pictures import Picture, load
 
@@ -22,7 +22,9 @@ PARTS: dict[str, Callable[[list[Picture], int, Path], Iterator[Row]]] = {
     "sweep": sweeps.rows,
     "confusion": confusions.rows,
     "store": stores.rows,
+    "crf": crfs.rows,
     "step": steps.rows,
+    "walk": walks.rows,
 }
 
 
@@ -74,7 +76,7 @@ def as_json(row: Row) -> dict[str, object]:
 
 def table(found: list[Row]) -> Table:
     """Rows for the terminal."""
-    result = Table("work", "ours", "theirs", "ratio", "asked", "of limit", "peak MB")
+    result = Table("work", "ours", "theirs", "ratio", "asked", "share of limit", "peak MB")
     for row in found:
         peaks = "" if row.ours_peak is None else f"{row.ours_peak:.1f} / {row.theirs_peak or 0:.1f}"
         result.add_row(

@@ -64,14 +64,17 @@ def voc_root() -> Path | None:
     return root if (root / "JPEGImages").is_dir() else None
 
 
+def data() -> DataConfig:
+    """The photographs where there are any, else the sample."""
+    if (root := voc_root()) is not None:
+        return DataConfig(kind="voc12", root=str(root))
+    return DataConfig(sample=SampleConfig(size=500, train=96))
+
+
 def load(count: int) -> tuple[list[Picture], tuple[str, ...], str]:
     """Pictures of about 375x500 with an object, the names of the classes, and where they come from."""
-    root = voc_root()
-    if root is not None:
-        truth, origin = open_data(DataConfig(kind="voc12", root=str(root))).truth("train"), "VOC2012 photographs"
-    else:
-        sample = SampleConfig(size=500, train=4 * count)
-        truth, origin = open_data(DataConfig(sample=sample)).truth("train"), "generated sample, longer side 500"
+    truth = open_data(data()).truth("train")
+    origin = "VOC2012 photographs" if data().kind == "voc12" else "generated sample, longer side 500"
     found = [picture for picture in (_picture(truth, name) for name in _spread(truth, 4 * count)) if picture]
     return found[:count], truth.classes, origin
 

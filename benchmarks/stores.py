@@ -1,67 +1,88 @@
-"""Stored maps: bytes per picture and what they lose, against the peers' full-size float32 .npy."""
+"""Stored maps of a real network: bytes per picture and what they lose, against the peers' full-size float32 .npy."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.measure import Row, alternate
+from benchmarks.network_maps import NetworkMaps
 from benchmarks.pictures import Picture
 from wsss_platform.maps.storage import full_size, read_maps, write_maps
 from wsss_platform.metrics.confusion import mean_iou
 from wsss_platform.metrics.sweep import SweepCells, confusions, grid, histogram, sweep_picture
 
+PICTURES = 8
+FORMS: tuple[tuple[str, float, dict[str, Any]], ...] = (
+    ("default (grid, uint8)", 60, {}),
+    ("views, uint8", 60, {"store": "views"}),
+    ("views, float16", 60, {"store": "views", "precision": "float16"}),
+    ("lossless (views, float32)", 30, {"store": "views", "precision": "float32"}),
+)
+"""Name, what was asked, and the config section `maps`."""
+
 
 def rows(pictures: list[Picture], classes: int, folder: Path) -> Iterator[Row]:
-    """The reference is made at full size from the same network outputs, not from the stored map."""
-    path = folder / "maps-000000.parquet"
-    stored = [picture.stored() for picture in pictures]
-    full = [picture.high_res() for picture in pictures]
-    write_maps(path, stored)
-    for picture, scores in zip(pictures, full, strict=True):
+    """Every form of the same network's outputs; "labels" are those at background 0.3 and those of the argmax alone."""
+    some = pictures[:PICTURES]
+    network = NetworkMaps(pictures, classes)
+    full = [network.full(picture.id) for picture in some]
+    for picture, scores in zip(some, full, strict=True):
         np.save(folder / f"full-{picture.id}.npy", scores)
-    count = len(pictures)
-    theirs = sum((folder / f"full-{picture.id}.npy").stat().st_size for picture in pictures) / count
-    kept = [_kept(full_size(item), scores) for item, scores in zip(stored, full, strict=True)]
-    best = [_best(pictures, scores, classes) for scores in ([full_size(item) for item in stored], full)]
-    yield Row(
-        name="map store vs full-size float32 .npy",
-        ours=path.stat().st_size / count / 1e3,
-        theirs=theirs / 1e3,
-        unit="kB",
-        asked=60,
-        note=f"{100 * np.mean(kept):.2f} % of labels kept at background 0.3, "
-        f"best mean IoU {100 * (best[0] - best[1]):+.3f} points, {count} pictures",
-    )
-
-    def read_ours() -> None:
-        for item in read_maps(path):
-            full_size(item)
+    theirs = sum((folder / f"full-{picture.id}.npy").stat().st_size for picture in some) / len(some)
+    best = _best(some, full, classes)
 
     def read_theirs() -> None:
-        for picture in pictures:
+        for picture in some:
             np.load(folder / f"full-{picture.id}.npy")
 
-    own, other = (x / count * 1e3 for x in alternate(read_ours, read_theirs, rounds=7))
-    yield Row(
-        name="reading the map store to full size vs np.load",
-        ours=own,
-        theirs=other,
-        unit="ms",
-        limit="decompression and interpolation: smaller is slower to read from a warm file cache",
-        note=f"{count} pictures",
-    )
+    for number, (name, asked, config) in enumerate(FORMS):
+        path = folder / f"maps-{number:06d}.parquet"
+        stored = [network.stored(picture.id, **config) for picture in some]
+        write_maps(path, stored)
+        ours = [full_size(item) for item in read_maps(path)]
+        if not all(np.array_equal(a, full_size(b)) for a, b in zip(ours, stored, strict=True)):
+            raise AssertionError(f"{name}: full size of what was read is not that of what was written")
+        kept = [[_same(a, b, limit) for a, b in zip(ours, full, strict=True)] for limit in (0.3, -1)]
+        gap = max(float(np.abs(a - b).max()) for a, b in zip(ours, full, strict=True))
+        yield Row(
+            name=f"map store vs full-size float32 .npy: {name}",
+            ours=path.stat().st_size / len(some) / 1e3,
+            theirs=theirs / 1e3,
+            unit="kB",
+            asked=asked,
+            note=f"{100 * np.mean(kept[0]):.3f} % of labels kept at background 0.3, {100 * np.mean(kept[1]):.3f} % of "
+            f"the argmax alone, best mean IoU {100 * (_best(some, ours, classes) - best):+.3f} points, largest "
+            f"difference {gap:.1g}; {len(some)} pictures, {np.mean([len(p.classes) for p in some]):.2f} classes each",
+        )
+
+        def read_ours(path: Path = path) -> None:
+            for item in read_maps(path):
+                full_size(item)
+
+        own, other = (x / len(some) * 1e3 for x in alternate(read_ours, read_theirs, rounds=9))
+        yield Row(
+            name=f"reading to full size vs np.load: {name}",
+            ours=own,
+            theirs=other,
+            unit="ms",
+            limit_share=other / own,
+            limit="reading full-size float32 from a warm file cache; smaller is slower to read",
+            note=f"{len(some)} pictures",
+        )
 
 
-def _kept(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """Share of pixels with the same label at background 0.3."""
-    labels = [np.where(scores.max(0) > 0.3, scores.argmax(0) + 1, 0) for scores in (ours, theirs)]
+def _same(ours: NDArray[np.float32], theirs: NDArray[np.float32], limit: float) -> float:
+    """Share of pixels with the same label at a background score."""
+    labels = [np.where(scores.max(0) > limit, scores.argmax(0) + 1, 0) for scores in (ours, theirs)]
     return float(np.mean(labels[0] == labels[1]))
 
 
-def _best(pictures: list[Picture], scores: list[np.ndarray], classes: int) -> float:
+def _best(pictures: list[Picture], scores: list[NDArray[np.float32]], classes: int) -> float:
     thresholds = grid(100)
     cells: list[SweepCells] = [
         sweep_picture(maps, picture.classes, picture.truth, thresholds, classes)

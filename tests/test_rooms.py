@@ -32,12 +32,13 @@ MAY: dict[str, tuple[str, ...] | None] = {
     "objective": ("config", "errors"),
     "method": ("config", "errors", "objective"),
     "data": ("config", "errors", "objective", "store"),
-    "nets": ("config", "errors", "objective"),
+    "nets": ("config", "errors", "masks.affinity", "objective"),
     "maps": ("config", "data", "errors", "objective", "store"),
     "masks": ("config", "data.index_png", "data.split", "errors", "maps.storage", "store"),
     "metrics": ("config", "errors", "store"),
-    "experiment": ("config", "data", "errors", "method", "store"),
-    "protocol": ("config", "experiment"),
+    "affinity": ("config", "errors", "method", "nets", "objective"),
+    "experiment": ("affinity", "config", "data", "errors", "method", "store"),
+    "protocol": ("affinity", "config", "experiment"),
     "stages": ("experiment", "method"),
     "train": (
         "config",
@@ -54,14 +55,17 @@ MAY: dict[str, tuple[str, ...] | None] = {
     "tracking": ("config", "errors", "experiment", "metrics", "protocol", "store"),
     "inventory": ("errors", "store", "tracking.records"),
     "retention": ("inventory", "store", "tracking.records"),
+    "costs": ("config", "experiment", "space", "stages", "store", "train.record"),
     "verification": None,
     "work": None,
     "imported": None,
     "export": ("config", "data", "errors", "experiment", "masks.palette", "metrics", "protocol", "store"),
     "local_runner": None,
     "pipeline": None,
+    "saliency_sweep": None,
     "comparison": None,
     "comparison_figures": None,
+    "crf_search": None,
     "drawing": None,
     "show": None,
     "engine": None,
@@ -81,7 +85,19 @@ OWNERS: dict[str, tuple[tuple[str, ...], str]] = {
     "wandb": (("wsss_platform.tracking",), "a run must not depend on a service"),
     "pydensecrf": (("wsss_platform.masks.crf",), "another CRF must stay possible"),
 }
-NEVER_ENGINE = ("comparison", "comparison_figures", "drawing", "imported", "local_runner", "pipeline", "show", "verification", "work")
+NEVER_ENGINE = (
+    "comparison",
+    "comparison_figures",
+    "crf_search",
+    "drawing",
+    "imported",
+    "local_runner",
+    "pipeline",
+    "saliency_sweep",
+    "show",
+    "verification",
+    "work",
+)
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,13 @@ A stage's key is a hash of what its output depends on and nothing else, so chang
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+from wsss_platform.affinity import with_affinity
 from wsss_platform.config import (
     DataConfig,
     ImportedConfig,
@@ -75,8 +76,8 @@ class Experiment:
 
     @cached_property
     def phases(self) -> tuple[Phase, ...]:
-        """The method's phases for this config."""
-        return self.method.phases(self.config)
+        """The method's phases for this config, and the affinity phase where there is one."""
+        return with_affinity(self.method.phases(self.config), self.config)
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
@@ -91,12 +92,13 @@ class Experiment:
             taken = self.config.released_file(phase.name) is not None  # then nothing is trained on earlier outputs
             for source, what in () if taken else phase.reads.items():
                 earlier = next(stage for stage in stages if stage.name == f"train:{source}")
-                maps = self._maps(earlier, self.data.train_list)
-                chain = [maps] if what == "maps" else [maps, self._masks(maps)]
+                maps = self._maps(earlier, self.data.train_list, stages)
+                chain = [*_refined(maps), maps] if what == "maps" else [*_refined(maps), maps, self._masks(maps)]
                 stages += [stage for stage in chain if stage not in stages]
                 reads[source] = chain[-1]
             stages.append(self._train(phase, reads))
-        maps = self._maps(stages[-1], self.data.score_list)
+        maps = self._maps(stages[-1], self.data.score_list, stages)
+        stages += [stage for stage in _refined(maps) if stage not in stages]
         masks = self._masks(maps)
         return (*stages, maps, masks, self._score(maps, masks))
 
@@ -159,11 +161,16 @@ class Experiment:
         )
         return Stage("train", phase, key, self.data.train_list, dict(reads))
 
-    def _maps(self, train: Stage, list_name: str) -> Stage:
-        sections = {"maps": self.maps_config(train.phase)}
-        split = self.split_fingerprint(list_name)
-        key = self._key("maps", train.phase, sections, split=split, weights=train.key)
-        return Stage("maps", train.phase, key, list_name, {"weights": train})
+    def _maps(self, train: Stage, list_name: str, stages: Sequence[Stage]) -> Stage:
+        phase, split = train.phase, self.split_fingerprint(list_name)
+        if phase.refines:
+            source = next(stage for stage in stages if stage.name == f"train:{phase.refines}")
+            maps = self._maps(source, list_name, stages)
+            sections = {path: look_up(self.config, path) for path in phase.refine_sections}
+            key = self._key("maps", phase, sections, split=split, weights=train.key, maps=maps.key)
+            return Stage("maps", phase, key, list_name, {"weights": train, "maps": maps})
+        key = self._key("maps", phase, {"maps": self.maps_config(phase)}, split=split, weights=train.key)
+        return Stage("maps", phase, key, list_name, {"weights": train})
 
     def _imported(self, config: ImportedConfig) -> Stage:
         # the files count by their content, wherever they lie and whatever is said of them
@@ -209,6 +216,12 @@ class Experiment:
     def truth_fingerprint(self, name: str) -> str:
         """Of a list's pixel truth."""
         return _cached(self, f"truth {name}", lambda: self.dataset.truth(name).fingerprint())
+
+
+def _refined(maps: Stage) -> list[Stage]:
+    """The stored maps that maps are made from, and what those are made from, in the order in which they can run."""
+    source = maps.inputs.get("maps")
+    return [] if source is None else [*_refined(source), source]
 
 
 _FINGERPRINTS: dict[tuple[str, str], str] = {}

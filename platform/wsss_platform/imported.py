@@ -24,6 +24,7 @@ from wsss_platform.store import write_atomic
 from wsss_platform.work import PictureWork
 
 if TYPE_CHECKING:
+    from wsss_platform.data import Split
     from wsss_platform.maps.foreign import ForeignFolder
     from wsss_platform.maps.storage import StoredMap
 
@@ -58,22 +59,28 @@ def content_of(digests: Iterable[tuple[str, Mapping[str, str]]]) -> str:
     return fingerprint([[id, sorted(files.items())] for id, files in digests])
 
 
-def scan(source: ForeignFolder, ids: Sequence[str]) -> str:
-    """The content of the listed pictures' files.
+def scan(source: ForeignFolder, ids: Sequence[str], may_lack: int = 0) -> str:
+    """The content of the listed pictures' files; a picture may have none where that is allowed.
 
     Raises:
-        InputError: pictures without a file, all of them by name, or a file that cannot be read.
+        InputError: more than `may_lack` pictures without a file, all of them by name, or a file that cannot be read.
     """
-    from wsss_platform.data.reading import digests
-
     files = {id: source.files(id) for id in ids}
     missing = [id for id, found in files.items() if not found]
-    if missing:
+    if len(missing) > may_lack or len(missing) == len(ids):
         raise InputError(
             f"{source.folder}: no {source.form} maps of {len(missing)} of {len(ids)} pictures: {' '.join(missing)}"
         )
+    return content_of(_digests(source, ids))
+
+
+def _digests(source: ForeignFolder, ids: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
+    """(picture id, file name -> sha256), in the given order."""
+    from wsss_platform.data.reading import digests
+
+    files = {id: source.files(id) for id in ids}
     found = iter(digests(path for id in ids for path in files[id]))
-    return content_of((id, {_name(source, path): next(found) for path in files[id]}) for id in ids)
+    return [(id, {_name(source, path): next(found) for path in files[id]}) for id in ids]
 
 
 def _name(source: ForeignFolder, path: Path) -> str:
@@ -86,10 +93,11 @@ class ImportWork(PictureWork):
 
     @cached_property
     def _source(self) -> ForeignFolder:
-        from wsss_platform.maps.foreign import ForeignFolder
+        return _source(self.experiment)
 
-        section = _config(self.experiment).imported
-        return ForeignFolder(Path(section.folder), section.form, self.experiment.dataset.classes)
+    @cached_property
+    def _split(self) -> Split:
+        return self.experiment.dataset.split(self.list_name)
 
     def __call__(self, chunk: Chunk) -> ChunkReport:
         """Read, check and write the maps of one chunk."""
@@ -106,7 +114,7 @@ class ImportWork(PictureWork):
     def _read(self, picture: str) -> tuple[StoredMap, dict[str, Any]]:
         from wsss_platform.maps.fit import fit
 
-        source, split = self._source, self.experiment.dataset.split(self.list_name)
+        source, split = self._source, self._split
         paths = source.files(picture)
         try:
             contents = [path.read_bytes() for path in paths]
@@ -139,14 +147,16 @@ def finish(experiment: Experiment, ids: Sequence[str], folder: Path) -> None:
     rows = [row for path in parts for row in json.loads(path.read_text(encoding="utf-8"))]
     said = {row["id"]: row for row in rows}
     section = _config(experiment).imported
-    if content_of((id, said[id]["files"]) for id in ids) != section.content:
+    failed = dict(_digests(_source(experiment), [id for id in ids if id not in said]))
+    if content_of((id, said[id]["files"] if id in said else failed[id]) for id in ids) != section.content:
         for path in (*folder.glob("maps-*.parquet"), *parts):
             path.unlink()
         raise InputError(
             f"{section.folder}: files changed while they were imported; run `wsss-platform import-maps` again"
         )
     remarks = {
-        kind: {id: said[id][kind] for id in ids if said[id][kind]} for kind in ("resampled", "dropped", "lacking")
+        kind: {id: said[id][kind] for id in ids if id in said and said[id][kind]}
+        for kind in ("resampled", "dropped", "lacking")
     }
     write_atomic(folder / REMARKS, json.dumps(remarks, indent=1))
 
@@ -155,6 +165,13 @@ def remarks_of(folder: Path) -> dict[str, dict[str, Any]]:
     """What an import changed or lacked: "resampled", "dropped", "lacking" -> picture id -> what."""
     found: dict[str, dict[str, Any]] = json.loads((folder / REMARKS).read_text(encoding="utf-8"))
     return found
+
+
+def _source(experiment: Experiment) -> ForeignFolder:
+    from wsss_platform.maps.foreign import ForeignFolder
+
+    section = _config(experiment).imported
+    return ForeignFolder(Path(section.folder), section.form, experiment.dataset.classes)
 
 
 def _config(experiment: Experiment) -> ImportedConfig:

@@ -47,6 +47,11 @@ class Phase:
     reads: Mapping[str, Reads] = field(default_factory=dict)
     """Earlier phases whose output on the training list this phase trains on: {"seed": "masks"} gives
     `batch.extras["seed"]`, cropped and flipped with the picture."""
+    refines: str = ""
+    """An earlier phase whose stored maps of a list this phase turns into its own by `Objective.refine`; "" for a phase
+    that makes maps from pictures alone."""
+    refine_sections: tuple[str, ...] = ()
+    """Dotted paths of what `Objective.refine` reads beside the weights; a change repeats the refined maps."""
     extras: tuple[str, ...] = ()
     """Supervision beyond image-level labels that this phase trains on, of `EXTRAS`; stamped in the protocol.
     "saliency" gives `batch.extras["saliency"]`, float32 [B, 1, H, W] in 0..1, 0 where padded."""

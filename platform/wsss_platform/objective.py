@@ -78,6 +78,21 @@ class Objective(nn.Module):
         """
         raise NotImplementedError
 
+    def refine(self, image: Tensor, scores: Tensor, height: int, width: int) -> Tensor:
+        """Better maps of one picture out of stored ones; for phases that `refines` another instead of `class_maps`.
+
+        Args:
+            image: float32 [1, 3, H, W], the normalised picture, padded at the bottom and right; H and W are
+                multiples of 16.
+            scores: float32 [K, H / 4, W / 4] in 0..1, the stored maps of the classes that are kept; K at least 1.
+            height: of the unpadded picture, pixels.
+            width: of the unpadded picture, pixels.
+
+        Returns:
+            [K, H / 4, W / 4], to be stored clipped to 0..1.
+        """
+        raise NotImplementedError
+
     def image_scores(self, images: Tensor) -> Tensor:
         """How sure the network is of each class being in the picture, 0..1, [B, C]; for maps of gate "predicted".
 

@@ -16,6 +16,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
+from wsss_platform.costs import like
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment, Stage, needed
 from wsss_platform.imported import ImportWork, finish
@@ -91,7 +92,7 @@ def run(
     todo = {stage.key for stage in needed(experiment.stages, store, wanted)}
     stages = experiment.stages[: experiment.stages.index(wanted) + 1]
     ends: list[StageEnd] = []
-    for (kind, to_make), group in groupby(stages, lambda stage: (_kind(stage), stage.key in todo)):
+    for (kind, _, to_make), group in groupby(stages, lambda one: (_kind(one), one.list_name, one.key in todo)):
         for line in [tuple(group)] if kind == "chunks" else [(stage,) for stage in group]:
             if not to_make:
                 made = [StageEnd(stage, 0.0, True) for stage in line]
@@ -142,6 +143,7 @@ def _commit(experiment: Experiment, end: StageEnd, store: Store, **said: Any) ->
         "list": stage.list_name,
         "inputs": {role: source.key for role, source in stage.inputs.items()},
         "seconds": round(end.seconds, 3),
+        "like": like(experiment, stage),
     }
     store.commit(stage.kind, stage.key, {**manifest, **said})
 
@@ -211,7 +213,7 @@ def _produced(
 
         runner.chunks([one.work for one in making], chunks_of(ids), report)
         ends = {stage.key: StageEnd(stage, 0.0, True) for stage in line}
-        last = line[-1].phase.name == experiment.phases[-1].name and _kind(line[0]) != "import"
+        last = line[-1].phase.name == experiment.phases[-1].name
         allowed = store.max_failures if last else 0
         for one in making:
             check_failures(one.stage.name, one.work.folder, one.failures, len(ids), allowed)
@@ -235,7 +237,8 @@ def _work(experiment: Experiment, stage: Stage, store: Store, partial: Mapping[s
     if _kind(stage) == "import":
         return ImportWork(*common)
     if stage.kind == "maps":
-        return MapsWork(*common, weights=folder_of("weights") / WEIGHTS)
+        refined = folder_of("maps") if "maps" in stage.inputs else None
+        return MapsWork(*common, weights=folder_of("weights") / WEIGHTS, maps=refined)
     if stage.kind == "masks":
         return MasksWork(*common, maps=folder_of("maps"))
     return ScoreWork(*common, maps=folder_of("maps"), masks=folder_of("masks"))

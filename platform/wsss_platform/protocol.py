@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from wsss_platform.config import ImportedConfig, MapsConfig, Section, fingerprint
+from wsss_platform.affinity import described
+from wsss_platform.config import ImportedConfig, MapsConfig, MasksConfig, Section, fingerprint
 from wsss_platform.config.imported import UNKNOWN
 from wsss_platform.experiment import Experiment, file_fingerprint, weights_fingerprint
 
@@ -16,6 +17,8 @@ Selection = Literal["none", "train truth", "val truth", "unknown"]
 
 class Protocol(Section):
     """Plain values only; stored with every score."""
+
+    added = ("affinity",)
 
     data: str
     """Data set, such as "sample" (with its parameters' hash) or "voc12"."""
@@ -48,6 +51,8 @@ class Protocol(Section):
     """The fixed background rule of the masks. The sweep's best is always reported beside it as an oracle."""
     crf: str
     """Dense CRF of the masks, or "none"."""
+    affinity: str = "none"
+    """Affinity refinement of the scored maps and its walk, or "none"."""
     segmenter: str
     """Second-stage network trained on the masks, or "none" (the masks themselves are scored)."""
     truth: str
@@ -80,6 +85,7 @@ def protocol(experiment: Experiment, *, selection: Selection = "none") -> Protoc
         "constant": f"constant {masks.background:g}",
         "power": f"(1 - max)^{masks.alpha:g}",
         "two_threshold": f"passes {masks.confident_foreground:g}/{masks.confident_background:g}",
+        "two_alpha": f"(1 - max)^{masks.low_alpha:g} and ^{masks.high_alpha:g}",
         "saliency": f"saliency > {masks.saliency_cut}, floor {masks.saliency_floor:g}, "
         f"conflict {masks.conflict_level:g}",
     }
@@ -97,7 +103,8 @@ def protocol(experiment: Experiment, *, selection: Selection = "none") -> Protoc
         initial_weights=initial,
         scales=_scales(maps),
         background=rules[masks.rule],
-        crf="none" if masks.crf == "none" else f"{masks.crf} x{masks.crf_iterations}",
+        crf=_crf(masks),
+        affinity=described(experiment.config),
         segmenter="none",
         truth=experiment.truth_fingerprint(data.score_list)[:12],
     )
@@ -126,6 +133,16 @@ def _extras(experiment: Experiment) -> tuple[str, ...]:
     phases = {extra for phase in experiment.phases for extra in phase.extras}
     rules = {experiment.masks_config(stage.phase).rule for stage in experiment.stages if stage.kind == "masks"}
     return tuple(sorted(phases | ({"saliency"} & rules)))
+
+
+def _crf(masks: MasksConfig) -> str:
+    """The parameter set, its iterations and what was changed of it. The backend is none of it: both agree."""
+    if masks.crf == "none":
+        return "none"
+    names = ("gaussian_position", "gaussian_weight", "bilateral_position", "bilateral_colour", "bilateral_weight")
+    values = {name: getattr(masks, f"crf_{name}") for name in names}
+    changed = [f"{name.replace('_', ' ')} {value:g}" for name, value in values.items() if value is not None]
+    return ", ".join((f"{masks.crf} x{masks.crf_iterations}", *changed))
 
 
 def _scales(maps: MapsConfig) -> str:

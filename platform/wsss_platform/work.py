@@ -31,9 +31,11 @@ if TYPE_CHECKING:
 
     from wsss_platform.config import MasksConfig
     from wsss_platform.maps.extract import Extractor
-    from wsss_platform.maps.storage import StoredMap
+    from wsss_platform.maps.refine import Refiner
+    from wsss_platform.maps.storage import AnyMap
     from wsss_platform.metrics.saliency import Pairs
     from wsss_platform.metrics.sweep import SweepCells
+    from wsss_platform.objective import Objective
 
 SWEEP = 200
 """Thresholds of the sweep, 1/SWEEP apart; their number costs nothing."""
@@ -62,15 +64,13 @@ def read_failures(folder: Path, index: int) -> list[tuple[str, str]]:
         return []
 
 
-def sweep_stored(
-    item: StoredMap, truth: NDArray[np.uint8], thresholds: NDArray[np.float32], classes: int
-) -> SweepCells:
+def sweep_stored(item: AnyMap, truth: NDArray[np.uint8], thresholds: NDArray[np.float32], classes: int) -> SweepCells:
     """`metrics.sweep.sweep_picture` of a stored map at full size, by the shorter way where there is one."""
-    from wsss_platform.maps.storage import full_size
+    from wsss_platform.maps.storage import StoredMap, full_size
     from wsss_platform.metrics.levels import sweep_levels
     from wsss_platform.metrics.sweep import sweep_picture
 
-    if item.scores.dtype == "uint8":
+    if isinstance(item, StoredMap) and item.scores.dtype == "uint8":
         levels = cast("NDArray[np.uint8]", item.scores)
         return sweep_levels(levels, item.classes, truth, thresholds, classes, item.id)
     return sweep_picture(full_size(item), item.classes, truth, thresholds, classes, item.id)
@@ -139,38 +139,58 @@ class PictureWork(ABC):
 
 @dataclass(frozen=True)
 class MapsWork(PictureWork):
-    """Weights and pictures -> stored maps, one Parquet file per chunk."""
+    """Weights and pictures (and stored maps, for a phase that refines) -> stored maps, one Parquet file per chunk."""
 
     uses_gpu: ClassVar[bool] = True
     """The runner gives its processes a share of a GPU, when there is any."""
     weights: Path
+    maps: Path | None = None
+    """Maps of the same list that the phase refines."""
+
+    def _objective(self) -> Objective:
+        from wsss_platform.train.checkpoint import load_weights
+
+        objective = self.phase.build(self.experiment.config, len(self.experiment.dataset.classes))
+        load_weights(objective, self.weights)
+        return objective
 
     @cached_property
     def _extractor(self) -> Extractor:
         import torch
 
         from wsss_platform.maps.extract import Extractor
-        from wsss_platform.train.checkpoint import load_weights
 
-        config = self.experiment.config
-        objective = self.phase.build(config, len(self.experiment.dataset.classes))
-        load_weights(objective, self.weights)
         return Extractor(
-            objective,
+            self._objective(),
             self.experiment.maps_config(self.phase),
-            config.backbone.output_stride,
+            self.experiment.config.backbone.output_stride,
             torch.device("cuda" if torch.cuda.is_available() else "cpu"),
         )
 
+    @cached_property
+    def _refiner(self) -> Refiner:
+        import torch
+
+        from wsss_platform.maps.refine import Refiner
+
+        return Refiner(self._objective(), "cuda" if torch.cuda.is_available() else "cpu")
+
     def __call__(self, chunk: Chunk) -> ChunkReport:
         """Make and write the maps of one chunk."""
-        from wsss_platform.maps.storage import maps_file, write_maps
+        from wsss_platform.maps.storage import maps_file, read_maps, write_maps
 
         target = maps_file(self.folder, chunk.index)
         if self._done(chunk, target):
             return ChunkReport(chunk.index, len(chunk.ids))
         split = self.experiment.dataset.split(self.list_name)
-        maps, failures = self._each(chunk, lambda picture: self._extractor(split.read(picture)))
+        if self.maps is None:
+            maps, failures = self._each(chunk, lambda picture: self._extractor(split.read(picture)))
+        else:
+            stored = {item.id: item for item in read_maps(maps_file(self.maps, chunk.index))}
+            refine = self._refiner
+            maps, failures = self._each(
+                chunk, lambda picture: refine(split.read(picture), stored[picture]), [self.maps]
+            )
         write_maps(target, maps)
         return self._report(chunk, len(maps), failures)
 

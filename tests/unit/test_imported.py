@@ -45,11 +45,11 @@ def config(folder: Path, content: str, **changes: Any) -> ImportedConfig:
     return validated(ImportedConfig, {"imported": section}, "test")
 
 
-def experiment(folder: Path, list_name: str = "train", **changes: Any) -> Experiment:
+def experiment(folder: Path, list_name: str = "train", may_lack: int = 0, **changes: Any) -> Experiment:
     data = override(DATA, {"train_list": list_name, "score_list": list_name})
     empty = Experiment(imported.METHOD, config(folder, "0" * 64), data)
     source = ForeignFolder(folder, "seam", empty.dataset.classes)
-    content = imported.scan(source, empty.dataset.split(list_name).ids)
+    content = imported.scan(source, empty.dataset.split(list_name).ids, may_lack)
     return Experiment(imported.METHOD, config(folder, content, **changes), data)
 
 
@@ -105,9 +105,9 @@ def test_the_protocol_says_what_is_not_known(folder: Path) -> None:
     assert told.group() != said.group()
 
 
-@pytest.mark.parametrize("path", ["train.epochs", "maps.flip", "backbone.output_stride"])
+@pytest.mark.parametrize("path", ["train.epochs", "maps.flip", "backbone.output_stride", "affinity.kind"])
 def test_settings_that_nothing_reads_are_refused(folder: Path, path: str) -> None:
-    value: Any = {"train.epochs": 3, "maps.flip": False, "backbone.output_stride": 8}[path]
+    value: Any = {"train.epochs": 3, "maps.flip": False, "backbone.output_stride": 8, "affinity.kind": "irn"}[path]
     with pytest.raises(InputError, match=rf"{path.split('.')[0]}\.\* does nothing to imported maps"):
         override(experiment(folder).config, {path: value})
 
@@ -135,13 +135,32 @@ def test_pictures_that_do_not_fit_are_listed_and_the_rest_continues(folder: Path
     assert not store.has("maps", mine.source.key)
 
 
+def test_pictures_may_fail_or_lack_where_that_is_allowed(folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(folder, tmp_path / "maps")
+    ids = sorted(path.stem for path in copy.glob("*.npy"))
+    (copy / f"{ids[1]}.npy").unlink()
+    np.save(copy / f"{ids[34]}.npy", {0: np.full((9, 90), np.nan, np.float32)}, allow_pickle=True)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="of 1 of 40 pictures"):
+        experiment(copy, gate="none")
+    mine = experiment(copy, may_lack=1, gate="none")
+    with pytest.raises(InputError, match="2 of 40 pictures failed, 1 may"):
+        run(mine, Store(tmp_path / "store", 1), LocalRunner(), until=mine.stage("masks"))
+    store = Store(tmp_path / "store", 2)
+    run(mine, store, LocalRunner(), until=mine.stage("masks"))
+    assert len(MapReader(store.open("maps", mine.source.key).folder)) == 38
+    stage = store.open("masks", mine.stage("masks").key)
+    assert [id for id, _ in json.loads((stage.folder / "failures.json").read_text())] == [ids[1], ids[34]]
+
+
 def test_an_interrupted_import_continues_with_the_same_bytes(folder: Path, tmp_path: Path) -> None:
     mine = experiment(folder)
     whole, cut = Store(tmp_path / "whole"), Store(tmp_path / "cut")
     run(mine, whole, LocalRunner(), until=mine.source)
     with cut.building("maps", mine.source.key) as partial:
         assert partial is not None
-        work = pickle.loads(pickle.dumps(imported.ImportWork(mine, "train", partial)))  # as it reaches an actor
+        work = pickle.loads(
+            pickle.dumps(imported.ImportWork(mine, mine.phases[-1], "train", partial))
+        )  # as it reaches an actor
         work(chunks_of(mine.dataset.split("train").ids)[0])
     before = {path.name: path.stat().st_mtime_ns for path in partial.glob("maps-*")}
     assert len(before) == 1

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def _build_classify(config: DrsConfig, classes: int) -> Objective:
     from wsss_platform.nets.drs_classifier import DrsClassifier
 
-    return DrsClassifier(config.backbone, config.suppression, config.extra_layers, classes)
+    return DrsClassifier(config.backbone, config.suppression, config.extra_layers, classes, initial=config.initial)
 
 
 def _build_refine(config: DrsConfig, classes: int) -> Objective:
@@ -25,7 +25,10 @@ def _build_refine(config: DrsConfig, classes: int) -> Objective:
 
 
 def _phases(config: DrsConfig) -> tuple[Phase, ...]:
-    classify = Phase("classify", _build_classify, sections=("backbone", "extra_layers", "loss", "suppression", "train"))
+    sections: tuple[str, ...] = ("backbone", "extra_layers", "loss", "suppression", "train")
+    if config.initial != "he":  # came after stored results; their keys stay
+        sections += ("initial",)
+    classify = Phase("classify", _build_classify, sections=sections)
     refine = Phase(
         "refine",
         _build_refine,

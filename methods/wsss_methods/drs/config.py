@@ -6,6 +6,8 @@ github.com/qjadud1994/DRS, [unknown], [ours].
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from wsss_platform.config import MapsConfig, MethodConfig, Section, SuppressionConfig, TrainConfig
@@ -53,5 +55,9 @@ class DrsConfig(MethodConfig):
     extra_layers: int = Field(0, ge=0, le=8)
     """3x3 convolutions between the backbone and the linear layer, in both networks. 3 [code]; 0 [ours]: on
     EfficientNet-Lite0's 1280 channels the first alone has more weights than the network."""
+    initial: Literal["he", "small"] = "he"
+    """New layers of the classifier start at N(0, sqrt(2 / (k k outputs))), "he" [code], or at N(0, 0.01), "small"
+    [ours; the release's refinement network]. "he" suits 20 classes and 512 channels; with the sample's 6 classes on
+    1280 channels the first loss is 7.5 instead of 0.7, and a short training never gets rid of those weights."""
     loss: DrsLoss = DrsLoss()
     refine: RefineConfig = RefineConfig()

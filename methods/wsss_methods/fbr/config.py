@@ -94,6 +94,11 @@ class ContrastConfig(Section):
 class SamplingConfig(ContrastConfig):
     """What AMN adds."""
 
+    added = ("anchors",)
+
+    anchors: Literal["all", "agreeing"] = "all"
+    """Which hard positions are anchors: all of them [code], or those where the seed mask has the network's own label
+    [ours]: the CRF takes much of the context out of the seeds, which the network's labels still hold."""
     label_smoothing: float = Field(0.4, ge=0, lt=1)
     """AMN's eps: target 1 - eps on the seed's label, eps / C on each other class. 0.4 [code]."""
 

@@ -21,7 +21,7 @@ def balanced_cross_entropy(logits: Tensor, seed: Tensor, smoothing: float) -> Te
         seed: int64 [B, H, W], 0 background, 1 + c for class c, 255 ignored; reduced to h x w by nearest position.
         smoothing: eps; the target is 1 - eps on the seed's label and eps / C on each other one.
     """
-    seed = functional.interpolate(seed.unsqueeze(1).float(), logits.shape[2:], mode="nearest-exact")[:, 0].long()
+    seed = seed_at(seed, logits.shape[2:])
     rest = smoothing / (logits.shape[1] - 1)
     log_probability = logits.log_softmax(1)
     at_label = log_probability.gather(1, seed.masked_fill(seed == IGNORE, 0).unsqueeze(1)).squeeze(1)
@@ -31,6 +31,11 @@ def balanced_cross_entropy(logits: Tensor, seed: Tensor, smoothing: float) -> Te
     means = workers * (groups * loss).sum(dim=(1, 2, 3)) / counts.clamp(min=1)
     halves: Tensor = means.sum() / 2
     return halves
+
+
+def seed_at(seed: Tensor, size: tuple[int, ...] | torch.Size) -> Tensor:
+    """Seed labels int64 [B, H, W] at the nearest pixel of each position of an h x w map: int64 [B, h, w]."""
+    return functional.interpolate(seed.unsqueeze(1).float(), size, mode="nearest-exact")[:, 0].long()
 
 
 def decorrelation(foreground: Tensor, background: Tensor) -> Tensor:

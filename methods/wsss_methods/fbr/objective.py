@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from wsss_methods.fbr.amn import Amn
 from wsss_methods.fbr.config import FbrConfig
 from wsss_methods.fbr.contrast import Contrast, Terms, grid_of
-from wsss_methods.fbr.losses import decorrelation
+from wsss_methods.fbr.losses import decorrelation, seed_at
 from wsss_methods.fbr.sampling import find_regions
 from wsss_platform.objective import Batch
 
@@ -38,6 +38,8 @@ class FbrObjective(Amn):
             logits = logits.float()
             inside = grid_of(batch.valid, logits.shape[2:])
             regions = find_regions(logits.flatten(2), batch.labels, inside, self.sampling)
+            if self.sampling.anchors == "agreeing":
+                regions.hard &= regions.pseudo == seed_at(batch.extras["seed"], logits.shape[2:]).flatten(1)
             terms: Terms = self.contrast(regions, foreground.flatten(2), background.flatten(2))
             return {
                 "classification": self.classification(logits, batch),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import typing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,15 +35,34 @@ def exporter(store: Store, layout: str | None, folder: Path | None) -> Also | No
 
     def export(experiment: Experiment) -> tuple[dict[str, Any], list[Any]]:
         with console.status("writing masks") as status:
-            found = export_masks(experiment, store, folder, taken, lambda done: status.update(f"masks written: {done}"))
+            found = export_masks(
+                experiment,
+                store,
+                folder,
+                taken,
+                _lacking(experiment, store),
+                lambda done: status.update(f"{done} masks"),
+            )
         said = {
             "folder": str(found.folder),
             "format": taken,
             "pictures": found.pictures,
+            "lacking": list(found.lacking),
             "undecided_pixels": found.undecided,
             "scored": found.scored,
         }
         hint = "" if found.scored else "; no IoU in scores.parquet, as the run is not scored"
-        return {"export": said}, [f"{found.pictures} masks for other codebases in {found.folder}{hint}"]
+        lines = [f"{found.pictures} masks for other codebases in {found.folder}{hint}"]
+        if found.lacking:
+            lines.append(f"{len(found.lacking)} pictures have no mask and are in no list: {' '.join(found.lacking)}")
+        return {"export": said}, lines
 
     return export
+
+
+def _lacking(experiment: Experiment, store: Store) -> frozenset[str]:
+    """Pictures whose masks failed and were allowed to (--max-failures)."""
+    from wsss_platform.pipeline import FAILURES
+
+    file = store.open("masks", experiment.stage("masks").key).folder / FAILURES
+    return frozenset(id for id, _ in json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else frozenset()

@@ -53,6 +53,7 @@ def import_maps(
         int | None, typer.Option("--workers", help="Processes; default: what there is room for.", min=1)
     ] = None,
     wandb: options.Wandb = "auto",
+    max_failures: options.MaxFailures = 0,
     local: options.Local = False,
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
@@ -69,15 +70,20 @@ def import_maps(
             DataConfig(), data_changes, kind=data, root=root, train_list=list_name, score_list=list_name
         )
         settings = {"normalise": normalise, "gate": gate, "stretch": stretch, "supervision": supervision}
-        experiment = _experiment(folder, form, data_config, settings, config_changes)
-        store = Store(storage)
+        store = Store(storage, max_failures)
+        experiment = _experiment(folder, form, data_config, settings, config_changes, max_failures)
         execute(out, experiment, store, run_name, until, local, None, wandb, dry_run, workers, "unknown")
         if not dry_run:
             _say_remarks(imported.remarks_of(store.open("maps", experiment.source.key).folder))
 
 
 def _experiment(
-    folder: Path, form: str | None, data: DataConfig, settings: dict[str, Any], changes: dict[str, Any]
+    folder: Path,
+    form: str | None,
+    data: DataConfig,
+    settings: dict[str, Any],
+    changes: dict[str, Any],
+    may_lack: int,
 ) -> Experiment:
     """The experiment of a folder, whose files are found and hashed.
 
@@ -98,7 +104,7 @@ def _experiment(
         raise InputError(f"{folder}: no such folder")
     section = {"form": taken, "folder": str(place), "content": "0" * 64, **settings}
     config = override(validated(ImportedConfig, {"imported": section}, "import-maps"), changes, "--set")
-    content = imported.scan(source, split.ids)
+    content = imported.scan(source, split.ids, may_lack)
     return Experiment(imported.METHOD, override(config, {"imported.content": content}), data)
 
 

@@ -128,7 +128,7 @@ def build_config(
             raise unknown(f"preset of {method.name}", preset, ["default", *presets])
         config = override(config, flatten(read_toml(presets[preset])), f"preset {preset}")
     if file is not None:
-        config = override(config, flatten(_fields(file)), str(file))
+        config = override(config, fields_of(file), str(file))
     config = override(config, changes, "--set")
     return override(config, {"backbone.weights": _absolute(config.backbone.weights, ("imagenet", "none"))}, "--set")
 
@@ -138,9 +138,11 @@ def _absolute(value: str, words: Sequence[str]) -> str:
     return value if value in words else str(Path(value).expanduser().resolve())
 
 
-def _fields(file: Path) -> dict[str, Any]:
-    """A config file without the note of a study on how it was chosen."""
-    return {name: value for name, value in read_toml(file).items() if name != CHOSEN}
+def fields_of(file: Path | None) -> dict[str, Any]:
+    """A config file as dotted paths, without the note of a study on how it was chosen; nothing without a file."""
+    if file is None:
+        return {}
+    return flatten({name: value for name, value in read_toml(file).items() if name != CHOSEN})
 
 
 def chosen_with(file: Path | None) -> Selection:

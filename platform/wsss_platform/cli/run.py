@@ -100,6 +100,7 @@ def maps(
 def masks(
     run: options.RunName,
     score_list: options.ScoreList = None,
+    config: options.ConfigFile = None,
     changes: options.Set = None,
     storage: options.Storage = options.STORAGE,
     workers: Producers = None,
@@ -121,6 +122,7 @@ def masks(
     where = Store(storage, max_failures)
     _continue(
         *("masks", run, score_list, changes, where, workers, gpus_per_worker, "disabled", local, dry_run, as_json),
+        config=config,
         also=exporter(where, layout, folder),
     )
 
@@ -152,6 +154,7 @@ def score(
         ),
     ] = None,
     score_list: options.ScoreList = None,
+    config: options.ConfigFile = None,
     changes: options.Set = None,
     storage: options.Storage = options.STORAGE,
     workers: Producers = None,
@@ -183,7 +186,10 @@ def score(
         return
     if against is None:
         where = Store(storage, max_failures)
-        _continue("score", run, score_list, changes, where, workers, gpus_per_worker, wandb, local, dry_run, as_json)
+        _continue(
+            *("score", run, score_list, changes, where, workers, gpus_per_worker, wandb, local, dry_run, as_json),
+            config=config,
+        )
         return
     from wsss_platform.cli.compare import compare
 
@@ -217,14 +223,17 @@ def _continue(
     local: bool,
     dry_run: bool,
     as_json: bool,
+    config: Path | None = None,
     also: Also | None = None,
 ) -> None:
     """Load a run, apply what was asked, and go on to a later stage. `workers` is how many make chunks."""
     with output(as_json) as out:
         from wsss_platform.tracking.records import read_record
 
-        experiment, name = load_run(store, run, score_list, changes)
-        selection = read_record(store, run).protocol.selection
+        experiment, name = load_run(store, run, score_list, changes, config)
+        selection = options.chosen_with(config)
+        if selection == "none":
+            selection = read_record(store, run).protocol.selection
         execute(
             out,
             experiment,
@@ -242,9 +251,15 @@ def _continue(
 
 
 def load_run(
-    store: Store, run: str, score_list: str | None = None, changes: list[str] | None = None
+    store: Store,
+    run: str,
+    score_list: str | None = None,
+    changes: list[str] | None = None,
+    file: Path | None = None,
 ) -> tuple[Experiment, str]:
     """A recorded run's experiment with changes, and its name: RUN, or RUN+list+hash when something differs.
+
+    `file` holds fields as `train --config` takes them; `changes` come after it.
 
     Raises:
         InputError: no such run, or a change that would train again.
@@ -256,6 +271,7 @@ def load_run(
         record.method, record.config, record.data, record.seed, record.workers, f"run {run}"
     )
     config_changes, data_changes = options.assignments(changes)
+    config_changes = options.fields_of(file) | config_changes
     if not config_changes and not data_changes and score_list in (None, base.data.score_list):
         return base, run
     data = options.build_data(base.data, data_changes, score_list=score_list or base.data.score_list)
@@ -265,7 +281,8 @@ def load_run(
     if changed.source.key != base.source.key:
         if changed.source.kind == "maps":
             raise InputError(f"run {run}: this changes what was imported; use `wsss-platform import-maps`")
-        raise InputError(f"--set {' '.join(changes or [])}: this changes the training; use `wsss-platform train`")
+        given = " ".join([*(["--config", str(file)] if file else []), *(changes or [])])
+        raise InputError(f"--set {given}: this changes the training; use `wsss-platform train`")
     suffix = f"+{data.score_list}" if data.score_list != base.data.score_list else ""
     if config != base.config or data_changes:
         suffix += f"+{fingerprint([config, data])[:6]}"
@@ -296,12 +313,13 @@ def execute(
     """Plan, run, record and print one run; `also` adds to its result."""
     from wsss_platform.cli.plan import plan_document, plan_table
     from wsss_platform.cli.recording import Recording
+    from wsss_platform.costs import cost_words
 
     wanted = last_stage(experiment, until)
     resources = {"workers": experiment.workers, "gpus per worker": gpus_per_worker or 0, "storage": str(store.root)}
     plan = {"run": name, **plan_document(experiment, store, wanted, resources)}
     if dry_run:
-        out.result(plan, f"run {name}", plan_table(plan))
+        out.result(plan, f"run {name}", plan_table(plan), cost_words(plan["cost"]))
         return
     console.print(plan_table(plan))
     with Recording(experiment, store, name, wandb, selection) as recording:

@@ -1,4 +1,7 @@
-"""`tune`: search a method's settings; the same command continues, a larger --trials adds trials."""
+"""`tune`: search a method's settings, or the rule and CRF of a run's stored maps.
+
+The same command continues, a larger --trials adds trials.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from wsss_platform.cli import options
+from wsss_platform.cli import crf, options
 from wsss_platform.cli.engine import check_resources, default_gpus
 from wsss_platform.cli.output import Output, note, output
 from wsss_platform.config import MethodConfig, fingerprint, look_up, override
@@ -28,18 +31,30 @@ TRIALS = 6
 
 
 def tune(
-    method: options.MethodName,
+    method: Annotated[
+        str,
+        typer.Argument(metavar="METHOD|RUN", help="A method, or a run whose stored maps get a search of rule and CRF."),
+    ],
     data: options.Data = "sample",
     root: options.Root = "",
     train_list: options.TrainList = None,
     score_list: options.ScoreList = None,
-    trials: Annotated[int, typer.Option("--trials", help="In total, earlier ones of this study included.", min=1)] = (
-        TRIALS
-    ),
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            "--trials",
+            help=f"In total, earlier ones of this study included; default {TRIALS}, for a run {crf.SETTINGS} settings.",
+            min=1,
+        ),
+    ] = None,
     space: Annotated[
         Path | None,
-        typer.Option("--space", help="Search space; default search_spaces/METHOD.toml.", metavar="FILE"),
+        typer.Option(
+            "--space", help="Search space; default search_spaces/METHOD.toml, for a run crf.toml.", metavar="FILE"
+        ),
     ] = None,
+    pictures: crf.Pictures = crf.PICTURES,
+    confirm: crf.Confirm = crf.CONFIRM,
     preset: options.Preset = None,
     config: options.ConfigFile = None,
     changes: options.Set = None,
@@ -47,7 +62,8 @@ def tune(
         str, typer.Option("--scheduler", help="asha stops trials that lag behind; none.", metavar="asha|none")
     ] = "asha",
     concurrent: Annotated[
-        int | None, typer.Option("--concurrent", help="Trials at once; default: what the cluster has room for.", min=1)
+        int | None,
+        typer.Option("--concurrent", help="Trials (pictures of a run) at once; default: all there is room for.", min=1),
     ] = None,
     keep_best: Annotated[
         int, typer.Option("--keep-best", help="Trials that keep their maps and masks; 0: all do.", min=0)
@@ -61,7 +77,28 @@ def tune(
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
 ) -> None:
-    """Search loss weights, sampling ratios and thresholds with Ray Tune and Optuna."""
+    """Search loss weights, sampling ratios and thresholds with Ray Tune and Optuna; of a RUN, its rule and CRF."""
+    if crf.is_run(Store(storage), method):
+        given = {"--data": data != "sample", "--root": root, "--train-list": train_list, "--preset": preset}
+        crf.refuse(method, given | {"--config": config, "--workers": workers != 1})
+        with output(as_json) as out:
+            crf.tune(
+                out,
+                Store(storage),
+                method,
+                space=space or find_space("crf"),
+                score_list=score_list,
+                changes=changes,
+                settings=trials or crf.SETTINGS,
+                pictures=pictures,
+                confirm=confirm,
+                seed=seed,
+                threads=concurrent,
+                name=name,
+                dry_run=dry_run,
+            )
+        return
+    trials = trials or TRIALS
     if scheduler not in ("asha", "none"):
         raise unknown("scheduler (--scheduler)", scheduler, ["asha", "none"])
     with output(as_json) as out:
@@ -80,7 +117,7 @@ def tune(
         searched = load_space(space or find_space(experiment.method.name), experiment.config)
         store = Store(storage)
         study = check_name(name or default_study(experiment, searched, scheduler), "study name")
-        document = study_plan(experiment, searched, store, study, trials, gpus_per_worker)
+        document = study_plan(experiment, searched, store, study, trials, gpus_per_worker, keep_best)
         if dry_run:
             out.result(document, *plan_tables(document))
             return
@@ -139,13 +176,21 @@ def default_study(experiment: Experiment, space: SearchSpace, scheduler: str) ->
 
 
 def study_plan(
-    experiment: Experiment, space: SearchSpace, store: Store, study: str, trials: int, gpus_per_worker: float | None
+    experiment: Experiment,
+    space: SearchSpace,
+    store: Store,
+    study: str,
+    trials: int,
+    gpus_per_worker: float | None,
+    keep_best: int = KEEP_BEST,
 ) -> dict[str, Any]:
     """What a study would do, as plain data. Starts nothing."""
     from wsss_platform.cli.plan import plan_document
+    from wsss_platform.costs import study_costs
 
     resources = {"workers": experiment.workers, "gpus per worker": gpus_per_worker or 0, "storage": str(store.root)}
-    plan = plan_document(experiment, store, experiment.stages[-1], resources)
+    costs = study_costs(experiment, space, trials, store, study, keep_best)
+    plan = plan_document(experiment, store, experiment.stages[-1], resources, costs)
     keys = {stage.key for stage in experiment.stages}
     for variant in space.variants():
         config = override(experiment.config, variant, "search space")
@@ -156,6 +201,7 @@ def study_plan(
     return {
         "study": study,
         "trials": trials,
+        "keep_best": keep_best,
         "axes": [axis.model_dump(mode="json") for axis in space.axes],
         "trial 0": "the default config, whose stages these are",
         **plan,
@@ -165,6 +211,7 @@ def study_plan(
 def plan_tables(document: dict[str, Any]) -> list[Any]:
     """The plan for a person."""
     from wsss_platform.cli.plan import plan_table
+    from wsss_platform.costs import cost_words
 
     axes = Table("axis", "range", "reason", title=f"{len(document['axes'])} axes", title_justify="left")
     for axis in document["axes"]:
@@ -175,8 +222,20 @@ def plan_tables(document: dict[str, Any]) -> list[Any]:
         f"study {document['study']}: {document['trials']} trials, the default config first",
         plan_table(document),
         f"made once for all trials: {', '.join(shared) or 'nothing'}; the rest once per trial",
+        cost_words(document["cost"], at_most=True),
+        disk_words(document["keep_best"]),
         axes,
     ]
+
+
+def disk_words(keep_best: int) -> str:
+    """What a study leaves on the disk, in one line."""
+    if not keep_best:
+        return "disk: every trial keeps its weights, maps, masks and score (--keep-best 0)"
+    return (
+        f"disk: every trial keeps its weights and score; the best {keep_best} keep their maps and masks, those of the "
+        "others are dropped as soon as they lose, unless another run refers to them (--keep-best 0 keeps all)"
+    )
 
 
 def _search(request: StudyRequest, wandb: str, keep_best: int) -> StudyResult:

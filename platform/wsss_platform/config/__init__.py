@@ -7,6 +7,7 @@ Imports neither torch nor ray.
 
 from __future__ import annotations
 
+from wsss_platform.config.affinity import WalkConfig
 from wsss_platform.config.imported import ImportedConfig, ImportSection
 from wsss_platform.config.section import (
     Section,
@@ -23,6 +24,7 @@ from wsss_platform.config.section import (
     validated,
 )
 from wsss_platform.config.sections import (
+    AffinityConfig,
     BackboneConfig,
     DataConfig,
     MapsConfig,
@@ -34,6 +36,7 @@ from wsss_platform.config.sections import (
 )
 
 __all__ = [
+    "AffinityConfig",
     "BackboneConfig",
     "DataConfig",
     "ImportSection",
@@ -46,6 +49,7 @@ __all__ = [
     "SectionType",
     "SuppressionConfig",
     "TrainConfig",
+    "WalkConfig",
     "canonical",
     "fingerprint",
     "flatten",

@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from wsss_platform.config.section import Section
-from wsss_platform.config.sections import BackboneConfig, MapsConfig, MethodConfig, TrainConfig
+from wsss_platform.config.sections import AffinityConfig, BackboneConfig, MapsConfig, MethodConfig, TrainConfig
 
 Form = Literal["irn", "seam", "clip-es", "puzzlecam", "png", "npz"]
 """How a folder holds maps; `maps.foreign` says what each is."""
@@ -45,7 +45,13 @@ class ImportedConfig(MethodConfig):
     @model_validator(mode="after")
     def _untouched(self) -> Self:
         """A setting that nothing reads must not look as if it did."""
-        given = {"backbone": BackboneConfig(), "train": TrainConfig(), "maps": MapsConfig(), "released": ()}
+        given = {
+            "backbone": BackboneConfig(),
+            "train": TrainConfig(),
+            "maps": MapsConfig(),
+            "affinity": AffinityConfig(),
+            "released": (),
+        }
         for name, default in given.items():
             if getattr(self, name) != default:
                 raise ValueError(f"{name}.* does nothing to imported maps; masks.* and imported.* do")

@@ -162,10 +162,10 @@ def _unchanged(section: Section) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
-        if isinstance(value, Section):
-            found[name] = _unchanged(value)
-        elif name in section.added and value == field.default:
+        if name in section.added and value == field.default:
             found[name] = True
+        elif isinstance(value, Section):
+            found[name] = _unchanged(value)
     return {name: what for name, what in found.items() if what}
 
 

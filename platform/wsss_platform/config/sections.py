@@ -7,6 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from wsss_platform.config.affinity import IrnLoss, PsaLoss, WalkConfig
 from wsss_platform.config.section import Section
 
 
@@ -42,9 +43,9 @@ class SuppressionConfig(Section):
     delta: float = Field(0.55, ge=0, le=1)
     """Control "constant": fraction of the channel's maximum, 0..1. 0.55 [unknown: reported second hand, no default in
     the code, where 0 stands for "learnable"]."""
-    placement: Literal["all", "stage3", "stage4"] = "all"
-    """Which activations: all of them, or those from the third or fourth stage on, with the layers after the backbone
-    in each case. All [code]; the others [ours]."""
+    placement: Literal["all", "stage3", "stage4", "last"] = "all"
+    """Which activations: all of them, those from the third or fourth stage on, or the backbone's last one, with the
+    layers after the backbone in each case. All [code]; the others [ours]."""
 
 
 class TrainConfig(Section):
@@ -123,7 +124,7 @@ class TrainConfig(Section):
 class MapsConfig(Section):
     """How weights become one map per present class (common.md section 3)."""
 
-    added = ("sizes", "normalise_views", "gate", "gate_threshold")
+    added = ("sizes", "normalise_views", "gate", "gate_threshold", "store")
 
     scales: tuple[float, ...] = (0.5, 1.0, 1.5)
     """Factors on the picture; outputs are resized to the stored grid before fusing."""
@@ -148,8 +149,11 @@ class MapsConfig(Section):
     without labels; the protocol of a score says whether labels were used."""
     gate_threshold: float = Field(0.5, ge=0, lt=1)
     """Gate "predicted": classes whose image score, 0..1 by the network, is above it."""
-    precision: Literal["uint8", "float16"] = "uint8"
-    """Stored type; uint8 is round(255 x score)."""
+    precision: Literal["uint8", "float16", "float32"] = "uint8"
+    """Stored type; uint8 is round(255 x score). float32 belongs to store "views", which then loses nothing."""
+    store: Literal["grid", "views"] = "grid"
+    """What is kept: "grid" the fused map at a quarter of the picture, quick to read; "views" the network's own output
+    at each scale, smaller and nearer to maps made at full size, but slower to read."""
 
     @model_validator(mode="after")
     def _scales(self) -> Self:
@@ -164,16 +168,40 @@ class MapsConfig(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _stored(self) -> Self:
+        if self.store == "grid" and self.precision == "float32":
+            raise ValueError("precision 'float32' needs store 'views'; a grid is kept as uint8 or float16")
+        if self.store == "views" and self.activation == "softmax" and self.activate == "fused":
+            raise ValueError(
+                "store 'views' keeps the present classes only, and a softmax after fusing needs all; "
+                "set activate = 'view' or store = 'grid'"
+            )
+        return self
+
 
 class MasksConfig(Section):
     """How maps become one label per pixel (common.md section 4)."""
 
-    added = ("saliency_floor", "saliency_cut", "conflict_level")
+    added = (
+        "low_alpha",
+        "high_alpha",
+        "saliency_floor",
+        "saliency_cut",
+        "conflict_level",
+        "crf_gaussian_position",
+        "crf_gaussian_weight",
+        "crf_bilateral_position",
+        "crf_bilateral_colour",
+        "crf_bilateral_weight",
+        "crf_backend",
+    )
 
-    rule: Literal["constant", "power", "two_threshold", "saliency"] = "constant"
+    rule: Literal["constant", "power", "two_threshold", "two_alpha", "saliency"] = "constant"
     """Background score: the constant `background`; (1 - max)^alpha; IRN's confident foreground and
-    background passes, which leave 255 (ignore) where they disagree; or DRS's: 1 where the picture's saliency is
-    low, 0 where it is high, with 255 where maps and saliency contradict each other (needs `data.saliency`)."""
+    background passes, which leave 255 (ignore) where they disagree; the same with PSA's and SEAM's two exponents; or
+    DRS's: 1 where the picture's saliency is low, 0 where it is high, with 255 where maps and saliency contradict each
+    other (needs `data.saliency`)."""
     background: float = Field(0.3, ge=0, le=1)
     """Score 0..1 under which a pixel is background (rule "constant"). Never sampled by a search: the sweep
     solves it exactly."""
@@ -183,35 +211,82 @@ class MasksConfig(Section):
     """Rule "two_threshold": background score of the foreground pass (IRN 0.30; AMN's second 0.45)."""
     confident_background: float = Field(0.05, ge=0, le=1)
     """Rule "two_threshold": background score of the background pass (IRN 0.05; AMN's second 0.15)."""
+    low_alpha: float = Field(4.0, gt=0, le=128)
+    """Rule "two_alpha": exponent of the foreground pass, la_crf. PSA and SEAM 4, AEFT 2 [code]."""
+    high_alpha: float = Field(32.0, gt=0, le=128)
+    """Rule "two_alpha": exponent of the background pass, ha_crf. PSA 32, SEAM 24, AEFT 21 [code]."""
     saliency_floor: float = Field(0.20, ge=0, le=1)
     """Rule "saliency": scores 0..1 under it count as 0. DRS's alpha: 0.20 [code]."""
     saliency_cut: int = Field(50, ge=0, le=254)
     """Rule "saliency": a pixel is salient above this value of the 8-bit saliency map. DRS: 50 [code]."""
     conflict_level: float = Field(0.9, ge=0, le=1)
     """Rule "saliency": 255 where more than two channels, the background among them, score above it. DRS: 0.9 [code]."""
-    crf: Literal["none", "irn", "psa", "deeplab", "deeplab_v2"] = "none"
-    """Dense CRF by the name of its published parameter set."""
+    crf: Literal["none", "irn", "psa", "walk", "deeplab", "deeplab_v2", "afa", "toco"] = "none"
+    """Dense CRF by the name of its published parameter set (masks/crf.py says whose)."""
     crf_iterations: int = Field(10, ge=1, le=50)
-    """Mean-field iterations."""
+    """Mean-field iterations. Published with: irn, psa, deeplab_v2, afa, toco 10 (FBR-S 5); walk, deeplab 1 [code]."""
+    crf_gaussian_position: float | None = Field(None, gt=0, le=500)
+    """Width of the position kernel in pixels of the picture; unset is the parameter set's."""
+    crf_gaussian_weight: float | None = Field(None, ge=0, le=100)
+    """Weight of the position kernel; unset is the parameter set's."""
+    crf_bilateral_position: float | None = Field(None, gt=0, le=500)
+    """Width in position of the position-and-colour kernel, in pixels; unset is the parameter set's."""
+    crf_bilateral_colour: float | None = Field(None, gt=0, le=255)
+    """Width in colour of the position-and-colour kernel, in levels of 255; unset is the parameter set's."""
+    crf_bilateral_weight: float | None = Field(None, ge=0, le=100)
+    """Weight of the position-and-colour kernel; unset is the parameter set's."""
+    crf_backend: Literal["auto", "pydensecrf", "lattice"] = "pydensecrf"
+    """Who computes it: pydensecrf, our own lattice (quicker, runs in threads; labels differ in less than one pixel of
+    10,000), or the quicker one for the number of labels [ours]."""
 
     @model_validator(mode="after")
     def _order(self) -> Self:
         if self.rule == "two_threshold" and self.confident_background > self.confident_foreground:
             raise ValueError("confident_background must not exceed confident_foreground")
+        if self.rule == "two_alpha" and self.low_alpha > self.high_alpha:
+            raise ValueError("low_alpha must not exceed high_alpha: a larger exponent means less background")
         if self.rule == "saliency" and self.crf != "none":
             raise ValueError("rule 'saliency' takes no CRF (DRS has none); set crf = 'none'")
         return self
 
 
+class AffinityConfig(Section):
+    """Affinity refinement after the last phase of any method: its maps and confident masks teach a second network
+    which neighbours belong together, and a random walk over that spreads the maps."""
+
+    kind: Literal["none", "psa", "irn"] = "none"
+    """"psa" is PSA's and SEAM's AffinityNet: the likeness of learnt features, stride 8. "irn" is IRN: no boundary
+    between both cells, stride 4, on a backbone that is not trained."""
+    train_radius: int = Field(5, ge=2, le=16)
+    """Pairs of cells nearer than this are trained on. PSA: 5; IRN: 10 (both [code])."""
+    displacement_factor: float = Field(1.0, ge=0.1, le=100)
+    """Kind "irn": learning rate of the displacement branch over that of the boundary branch. 10 [code] with SGD; 1
+    [ours] for AdamW, whose step does not grow with the gradient."""
+    train: TrainConfig = TrainConfig(epochs=4, resize_range=(0.5, 1.5))
+    """Its training. PSA: SGD, batch 8, 8 epochs, crop 448, rate 0.1 (SEAM 0.01), decay 5e-4, no resizing, jitter 0.3.
+    IRN: SGD, batch 32, 3 epochs, crop 512, scale 0.5-1.5, boundary branch 0.1, decay 1e-4 (all [code])."""
+    seeds: MasksConfig = MasksConfig(rule="two_threshold", crf="irn")
+    """How the last phase's maps become the labels it is trained on; 255 takes no part. IRN's confident passes [code];
+    PSA's alphas 4 and 32 [code] are, before its CRF, the thresholds 0.2755 and 0.077. The masks of the walked maps have
+    the section that the method's own masks would have."""
+    psa_loss: PsaLoss = PsaLoss()
+    """Loss weights of kind "psa"."""
+    irn_loss: IrnLoss = IrnLoss()
+    """Loss weights of kind "irn"."""
+    walk: WalkConfig = WalkConfig()
+    """The random walk; a change repeats only the walked maps."""
+
+
 class MethodConfig(Section):
     """The base of every method's config. A method adds `loss` and its own sections."""
 
-    added = ("released",)
+    added = ("released", "affinity")
 
     backbone: BackboneConfig = BackboneConfig()
     train: TrainConfig = TrainConfig()
     maps: MapsConfig = MapsConfig()
     masks: MasksConfig = MasksConfig()
+    affinity: AffinityConfig = AffinityConfig()
     released: tuple[str, ...] = ()
     """Phases that are not trained but taken as they are, each "PHASE=FILE" with a file of `import-weights` or the
     weights.pt of another training. The option `--weights` writes it."""
@@ -221,6 +296,12 @@ class MethodConfig(Section):
         names = [item.partition("=")[0] for item in self.released]
         if not all(re.fullmatch(r"[A-Za-z_]\w*=.+", item) for item in self.released) or len(set(names)) < len(names):
             raise ValueError(f"released: expected PHASE=FILE, each phase once, got {list(self.released)}")
+        return self
+
+    @model_validator(mode="after")
+    def _refinable(self) -> Self:
+        if self.affinity.kind != "none" and self.maps.store == "views":
+            raise ValueError(f"affinity.kind {self.affinity.kind!r} walks maps on their grid; set maps.store = 'grid'")
         return self
 
     def released_file(self, phase: str) -> str | None:

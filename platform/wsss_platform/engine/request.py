@@ -82,6 +82,8 @@ class StudyRequest:
         """Finished epochs of the last phase after which trials are compared; empty when none is stopped early."""
         if self.scheduler == "none" or "train" not in self.space.stages():
             return ()
+        if self.experiment.phases[-1].refines:  # what it refines is not there before its training ends
+            return ()
         experiment = self.experiment
         train = experiment.train_config(experiment.phases[-1])
         rungs, epoch = [], first_rung(train.epochs, self.reduction)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,8 @@ class Exported:
 
     folder: Path
     pictures: int
+    lacking: tuple[str, ...]
+    """Pictures of the list that have no mask."""
     undecided: int
     """Pixels of value 255, over all pictures."""
     scored: bool
@@ -48,6 +50,7 @@ def export_masks(
     store: Store,
     folder: Path,
     layout: Layout,
+    lacking: Set[str] = frozenset(),
     on_done: Callable[[int], None] = lambda done: None,
 ) -> Exported:
     """Write all masks of an experiment's list.
@@ -57,6 +60,8 @@ def export_masks(
         store: where they are.
         folder: to write to: new, empty, or holding an earlier attempt of the same export.
         layout: "voc" or "coco"; the README written into the folder says what is what.
+        lacking: pictures whose masks failed, as the run allowed; they are left out of every list, and the README
+            names them.
         on_done: called with the number of pictures written.
 
     Raises:
@@ -68,20 +73,22 @@ def export_masks(
     split = experiment.dataset.split(stage.list_name)
     folder = folder.expanduser().absolute()
     _claim(folder, {"masks": stage.key, "layout": layout, "list": stage.list_name})
-    with _writer(folder, layout, split) as write:
-        rows, failures = _write_all(split, masks, write, on_done)
+    ids = [id for id in split.ids if id not in lacking]
+    with _writer(folder, layout, split, ids) as write:
+        rows, failures = _write_all(split, ids, masks, write, on_done)
         if failures:
             write_atomic(folder / FAILURES, json.dumps(failures, indent=1))
             listed = "\n  ".join(f"{id}: {reason}" for id, reason in failures[:20])
             more = f"\n  and {len(failures) - 20} more in {folder / FAILURES}" if len(failures) > 20 else ""
-            raise InputError(f"{len(failures)} of {len(split.ids)} masks could not be exported:\n  {listed}{more}")
+            raise InputError(f"{len(failures)} of {len(ids)} masks could not be exported:\n  {listed}{more}")
     (folder / FAILURES).unlink(missing_ok=True)
     score = experiment.stage("score")
     scored = Score.read(store.open("score", score.key).folder) if store.has("score", score.key) else None
     write_scores(folder / "scores.parquet", rows, split.classes, scored)
     undecided = sum(row.undecided for row in rows)
-    write_atomic(folder / "README.md", readme(experiment, layout, len(rows), undecided, scored is not None))
-    return Exported(folder, len(rows), undecided, scored is not None)
+    without = tuple(id for id in split.ids if id in lacking)
+    write_atomic(folder / "README.md", readme(experiment, layout, len(rows), undecided, scored is not None, without))
+    return Exported(folder, len(rows), without, undecided, scored is not None)
 
 
 def _claim(folder: Path, marker: dict[str, str]) -> None:
@@ -104,12 +111,12 @@ Write = Callable[[str, NDArray[np.uint8], Path], None]
 
 
 @contextmanager
-def _writer(folder: Path, layout: Layout, split: Split) -> Iterator[Write]:
+def _writer(folder: Path, layout: Layout, split: Split, ids: Sequence[str]) -> Iterator[Write]:
     """What writes one mask; on leaving without an error the lists beside the masks are written."""
     if layout == "voc":
         (folder / "SegmentationClass").mkdir(exist_ok=True)
         yield lambda id, mask, source: _copy(source, folder / "SegmentationClass" / f"{id}.png")
-        _voc_lists(folder, split)
+        _voc_lists(folder, split, ids)
         return
     for name in ("annotations", "pixelmaps"):
         (folder / name).mkdir(exist_ok=True)
@@ -127,7 +134,7 @@ def _writer(folder: Path, layout: Layout, split: Split) -> Iterator[Write]:
         regions.close()
     finally:
         regions.drop()
-    write_atomic(folder / f"{split.name}.txt", "".join(f"{id}\n" for id in split.ids))
+    write_atomic(folder / f"{split.name}.txt", "".join(f"{id}\n" for id in ids))
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -136,11 +143,11 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _write_all(
-    split: Split, masks: Path, write: Write, on_done: Callable[[int], None]
+    split: Split, ids: Sequence[str], masks: Path, write: Write, on_done: Callable[[int], None]
 ) -> tuple[list[MaskRow], list[tuple[str, str]]]:
     rows: list[MaskRow] = []
     failures: list[tuple[str, str]] = []
-    for id in split.ids:
+    for id in ids:
         source = mask_file(masks, id)
         try:
             mask = read_mask(source)
@@ -156,15 +163,15 @@ def _write_all(
     return rows, failures
 
 
-def _voc_lists(folder: Path, split: Split) -> None:
+def _voc_lists(folder: Path, split: Split, ids: Sequence[str]) -> None:
     """Lists, labels and the pictures' folder, so that the whole is a VOC tree."""
     lists = folder / "ImageSets" / "Segmentation"
     lists.mkdir(parents=True, exist_ok=True)
-    write_atomic(lists / f"{split.name}.txt", "".join(f"{id}\n" for id in split.ids))
-    pairs = "".join(f"/JPEGImages/{id}.jpg /SegmentationClass/{id}.png\n" for id in split.ids)
+    write_atomic(lists / f"{split.name}.txt", "".join(f"{id}\n" for id in ids))
+    pairs = "".join(f"/JPEGImages/{id}.jpg /SegmentationClass/{id}.png\n" for id in ids)
     write_atomic(lists / f"{split.name}_pairs.txt", pairs)
     write_atomic(folder / "classes.txt", "".join(f"{name}\n" for name in ("background", *split.classes)))
-    named = {id: [split.classes[place] for place in np.flatnonzero(split.labels(id))] for id in split.ids}
+    named = {id: [split.classes[place] for place in np.flatnonzero(split.labels(id))] for id in ids}
     write_label_json(folder / LABEL_JSON, split.classes, named)
     pictures = folder / "JPEGImages"
     if isinstance(split, VocSplit) and not pictures.is_symlink():

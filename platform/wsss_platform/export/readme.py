@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from wsss_platform.experiment import Experiment
 from wsss_platform.protocol import protocol
 
@@ -26,7 +28,9 @@ _COCO = """\
 """  # noqa: E501
 
 
-def readme(experiment: Experiment, layout: str, pictures: int, undecided: int, scored: bool) -> str:
+def readme(
+    experiment: Experiment, layout: str, pictures: int, undecided: int, scored: bool, lacking: Sequence[str]
+) -> str:
     """What lies in the folder, how the masks were made, and what 255 means."""
     stage = experiment.stage("masks")
     masks = experiment.masks_config(stage.phase)
@@ -39,9 +43,12 @@ def readme(experiment: Experiment, layout: str, pictures: int, undecided: int, s
         if undecided
         else "255 would mean undecided (to be ignored in training); these masks have no such pixel."
     )
+    without = (
+        f"\n## Without a mask\n\nThese pictures failed and are in no list: {', '.join(lacking)}.\n" if lacking else ""
+    )
     return (
         f"# Pseudo masks\n\n{pictures} masks of list `{stage.list_name}`, method `{experiment.method.name}`, "
         f"background rule `{masks.rule}`, CRF `{masks.crf}` (content key {stage.key[:12]}). They were made from "
         f"{protocol(experiment).supervision}; they are no ground truth.\n\n"
-        f"{table}\n## 255\n\n{ignored}\n"
+        f"{table}\n## 255\n\n{ignored}\n{without}"
     )

@@ -41,7 +41,8 @@ class MaskRow:
 def write_scores(path: Path, rows: Sequence[MaskRow], classes: Sequence[str], score: Score | None) -> None:
     """Write id, height, width, undecided and classes of each mask; with a score also mean_iou and the IoUs by class.
 
-    IoUs are those of one picture, 0..1, null where the class is in neither mask nor truth; 255 in a mask counts as
+    IoUs are those of one picture, 0..1, null where the class is in neither mask nor truth and
+    in pictures that were not scored; 255 in a mask counts as
     background, as everywhere in the scores. Their mean over pictures is not the score of the set.
     """
     columns: dict[str, pa.Array] = {
@@ -53,7 +54,10 @@ def write_scores(path: Path, rows: Sequence[MaskRow], classes: Sequence[str], sc
     }
     if score is not None:
         place = {name: index for index, name in enumerate(score.ids)}
-        parts = score.parts[[place[row.id] for row in rows]]
+        parts = np.zeros((len(rows), *score.parts.shape[1:]), np.int64)  # a picture without a score counts nothing
+        for number, row in enumerate(rows):
+            if row.id in place:
+                parts[number] = score.parts[place[row.id]]
         means, each = mean_iou_of_parts(parts), iou_of_parts(parts)
         columns["mean_iou"] = _numbers(means)
         columns |= _by_class(each, ("background", *classes))

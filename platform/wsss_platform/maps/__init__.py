@@ -1,1 +1,2 @@
-"""Class activation maps: multi-scale extraction (`extract`, needs torch) and the compact store (`storage`)."""
+"""Class activation maps: multi-scale extraction (`extract`), refinement of stored maps (`refine`; both need torch) and
+the compact store (`storage`)."""

@@ -6,6 +6,8 @@ picture without padding), and so does its output, whatever their sizes (half-pix
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,11 +17,9 @@ from wsss_platform.config import MapsConfig
 from wsss_platform.data.split import Sample
 from wsss_platform.data.views import normalise
 from wsss_platform.errors import RunError
-from wsss_platform.maps.storage import CELL, StoredMap, grid_size, padded_size
+from wsss_platform.maps.storage import CELL, AnyMap, StoredMap, grid_size, padded_size
+from wsss_platform.maps.views import FLOOR, Recipe, stored_views
 from wsss_platform.objective import Objective
-
-FLOOR = 1e-5
-"""Least divisor when a map is normalised (SEAM): a map that is nowhere above it stays near 0."""
 
 
 class Extractor:
@@ -54,7 +54,7 @@ class Extractor:
             self.objective = self.objective.to(memory_format=torch.channels_last)
 
     @torch.inference_mode()
-    def __call__(self, sample: Sample) -> StoredMap:
+    def __call__(self, sample: Sample) -> AnyMap:
         """The maps of the classes that the gate keeps; `sample.labels` is read under gate "labels" only.
 
         Raises:
@@ -64,16 +64,18 @@ class Extractor:
         height, width = sample.image.shape[:2]
         kept = self._kept(sample)
         classes = np.flatnonzero(kept).astype(np.uint8)
-        grid = grid_size(height, width)
-        if len(classes) == 0:
-            return StoredMap(sample.id, classes, np.zeros((0, *grid), self.config.precision), height, width)
         labels = torch.from_numpy(kept.astype(np.float32)).to(self.device)[None]
         wanted = torch.from_numpy(classes.astype(np.int64)).to(self.device)
+        if self.config.store == "views":
+            views = self._kept_views(sample, labels, wanted) if len(classes) else []
+            return stored_views(sample.id, classes, views, self.config.precision, (height, width), self._recipe)
+        if len(classes) == 0:
+            empty = np.zeros((0, *grid_size(height, width)), self.config.precision)
+            return StoredMap(sample.id, classes, empty, height, width)
         fused = self._fuse(self._views(sample.image, labels, wanted))
         if self.config.activate == "fused":
             fused = self._activated(fused[None], wanted)[0]
-        if not bool(torch.isfinite(fused).all()):
-            raise RunError(f"picture {sample.id}: the network gives maps that are not finite")
+        _check_finite(sample.id, fused)
         if not self.config.normalise_views:
             fused = self._normalised(fused, height, width)
         scores = fused.clamp(0, 1)
@@ -100,15 +102,39 @@ class Extractor:
     def _views(self, image: np.ndarray, labels: Tensor, wanted: Tensor) -> list[Tensor]:
         """Per scale or size, both flips, on the stored grid: [views, K or all channels, h, w]."""
         height, width = image.shape[:2]
+        outputs = self._outputs(image, labels, wanted)
+        views = [self._on_grid(scores, height, width) for scores in outputs]
+        return [self._normalised(view, height, width) for view in views] if self.config.normalise_views else views
+
+    def _outputs(self, image: np.ndarray, labels: Tensor, wanted: Tensor) -> Iterator[Tensor]:
+        """Per scale or size the network's outputs of both flips: [views, K or all channels, h, w]."""
         if self.config.sizes:
             picture = torch.from_numpy(normalise(image)).to(self.device)[None]
             sides = [[self._network_side(size, 1)] * 2 for size in self.config.sizes]
         else:
             picture = self._padded(image)
-            padded = picture.shape[2:]
-            sides = [[self._network_side(side, scale) for side in padded] for scale in self.config.scales]
-        views = [self._on_grid(self._scores(picture, size, labels, wanted), height, width) for size in sides]
-        return [self._normalised(view, height, width) for view in views] if self.config.normalise_views else views
+            sides = [[self._network_side(side, scale) for side in picture.shape[2:]] for scale in self.config.scales]
+        for size in sides:
+            yield self._scores(picture, size, labels, wanted)
+
+    def _kept_views(self, sample: Sample, labels: Tensor, wanted: Tensor) -> list[np.ndarray]:
+        """Float32 [K, h, w] each; the two flips are one view wherever fusing is linear."""
+        views: list[np.ndarray] = []
+        for scores in self._outputs(sample.image, labels, wanted):
+            _check_finite(sample.id, scores)
+            if self.config.fuse == "sum" and not self.config.normalise_views:
+                scores = scores.sum(0, keepdim=True)
+            elif self.config.fuse == "mean" and not self.config.normalise_views:
+                scores = scores.mean(0, keepdim=True)
+            views += list(scores.cpu().numpy())
+        return views
+
+    @property
+    def _recipe(self) -> Recipe:
+        relu = self.config.activate == "fused" and self.config.activation == "relu"
+        return Recipe(
+            self.config.fuse, self.config.normalise, self.config.normalise_views, relu, padded=not self.config.sizes
+        )
 
     def _on_grid(self, scores: Tensor, height: int, width: int) -> Tensor:
         """Network outputs on the stored grid of a picture of height x width pixels."""
@@ -172,6 +198,11 @@ class Extractor:
         if self.config.precision == "uint8":
             return (scores * 255).round().to(torch.uint8).cpu().numpy()
         return scores.half().cpu().numpy()
+
+
+def _check_finite(name: str, scores: Tensor) -> None:
+    if not bool(torch.isfinite(scores).all()):
+        raise RunError(f"picture {name}: the network gives maps that are not finite")
 
 
 def _resized(picture: Tensor, size: list[int]) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +18,8 @@ TOLERANCE = 1e-3
 """How far outside of 0..1 a score may lie and be cut: float16's steps and the floors in the field's divisors."""
 SEAM_LOWEST = -1.0
 """SEAM's (cam - min - 1e-5) / (max - min + 1e-5) is -1 all over a map that is nowhere above 0 [code]."""
+CORRECTIONS = 2
+"""More of them keep no more labels (60 photographs: 99.79 % without, 99.86 % with 2, 4 or 10) [ours]."""
 FLOOR = 1e-5
 """Least divisor when a map is normalised (SEAM), as in extraction."""
 
@@ -44,7 +47,8 @@ def fit(
     """The stored maps of a picture.
 
     A map covers its whole picture, whatever its own size (half-pixel centres, align_corners False); a stored cell is
-    the bilinear value at its centre, for maps of the picture's size the mean of the cell's inner 2 x 2 pixels.
+    the bilinear value at its centre. For maps of the picture's size `CORRECTIONS` times what the full size rebuilt
+    from the cells lacks is added, as its mean over each cell.
 
     Args:
         id: the picture.
@@ -70,7 +74,10 @@ def fit(
     if not np.isfinite(maps).all():
         wrong = [names[number] for number, item in zip(classes, maps, strict=True) if not np.isfinite(item).all()]
         raise InputError(f"picture {id}: its map of {', '.join(wrong)} has NaN or infinite scores")
-    scores = _on_grid(_normalised(id, maps, section), *size)
+    full = _normalised(id, maps, section)
+    scores = _on_grid(full, *size)
+    if maps.shape[1:] == size:
+        scores = _corrected(scores, full)
     if section.precision == "uint8":
         stored = np.rint(scores * np.float32(255)).astype(np.uint8)
         return StoredMap(id, np.array(classes, np.uint8), stored, *size), remarks
@@ -130,6 +137,19 @@ def _on_grid(maps: NDArray[np.float32], height: int, width: int) -> NDArray[np.f
     left, right, across = _places(columns, maps.shape[2], width)
     lines = maps[:, upper] * (1 - down[:, None]) + maps[:, lower] * down[:, None]
     return np.asarray(lines[:, :, left] * (1 - across) + lines[:, :, right] * across, np.float32)
+
+
+def _corrected(scores: NDArray[np.float32], full: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Cells float32 [K, rows, columns] from which maps [K, H, W] are rebuilt more closely, within each map's range."""
+    rows, columns = scores.shape[1:]
+    beyond = ((0, rows * CELL - full.shape[1]), (0, columns * CELL - full.shape[2]))
+    better = scores.copy()
+    for cells, wanted in zip(better, full, strict=True):
+        padded = np.pad(wanted, beyond, mode="edge")
+        for _ in range(CORRECTIONS):
+            lacking = padded - cv2.resize(cells, padded.shape[::-1], interpolation=cv2.INTER_LINEAR)
+            cells += cv2.resize(lacking, (columns, rows), interpolation=cv2.INTER_AREA)
+    return better.clip(full.min((1, 2), keepdims=True), full.max((1, 2), keepdims=True))
 
 
 def _places(cells: int, found: int, pixels: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:

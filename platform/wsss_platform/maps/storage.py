@@ -1,5 +1,7 @@
 """The stored form of a picture's class maps, and one Parquet file per chunk of pictures.
 
+What follows is form "grid"; form "views" keeps the network's outputs instead (`views`), in files of the same names.
+
 Geometry: the picture is padded at the bottom and right to a multiple of `PADDING` pixels; the stored
 grid covers the padded picture with one cell per `CELL` x `CELL` pixels. Full size is bilinear
 interpolation with half-pixel centres to the padded size, cut to the picture. For uint8 every
@@ -24,12 +26,13 @@ from numpy.typing import NDArray
 
 from wsss_platform.data.split import check_id
 from wsss_platform.errors import InputError
+from wsss_platform.maps.geometry import CELL as CELL
+from wsss_platform.maps.geometry import PADDING as PADDING
+from wsss_platform.maps.geometry import grid_size as grid_size
+from wsss_platform.maps.geometry import padded_size as padded_size
+from wsss_platform.maps.views import VIEWS_FORMAT, VIEWS_SCHEMA, StoredViews, views_of_row, views_row
 from wsss_platform.store import write_atomic
 
-PADDING = 16
-"""The padded picture's height and width are multiples of this many pixels."""
-CELL = 4
-"""Pixels per cell of the stored grid, in each direction."""
 FORMAT = {
     "format": "wsss-platform maps",
     "version": 1,
@@ -53,17 +56,6 @@ _SCHEMA = pa.schema(
 )
 _TYPES: dict[str, np.dtype[Any]] = {"uint8": np.dtype("u1"), "float16": np.dtype("<f2")}
 _GROUP = 8  # pictures per row group: what one random read decompresses
-
-
-def padded_size(height: int, width: int) -> tuple[int, int]:
-    """The picture's size rounded up to multiples of `PADDING`."""
-    return -(-height // PADDING) * PADDING, -(-width // PADDING) * PADDING
-
-
-def grid_size(height: int, width: int) -> tuple[int, int]:
-    """Rows and columns of the stored grid of a picture."""
-    high, wide = padded_size(height, width)
-    return high // CELL, wide // CELL
 
 
 @dataclass(frozen=True)
@@ -109,8 +101,14 @@ class StoredMap:
         return str(self.scores.dtype.name)
 
 
-def full_size(stored: StoredMap) -> NDArray[np.float32]:
-    """The maps at the picture's size: float32 [K, H, W], scores 0..1, by the geometry above."""
+AnyMap = StoredMap | StoredViews
+"""The maps of one picture in either form."""
+
+
+def full_size(stored: AnyMap) -> NDArray[np.float32]:
+    """The maps at the picture's size: float32 [K, H, W], scores 0..1, by the geometry of the form."""
+    if isinstance(stored, StoredViews):
+        return stored.full_size()
     high, wide = padded_size(stored.height, stored.width)
     full = np.empty((len(stored.classes), stored.height, stored.width), np.float32)
     one = np.float32(255 if stored.scores.dtype == np.uint8 else 1)
@@ -125,39 +123,34 @@ def maps_file(folder: Path, index: int) -> Path:
     return folder / f"maps-{index:06d}.parquet"
 
 
-def write_maps(path: Path, maps: Iterable[StoredMap]) -> None:
-    """Write one chunk of pictures, in the given order; readers see the whole file or none. Same maps, same bytes."""
-    rows = [
-        {
-            "id": item.id,
-            "height": item.height,
-            "width": item.width,
-            "rows": item.scores.shape[1],
-            "columns": item.scores.shape[2],
-            "precision": item.precision,
-            "classes": item.classes.tobytes(),
-            "scores": item.scores.astype(_TYPES[item.precision], copy=False).tobytes(),
-        }
-        for item in maps
-    ]
+def write_maps(path: Path, maps: Iterable[AnyMap]) -> None:
+    """Write one chunk of pictures of one form, in the given order; readers see the whole file or none.
+
+    Same maps, same bytes.
+    """
+    listed = list(maps)
+    forms = {type(item) for item in listed}
+    if len(forms) > 1:
+        raise ValueError(f"{path}: a file holds maps of one form")
+    rows = [views_row(item) if isinstance(item, StoredViews) else _row(item) for item in listed]
     ids = [row["id"] for row in rows]
     if len(set(ids)) != len(ids):
         raise InputError(f"{path}: picture {_repeated(ids)!r} is in the chunk twice")
     buffer = io.BytesIO()
     pq.write_table(
-        pa.Table.from_pylist(rows, schema=_SCHEMA),
+        pa.Table.from_pylist(rows, schema=VIEWS_SCHEMA if StoredViews in forms else _SCHEMA),
         buffer,
         row_group_size=_GROUP,
         compression="zstd",
         compression_level=6,
-        use_dictionary=["precision"],
+        use_dictionary=["precision", "recipe"] if StoredViews in forms else ["precision"],
         write_statistics=False,
         write_page_checksum=True,
     )
     write_atomic(path, buffer.getvalue())
 
 
-def read_maps(path: Path) -> Iterator[StoredMap]:
+def read_maps(path: Path) -> Iterator[AnyMap]:
     """The maps of one file in stored order, a few pictures in memory at a time.
 
     Raises:
@@ -204,7 +197,7 @@ class MapReader:
     def __contains__(self, id: object) -> bool:
         return id in self._places
 
-    def __getitem__(self, id: str) -> StoredMap:
+    def __getitem__(self, id: str) -> AnyMap:
         """One picture's maps; InputError when the folder has none of it."""
         if id not in self._places:
             raise InputError(f"{self.folder}: no map of picture {id!r}")
@@ -212,7 +205,7 @@ class MapReader:
         path = self._files[number]
         return _read_rows(path, _open(path), row // _GROUP, row % _GROUP)[0]
 
-    def __iter__(self) -> Iterator[StoredMap]:
+    def __iter__(self) -> Iterator[AnyMap]:
         """Every map in stored order, a few in memory at a time."""
         for path in self._files:
             yield from read_maps(path)
@@ -226,21 +219,37 @@ def _open(path: Path) -> pq.ParquetFile:
         raise InputError(f"{path}: no such file") from None
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _damaged(path, error) from None
-    if not isinstance(said, dict) or said.get("format") != FORMAT["format"]:
+    known = {str(form["format"]): (form, schema) for form, schema in ((FORMAT, _SCHEMA), (VIEWS_FORMAT, VIEWS_SCHEMA))}
+    if not isinstance(said, dict) or said.get("format") not in known:
         raise InputError(f"{path}: not a file of stored maps (its metadata does not say so)")
-    if said != FORMAT or not file.schema_arrow.equals(_SCHEMA):
-        raise InputError(f"{path}: map format version {said.get('version')}, this release reads {FORMAT['version']}")
+    form, schema = known[said["format"]]
+    if said != form or not file.schema_arrow.equals(schema):
+        raise InputError(f"{path}: map format version {said.get('version')}, this release reads {form['version']}")
     return file
 
 
-def _read_rows(path: Path, file: pq.ParquetFile, group: int, row: int | None = None) -> list[StoredMap]:
+def _read_rows(path: Path, file: pq.ParquetFile, group: int, row: int | None = None) -> list[AnyMap]:
     """The maps of a row group, or only that of one of its rows."""
     try:
         table = file.read_row_group(group, use_threads=False)
         rows = table if row is None else table.slice(row, 1)
-        return [_stored(item) for item in rows.to_pylist()]
+        of_row = views_of_row if "recipe" in rows.column_names else _stored
+        return [of_row(item) for item in rows.to_pylist()]
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         raise _damaged(path, error) from None
+
+
+def _row(item: StoredMap) -> dict[str, Any]:
+    return {
+        "id": item.id,
+        "height": item.height,
+        "width": item.width,
+        "rows": item.scores.shape[1],
+        "columns": item.scores.shape[2],
+        "precision": item.precision,
+        "classes": item.classes.tobytes(),
+        "scores": item.scores.astype(_TYPES[item.precision], copy=False).tobytes(),
+    }
 
 
 def _stored(row: dict[str, Any]) -> StoredMap:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
 from wsss_platform.config import MasksConfig
 from wsss_platform.errors import InputError
-from wsss_platform.maps.storage import StoredMap, full_size
-from wsss_platform.masks.crf import PARAMETERS, refine
-from wsss_platform.masks.rules import background_score, confident_passes, labels, merge, named, over, threshold
+from wsss_platform.maps.storage import AnyMap, full_size
+from wsss_platform.masks.crf import parameters_of, refine
+from wsss_platform.masks.rules import background_score, labels, merged, named, over, passes, threshold
 
 
 def make_mask(
-    stored: StoredMap,
+    stored: AnyMap,
     image: NDArray[np.uint8] | None,
     config: MasksConfig,
     saliency: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
-    """The pseudo mask: uint8 [H, W], 0 background, c + 1 for class c, 255 undecided ("two_threshold", "saliency").
+    """The pseudo mask: uint8 [H, W], 0 background, c + 1 for class c, 255 undecided (rules
+    of two passes, "saliency").
 
     The CRF sees the background and the classes present. Its starts are what the parameter set was
     published with: "irn" hard labels of the rule; the others the scores with the rule's background score.
@@ -46,30 +49,16 @@ def make_mask(
     scores = full_size(stored)
     if image is None or config.crf == "none" or len(stored.classes) == 0:
         return labels(scores, stored.classes, config, saliency)
-    local = _refined(scores, image, config)
-    masks = [named(item, stored.classes) for item in local]
-    return merge(*masks) if config.rule == "two_threshold" else masks[0]
+    parameters = parameters_of(config)
+    begin = starts(scores, config, parameters.unary)
+    local = refine(image, begin, len(scores) + 1, parameters, config.crf_iterations, config.crf_backend)
+    return merged([named(item, stored.classes) for item in local], config)
 
 
-def _refined(scores: NDArray[np.float32], image: NDArray[np.uint8], config: MasksConfig) -> list[NDArray[np.uint8]]:
-    """Local labels after the CRF, one per pass of the rule."""
-    parameters = PARAMETERS[config.crf]
-    starts: list[NDArray[np.uint8] | NDArray[np.float32]]
-    if config.rule == "two_threshold":
-        if parameters.unary == "labels":
-            starts = list(confident_passes(scores, config))
-        else:
-            starts = [_stacked(np.full(scores.shape[1:], limit, np.float32), scores) for limit in _limits(config)]
-    elif parameters.unary == "labels":
-        starts = [over(scores, threshold(config))]
-    else:
-        starts = [_stacked(background_score(scores, config), scores)]
-    return refine(image, starts, len(scores) + 1, parameters, config.crf_iterations)
-
-
-def _limits(config: MasksConfig) -> tuple[float, float]:
-    return config.confident_foreground, config.confident_background
-
-
-def _stacked(background: NDArray[np.float32], scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.concatenate([background[None], scores])
+def starts(
+    scores: NDArray[np.float32], config: MasksConfig, unary: Literal["labels", "scores"]
+) -> list[NDArray[np.uint8] | NDArray[np.float32]]:
+    """What a CRF begins with, one per pass of the rule: local labels [H, W], or scores [K + 1, H, W]."""
+    if unary == "labels":
+        return [over(scores, threshold(each)) for each in passes(config)]
+    return [np.concatenate([background_score(scores, each)[None], scores]) for each in passes(config)]

@@ -5,6 +5,7 @@ Labels here are local: 0 is the background, k + 1 the k-th of the picture's K cl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -87,7 +88,7 @@ def labels(
     config: MasksConfig,
     saliency: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
-    """A mask without CRF: uint8 [H, W], 0 background, c + 1 for class c; "two_threshold" and "saliency" also give 255.
+    """A mask without CRF: uint8 [H, W], 0 background, c + 1 for class c; two passes and "saliency" also give 255.
 
     Args:
         scores: float32 [K, H, W] in 0..1.
@@ -100,15 +101,25 @@ def labels(
         return salient(scores, classes, saliency, config)
     if len(classes) == 0:
         return np.zeros(scores.shape[1:], np.uint8)
+    return merged([named(over(scores, threshold(each)), classes) for each in passes(config)], config)
+
+
+def passes(config: MasksConfig) -> list[MasksConfig]:
+    """One background rule "constant" or "power" per pass: the foreground's first, where there are two."""
     if config.rule == "two_threshold":
-        foreground, background = confident_passes(scores, config)
-        return merge(named(foreground, classes), named(background, classes))
-    return named(over(scores, threshold(config)), classes)
+        limits = (config.confident_foreground, config.confident_background)
+        return [config.model_copy(update={"rule": "constant", "background": limit}) for limit in limits]
+    if config.rule == "two_alpha":
+        alphas = (config.low_alpha, config.high_alpha)
+        return [config.model_copy(update={"rule": "power", "alpha": alpha}) for alpha in alphas]
+    return [config]
 
 
-def confident_passes(scores: NDArray[np.float32], config: MasksConfig) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Local labels of IRN's confident foreground pass and confident background pass, before any CRF."""
-    return over(scores, config.confident_foreground), over(scores, config.confident_background)
+def merged(masks: Sequence[NDArray[np.uint8]], config: MasksConfig) -> NDArray[np.uint8]:
+    """One mask from those of all `passes`, in their order."""
+    if config.rule == "two_threshold":
+        return merge(*masks)
+    return merge_alphas(*masks) if config.rule == "two_alpha" else masks[0]
 
 
 def salient(
@@ -141,3 +152,15 @@ def merge(foreground: NDArray[np.uint8], background: NDArray[np.uint8]) -> NDArr
     merged[foreground == 0] = IGNORE
     merged[(foreground == 0) & (background == 0)] = 0
     return merged
+
+
+def merge_alphas(low: NDArray[np.uint8], high: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """PSA's and SEAM's labels from la_crf and ha_crf (voc12/data.py, VOC12AffDataset [code]).
+
+    The class of the low exponent's pass; 255 where that says background; background wherever the high exponent's pass
+    says so, even where the low one names a class.
+    """
+    mask = low.copy()
+    mask[low == 0] = IGNORE
+    mask[high == 0] = 0
+    return mask

@@ -22,6 +22,7 @@ class ResNet50(Backbone):
     Stride 16 is IRN's strides (2, 2, 2, 1): the last stage's stride is 1 and nothing is dilated (irn
     net/resnet50.py, dilations 1). Stride 8 dilates the last two stages by 2 and 4 (torchvision's
     replace_stride_with_dilation). With pretrained weights the stem convolution is not trained, as in IRN and AMN.
+    "stem" is its pooled output, at stride 4.
     """
 
     def __init__(self, config: BackboneConfig) -> None:
@@ -42,7 +43,7 @@ class ResNet50(Backbone):
             first.conv2.stride = (1, 1)
             first.downsample[0].stride = (1, 1)
         self.output_stride = config.output_stride
-        self.taps = {"stage1": 256, "stage2": 512, "stage3": 1024, "stage4": 2048, "final": 2048}
+        self.taps = {"stem": 64, "stage1": 256, "stage2": 512, "stage3": 1024, "stage4": 2048, "final": 2048}
         if config.weights == "none":
             self._random(frozen)
         elif config.weights == "imagenet":
@@ -63,7 +64,7 @@ class ResNet50(Backbone):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """[B, 3, H, W] -> maps by tap name."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
-        maps = {}
+        maps = {"stem": x}  # stride 4; IRN's boundary branch reads it
         for index, stage in enumerate(_STAGES, start=1):
             x = maps[f"stage{index}"] = getattr(self, stage)(x)
         return {**maps, "final": x}

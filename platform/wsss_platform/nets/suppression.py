@@ -12,7 +12,7 @@ from wsss_platform.config import SuppressionConfig
 from wsss_platform.errors import InputError
 from wsss_platform.nets.backbone import Backbone
 
-_FIRST_STAGE = {"all": 0, "stage3": 3, "stage4": 4}
+_FIRST_STAGE = {"all": 0, "stage3": 3, "stage4": 4, "last": 4}
 
 
 class Suppression(nn.Module):
@@ -120,7 +120,7 @@ def suppress(network: Backbone, config: SuppressionConfig) -> int:
 
     Args:
         network: is changed in place.
-        config: its `placement` says from which stage on; with the control "off" nothing is replaced.
+        config: its `placement` says which; with the control "off" nothing is replaced.
 
     Raises:
         InputError: an activation that the network uses more than once, so that it has no channels of its own.
@@ -132,6 +132,8 @@ def suppress(network: Backbone, config: SuppressionConfig) -> int:
         for name, module in network.named_modules()
         if isinstance(module, nn.ReLU | nn.ReLU6) and network.stage_of(name) >= _FIRST_STAGE[config.placement]
     ]
+    if config.placement == "last":
+        found = found[-1:]  # a backbone names its modules in the order in which they run
     channels = _channels(network, dict(found))
     for name, module in found:
         parent, _, last = name.rpartition(".")

@@ -173,6 +173,7 @@ def protocol_words(protocol: Protocol) -> str:
         f"{protocol.backbone} from {protocol.initial_weights}",
         f"maps at {protocol.scales}, {gate}",
         f"background {protocol.background}, CRF {protocol.crf}",
+        *([f"affinity {protocol.affinity}"] if protocol.affinity != "none" else []),
         f"segmenter {protocol.segmenter}",
     )
     return "; ".join(parts)

@@ -158,8 +158,20 @@ def test_what_cannot_be_written_is_named_and_no_list_says_otherwise(masks: Made,
     assert not (out / "failures.json").exists()
 
 
+@pytest.mark.parametrize("layout", ["voc", "coco"])
+def test_pictures_without_a_mask_are_in_no_list(masks: Made, tmp_path: Path, layout: str) -> None:
+    mine, store, made = masks
+    gone = list(made)[1]
+    mask_file(store.open("masks", mine.stage("masks").key).folder, gone).unlink()
+    found = export_masks(mine, store, tmp_path / "out", layout, frozenset({gone}))  # type: ignore[arg-type]
+    assert (found.pictures, found.lacking) == (4, (gone,))
+    lists = [path.read_text() for path in (tmp_path / "out").rglob("*") if path.suffix in (".txt", ".json")]
+    assert not any(gone in text for text in lists)
+    assert f"are in no list: {gone}" in (tmp_path / "out" / "README.md").read_text()
+
+
 def test_scores_by_picture(tmp_path: Path) -> None:
-    rows = [MaskRow.of(id, np.array([[0, 2], [255, 2]], np.uint8)) for id in ("a", "b")]
+    rows = [MaskRow.of(id, np.array([[0, 2], [255, 2]], np.uint8)) for id in ("a", "b", "c")]
     assert rows[0] == MaskRow("a", 2, 2, 1, (2,))
     parts = np.zeros((2, 3, 3), np.int64)  # hits, truth, predicted of background, cat, dog
     parts[0] = [[4, 0, 2], [4, 0, 2], [4, 0, 2]]  # picture "b", all right
@@ -172,6 +184,7 @@ def test_scores_by_picture(tmp_path: Path) -> None:
         **{"mean_iou": pytest.approx(1 / 3), "iou background": 1.0, "iou cat": 0.0, "iou dog": 0.0},
     }
     assert (table[1]["mean_iou"], table[1]["iou cat"]) == (1.0, None)
+    assert (table[2]["mean_iou"], table[2]["iou dog"]) == (None, None)  # "c" has no truth
     write_scores(tmp_path / "s.parquet", rows, ("cat", "dog"), None)
     assert "mean_iou" not in pq.read_table(tmp_path / "s.parquet").column_names
 

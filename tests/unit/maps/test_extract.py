@@ -14,8 +14,9 @@ from wsss_platform.config import MapsConfig
 from wsss_platform.data.split import Sample
 from wsss_platform.data.views import normalise
 from wsss_platform.errors import RunError
-from wsss_platform.maps.extract import FLOOR, Extractor
+from wsss_platform.maps.extract import Extractor
 from wsss_platform.maps.storage import StoredMap, full_size, grid_size
+from wsss_platform.maps.views import FLOOR
 from wsss_platform.objective import Objective
 
 C = 4

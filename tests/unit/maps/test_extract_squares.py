@@ -13,8 +13,9 @@ from wsss_platform.config import MapsConfig, MethodConfig, override
 from wsss_platform.data.split import Sample
 from wsss_platform.data.views import normalise
 from wsss_platform.errors import InputError
-from wsss_platform.maps.extract import FLOOR, Extractor
+from wsss_platform.maps.extract import Extractor
 from wsss_platform.maps.storage import StoredMap, grid_size
+from wsss_platform.maps.views import FLOOR
 from wsss_platform.objective import Objective
 
 C, STRIDE = 3, 8

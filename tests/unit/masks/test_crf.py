@@ -15,7 +15,7 @@ from pydensecrf.utils import unary_from_labels, unary_from_softmax
 from wsss_platform.config import MasksConfig
 from wsss_platform.errors import InputError
 from wsss_platform.maps.storage import StoredMap, full_size, grid_size
-from wsss_platform.masks.crf import PARAMETERS, refine
+from wsss_platform.masks.crf import PARAMETERS, CrfParameters, parameters_of, refine
 from wsss_platform.masks.make import make_mask
 from wsss_platform.masks.rules import labels, named
 
@@ -114,6 +114,48 @@ def test_two_thresholds_from_scores() -> None:
     high, low = (make_mask(item, pixels, MasksConfig(background=limit, crf="psa")) for limit in (0.4, 0.1))
     wanted = np.where(high != 0, high, np.where(low != 0, 255, 0))
     np.testing.assert_array_equal(make_mask(item, pixels, both), wanted)
+
+
+def test_psa_two_alphas() -> None:
+    """PSA's la_crf and ha_crf and what VOC12AffDataset makes of them, line by line."""
+    item, pixels = stored([2, 9]), image(1)
+    scores = full_size(item)
+
+    def one_pass(alpha: float) -> np.ndarray:
+        background = np.power(1 - np.max(scores, axis=0, keepdims=True), alpha)
+        unary = unary_from_softmax(np.concatenate((background, scores), axis=0))
+        return np.array([0, 3, 10])[published(pixels, unary, KERNELS["psa"], 10)]
+
+    low, high = one_pass(4), one_pass(32)
+    wanted = low.copy()
+    wanted[low == 0] = 255
+    wanted[high == 0] = 0
+    found = make_mask(item, pixels, MasksConfig(rule="two_alpha", low_alpha=4, high_alpha=32, crf="psa"))
+    np.testing.assert_array_equal(found, wanted)
+    assert set(np.unique(found).tolist()) == {0, 3, 10, 255}
+
+
+def test_fields_that_are_set_replace_those_of_the_named_set() -> None:
+    assert parameters_of(MasksConfig(crf="irn")) == PARAMETERS["irn"]
+    config = MasksConfig(crf="irn", crf_gaussian_weight=0, crf_bilateral_position=80, crf_bilateral_colour=13)
+    assert parameters_of(config) == CrfParameters("labels", 3, 0, 80, 13, 10)
+    item, pixels = stored([2, 9]), image(1)
+    config = MasksConfig(crf="deeplab_v2", **{f"crf_{name}": value for name, value in CHANGED.items()})
+    scores = full_size(item)
+    unary = unary_from_softmax(np.concatenate([np.full((1, HEIGHT, WIDTH), 0.3, np.float32), scores]))
+    wanted = np.array([0, 3, 10])[published(pixels, unary, tuple(CHANGED.values()), 10)]
+    np.testing.assert_array_equal(make_mask(item, pixels, config), wanted)
+    with pytest.raises(InputError, match=r"masks\.crf"):
+        parameters_of(MasksConfig())
+
+
+CHANGED = {
+    "gaussian_position": 2.0,
+    "gaussian_weight": 1.5,
+    "bilateral_position": 20.0,
+    "bilateral_colour": 30.0,
+    "bilateral_weight": 6.0,
+}
 
 
 def test_a_shared_lattice_changes_nothing() -> None:

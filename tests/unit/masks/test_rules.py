@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 
 from wsss_platform.config import MasksConfig
-from wsss_platform.masks.rules import background_score, labels, merge, named, over, threshold, threshold_of_alpha
+from wsss_platform.masks.rules import (
+    alpha_of_threshold,
+    background_score,
+    labels,
+    merge,
+    merge_alphas,
+    named,
+    over,
+    threshold,
+    threshold_of_alpha,
+)
 
 CLASSES = np.array([1, 4, 19], np.uint8)
 
@@ -79,3 +89,29 @@ def test_no_class_is_all_background(rule: str) -> None:
     found = labels(np.zeros((0, 5, 7), np.float32), CLASSES[:0], config)
     assert found.shape == (5, 7)
     assert not found.any()
+
+
+def test_a_threshold_is_an_alpha() -> None:
+    """Both ways bit for bit, so the sweep of thresholds can be read as one of alphas."""
+    for value in np.append(np.arange(1, 200) / 200, [1e-6, 1 - 2**-20]).astype(np.float32):
+        assert threshold_of_alpha(alpha_of_threshold(float(value))) == value
+    for value in (0.0, 1.0):
+        with pytest.raises(ValueError, match="above 0 and below 1"):
+            alpha_of_threshold(value)
+
+
+def test_merge_of_two_alphas_truth_table() -> None:
+    """PSA's VOC12AffDataset: (la_crf, ha_crf) -> label; the high exponent's background wins over any class."""
+    table = {(0, 0): 0, (0, 2): 255, (2, 2): 2, (2, 3): 2, (2, 0): 0, (5, 0): 0}
+    low, high = (np.array([pair[side] for pair in table], np.uint8) for side in (0, 1))
+    np.testing.assert_array_equal(merge_alphas(low, high), list(table.values()))
+
+
+def test_two_alphas_without_crf() -> None:
+    config = MasksConfig(rule="two_alpha", low_alpha=2, high_alpha=16)
+    low, high = (labels(scores(), CLASSES, MasksConfig(rule="power", alpha=alpha)) for alpha in (2, 16))
+    found = labels(scores(), CLASSES, config)
+    np.testing.assert_array_equal(found, np.where(high == 0, 0, np.where(low == 0, 255, low)))
+    assert {0, 255} < set(np.unique(found).tolist())
+    with pytest.raises(ValueError, match="low_alpha must not exceed"):
+        MasksConfig(rule="two_alpha", low_alpha=9, high_alpha=8)

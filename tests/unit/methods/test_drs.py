@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import wsss_methods
 from wsss_methods.drs import METHOD
 from wsss_methods.drs.config import DrsConfig
 from wsss_methods.drs.objective import RefineObjective, largest, regression
@@ -229,3 +230,20 @@ def test_stored_masks_are_the_rule_on_stored_maps(finished: tuple[Experiment, St
         assert (mask[~shown & (mask != 255)] == 0).all()
         assert (mask[shown & ~strong] == 255).all()
         assert ((mask[shown & strong] > 0) | (mask[shown & strong] == 255)).all()
+
+
+@pytest.mark.parametrize("name", ["drs", "fbr_drs"])
+def test_initial_values_are_a_field_and_the_released_ones_keep_their_keys(name: str) -> None:
+    """`initial` came after stored results: at its default it is in no key, at the other value in the training's."""
+    method = wsss_methods.get(name)
+    default = override(method.config(), {"backbone.weights": "none"})
+    small = override(default, {"initial": "small"})
+    assert "initial" not in method.phases(default)[0].sections
+    assert "initial" in method.phases(small)[0].sections
+    keys = [Experiment(method, values, DataConfig()).stages[0].key for values in (default, small)]
+    assert keys[0] != keys[1]
+    for values, deviation in ((default, (2 / CLASSES) ** 0.5), (small, 0.01)):
+        torch.manual_seed(0)
+        objective = method.phases(values)[0].build(values, CLASSES)
+        assert isinstance(objective, DrsClassifier)
+        assert float(objective.classifier.weight.detach().std()) == pytest.approx(deviation, rel=0.1)

@@ -21,6 +21,7 @@ from wsss_methods.fbr.losses import (
     decorrelation,
 )
 from wsss_methods.fbr.objective import FbrObjective
+from wsss_methods.fbr.sampling import Regions
 from wsss_platform.config import override
 from wsss_platform.objective import Batch
 
@@ -255,3 +256,25 @@ def test_autocast_keeps_the_terms_in_float32() -> None:
         terms = objective.losses(_batch(), 0.0)
     assert {term.dtype for term in terms.values()} == {torch.float32}
     assert objective.contrast.bank().vectors.dtype == torch.float32
+
+
+def test_agreeing_anchors_are_those_of_the_seeds_label() -> None:
+    """Of the hard positions those whose seed has the network's label; where no seed agrees, none and no loss."""
+    seen: dict[str, Tensor] = {}
+    given = _batch()
+    for anchors in ("all", "agreeing"):
+        objective = _objective(**{"sampling.anchors": anchors})
+        whole = objective.contrast.forward
+
+        def watch(regions: Regions, *rest: Any, name: str = anchors, go: Any = whole) -> Any:
+            seen[name], seen["pseudo"] = regions.hard.clone(), regions.pseudo
+            return go(regions, *rest)
+
+        objective.contrast.forward = watch  # type: ignore[method-assign]
+        objective.losses(given, 0.0)
+    agree = seen["pseudo"] == given.extras["seed"].flatten(1)
+    assert torch.equal(seen["agreeing"], seen["all"] & agree)
+    assert 0 < int(seen["agreeing"].sum()) < int(seen["all"].sum())
+    given.extras["seed"][:] = 255
+    terms = _objective(**{"sampling.anchors": "agreeing"}).losses(given, 0.0)
+    assert float(terms["intra_foreground"]) == float(terms["negative_regions"]) == 0

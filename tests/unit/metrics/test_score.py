@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,8 @@ from numpy.typing import NDArray
 from wsss_platform.errors import InputError
 from wsss_platform.metrics.bootstrap import bootstrap, compare
 from wsss_platform.metrics.confusion import confusion, iou, mean_iou, parts
-from wsss_platform.metrics.counts import read_confusions, read_sweeps, write_confusions, write_sweeps
+from wsss_platform.metrics.counts import SweepCounts, read_confusions, read_sweeps, write_confusions, write_sweeps
+from wsss_platform.metrics.per_class import parts_at
 from wsss_platform.metrics.score import Score, paired_bootstrap
 from wsss_platform.metrics.sweep import grid, sweep_picture
 
@@ -127,6 +130,26 @@ def test_parts_at_the_best_threshold(tmp_path: Path) -> None:
     np.testing.assert_array_equal(score.parts_at("best").sum(0), wanted)
     np.testing.assert_array_equal(score.parts_at("masks").sum(0), parts(score.table))
     assert score.interval("best").value == pytest.approx(float(score.curve[score.best]))
+
+
+def test_parts_of_thresholds_per_class_one_file_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    score = Score.read(write(tmp_path / "score", made(0.6, 12), chunk=2))
+    alive: list[weakref.ref[SweepCounts]] = []
+
+    def watched(folder: Path) -> Iterator[SweepCounts]:
+        for chunk in read_sweeps(folder):
+            alive.append(weakref.ref(chunk))
+            yield chunk
+            del chunk
+            assert sum(item() is not None for item in alive) <= 1  # at most the one that the caller still holds
+
+    monkeypatch.setattr("wsss_platform.metrics.score.read_sweeps", watched)
+    index = np.array([3, 11, 0])
+    rows = score.parts_over(index)
+    assert len(alive) == 6
+    np.testing.assert_array_equal(rows.sum(0), parts_at(score.histogram, index))
+    np.testing.assert_array_equal(rows[:, 1], score.parts[:, 1])
+    np.testing.assert_array_equal(score.parts_over(np.full(3, 5)), score.parts_over(5))
 
 
 def test_bootstrap_equals_a_slow_one() -> None:

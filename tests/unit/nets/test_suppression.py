@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from wsss_platform.config import BackboneConfig, SuppressionConfig
+from wsss_platform.data.sample import SampleDataset
+from wsss_platform.data.views import normalise
 from wsss_platform.errors import InputError
 from wsss_platform.nets.backbone import Backbone, build_backbone
 from wsss_platform.nets.suppression import Suppression, activation, suppress
@@ -127,12 +129,27 @@ def test_nothing_active_gives_zero_and_a_finite_gradient(control: str) -> None:
     [("vgg16", 13, 9, 6), ("resnet50", 49, 27, 9), ("efficientnet_lite0", 33, 23, 11), ("wide_resnet38", 37, 25, 13)],
 )
 def test_placement(name: str, everywhere: int, third: int, fourth: int) -> None:
-    for placement, count in (("all", everywhere), ("stage3", third), ("stage4", fourth)):
+    for placement, count in (("all", everywhere), ("stage3", third), ("stage4", fourth), ("last", 1)):
         network = _backbone(name)
         config = SuppressionConfig.model_validate({"placement": placement, "control": "constant"})
         assert suppress(network, config) == count
         assert sum(isinstance(module, Suppression) for module in network.modules()) == count
     assert suppress(_backbone(name), SuppressionConfig(control="off")) == 0
+
+
+@pytest.mark.parametrize("name", ["vgg16", "resnet50", "efficientnet_lite0", "wide_resnet38"])
+def test_the_last_one_is_what_the_classifier_sees(name: str) -> None:
+    """At delta 0 the last map is 0, and no map before it changes."""
+    plain, last = _backbone(name), _backbone(name)
+    last.load_state_dict(plain.state_dict())
+    suppress(last, SuppressionConfig(control="constant", delta=0, placement="last"))
+    images = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        before, after = plain.eval()(images), last.eval()(images)
+    assert before["final"].any()
+    assert not after["final"].any()
+    same = [tap for tap in before if torch.equal(before[tap], after[tap])]
+    assert len(same) >= 3
 
 
 @pytest.mark.parametrize("name", ["vgg16", "resnet50", "efficientnet_lite0", "wide_resnet38"])
@@ -201,3 +218,24 @@ def test_memory_format_changes_nothing() -> None:
     layer = Suppression(8, "learnable", 0.0)
     x = torch.randn(2, 8, 6, 6)
     torch.testing.assert_close(layer(x.contiguous(memory_format=torch.channels_last)), layer(x))
+
+
+def test_cuts_multiply_with_depth() -> None:
+    """Why the sample's preset suppresses the last activation alone: at the release's placement hardly anything of a
+    pretrained EfficientNet-Lite0's last map differs between places, so nothing is left to localise with."""
+    dataset = SampleDataset()
+    split = dataset.split("train")
+    images = torch.stack([torch.from_numpy(normalise(split.read(name).image[:96, :96])) for name in split.ids[:2]])
+
+    def varies(placement: str, delta: float) -> float:
+        """The part of the last map's energy that is not its mean over places."""
+        network = build_backbone(BackboneConfig())
+        config = {"control": "constant", "delta": delta, "placement": placement}
+        suppress(network, SuppressionConfig.model_validate(config))
+        with torch.no_grad():
+            last = network.eval()(images)["final"]
+        return float((last - last.mean((2, 3), keepdim=True)).square().sum() / last.square().sum())
+
+    assert varies("all", 0.55) < 0.1 * varies("all", 1)
+    assert varies("last", 0.55) > 0.9 * varies("all", 1)
+    assert varies("all", 0.55) < varies("stage4", 0.55) < varies("stage4", 0.8) < varies("last", 0.55)

@@ -19,11 +19,10 @@ def _build(config: FbrDrsConfig, classes: int) -> Objective:
 
 
 def _phases(config: FbrDrsConfig) -> tuple[Phase, ...]:
-    return (
-        Phase(
-            "fbr", _build, sections=("backbone", "extra_layers", "heads", "loss", "sampling", "suppression", "train")
-        ),
-    )
+    sections: tuple[str, ...] = ("backbone", "extra_layers", "heads", "loss", "sampling", "suppression", "train")
+    if config.initial != "he":  # came after stored results; their keys stay
+        sections += ("initial",)
+    return (Phase("fbr", _build, sections=sections),)
 
 
 METHOD = Method(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from wsss_methods.fbr.config import MapSamplingConfig, PlugInLoss, SpacesConfig
@@ -17,6 +19,9 @@ class FbrDrsConfig(MethodConfig):
     suppression: SuppressionConfig = SuppressionConfig()
     extra_layers: int = Field(1, ge=0, le=8)
     """DRS's 3x3 convolutions between the backbone and the linear layer. 3 [code]; 1 is ours, for short trainings."""
+    initial: Literal["he", "small"] = "he"
+    """New layers of the classifier start at N(0, sqrt(2 / (k k outputs))), "he" [code], or at N(0, 0.01), "small"
+    [ours, see drs]."""
     heads: SpacesConfig = SpacesConfig()
     loss: PlugInLoss = PlugInLoss()
     sampling: MapSamplingConfig = MapSamplingConfig()

@@ -14,7 +14,7 @@ class FbrDrsObjective(DrsClassifier):
     """Its maps, learning rates and suppression are the host's; its state dict is the host's and the contrast's."""
 
     def __init__(self, config: FbrDrsConfig, classes: int) -> None:
-        super().__init__(config.backbone, config.suppression, config.extra_layers, classes)
+        super().__init__(config.backbone, config.suppression, config.extra_layers, classes, initial=config.initial)
         self.contrast = Contrast(self.channels, config.heads.projection, config.sampling)
 
     def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:

@@ -1,0 +1,60 @@
+"""Many settings on shared lattices against one mask at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from wsss_platform.config import MasksConfig
+from wsss_platform.maps.storage import StoredMap, grid_size
+from wsss_platform.masks.make import make_mask
+from wsss_platform.masks.search import masks_of, widths
+
+HEIGHT, WIDTH = 40, 52
+
+
+def stored(classes: list[int]) -> StoredMap:
+    rows, columns = grid_size(HEIGHT, WIDTH)
+    ys, xs = np.mgrid[:rows, :columns]
+    blobs = [np.exp(-((ys - 3 - 2 * k) ** 2 + (xs - 4 - 3 * k) ** 2) / 12) for k in range(len(classes))]
+    scores = (np.array(blobs).reshape(len(classes), rows, columns) * 255).astype(np.uint8)
+    return StoredMap("a", np.array(classes, np.uint8), scores, HEIGHT, WIDTH)
+
+
+def image() -> np.ndarray:
+    generator = np.random.default_rng(0)
+    coarse = generator.integers(0, 256, (4, 5, 3)).repeat(12, 0).repeat(12, 1)[:HEIGHT, :WIDTH]
+    return (coarse + generator.normal(0, 9, coarse.shape)).clip(0, 255).astype(np.uint8)
+
+
+SETTINGS = [
+    MasksConfig(),
+    MasksConfig(rule="two_alpha"),
+    MasksConfig(crf="irn"),
+    MasksConfig(crf="irn", crf_iterations=2),
+    MasksConfig(crf="irn", crf_bilateral_weight=2.5),
+    MasksConfig(crf="irn", rule="two_threshold"),
+    MasksConfig(crf="afa", rule="power", alpha=3, crf_bilateral_position=50),
+    MasksConfig(crf="psa", rule="two_alpha", low_alpha=2, high_alpha=20),
+    MasksConfig(crf="psa", rule="two_alpha", low_alpha=2, high_alpha=20, crf_iterations=1),
+    MasksConfig(crf="psa", crf_gaussian_weight=0),
+    MasksConfig(crf="toco", background=0.6),
+]
+
+
+@pytest.mark.parametrize("classes", [[], [3], [0, 7, 19]])
+def test_each_mask_is_that_of_its_setting_alone(classes: list[int]) -> None:
+    item, pixels = stored(classes), image()
+    found = masks_of(item, pixels, SETTINGS)
+    for config, mask in zip(SETTINGS, found, strict=True):
+        alone = make_mask(item, pixels, config.model_copy(update={"crf_backend": "lattice"}))
+        np.testing.assert_array_equal(mask, alone, err_msg=str(config))
+    if classes:
+        assert len({mask.tobytes() for mask in found}) > len(SETTINGS) - 2  # the settings differ in what they give
+
+
+def test_only_kernel_widths_part_settings() -> None:
+    assert widths(SETTINGS[2]) == widths(SETTINGS[4]) == (3, 50, 5)
+    assert widths(SETTINGS[6]) == (3, 50, 5)
+    assert widths(SETTINGS[0]) == ()
+    assert widths(MasksConfig(crf="irn", crf_bilateral_colour=7)) == (3, 50, 7)
