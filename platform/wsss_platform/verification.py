@@ -83,12 +83,10 @@ def _problems(entry: Entry, full: bool) -> Iterator[str]:
     }
     try:
         pictures = readers[entry.kind](entry, full) if entry.kind in readers else None
-        failures = entry.path / FAILURES
-        if failures.exists():
-            json.loads(failures.read_text(encoding="utf-8"))
-    except (InputError, OSError, ValueError, KeyError, TypeError) as error:
-        text = str(error) or type(error).__name__
-        yield text if str(entry.path) in text else f"{entry.path}: {text}"
+        if (entry.path / FAILURES).exists():
+            _read(entry.path / FAILURES, _json)
+    except InputError as error:
+        yield str(error)
         return
     said = entry.manifest.get("pictures")
     if pictures is not None and said is not None and pictures != said:
@@ -101,7 +99,7 @@ def _train(entry: Entry, full: bool) -> None:
 
     if not isinstance(read_torch(entry.path / WEIGHTS).get("model"), dict):
         raise InputError(f"{entry.path / WEIGHTS}: holds no model")
-    read_epochs(entry.path / METRICS)
+    _read(entry.path / METRICS, read_epochs)
 
 
 def _maps(entry: Entry, full: bool) -> int:
@@ -111,10 +109,17 @@ def _maps(entry: Entry, full: bool) -> int:
 
 
 def _masks(entry: Entry, full: bool) -> int:
+    from PIL import Image
+
     from wsss_platform.masks.palette import read_mask
+
+    def whole(path: Path) -> None:
+        with Image.open(path) as picture:
+            picture.verify()  # the checksums, which the reader of masks leaves alone
 
     files = sorted((entry.path / "masks").glob("*.png"))
     for path in files if full else spread(files, SAMPLED):
+        _read(path, whole)
         read_mask(path)
     return len(files)
 
@@ -122,7 +127,7 @@ def _masks(entry: Entry, full: bool) -> int:
 def _score(entry: Entry, full: bool) -> int:
     from wsss_platform.metrics.counts import read_confusions, read_sweeps
 
-    json.loads((entry.path / SUMMARY).read_text(encoding="utf-8"))
+    _read(entry.path / SUMMARY, _json)
     counted = sum(len(part.ids) for part in read_confusions(entry.path))
     swept = sum(len(part.ids) for part in read_sweeps(entry.path))
     if counted != swept:
@@ -134,6 +139,18 @@ def _saliencies(entry: Entry, full: bool) -> int:
     from wsss_platform.metrics.counts import read_saliencies
 
     return sum(len(part.ids) for part in read_saliencies(entry.path))
+
+
+def _json(path: Path) -> object:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _read(path: Path, reader: Callable[[Path], object]) -> None:
+    """InputError naming the file when a reader that does not name it fails."""
+    try:
+        reader(path)
+    except (OSError, SyntaxError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not readable ({type(error).__name__}: {error})") from None
 
 
 def spread(files: list[Path], count: int) -> list[Path]:

@@ -23,7 +23,7 @@ app = typer.Typer(help="Look at, check and clear the storage folder.", no_args_i
 def list_(storage: options.Storage = options.STORAGE, as_json: options.Json = False) -> None:
     """Every stage output with its size, its age, and who refers to it."""
     with output(as_json) as out:
-        verdicts = judge(Store(storage))
+        verdicts = [verdict for verdict in judge(Store(storage)) if verdict.entry.state != "lock"]
         now = time.time()
         table = Table("kind", "key", "made by", "list", "size", "age", "kept because", "referred to by")
         for verdict in verdicts:
