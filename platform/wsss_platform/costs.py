@@ -102,7 +102,8 @@ def _seconds_per_picture(folder: Path, manifest: dict[str, Any]) -> float | None
 def run_costs(experiment: Experiment, store: Store, until: Stage) -> list[Cost]:
     """Costs of one run: every stage that it needs, once."""
     speeds = Speeds(store)
-    return [_cost(experiment, stage, 1, speeds) for stage in needed(experiment.stages, store, until)]
+    todo = [stage for stage in needed(experiment.stages, store, until) if not _is_copied(experiment, stage)]
+    return [_cost(experiment, stage, 1, speeds) for stage in todo]
 
 
 def study_costs(
@@ -135,7 +136,7 @@ def study_costs(
             times = min(missing, _different(axes)) if kept else missing
             if 0 not in done and is_cached(stage, store):
                 times = max(0, times - 1)
-        if times:
+        if times and not _is_copied(experiment, stage):
             costs.append(_cost(experiment, stage, times, speeds, axes))
     return costs
 
@@ -197,8 +198,6 @@ def cost_words(document: dict[str, Any], at_most: bool = False) -> str:
 
 
 def _cost(experiment: Experiment, stage: Stage, times: int, speeds: Speeds, axes: Iterable[Axis] = ()) -> Cost:
-    if stage.kind == "train" and experiment.config.released_file(stage.phase.name) is not None:
-        return Cost(stage.name, stage.kind, times, False, 0.0, 0)  # a file is copied
     crf = False
     if stage.kind == "masks":
         path = f"{stage.phase.masks}.crf"
@@ -206,6 +205,11 @@ def _cost(experiment: Experiment, stage: Stage, times: int, speeds: Speeds, axes
         crf = any(value != "none" for value in [experiment.masks_config(stage.phase).crf, *values])
     seconds, earlier = speeds.of(experiment, stage)
     return Cost(stage.name, stage.kind, times, crf, seconds, earlier)
+
+
+def _is_copied(experiment: Experiment, stage: Stage) -> bool:
+    """Whether its weights are taken from a file."""
+    return stage.kind == "train" and experiment.config.released_file(stage.phase.name) is not None
 
 
 def _touches(axis: Axis, experiment: Experiment, stage: Stage) -> bool:
