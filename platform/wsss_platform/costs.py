@@ -204,6 +204,10 @@ def _cost(experiment: Experiment, stage: Stage, times: int, speeds: Speeds, axes
         values = [value for axis in axes if axis.path == path for value in axis.probes()]
         crf = any(value != "none" for value in [experiment.masks_config(stage.phase).crf, *values])
     seconds, earlier = speeds.of(experiment, stage)
+    for axis in axes:  # of a searched number of epochs the middle counts
+        if seconds is not None and stage.kind == "train" and axis.path == f"{stage.phase.train}.epochs":
+            ends = [float(value) for value in axis.probes() if isinstance(value, (int, float))]
+            seconds *= statistics.mean(ends) / experiment.train_config(stage.phase).epochs
     return Cost(stage.name, stage.kind, times, crf, seconds, earlier)
 
 

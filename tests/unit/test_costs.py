@@ -157,6 +157,14 @@ def test_hours_of_a_study_are_those_of_all_its_trials(tmp_path: Path) -> None:
     assert hours(costs) == pytest.approx(10 * (36 + 18) / 3600)
 
 
+def test_of_a_searched_number_of_epochs_the_middle_counts(tmp_path: Path) -> None:
+    store, one = Store(tmp_path), experiment()
+    put_all(store, one, train=30.0)  # three epochs
+    epochs = space(one, train__epochs={"kind": "int", "low": 2, "high": 10})
+    (training,) = (cost for cost in study_costs(one, epochs, 9, store, "s", 3) if cost.kind == "train")
+    assert (training.times, training.seconds) == (8, pytest.approx(60.0))
+
+
 def test_weights_from_a_file_are_no_training(tmp_path: Path) -> None:
     (tmp_path / "weights.pt").write_bytes(b"x")
     one = experiment(released=[f"cam={tmp_path / 'weights.pt'}"])
