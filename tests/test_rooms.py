@@ -54,6 +54,7 @@ MAY: dict[str, tuple[str, ...] | None] = {
     ),
     "tracking": ("config", "errors", "experiment", "metrics", "protocol", "store"),
     "inventory": ("errors", "store", "tracking.records"),
+    "mirror": ("errors", "store", "tracking.records"),
     "retention": ("inventory", "store", "tracking.records"),
     "costs": ("config", "experiment", "space", "stages", "store", "train.record"),
     "verification": None,

@@ -197,6 +197,19 @@ def test_list_verify_and_gc(
     assert "stale lock" in " ".join(checked["remarks"])
 
 
+def test_push_and_pull(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WSSS_REMOTE", (tmp_path / "mirror").as_uri())
+    with (study := Study(tmp_path / "here", 0, RATE)).view:
+        study.trial({}, 0.9)
+    pushed = document(capsys, "push", "s-0000", "--storage", str(tmp_path / "here"))
+    assert pushed["stages"] == ["train:cam", "maps:cam", "masks:cam", "score:cam"]
+    assert document(capsys, "pull", "s-0000", "--storage", str(tmp_path / "there"))["files"] == pushed["files"] == 4
+    listed = document(capsys, "list", "--storage", str(tmp_path / "there"))
+    assert {item["reason"] for item in listed} == {"needed"}
+    assert run_command(["store", "pull", "s-0001", "--storage", str(tmp_path / "there")]) == 2
+    assert "did you mean 's-0000'" in capsys.readouterr().err
+
+
 def test_an_empty_store_is_in_order(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

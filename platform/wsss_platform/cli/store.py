@@ -1,9 +1,11 @@
-"""`wsss-platform store`: what lies in the storage folder, whether it is whole, and what may go."""
+"""`wsss-platform store`: what lies in the storage folder, whether it is whole, what may go, and copies elsewhere."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,7 +18,7 @@ from wsss_platform.inventory import Entry
 from wsss_platform.retention import DAYS, KEEP_BEST, Verdict, carry_out, judge
 from wsss_platform.store import Store
 
-app = typer.Typer(help="Look at, check and clear the storage folder.", no_args_is_help=True)
+app = typer.Typer(help="Look at, check, clear and copy the storage folder.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -118,6 +120,47 @@ def gc(
         out.result(document, *([table] if going else []), *words)
         if going and not yes:
             note("nothing was deleted; --yes does it")
+
+
+Remote = Annotated[
+    str,
+    typer.Option(
+        "--remote",
+        help="Where the copies lie: s3://bucket/folder, gs://..., file:///... or a folder.",
+        metavar="URL",
+        envvar="WSSS_REMOTE",
+    ),
+]
+
+
+@app.command("push")
+def push(
+    run: options.RunName, remote: Remote, storage: options.Storage = options.STORAGE, as_json: options.Json = False
+) -> None:
+    """Copy a run and what the store has of it to another place, and read it back."""
+    _copy(run, remote, storage, as_json, away=True)
+
+
+@app.command("pull")
+def pull(
+    run: options.RunName, remote: Remote, storage: options.Storage = options.STORAGE, as_json: options.Json = False
+) -> None:
+    """Copy a run from another place into the store, every file checked by its sha256."""
+    _copy(run, remote, storage, as_json, away=False)
+
+
+def _copy(run: str, remote: str, storage: Path, as_json: bool, *, away: bool) -> None:
+    from wsss_platform.mirror import Mirror
+
+    with output(as_json) as out:
+        mirror, store = Mirror(remote), Store(storage)
+        with console.status(f"{'to' if away else 'from'} {remote}"):
+            copied = mirror.push(store, run) if away else mirror.pull(store, run)
+        words = [f"run {run}: {copied.files} files, {size_words(copied.size)}, {'to' if away else 'from'} {remote}"]
+        words += [f"{stage}: there already" for stage in copied.there]
+        where = "in the store" if away else "at the mirror"
+        words += [f"{stage}: not {where} (not made, or dropped)" for stage in copied.lacking]
+        out.result(asdict(copied), *words)
 
 
 def size_words(size: int) -> str:
