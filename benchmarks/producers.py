@@ -38,7 +38,7 @@ from wsss_platform.pipeline import run
 from wsss_platform.store import Store
 from wsss_platform.work import chunks_of
 
-WORKERS, ROUNDS, COPIES = 2, 3, 4
+WORKERS, ROUNDS, COPIES = 2, 3, 1
 MANY = 2000
 """Pictures of the memory row."""
 CRF = {"rule": "two_threshold", "crf": "irn", "crf_backend": "auto"}
