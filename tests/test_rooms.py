@@ -53,6 +53,11 @@ MAY: dict[str, tuple[str, ...] | None] = {
         "store",
     ),
     "tracking": ("config", "errors", "experiment", "metrics", "protocol", "store"),
+    "inventory": ("errors", "store", "tracking.records"),
+    "mirror": ("errors", "store", "tracking.records"),
+    "retention": ("inventory", "store", "tracking.records"),
+    "costs": ("config", "experiment", "space", "stages", "store", "train.record"),
+    "verification": None,
     "work": None,
     "imported": None,
     "export": ("config", "data", "errors", "experiment", "masks.palette", "metrics", "protocol", "store"),
@@ -91,6 +96,7 @@ NEVER_ENGINE = (
     "pipeline",
     "saliency_sweep",
     "show",
+    "verification",
     "work",
 )
 

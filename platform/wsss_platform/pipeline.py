@@ -16,6 +16,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
+from wsss_platform.costs import like
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment, Stage, needed
 from wsss_platform.imported import ImportWork, finish
@@ -142,6 +143,7 @@ def _commit(experiment: Experiment, end: StageEnd, store: Store, **said: Any) ->
         "list": stage.list_name,
         "inputs": {role: source.key for role, source in stage.inputs.items()},
         "seconds": round(end.seconds, 3),
+        "like": like(experiment, stage),
     }
     store.commit(stage.kind, stage.key, {**manifest, **said})
 

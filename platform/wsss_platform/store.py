@@ -3,6 +3,8 @@
     storage/stages/<kind>/<key>/           finished: has manifest.json
     storage/stages/<kind>/<key>.partial/   being made; its finished chunks survive a crash and are reused
     storage/stages/<kind>/<key>.lock
+    storage/stages/<kind>/<key>.dropped    its manifest, when it was deleted on purpose: what it was made from, and why
+    storage/stages/<kind>/<key>.trash-<x>  being deleted; a crash leaves it, and nothing takes it for an artefact
     storage/runs/<name>/                   records of runs (tracking)
     storage/studies/<name>/                Optuna storage, trials, tables (engine.tuner)
 
@@ -27,7 +29,8 @@ from filelock import FileLock, Timeout
 from wsss_platform.errors import InputError, RunError
 
 MANIFEST = "manifest.json"
-_KEY = re.compile(r"[0-9a-f]{64}")
+KEY = re.compile(r"[0-9a-f]{64}")
+"""A content key."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,100}")
 
 
@@ -50,6 +53,17 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_held(lock: Path) -> bool:
+    """Whether a living process holds a lock file, or may: one that cannot be tried (of another user) counts as held."""
+    probe = FileLock(lock)
+    try:
+        probe.acquire(timeout=0)
+    except (Timeout, OSError):
+        return True
+    probe.release()
+    return False
 
 
 @dataclass(frozen=True)
@@ -75,7 +89,7 @@ class Store:
 
     def folder(self, kind: str, key: str) -> Path:
         """Where the finished artefact lies or will lie."""
-        if not _KEY.fullmatch(key):
+        if not KEY.fullmatch(key):
             raise ValueError(f"not a content key: {key!r}")
         return self.root / "stages" / check_name(kind, "stage kind") / key
 
@@ -95,7 +109,9 @@ class Store:
         try:
             manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise RunError(f"{folder}: not in the store") from None
+            gone = self.dropped(kind, key)
+            why = f" any more ({gone['dropped']}); `wsss-platform masks RUN` makes it again" if gone else ""
+            raise RunError(f"{folder}: not in the store{why}") from None
         except json.JSONDecodeError as error:
             raise RunError(f"{folder / MANIFEST}: damaged manifest ({error}); delete the folder and rerun") from None
         return Artefact(key, folder, manifest)
@@ -138,6 +154,54 @@ class Store:
         write_atomic(partial / MANIFEST, json.dumps({"key": key, "kind": kind, **manifest}, indent=1))
         partial.rename(final)
         return self.open(kind, key)
+
+    def held(self, kind: str, key: str) -> bool:
+        """Whether a living process holds the right to make this artefact."""
+        path = self.folder(kind, key).with_name(f"{key}.lock")
+        return path.exists() and is_held(path)
+
+    def dropped(self, kind: str, key: str) -> dict[str, Any] | None:
+        """The manifest of an artefact that was deleted on purpose, with the reason under "dropped"; else None."""
+        try:
+            text = self.folder(kind, key).with_name(f"{key}.dropped").read_text(encoding="utf-8")
+            manifest: dict[str, Any] = json.loads(text)
+        except (FileNotFoundError, json.JSONDecodeError):  # it only explains; what it explains is gone either way
+            return None
+        return manifest
+
+    def remove(self, kind: str, key: str, reason: str = "", *, partial: bool = False) -> bool:
+        """Delete an artefact, or what an unfinished one left behind: renamed first, so that a crash leaves no half.
+
+        Args:
+            kind: of the stage.
+            key: its content key.
+            reason: when given, the manifest is kept with it, for those that name the artefact as their input.
+            partial: the unfinished one.
+
+        Returns:
+            False when there is nothing, or a living process is making it.
+        """
+        final = self.folder(kind, key)
+        path = self.partial(kind, key) if partial else final
+        if not path.is_dir():
+            return False
+        lock = FileLock(final.with_name(f"{key}.lock"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return False
+        try:
+            if not path.is_dir():  # another process was quicker
+                return False
+            if reason and not partial:
+                note = {**self.open(kind, key).manifest, "dropped": reason}
+                write_atomic(final.with_name(f"{key}.dropped"), json.dumps(note, indent=1))
+            trash = final.with_name(f"{key}.trash-{uuid.uuid4().hex[:8]}")
+            path.rename(trash)
+        finally:
+            lock.release()
+        shutil.rmtree(trash, ignore_errors=True)  # what resists stays under its trash name, and goes the next time
+        return True
 
     def run_folder(self, name: str) -> Path:
         """Folder of a run's records (not created)."""

@@ -129,3 +129,59 @@ def test_names_that_are_no_plain_names_are_refused(tmp_path: Path, name: str) ->
 def test_a_key_is_64_hex_digits(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="content key"):
         Store(tmp_path).folder("maps", "../../etc")
+
+
+def make(store: Store, kind: str = "maps", key: str = KEY, **said: object) -> Path:
+    with store.building(kind, key) as folder:
+        assert folder is not None
+        (folder / "data").write_text("x" * 100)
+        return store.commit(kind, key, said).folder
+
+
+def test_what_was_removed_with_a_reason_can_still_be_explained(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    folder = make(store, inputs={"weights": "b" * 64})
+    assert store.remove("maps", KEY, "its trial lost")
+    assert not folder.exists()
+    assert not store.has("maps", KEY)
+    gone = store.dropped("maps", KEY)
+    assert gone is not None
+    assert (gone["dropped"], gone["inputs"]) == ("its trial lost", {"weights": "b" * 64})
+    with pytest.raises(RunError, match="its trial lost"):
+        store.open("maps", KEY)
+    assert not store.remove("maps", KEY, "again"), "there is nothing any more"
+    make(store)
+    assert store.has("maps", KEY), "it can be made again"
+
+
+def test_what_is_being_made_is_not_removed(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    process = multiprocessing.get_context("spawn").Process(target=_hold, args=(tmp_path,))
+    process.start()
+    try:
+        for _ in range(600):
+            if (tmp_path / "held").exists():
+                break
+            time.sleep(0.05)
+        assert store.held("maps", KEY)
+        assert not store.remove("maps", KEY, partial=True)
+        assert store.partial("maps", KEY).is_dir()
+    finally:
+        process.kill()
+        process.join(10)
+    assert not store.held("maps", KEY)
+    assert store.remove("maps", KEY, partial=True)
+    assert not store.partial("maps", KEY).exists()
+
+
+def test_a_deletion_that_is_cut_off_leaves_nothing_that_looks_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+    folder = make(store)
+    monkeypatch.setattr("shutil.rmtree", lambda *_, **__: None)  # the process dies here
+    assert store.remove("maps", KEY)
+    assert not store.has("maps", KEY)
+    assert not folder.exists()
+    (trash,) = folder.parent.glob("*.trash-*")
+    assert (trash / MANIFEST).is_file()

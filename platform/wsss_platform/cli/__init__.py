@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from wsss_platform.cli import data, imports, look, run, side_by_side, tune, weights
+from wsss_platform.cli import data, imports, look, run, side_by_side, store, tune, weights
 from wsss_platform.cli.output import print_error
 from wsss_platform.errors import InputError, RunError
 
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 app.command("methods")(look.methods)
 app.add_typer(data.app, name="data")
+app.add_typer(store.app, name="store")
 app.command("import-weights")(weights.import_weights)
 app.command("import-maps")(imports.import_maps)
 app.command("train")(run.train)

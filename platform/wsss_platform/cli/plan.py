@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.table import Table
 
+from wsss_platform.costs import Cost, cost_document, run_costs
 from wsss_platform.experiment import Experiment, Stage, is_cached, needed
 from wsss_platform.store import Store
 
 
-def plan_document(experiment: Experiment, store: Store, until: Stage, resources: dict[str, Any]) -> dict[str, Any]:
-    """The plan as plain data."""
+def plan_document(
+    experiment: Experiment,
+    store: Store,
+    until: Stage,
+    resources: dict[str, Any],
+    costs: Sequence[Cost] | None = None,
+) -> dict[str, Any]:
+    """The plan as plain data; `costs` are those of a study, else those of one run."""
     todo = {stage.key for stage in needed(experiment.stages, store, until)}
     return {
         "method": experiment.method.name,
@@ -29,6 +37,7 @@ def plan_document(experiment: Experiment, store: Store, until: Stage, resources:
             }
             for stage in experiment.stages[: experiment.stages.index(until) + 1]
         ],
+        "cost": cost_document(run_costs(experiment, store, until) if costs is None else costs),
         "config": experiment.config.model_dump(mode="json"),
     }
 

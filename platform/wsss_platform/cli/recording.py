@@ -100,8 +100,9 @@ class Recording:
 
     def _pictures(self, outcome: Outcome) -> None:
         """A few panels and the sweep curve for W&B."""
-        if not self._tracker.running:
-            return
+        drawn = [stage for stage in outcome.experiment.stages[-3:] if stage.kind in ("maps", "masks")]
+        if not self._tracker.running or any(not self._store.has(stage.kind, stage.key) for stage in drawn):
+            return  # a scored trial that lost has no maps to draw
         from wsss_platform.show import panels
 
         for title, picture in panels(outcome.experiment, self._store, count=2):

@@ -313,12 +313,13 @@ def execute(
     """Plan, run, record and print one run; `also` adds to its result."""
     from wsss_platform.cli.plan import plan_document, plan_table
     from wsss_platform.cli.recording import Recording
+    from wsss_platform.costs import cost_words
 
     wanted = last_stage(experiment, until)
     resources = {"workers": experiment.workers, "gpus per worker": gpus_per_worker or 0, "storage": str(store.root)}
     plan = {"run": name, **plan_document(experiment, store, wanted, resources)}
     if dry_run:
-        out.result(plan, f"run {name}", plan_table(plan))
+        out.result(plan, f"run {name}", plan_table(plan), cost_words(plan["cost"]))
         return
     console.print(plan_table(plan))
     with Recording(experiment, store, name, wandb, selection) as recording:

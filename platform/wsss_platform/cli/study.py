@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import secrets
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from rich.progress import (
@@ -22,11 +23,13 @@ from wsss_platform.cli.output import StageBars, console, note
 from wsss_platform.cli.recording import score_summary, scores_of
 from wsss_platform.config import override
 from wsss_platform.engine import events
+from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment
 from wsss_platform.pipeline import SUMMARY
 from wsss_platform.protocol import protocol
+from wsss_platform.retention import KEEP_BEST, drop_losers
 from wsss_platform.store import write_atomic
-from wsss_platform.tracking.records import RECORD, start_record, write_record
+from wsss_platform.tracking.records import RECORD, RunRecord, read_record, start_record, write_record
 from wsss_platform.tracking.weights_and_biases import Tracker
 
 if TYPE_CHECKING:
@@ -37,8 +40,15 @@ if TYPE_CHECKING:
 class StudyView:
     """Called with every event of a study."""
 
-    def __init__(self, request: StudyRequest, wandb: str) -> None:
-        self._request, self._wandb = request, wandb
+    def __init__(self, request: StudyRequest, wandb: str, keep_best: int = KEEP_BEST) -> None:
+        """
+        Args:
+            request: the study's.
+            wandb: mode of its trackers.
+            keep_best: trials that keep their maps and masks; 0: all.
+        """
+        self._request, self._wandb, self._keep_best = request, wandb, keep_best
+        self._records: dict[int, RunRecord] = {}
         self._shared = StageBars()
         self._trackers: dict[int, Tracker] = {}
         self._progress = Progress(
@@ -85,9 +95,38 @@ class StudyView:
     def record(self, rows: Iterable[TrialRow]) -> None:
         """Write the record of every finished trial; what an earlier, killed driver left out is made up for."""
         for row in rows:
-            path = self._request.store.run_folder(self._name(row.number)) / RECORD
-            if row.state in ("complete", "pruned", "fail") and not path.is_file():
+            if row.state in ("complete", "pruned", "fail") and not self._is_recorded(row.number):
                 self._write_record(row)
+
+    def drop_losers(self) -> None:
+        """Drop the maps and masks of trials that lost. The study goes on when that cannot be done."""
+        try:
+            dropped = drop_losers(self._request.store, self._request.name, self._keep_best, self._shared_keys)
+        except (InputError, OSError) as error:
+            self._tell(f"maps of losing trials are kept for now: {error}")
+            return
+        if dropped:
+            console.print(f"dropped, as their trials lost: {', '.join(dropped)}", markup=False)
+
+    def _is_recorded(self, number: int) -> bool:
+        """Whether a trial's record says how it ended; a damaged one does not."""
+        store, name = self._request.store, self._name(number)
+        try:
+            return (store.run_folder(name) / RECORD).is_file() and read_record(store, name).status != "running"
+        except InputError:
+            return False
+
+    @cached_property
+    def _shared_keys(self) -> frozenset[str]:
+        """What the trials to come will need, too."""
+        from wsss_platform.engine.tuner import shared_stages
+
+        return frozenset(stage.key for stage in shared_stages(self._request.experiment, self._request.space))
+
+    def _tell(self, warning: str) -> None:
+        if warning not in self._told:
+            self._told.add(warning)
+            note(warning)
 
     def _study_bar(self) -> TaskID:
         if self._study is None:
@@ -113,6 +152,8 @@ class StudyView:
             )
             tracker.start()
             self._trackers[event.number] = tracker
+            self._records[event.number] = self._start_record(event.number, event.changes)
+            write_record(self._request.store, self._records[event.number])  # from now on its stages are in use
         told = ", ".join(
             f"{path} {value:.4g}" if isinstance(value, float) else f"{path} {value}"
             for path, value in event.changes.items()
@@ -136,8 +177,11 @@ class StudyView:
         self._say(event.number, words, detail=words)
         self.record(row for row in self._rows() if row.number == event.number)
         tracker = self._trackers.pop(event.number, None)
-        if tracker is None:
-            return
+        if tracker is not None:
+            self._track_end(event, tracker)
+        self.drop_losers()
+
+    def _track_end(self, event: events.TrialFinished, tracker: Tracker) -> None:
         summary: dict[str, Any] = {"state": event.state, "objective": event.objective, "seconds": event.seconds}
         if event.state == "fail":
             summary |= {"status": "failed", "reason": event.reason}
@@ -148,9 +192,7 @@ class StudyView:
         if tracker.mode == "offline":  # do not wait for the service again
             self._wandb = "offline"
         for warning in tracker.warnings:
-            if warning not in self._told:
-                self._told.add(warning)
-                note(warning)
+            self._tell(warning)
 
     def _pictures(self, event: events.TrialFinished, tracker: Tracker) -> None:
         if not tracker.running:
@@ -195,15 +237,18 @@ class StudyView:
         summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return summary
 
-    def _write_record(self, row: TrialRow) -> None:
-        experiment = self._experiment(dict(row.changes))
-        record = start_record(
+    def _start_record(self, number: int, changes: Mapping[str, Any]) -> RunRecord:
+        experiment = self._experiment(dict(changes))
+        return start_record(
             experiment,
-            self._name(row.number),
+            self._name(number),
             protocol(experiment, selection=self._request.selection),
             study=self._request.name,
             command=sys.argv,
         )
+
+    def _write_record(self, row: TrialRow) -> None:
+        record = self._records.pop(row.number, None) or self._start_record(row.number, row.changes)
         spent = {"trial": row.seconds or 0.0}
         if row.state == "fail":
             write_record(self._request.store, record.failed(row.reason or "", spent))

@@ -17,6 +17,7 @@ from wsss_platform.cli.output import Output, note, output
 from wsss_platform.config import MethodConfig, fingerprint, look_up, override
 from wsss_platform.errors import InputError, unknown
 from wsss_platform.experiment import Experiment
+from wsss_platform.retention import KEEP_BEST
 from wsss_platform.space import SearchSpace, load_space
 from wsss_platform.store import Store, check_name
 
@@ -64,6 +65,9 @@ def tune(
         int | None,
         typer.Option("--concurrent", help="Trials (pictures of a run) at once; default: all there is room for.", min=1),
     ] = None,
+    keep_best: Annotated[
+        int, typer.Option("--keep-best", help="Trials that keep their maps and masks; 0: all do.", min=0)
+    ] = KEEP_BEST,
     storage: options.Storage = options.STORAGE,
     seed: options.Seed = 0,
     workers: options.Workers = 1,
@@ -113,7 +117,7 @@ def tune(
         searched = load_space(space or find_space(experiment.method.name), experiment.config)
         store = Store(storage)
         study = check_name(name or default_study(experiment, searched, scheduler), "study name")
-        document = study_plan(experiment, searched, store, study, trials, gpus_per_worker)
+        document = study_plan(experiment, searched, store, study, trials, gpus_per_worker, keep_best)
         if dry_run:
             out.result(document, *plan_tables(document))
             return
@@ -139,6 +143,7 @@ def tune(
                     max_concurrent=concurrent,
                 ),
                 wandb,
+                keep_best,
             )
         _print(out, store, study, result, experiment.config)
 
@@ -171,13 +176,21 @@ def default_study(experiment: Experiment, space: SearchSpace, scheduler: str) ->
 
 
 def study_plan(
-    experiment: Experiment, space: SearchSpace, store: Store, study: str, trials: int, gpus_per_worker: float | None
+    experiment: Experiment,
+    space: SearchSpace,
+    store: Store,
+    study: str,
+    trials: int,
+    gpus_per_worker: float | None,
+    keep_best: int = KEEP_BEST,
 ) -> dict[str, Any]:
     """What a study would do, as plain data. Starts nothing."""
     from wsss_platform.cli.plan import plan_document
+    from wsss_platform.costs import study_costs
 
     resources = {"workers": experiment.workers, "gpus per worker": gpus_per_worker or 0, "storage": str(store.root)}
-    plan = plan_document(experiment, store, experiment.stages[-1], resources)
+    costs = study_costs(experiment, space, trials, store, study, keep_best)
+    plan = plan_document(experiment, store, experiment.stages[-1], resources, costs)
     keys = {stage.key for stage in experiment.stages}
     for variant in space.variants():
         config = override(experiment.config, variant, "search space")
@@ -188,6 +201,7 @@ def study_plan(
     return {
         "study": study,
         "trials": trials,
+        "keep_best": keep_best,
         "axes": [axis.model_dump(mode="json") for axis in space.axes],
         "trial 0": "the default config, whose stages these are",
         **plan,
@@ -197,6 +211,7 @@ def study_plan(
 def plan_tables(document: dict[str, Any]) -> list[Any]:
     """The plan for a person."""
     from wsss_platform.cli.plan import plan_table
+    from wsss_platform.costs import cost_words
 
     axes = Table("axis", "range", "reason", title=f"{len(document['axes'])} axes", title_justify="left")
     for axis in document["axes"]:
@@ -207,18 +222,31 @@ def plan_tables(document: dict[str, Any]) -> list[Any]:
         f"study {document['study']}: {document['trials']} trials, the default config first",
         plan_table(document),
         f"made once for all trials: {', '.join(shared) or 'nothing'}; the rest once per trial",
+        cost_words(document["cost"], at_most=True),
+        disk_words(document["keep_best"]),
         axes,
     ]
 
 
-def _search(request: StudyRequest, wandb: str) -> StudyResult:
+def disk_words(keep_best: int) -> str:
+    """What a study leaves on the disk, in one line."""
+    if not keep_best:
+        return "disk: every trial keeps its weights, maps, masks and score (--keep-best 0)"
+    return (
+        f"disk: every trial keeps its weights and score; the best {keep_best} keep their maps and masks, those of the "
+        "others are dropped as soon as they lose, unless another run refers to them (--keep-best 0 keeps all)"
+    )
+
+
+def _search(request: StudyRequest, wandb: str, keep_best: int) -> StudyResult:
     from wsss_platform.cli.study import StudyView
     from wsss_platform.engine.study import study_plots
     from wsss_platform.engine.tuner import tune as run_study
 
-    with StudyView(request, wandb) as view:
+    with StudyView(request, wandb, keep_best) as view:
         result = run_study(request, view)
         view.record(result.rows)
+        view.drop_losers()
     study_plots(result.folder, note)
     return result
 

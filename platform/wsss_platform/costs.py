@@ -1,0 +1,254 @@
+"""What a plan costs: how often each stage is made, and the hours by the speed of earlier stages in the store.
+
+Reads only. Stages are compared by method, name and what their speed depends on (`like`); what an older manifest
+does not record counts as equal.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from wsss_platform.config import ImportedConfig, override
+from wsss_platform.experiment import Experiment, Kind, Stage, is_cached, needed
+from wsss_platform.space import Axis, FloatAxis, IntAxis, SearchSpace
+from wsss_platform.stages import METRICS
+from wsss_platform.store import MANIFEST, Store
+
+
+@dataclass(frozen=True)
+class Cost:
+    """How often a stage is made, at most, and how long one takes."""
+
+    stage: str
+    kind: Kind
+    times: int
+    crf: bool
+    """Masks: whether a dense CRF runs in it, or may."""
+    seconds: float | None
+    """Of one; None when nothing like it was made before."""
+    earlier: int
+    """Stages in the store that the speed is the median of."""
+
+
+def like(experiment: Experiment, stage: Stage) -> dict[str, Any]:
+    """What the speed of a stage depends on besides its method and name; stored in its manifest."""
+    config = experiment.config
+    if stage.kind == "masks":
+        masks = experiment.masks_config(stage.phase)
+        crf = {"crf_backend": masks.crf_backend, "crf_iterations": masks.crf_iterations}
+        return {"crf": masks.crf, **(crf if masks.crf != "none" else {})}
+    if stage.kind == "score" or isinstance(config, ImportedConfig):
+        return {}
+    if stage.kind == "train":
+        return {"backbone": config.backbone.name, "crop": experiment.train_config(stage.phase).crop}
+    if stage.phase.refines:
+        return {"backbone": config.backbone.name, "refines": stage.phase.refines}
+    maps = experiment.maps_config(stage.phase)
+    views = {"scales": list(maps.scales), "sizes": list(maps.sizes), "flip": maps.flip}
+    return {"backbone": config.backbone.name, **views}
+
+
+class Speeds:
+    """Seconds per picture (of a training: per picture and epoch) of what the store holds."""
+
+    def __init__(self, store: Store) -> None:
+        """Read every manifest once; damaged ones are left out, as `store verify` names them."""
+        self._made: dict[tuple[str, str], list[tuple[dict[str, Any], float]]] = {}
+        for path in (store.root / "stages").glob(f"*/*/{MANIFEST}"):
+            try:
+                manifest = json.loads(path.read_text(encoding="utf-8"))
+                slot = (manifest["method"], manifest["stage"])
+                seconds = _seconds_per_picture(path.parent, manifest)
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+            if seconds is not None:
+                self._made.setdefault(slot, []).append((manifest.get("like", {}), seconds))
+
+    def of(self, experiment: Experiment, stage: Stage) -> tuple[float | None, int]:
+        """Seconds that the stage will take, and the number of earlier stages that say so; (None, 0) without any."""
+        wanted = like(experiment, stage)
+        found = [
+            seconds
+            for had, seconds in self._made.get((experiment.method.name, stage.name), [])
+            if all(had.get(name, value) == value for name, value in wanted.items())
+        ]
+        if not found:
+            return None, 0
+        pictures = len(experiment.dataset.split(stage.list_name).ids)
+        epochs = experiment.train_config(stage.phase).epochs if stage.kind == "train" else 1
+        return statistics.median(found) * pictures * epochs, len(found)
+
+
+def _seconds_per_picture(folder: Path, manifest: dict[str, Any]) -> float | None:
+    """None when nothing was worked on (weights from a file)."""
+    if "pictures" in manifest:
+        return float(manifest["seconds"]) / manifest["pictures"] if manifest["pictures"] else None
+    from wsss_platform.train.record import read_epochs
+
+    ends = read_epochs(folder / METRICS)
+    pictures = sum(end.pictures_per_second * end.seconds for end in ends)
+    # the manifest counts the start of the workers, too, but of a resumed training only the last part
+    seconds = max(float(manifest["seconds"]), sum(end.seconds for end in ends))
+    return seconds / pictures if pictures else None
+
+
+def run_costs(experiment: Experiment, store: Store, until: Stage) -> list[Cost]:
+    """Costs of one run: every stage that it needs, once."""
+    speeds = Speeds(store)
+    todo = [stage for stage in needed(experiment.stages, store, until) if not _is_copied(experiment, stage)]
+    return [_cost(experiment, stage, 1, speeds) for stage in todo]
+
+
+def study_costs(
+    experiment: Experiment, space: SearchSpace, trials: int, store: Store, study: str, keep_best: int
+) -> list[Cost]:
+    """Costs of the trials that a study still lacks, at most: trials that are stopped early take less.
+
+    Args:
+        experiment: with the default config, which is trial 0.
+        space: what is searched; decides which stages a trial repeats.
+        trials: in total.
+        store: of the study.
+        study: its name, as it may have trials already.
+        keep_best: 0 when the maps of every trial are kept and so found again.
+    """
+    speeds, done = Speeds(store), _finished(store.study_folder(study) / "trials.jsonl")
+    missing = max(0, trials - len(done))
+    touching = {
+        stage.name: [axis for axis in space.axes if _touches(axis, experiment, stage)] for stage in experiment.stages
+    }
+    shared = [stage for stage in experiment.stages if not touching[stage.name]]
+    once = {stage.key for stage in needed(experiment.stages, store, shared[-1])} if shared and missing else set()
+    costs = []
+    for stage in experiment.stages:
+        axes = touching[stage.name]
+        if not axes:
+            times = int(stage.key in once)
+        else:
+            kept = stage.kind in ("train", "score") or not keep_best
+            times = min(missing, _different(axes)) if kept else missing
+            if 0 not in done and is_cached(stage, store):
+                times = max(0, times - 1)
+        if times and not _is_copied(experiment, stage):
+            costs.append(_cost(experiment, stage, times, speeds, axes))
+    return costs
+
+
+def hours(costs: Sequence[Cost]) -> float | None:
+    """Hours of those whose speed is known, one after another; None when there are none.
+
+    Stages of pictures that follow each other run beside each other: the slowest counts.
+    """
+    total, known = 0.0, False
+    for kind, group in groupby(costs, lambda cost: (cost.kind == "train", cost.times)):
+        seconds = [cost.seconds for cost in group if cost.seconds is not None]
+        known = known or bool(seconds)
+        total += kind[1] * (sum(seconds) if kind[0] else max(seconds, default=0.0))
+    return total / 3600 if known else None
+
+
+def cost_document(costs: Sequence[Cost]) -> dict[str, Any]:
+    """The costs as plain data."""
+    took = hours(costs)
+    return {
+        "trainings": _times(costs, "train"),
+        "map_passes": _times(costs, "maps"),
+        "mask_passes": _times(costs, "masks"),
+        "crf_passes": sum(cost.times for cost in costs if cost.crf),
+        "hours": None if took is None else round(took, 4),
+        "earlier_stages": sum(cost.earlier for cost in costs),
+        "not_measured": [cost.stage for cost in costs if cost.seconds is None],
+        "stages": [
+            {
+                "stage": cost.stage,
+                "times": cost.times,
+                "seconds": None if cost.seconds is None else round(cost.seconds, 2),
+                "earlier": cost.earlier,
+            }
+            for cost in costs
+        ],
+    }
+
+
+def cost_words(document: dict[str, Any], at_most: bool = False) -> str:
+    """The costs in one line."""
+    if not document["stages"]:
+        return "cost: nothing, everything is in the store"
+    crf = document["crf_passes"]
+    parts = [
+        _number(document["trainings"], "training", "trainings"),
+        _number(document["map_passes"], "map pass", "map passes"),
+        _number(document["mask_passes"], "mask pass", "mask passes") + f" ({crf or 'none'} with CRF)",
+    ]
+    line = f"cost: {'at most ' if at_most else ''}{', '.join(parts)}; "
+    if document["hours"] is None:
+        return line + "no earlier run to measure from"
+    took, earlier = document["hours"], document["earlier_stages"]
+    length = f"{took:.1f} h" if took >= 1 else f"{60 * took:.1f} min"
+    line += f"about {length} one after the other, from {_number(earlier, 'earlier stage', 'earlier stages')}"
+    lacking = document["not_measured"]
+    return line + (f"; without {', '.join(lacking)}, of which there is no earlier one" if lacking else "")
+
+
+def _cost(experiment: Experiment, stage: Stage, times: int, speeds: Speeds, axes: Iterable[Axis] = ()) -> Cost:
+    crf = False
+    if stage.kind == "masks":
+        path = f"{stage.phase.masks}.crf"
+        values = [value for axis in axes if axis.path == path for value in axis.probes()]
+        crf = any(value != "none" for value in [experiment.masks_config(stage.phase).crf, *values])
+    seconds, earlier = speeds.of(experiment, stage)
+    for axis in axes:  # of a searched number of epochs the middle counts
+        if seconds is not None and stage.kind == "train" and axis.path == f"{stage.phase.train}.epochs":
+            ends = [float(value) for value in axis.probes() if isinstance(value, (int, float))]
+            seconds *= statistics.mean(ends) / experiment.train_config(stage.phase).epochs
+    return Cost(stage.name, stage.kind, times, crf, seconds, earlier)
+
+
+def _is_copied(experiment: Experiment, stage: Stage) -> bool:
+    """Whether its weights are taken from a file."""
+    return stage.kind == "train" and experiment.config.released_file(stage.phase.name) is not None
+
+
+def _touches(axis: Axis, experiment: Experiment, stage: Stage) -> bool:
+    """Whether an axis changes a stage's key, at one of its probes."""
+    for value in axis.probes():
+        other = replace(experiment, config=override(experiment.config, {axis.path: value}, "search space"))
+        if stage.key not in {each.key for each in other.stages}:
+            return True
+    return False
+
+
+def _different(axes: Iterable[Axis]) -> int:
+    """How many different settings some axes have; a large number where they are real numbers."""
+    count = 1.0
+    for axis in axes:
+        if isinstance(axis, FloatAxis):
+            count = math.inf
+        elif isinstance(axis, IntAxis):
+            count *= (axis.high - axis.low) // axis.step + 1
+        else:
+            count *= len(axis.choices)
+    return int(min(count, 1e9))
+
+
+def _finished(table: Path) -> set[int]:
+    """Numbers of a study's ended trials."""
+    if not table.is_file():
+        return set()
+    rows = [json.loads(line) for line in table.read_text(encoding="utf-8").splitlines()]
+    return {int(row["number"]) for row in rows if row["state"] in ("complete", "pruned", "fail")}
+
+
+def _times(costs: Iterable[Cost], kind: Kind) -> int:
+    return sum(cost.times for cost in costs if cost.kind == kind)
+
+
+def _number(count: int, one: str, many: str) -> str:
+    return f"{count or 'no'} {one if count == 1 else many}"

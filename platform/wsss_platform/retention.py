@@ -1,0 +1,150 @@
+"""What may leave the store, and why: trials that lost keep their weights and score, not their maps and masks.
+
+Nothing that a recorded run needs goes. What goes can be made again from what stays: a stage that is missing
+is simply needed again (`experiment.needed`).
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from wsss_platform.inventory import Entry, entries, references
+from wsss_platform.store import Store
+from wsss_platform.tracking.records import RunRecord
+
+KEEP_BEST = 3
+"""Trials of a study that keep their maps and masks."""
+DAYS = 7.0
+"""Age at which what nobody refers to may go."""
+LARGE = ("maps", "masks")
+"""The kinds that losing trials do not keep; all are made again from weights."""
+PIPELINE = ("train", "maps", "masks", "score")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether an entry stays, and the reason."""
+
+    entry: Entry
+    goes: bool
+    reason: str
+    owners: tuple[str, ...] = ()
+    """Runs and studies that refer to it."""
+
+
+def losers(records: Iterable[RunRecord], keep_best: int) -> frozenset[str]:
+    """Names of the ended trials that are not among the best of their study.
+
+    Args:
+        records: of runs and trials, any order.
+        keep_best: trials per study that are none; 0: all.
+    """
+    studies: dict[str, list[RunRecord]] = defaultdict(list)
+    for record in records if keep_best else ():
+        if record.kind == "trial" and record.study is not None and record.status != "running":
+            studies[record.study].append(record)
+    lost: set[str] = set()
+    for trials in studies.values():
+        scored = [trial for trial in trials if trial.scores is not None and trial.objective is not None]
+        best = sorted(scored, key=lambda trial: (-(trial.objective or 0.0), trial.name))[:keep_best]
+        lost |= {trial.name for trial in trials} - {trial.name for trial in best}
+    return frozenset(lost)
+
+
+def judge(store: Store, *, days: float = DAYS, keep_best: int | None = None, now: float | None = None) -> list[Verdict]:
+    """Every entry of the store with its verdict.
+
+    Args:
+        store: to look at.
+        days: age at which unfinished or unreferenced things may go.
+        keep_best: per study, trials that keep maps and masks; None: all do.
+        now: seconds since 1970; None: the clock's.
+
+    Raises:
+        InputError: a record that cannot be read.
+    """
+    found, known = entries(store), references(store)
+    owners = known.owners()
+    winners = known.owners(leave_out=losers(known.records, keep_best or 0))
+    before = (time.time() if now is None else now) - days * 86400
+    busy = f"study {known.driven[0]} is running" if known.driven else ""
+
+    def verdict(entry: Entry) -> Verdict:
+        mine = tuple(owners.get(entry.key, ()))
+        if entry.state == "trash":
+            return Verdict(entry, True, "a deletion that was cut off")
+        if entry.state == "lock":
+            return Verdict(entry, False, "a lock of nothing: harmless, and unlinking it could split its waiters")
+        if entry.state in ("partial", "damaged") and store.held(entry.kind, entry.key):
+            return Verdict(entry, False, "is being made", mine)
+        old = entry.changed < before
+        if entry.state == "partial":
+            why = f"unfinished and untouched for {days:g} days" if old else "unfinished, the next run goes on from it"
+            return Verdict(entry, old, why, mine)
+        if mine and entry.state == "damaged":
+            return Verdict(entry, False, "needed, and damaged: see `store verify`", mine)
+        if mine:
+            lost = entry.kind in LARGE and entry.key not in winners
+            return Verdict(entry, lost, "only of trials that lost" if lost else "needed", mine)
+        if entry.kind not in PIPELINE and any(key in owners for key in entry.inputs):
+            return Verdict(entry, False, "made from what a run needs")
+        if busy or not old:
+            return Verdict(entry, False, f"no run refers to it, but {busy or f'younger than {days:g} days'}")
+        return Verdict(entry, True, "no run or study refers to it")
+
+    return [verdict(entry) for entry in found]
+
+
+def carry_out(store: Store, verdicts: Iterable[Verdict]) -> tuple[list[Verdict], list[Verdict]]:
+    """Delete what may go; what is in use by then stays.
+
+    Returns:
+        What was deleted, and what was not.
+    """
+    done: list[Verdict] = []
+    kept: list[Verdict] = []
+    for verdict in verdicts:
+        if verdict.goes:
+            (done if _remove(store, verdict) else kept).append(verdict)
+    return done, kept
+
+
+def drop_losers(store: Store, study: str, keep_best: int, shared: Collection[str] = ()) -> list[str]:
+    """Delete maps and masks that only losing trials of a study refer to; to be called when a trial has ended.
+
+    Args:
+        store: of the study.
+        study: its name.
+        keep_best: trials that keep theirs; 0: all.
+        shared: content keys that later trials will need.
+
+    Raises:
+        InputError: a record that cannot be read: nothing is deleted then.
+    """
+    if not keep_best:
+        return []
+    known = references(store)
+    lost = losers((record for record in known.records if record.study == study), keep_best)
+    needed = known.owners(leave_out=lost)
+    dropped = []
+    for record in known.records:
+        for stage, key in record.stages.items() if record.name in lost else ():
+            kind = stage.split(":")[0]
+            if kind in LARGE and key not in needed and key not in shared:
+                reason = f"study {study} keeps the maps and masks of its best {keep_best} trials"
+                if store.has(kind, key) and store.remove(kind, key, reason):
+                    dropped.append(f"{kind} {key[:12]}")
+    return dropped
+
+
+def _remove(store: Store, verdict: Verdict) -> bool:
+    entry = verdict.entry
+    if entry.state == "trash":
+        shutil.rmtree(entry.path)
+        return True
+    reason = verdict.reason if verdict.owners and entry.state == "finished" else ""
+    return store.remove(entry.kind, entry.key, reason, partial=entry.state == "partial")

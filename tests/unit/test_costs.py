@@ -1,0 +1,173 @@
+"""What a plan costs: how often each stage is made, and how long by what was measured before."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wsss_methods import get
+from wsss_platform.config import DataConfig
+from wsss_platform.costs import Cost, cost_document, cost_words, hours, like, run_costs, study_costs
+from wsss_platform.experiment import Experiment, Stage
+from wsss_platform.space import SearchSpace, read_space
+from wsss_platform.stages import METRICS, EpochEnd
+from wsss_platform.store import Store
+
+LEARNING_RATE = {"kind": "float", "low": 1e-4, "high": 1e-3}
+CRF = {"kind": "categorical", "choices": ["none", "irn", "psa"]}
+FLIP = {"kind": "categorical", "choices": [True, False]}
+
+
+def experiment(method: str = "cam", **config: Any) -> Experiment:
+    data = DataConfig.model_validate({"kind": "sample", "sample": {"train": 10, "val": 4, "size": 48}})
+    found = get(method)
+    return Experiment(found, found.config.model_validate({"train": {"epochs": 3}, **config}), data)
+
+
+def space(of: Experiment, **axes: dict[str, Any]) -> SearchSpace:
+    """Axes by dotted path, the dots written as two underscores."""
+    tables = {name.replace("__", "."): {**table, "reason": "for the test"} for name, table in axes.items()}
+    return read_space({"axes": tables}, of.config, "test")
+
+
+def put(store: Store, of: Experiment, stage: Stage, seconds: float, epochs: int = 3, **said: Any) -> None:
+    """A finished artefact that took that long; of a training with its epochs, of 10 pictures each."""
+    manifest = {"stage": stage.name, "method": of.method.name, "seconds": seconds, "like": like(of, stage), **said}
+    with store.building(stage.kind, stage.key) as folder:
+        assert folder is not None
+        if stage.kind == "train":
+            each = 0.9 * seconds / epochs  # the rest is the start of the workers
+            ends = [EpochEnd(n + 1, epochs, n, {}, 0.1, 10 / each, each) for n in range(epochs)]
+            (folder / METRICS).write_text("".join(json.dumps(asdict(end)) + "\n" for end in ends))
+        else:
+            manifest.setdefault("pictures", 10)
+        store.commit(stage.kind, stage.key, manifest)
+
+
+def put_all(store: Store, of: Experiment, **seconds: float) -> None:
+    for stage in of.stages:
+        if stage.kind in seconds:
+            put(store, of, stage, seconds[stage.kind])
+
+
+def times(costs: list[Cost]) -> dict[str, int]:
+    return {cost.stage: cost.times for cost in costs}
+
+
+def test_without_an_earlier_run_there_are_counts_and_no_hours(tmp_path: Path) -> None:
+    one = experiment()
+    costs = run_costs(one, Store(tmp_path), one.stages[-1])
+    assert times(costs) == {"train:cam": 1, "maps:cam": 1, "masks:cam": 1, "score:cam": 1}
+    document = cost_document(costs)
+    assert (document["hours"], document["crf_passes"]) == (None, 0)
+    assert cost_words(document) == (
+        "cost: 1 training, 1 map pass, 1 mask pass (none with CRF); no earlier run to measure from"
+    )
+
+
+def test_a_run_takes_what_stages_like_it_took(tmp_path: Path) -> None:
+    store, old = Store(tmp_path), experiment(train={"epochs": 2})
+    put(store, old, old.stages[0], seconds=20.0, epochs=2)  # 1 s per picture and epoch, the start counted
+    for stage, seconds in zip(old.stages[1:], (30.0, 50.0, 10.0), strict=True):
+        put(store, old, stage, seconds)
+    new = experiment()  # three epochs: everything is new
+    costs = run_costs(new, store, new.stages[-1])
+    assert [cost.seconds for cost in costs] == pytest.approx([30.0, 30.0, 50.0, 10.0])
+    assert hours(costs) == pytest.approx((30 + 50) / 3600), "stages of pictures run beside each other"
+    assert "about 1.3 min one after the other, from 4 earlier stages" in cost_words(cost_document(costs))
+
+
+def test_only_what_is_alike_is_measured_from(tmp_path: Path) -> None:
+    store, other = Store(tmp_path), experiment(backbone={"name": "resnet50"}, masks={"crf": "irn"})
+    put_all(store, other, train=10.0, maps=10.0, masks=10.0, score=10.0)
+    one = experiment()
+    costs = {cost.kind: cost for cost in run_costs(one, store, one.stages[-1])}
+    assert [costs[kind].seconds for kind in ("train", "maps", "masks")] == [None] * 3
+    assert costs["score"].seconds == pytest.approx(10.0)
+    document = cost_document(list(costs.values()))
+    assert document["not_measured"] == ["train:cam", "maps:cam", "masks:cam"]
+    assert "without train:cam, maps:cam, masks:cam, of which there is no earlier one" in cost_words(document)
+
+
+def test_manifests_from_before_count_where_they_do_not_say_otherwise(tmp_path: Path) -> None:
+    store, old = Store(tmp_path), experiment(train={"epochs": 2})
+    put(store, old, old.stages[1], 40.0, like={})
+    one = experiment()
+    (maps,) = (cost for cost in run_costs(one, store, one.stages[-1]) if cost.kind == "maps")
+    assert (maps.seconds, maps.earlier) == (pytest.approx(40.0), 1)
+
+
+def test_a_resumed_training_is_not_taken_for_a_quick_one(tmp_path: Path) -> None:
+    store, old = Store(tmp_path), experiment(train={"epochs": 2})
+    put(store, old, old.stages[0], 20.0, epochs=2)
+    path = store.folder("train", old.stages[0].key) / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "seconds": 1.0}))
+    one = experiment()
+    assert run_costs(one, store, one.stages[0])[0].seconds == pytest.approx(27.0), "its epochs took 18 of 20 s"
+
+
+def test_a_study_repeats_what_its_axes_change(tmp_path: Path) -> None:
+    store, one = Store(tmp_path), experiment()
+
+    def asked(keep_best: int = 0, **axes: dict[str, Any]) -> dict[str, int]:
+        return times(study_costs(one, space(one, **axes), 20, store, "s", keep_best))
+
+    assert asked(train__learning_rate=LEARNING_RATE) == dict.fromkeys(
+        ("train:cam", "maps:cam", "masks:cam", "score:cam"), 20
+    )
+    masks_only = asked(masks__crf=CRF)
+    assert masks_only == {"train:cam": 1, "maps:cam": 1, "masks:cam": 3, "score:cam": 3}, "there are three settings"
+    assert asked(3, masks__crf=CRF)["masks:cam"] == 20, "masks that were dropped are made again"
+    both = asked(maps__flip=FLIP, masks__alpha={"kind": "float", "low": 1.0, "high": 9.0})
+    assert both == {"train:cam": 1, "maps:cam": 2, "masks:cam": 20, "score:cam": 20}
+
+
+def test_what_is_stored_and_what_is_finished_costs_nothing(tmp_path: Path) -> None:
+    store, one = Store(tmp_path), experiment()
+    axes = space(one, masks__alpha={"kind": "float", "low": 1.0, "high": 9.0})
+    put_all(store, one, train=1.0, maps=1.0)
+    assert times(study_costs(one, axes, 5, store, "s", 3)) == {"masks:cam": 5, "score:cam": 5}
+    put_all(store, one, masks=1.0, score=1.0)
+    assert times(study_costs(one, axes, 5, store, "s", 3)) == {"masks:cam": 4, "score:cam": 4}, "trial 0 is there"
+    folder = store.study_folder("s")
+    folder.mkdir(parents=True)
+    rows = [{"number": n, "state": state} for n, state in enumerate(("complete", "fail", "running"))]
+    (folder / "trials.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert times(study_costs(one, axes, 5, store, "s", 3)) == {"masks:cam": 3, "score:cam": 3}
+    assert study_costs(one, axes, 2, store, "s", 3) == []
+    assert "nothing" in cost_words(cost_document([]))
+
+
+def test_a_crf_that_an_axis_may_choose_is_counted(tmp_path: Path) -> None:
+    one = experiment()
+    document = cost_document(study_costs(one, space(one, masks__crf=CRF), 3, Store(tmp_path), "s", 3))
+    assert (document["mask_passes"], document["crf_passes"]) == (3, 3)
+    assert "at most 1 training, 1 map pass, 3 mask passes (3 with CRF)" in cost_words(document, at_most=True)
+
+
+def test_hours_of_a_study_are_those_of_all_its_trials(tmp_path: Path) -> None:
+    store, one = Store(tmp_path), experiment()
+    put_all(store, one, train=36.0, maps=18.0, masks=9.0, score=9.0)
+    costs = study_costs(one, space(one, train__learning_rate=LEARNING_RATE), 11, store, "s", 3)
+    assert {cost.times for cost in costs} == {10}, "trial 0 is in the store"
+    assert hours(costs) == pytest.approx(10 * (36 + 18) / 3600)
+
+
+def test_of_a_searched_number_of_epochs_the_middle_counts(tmp_path: Path) -> None:
+    store, one = Store(tmp_path), experiment()
+    put_all(store, one, train=30.0)  # three epochs
+    epochs = space(one, train__epochs={"kind": "int", "low": 2, "high": 10})
+    (training,) = (cost for cost in study_costs(one, epochs, 9, store, "s", 3) if cost.kind == "train")
+    assert (training.times, training.seconds) == (8, pytest.approx(60.0))
+
+
+def test_weights_from_a_file_are_no_training(tmp_path: Path) -> None:
+    (tmp_path / "weights.pt").write_bytes(b"x")
+    one = experiment(released=[f"cam={tmp_path / 'weights.pt'}"])
+    costs = run_costs(one, Store(tmp_path), one.stages[-1])
+    assert times(costs) == {"maps:cam": 1, "masks:cam": 1, "score:cam": 1}
+    assert "no trainings, 1 map pass" in cost_words(cost_document(costs))
