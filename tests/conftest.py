@@ -1,3 +1,12 @@
-"""For the whole suite: our engine is imported before ray itself, as the command does."""
+"""For the whole suite: our engine is imported before ray itself, as the command does; the longest tests come first."""
+
+import pytest
 
 import wsss_platform.engine  # noqa: F401  (sets what Ray reads from the environment when it is imported)
+
+LONGEST = ("test_readme_commands_run", "test_a_study_from_search_to_leaderboard")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """So that no process is left alone with one of them at the end."""
+    items.sort(key=lambda item: item.name not in LONGEST)

@@ -40,7 +40,7 @@ def execute(found: list[str], folder: Path) -> None:
     """Run commands as a reader would, in `folder`; the first that fails fails."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WSSS_")}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    environment |= {"WSSS_STORAGE": str(folder / "storage"), "WANDB_MODE": "offline", "COLUMNS": "120"}
+    environment |= {"WSSS_STORAGE": str(folder / "storage"), "WANDB_MODE": "disabled", "COLUMNS": "120"}
     for command in found:
         shell = ["bash", "-euo", "pipefail", "-c", command]
         done = subprocess.run(

@@ -1,0 +1,335 @@
+"""Stored maps to scored masks by two workers: our line of chunks against the usual ways to do it in parallel.
+
+Wall clock, since the question is how well two workers are kept busy; sides run in turn on one warm Ray cluster. The
+others read full-size float32 .npy maps, as their repositories store them, and run pydensecrf: IRN's two passes.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from benchmarks.measure import Row
+from benchmarks.pictures import Picture, voc_root
+from wsss_methods import get
+from wsss_platform.config import DataConfig, SampleConfig
+from wsss_platform.data import open_data
+from wsss_platform.engine.cluster import connect
+from wsss_platform.engine.runner import RayRunner
+from wsss_platform.experiment import Experiment
+from wsss_platform.maps.storage import maps_file, write_maps
+from wsss_platform.masks.crf import PARAMETERS, refine
+from wsss_platform.masks.palette import write_mask
+from wsss_platform.masks.rules import merge, named, over
+from wsss_platform.pipeline import run
+from wsss_platform.store import Store
+from wsss_platform.work import chunks_of
+
+WORKERS, ROUNDS, COPIES = 2, 3, 1
+MANY = 2000
+"""Pictures of the memory row."""
+CRF = {"rule": "two_threshold", "crf": "irn", "crf_backend": "auto"}
+PLAIN: dict[str, Any] = {}
+
+
+def rows(pictures: list[Picture], classes: int, folder: Path) -> Iterator[Row]:
+    """Speed with the CRF, then memory and the cost per picture without."""
+    some = Material(pictures, folder / "some", COPIES)
+    with connect("local", cpus=WORKERS):
+        yield from _speed(some, folder)
+    yield from _memory(pictures, folder)
+
+
+class Material:
+    """Copies of the benchmark's pictures as a VOC tree, and their maps in both forms."""
+
+    def __init__(self, pictures: Sequence[Picture], folder: Path, copies: int, full: bool = True) -> None:
+        self.root, self.arrays = folder / "VOC2012", folder / "npy"
+        for part in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+            (self.root / part).mkdir(parents=True)
+        self.arrays.mkdir()
+        self.ids = [f"copy{number:03d}_{picture.id}" for number in range(copies) for picture in pictures]
+        (self.root / "ImageSets/Segmentation/train.txt").write_text("\n".join(self.ids) + "\n")
+        self.pictures = dict(zip(self.ids, [*pictures] * copies, strict=True))
+        for picture in pictures:
+            self._write(picture, [id for id in self.ids if self.pictures[id] is picture], full)
+
+    def _write(self, picture: Picture, ids: list[str], full: bool) -> None:
+        """The first copy; the others are links to it."""
+        first = {
+            "JPEGImages/{}.jpg": lambda path: path.write_bytes(_jpeg(picture)),
+            "SegmentationClass/{}.png": lambda path: write_mask(path, picture.truth),
+        }
+        for pattern, write in first.items():
+            write(self.root / pattern.format(ids[0]))
+            for id in ids[1:]:
+                os.link(self.root / pattern.format(ids[0]), self.root / pattern.format(id))
+        if full:
+            np.save(self.arrays / f"{ids[0]}.npy", picture.high_res())
+            for id in ids[1:]:
+                os.link(self.arrays / f"{ids[0]}.npy", self.arrays / f"{id}.npy")
+
+    def experiment(self, masks: dict[str, Any]) -> Experiment:
+        data = DataConfig(kind="voc12", root=str(self.root), train_list="train", score_list="train", labels="masks")
+        method = get("cam")
+        return Experiment(method, method.config.model_validate({"masks": masks}), data)
+
+    def store(self, folder: Path, experiment: Experiment) -> Store:
+        """A store that holds the maps."""
+        store, maps = Store(folder), experiment.stage("maps")
+        with store.building("maps", maps.key) as partial:
+            assert partial is not None
+            for chunk in chunks_of(self.ids):
+                items = [(id, self.pictures[id].stored()) for id in chunk.ids]
+                write_maps(maps_file(partial, chunk.index), [_renamed(item, id) for id, item in items])
+            store.commit("maps", maps.key, {"seconds": 0})
+        return store
+
+
+def _renamed(item: Any, id: str) -> Any:
+    from dataclasses import replace
+
+    return replace(item, id=id)
+
+
+def _jpeg(picture: Picture) -> bytes:
+    root = voc_root()
+    if root is not None:
+        return (root / "JPEGImages" / f"{picture.id}.jpg").read_bytes()
+    import io
+
+    image = open_data(DataConfig(sample=SampleConfig(size=500, train=10_000))).split("train").read(picture.id).image
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=95)
+    return buffer.getvalue()
+
+
+def _speed(some: Material, folder: Path) -> Iterator[Row]:
+    """Two-pass CRF, masks and scores of the same pictures."""
+    count = len(some.ids)
+    experiment = some.experiment(CRF)
+    number = iter(range(1000))
+
+    def ours() -> None:
+        run(experiment, some.store(folder / f"store{next(number)}", experiment), RayRunner(actors=WORKERS))
+
+    same = some.experiment({**CRF, "crf_backend": "pydensecrf"})
+
+    def ours_with_pydensecrf() -> None:
+        run(same, some.store(folder / f"store{next(number)}", same), RayRunner(actors=WORKERS))
+
+    def plain() -> None:
+        store = some.store(folder / f"store{next(number)}", experiment)
+        halves = [some.ids[start::WORKERS] for start in range(WORKERS)]
+        processes = [_SPAWN.Process(target=_half, args=(experiment, store.root, half)) for half in halves]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+            if process.exitcode:
+                raise RuntimeError("a plain process failed")
+
+    def tasks() -> None:
+        _one_task_per_image(some, folder / f"tasks{next(number)}")
+
+    def joblib() -> None:
+        _all_labels(some, folder / f"all{next(number)}")
+
+    ours(), plain()  # compiled, and the cluster's processes are warm
+    sides: list[Callable[[], None]] = [ours, ours_with_pydensecrf, tasks, joblib, plain]
+    own, with_reference, one_by_one, all_labels, two = (seconds / count * 1e3 for seconds in _in_turn(sides))
+    note = f"{count} pictures of about 375x500, {WORKERS} workers, wall clock, medians of {ROUNDS}"
+    name = "stored maps -> two-pass CRF -> masks -> score"
+    yield Row(f"{name} vs one Ray task per image", own, one_by_one, "ms", 1.5, note=note)
+    yield Row(f"{name}, both pydensecrf", with_reference, one_by_one, "ms", note=note)
+    yield Row(f"{name} vs process pool, all 21 labels", own, all_labels, "ms", 3, note=note)
+    yield Row(f"{name} vs two plain processes, same work", own, two, "ms", 0.95, note=note)
+
+
+def _in_turn(sides: Sequence[Callable[[], None]]) -> list[float]:
+    times: list[list[float]] = [[] for _ in sides]
+    for _ in range(ROUNDS):
+        for side, own in zip(sides, times, strict=True):
+            start = time.monotonic()
+            side()
+            own.append(time.monotonic() - start)
+    return [statistics.median(own) for own in times]
+
+
+_SPAWN = multiprocessing.get_context("fork")
+
+
+def _half(experiment: Experiment, root: Path, ids: Sequence[str]) -> None:
+    """What a user would start twice by hand: the same functions over a part of the list, into a store of its own."""
+    from wsss_platform.work import MasksWork, ScoreWork
+
+    maps = Store(root).open("maps", experiment.stage("maps").key).folder
+    folder = root / f"half{os.getpid()}"
+    folder.mkdir()
+    phase, wanted = experiment.phases[-1], set(ids)
+    masks = MasksWork(experiment, phase, "train", folder, maps=maps)
+    score = ScoreWork(experiment, phase, "train", folder, maps=maps, masks=folder)
+    from wsss_platform.stages import Chunk
+
+    for chunk in chunks_of(experiment.dataset.split("train").ids):
+        mine = Chunk(chunk.index, tuple(id for id in chunk.ids if id in wanted))
+        masks(mine), score(mine)
+
+
+def _two_passes(image: NDArray[np.uint8], scores: NDArray[np.float32], classes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """IRN's cam_to_ir_label: a fresh pydensecrf per pass."""
+    passes = [refine(image, [over(scores, limit)], len(scores) + 1, PARAMETERS["irn"], 10)[0] for limit in (0.30, 0.05)]
+    foreground, background = (named(item, classes) for item in passes)
+    return merge(foreground, background)
+
+
+def _count(truth: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.int64]:
+    keep = truth != 255
+    return np.bincount(truth[keep].astype(np.int64) * 256 + mask[keep], minlength=21 * 256)
+
+
+def _one_task_per_image(some: Material, folder: Path) -> None:
+    """One Ray task per image; picture, maps and truth travel as values, one big get brings the masks home."""
+    import ray
+
+    folder.mkdir()
+
+    @ray.remote(num_cpus=1)
+    def one(image: Any, scores: Any, classes: Any, truth: Any) -> Any:
+        mask = _two_passes(image, scores, classes)
+        return mask, _count(truth, mask)
+
+    references = []
+    for id in some.ids:
+        image = np.asarray(Image.open(some.root / f"JPEGImages/{id}.jpg").convert("RGB"))
+        truth = np.asarray(Image.open(some.root / f"SegmentationClass/{id}.png"))
+        scores = np.load(some.arrays / f"{id}.npy")
+        references.append(one.remote(image, scores, some.pictures[id].classes, truth))
+    results = ray.get(references)
+    for id, (mask, _) in zip(some.ids, results, strict=True):
+        Image.fromarray(mask).save(folder / f"{id}.png")
+    np.sum([table for _, table in results], axis=0)
+
+
+def _all_labels(some: Material, folder: Path) -> None:
+    """A pool of processes over pydensecrf with background and all 20 classes; then one pass over the masks."""
+    folder.mkdir()
+    work = [
+        (some.root / f"JPEGImages/{id}.jpg", some.arrays / f"{id}.npy", some.pictures[id].classes, folder / f"{id}.png")
+        for id in some.ids
+    ]
+    with ProcessPoolExecutor(WORKERS, mp_context=_SPAWN) as pool:
+        list(pool.map(_with_21_labels, work))
+    total = np.zeros(21 * 256, np.int64)
+    for id in some.ids:
+        truth = np.asarray(Image.open(some.root / f"SegmentationClass/{id}.png"))
+        total += _count(truth, np.asarray(Image.open(folder / f"{id}.png")))
+
+
+def _with_21_labels(item: tuple[Path, Path, NDArray[np.uint8], Path]) -> None:
+    picture, maps, classes, target = item
+    image = np.asarray(Image.open(picture).convert("RGB"))
+    scores = np.load(maps)
+    passes = []
+    for limit in (0.30, 0.05):
+        start = named(over(scores, limit), classes)
+        passes.append(refine(image, [start], 21, PARAMETERS["irn"], 10)[0])
+    Image.fromarray(merge(*passes)).save(target)
+
+
+# --- memory and the cost per picture, each side in a fresh driver ---------------------------------------------
+
+
+def _memory(pictures: list[Picture], folder: Path) -> Iterator[Row]:
+    """Peak memory of driver and object store at 500, 2,000 and 10,000 pictures, without CRF."""
+    ours = {count: _fresh("ours", count) for count in (500, MANY, 10_000)}
+    theirs = _fresh("theirs", MANY)
+    yield Row(
+        f"peak memory at {MANY:,} pictures vs one Ray task per image, driver above its start and object store",
+        ours[MANY]["megabytes"],
+        theirs["megabytes"],
+        "MB",
+        10,
+        note="threshold instead of the CRF on both sides",
+    )
+    for what, unit in (("ms", "ms"), ("megabytes", "MB")):
+        yield Row(
+            f"{'cost per picture' if what == 'ms' else 'driver and object store'} at 10,000 pictures vs at 500",
+            ours[10_000][what],
+            ours[500][what],
+            unit,
+            0.9,
+            note="masks and scores of stored maps, two workers, wall clock",
+        )
+
+
+def _fresh(side: str, count: int) -> dict[str, float]:
+    """Measured in a process of its own: {"ms": per picture, "megabytes": peak}."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.producers", side, str(count)], stdout=subprocess.PIPE, text=True, check=True
+    )
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def _alone(side: str, count: int) -> dict[str, float]:
+    import tempfile
+
+    from benchmarks.peak import Peak
+    from benchmarks.pictures import load
+
+    pictures, _, _ = load(20)
+    with tempfile.TemporaryDirectory() as text:
+        some = Material(pictures, Path(text) / "some", count // 20, full=side == "theirs")
+        experiment = some.experiment(PLAIN)
+        store = some.store(Path(text) / "store", experiment)
+        with connect("local", cpus=WORKERS, object_store=8 * 2**30 if side == "theirs" else 2**28):
+            warm = Material(pictures[:2], Path(text) / "warm", 1)
+            first = warm.experiment(PLAIN)
+            run(first, warm.store(Path(text) / "first", first), RayRunner(actors=WORKERS))
+            with Peak() as peak:
+                start = time.monotonic()
+                if side == "ours":
+                    run(experiment, store, RayRunner(actors=WORKERS))
+                else:
+                    _plain_tasks(some, Path(text) / "out")
+                seconds = time.monotonic() - start
+    return {"ms": seconds / len(some.ids) * 1e3, "megabytes": peak.megabytes}
+
+
+def _plain_tasks(some: Material, folder: Path) -> None:
+    """As `_one_task_per_image`, with a threshold in the place of the CRF."""
+    import ray
+
+    folder.mkdir()
+
+    @ray.remote(num_cpus=1)
+    def one(scores: Any, classes: Any, truth: Any) -> Any:
+        mask = named(over(scores, 0.3), classes)
+        return mask, _count(truth, mask)
+
+    references = []
+    for id in some.ids:
+        truth = np.asarray(Image.open(some.root / f"SegmentationClass/{id}.png"))
+        references.append(one.remote(np.load(some.arrays / f"{id}.npy"), some.pictures[id].classes, truth))
+    results = ray.get(references)
+    for id, (mask, _) in zip(some.ids, results, strict=True):
+        Image.fromarray(mask).save(folder / f"{id}.png")
+    np.sum([table for _, table in results], axis=0)
+
+
+if __name__ == "__main__":
+    print(json.dumps(_alone(sys.argv[1], int(sys.argv[2]))))
