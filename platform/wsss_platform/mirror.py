@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterable
@@ -64,12 +65,12 @@ class Mirror:
         Raises:
             InputError: not a URL that pyarrow knows.
         """
-        self.url = url
+        self.url = re.sub(r"//[^/@]*@", "//", url)  # for messages, without the key that an S3 URL may hold
         try:
             place = _one_request(url) if "://" in url else str(Path(url).expanduser().resolve())
             self._system, base = fs.FileSystem.from_uri(place)
         except (pa.ArrowException, ValueError, OSError) as error:
-            raise InputError(f"mirror {url!r}: {_first_line(error)}") from None
+            raise InputError(f"mirror {self.url!r}: {_first_line(error).replace(url, self.url)}") from None
         self._base = PurePosixPath(base)
 
     def push(self, store: Store, run: str) -> Copied:

@@ -171,3 +171,9 @@ def test_wrong_names_and_places(store: Store, url: str) -> None:
         Mirror("nosuch://bucket/x")
     with pytest.raises(InputError):
         Mirror(url).pull(store, "../x")
+
+
+def test_the_key_in_a_url_is_not_shown() -> None:
+    with pytest.raises(InputError, match="nosuch://bucket/x") as caught:
+        Mirror("nosuch://me:hidden@bucket/x")
+    assert "hidden" not in str(caught.value)

@@ -154,9 +154,9 @@ def _copy(run: str, remote: str, storage: Path, as_json: bool, *, away: bool) ->
 
     with output(as_json) as out:
         mirror, store = Mirror(remote), Store(storage)
-        with console.status(f"{'to' if away else 'from'} {remote}"):
+        with console.status(f"{'to' if away else 'from'} {mirror.url}"):
             copied = mirror.push(store, run) if away else mirror.pull(store, run)
-        words = [f"run {run}: {copied.files} files, {size_words(copied.size)}, {'to' if away else 'from'} {remote}"]
+        words = [f"run {run}: {copied.files} files, {size_words(copied.size)}, {'to' if away else 'from'} {mirror.url}"]
         words += [f"{stage}: there already" for stage in copied.there]
         where = "in the store" if away else "at the mirror"
         words += [f"{stage}: not {where} (not made, or dropped)" for stage in copied.lacking]
