@@ -114,7 +114,8 @@ def carry_out(store: Store, verdicts: Iterable[Verdict]) -> tuple[list[Verdict],
 
 
 def drop_losers(store: Store, study: str, keep_best: int, shared: Collection[str] = ()) -> list[str]:
-    """Delete maps and masks that only losing trials of a study refer to; to be called when a trial has ended.
+    """Delete maps and masks that only losing trials of a study refer to, and the checkpoints of those that were
+    stopped early; to be called when a trial has ended.
 
     Args:
         store: of the study.
@@ -132,12 +133,16 @@ def drop_losers(store: Store, study: str, keep_best: int, shared: Collection[str
     needed = known.owners(leave_out=lost)
     dropped = []
     for record in known.records:
+        stopped = record.status == "finished" and record.scores is None  # early; it is never gone on with
         for stage, key in record.stages.items() if record.name in lost else ():
             kind = stage.split(":")[0]
-            if kind in LARGE and key not in needed and key not in shared:
-                reason = f"study {study} keeps the maps and masks of its best {keep_best} trials"
-                if store.has(kind, key) and store.remove(kind, key, reason):
+            if key in needed or key in shared:
+                continue
+            if kind in LARGE and store.has(kind, key):
+                if store.remove(kind, key, f"study {study} keeps the maps and masks of its best {keep_best} trials"):
                     dropped.append(f"{kind} {key[:12]}")
+            elif stopped and store.remove(kind, key, partial=True):
+                dropped.append(f"unfinished {kind} {key[:12]}")
     return dropped
 
 

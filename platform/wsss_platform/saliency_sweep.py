@@ -21,12 +21,12 @@ def sweep_saliency(
     """The counts at every score floor and saliency cut of the scored maps, made once ("saliency-sweep" in the store).
 
     Raises:
-        InputError: the maps are not in the store yet, or pictures without saliency or truth that fits; names them.
+        InputError: the maps are not in the store, or pictures without saliency or truth that fits; names them.
     """
     scored = experiment.stage("score")
     maps = scored.inputs["maps"]
     if not store.has("maps", maps.key):
-        raise InputError("the maps of this run are not in the store yet; first: wsss-platform score RUN")
+        raise InputError("the maps of this run are not in the store; first: wsss-platform maps RUN")
     key = _saliency_key(experiment)
     with store.building(_SALIENCY, key) as folder:
         if folder is None:

@@ -144,6 +144,32 @@ def test_what_another_run_or_a_running_trial_refers_to_stays(tmp_path: Path) -> 
     assert drop_losers(store, "s", 1) == [f"maps {lost['maps:cam'][:12]}"]
 
 
+def _unfinished(store: Store, name: str) -> dict[str, str]:
+    """The stages of a run whose training was begun."""
+    with store.building("train", key(f"t{name}")) as folder:
+        assert folder is not None
+        (folder / "state.pt").write_text("x")
+    return {"train:cam": key(f"t{name}"), "maps:cam": key(f"m{name}")}
+
+
+def test_of_trials_that_were_stopped_early_no_checkpoint_stays(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    trial(store, 0, 0.5)
+    stopped, failed, shared = (_unfinished(store, name) for name in ("stopped", "failed", "shared"))
+    write_record(store, record("s-0001", None, kind="trial", study="s", stages=stopped, objective=0.2))
+    write_record(store, record("s-0003", None, kind="trial", study="s", stages=shared, objective=0.2))
+    write_record(store, record("mine", None, stages=shared, status="running", finished=None))
+    failure = {"status": "failed", "reason": "out of memory"}
+    write_record(store, record("s-0002", None, kind="trial", study="s", stages=failed, **failure))
+    assert drop_losers(store, "s", 0) == []
+    assert drop_losers(store, "s", 3) == [f"unfinished train {stopped['train:cam'][:12]}"]
+    assert [store.partial("train", one["train:cam"]).is_dir() for one in (stopped, failed, shared)] == [
+        False,
+        True,
+        True,
+    ]
+
+
 def test_the_trials_of_another_study_that_kept_them_protect_them(tmp_path: Path) -> None:
     store = Store(tmp_path)
     stages = trial(store, 0, 0.1)

@@ -233,8 +233,9 @@ def disk_words(keep_best: int) -> str:
     if not keep_best:
         return "disk: every trial keeps its weights, maps, masks and score (--keep-best 0)"
     return (
-        f"disk: every trial keeps its weights and score; the best {keep_best} keep their maps and masks, those of the "
-        "others are dropped as soon as they lose, unless another run refers to them (--keep-best 0 keeps all)"
+        f"disk: every trial keeps its weights and score; the best {keep_best} keep their maps and masks. Those of the "
+        "others, and checkpoints of trials that are stopped early, are dropped as soon as they lose, unless another "
+        "run refers to them (--keep-best 0 keeps all)"
     )
 
 
