@@ -37,7 +37,8 @@ MAY: dict[str, tuple[str, ...] | None] = {
     "masks": ("config", "data.split", "errors", "maps.storage", "store"),
     "metrics": ("config", "errors", "store"),
     "experiment": ("config", "data", "errors", "method", "store"),
-    "protocol": ("config", "experiment"),
+    "protocol": ("config", "errors", "experiment"),
+    "selection": ("config", "data.part", "errors", "experiment", "protocol"),
     "stages": ("experiment", "method"),
     "train": (
         "config",
@@ -52,6 +53,7 @@ MAY: dict[str, tuple[str, ...] | None] = {
         "store",
     ),
     "tracking": ("config", "errors", "experiment", "metrics", "protocol", "store"),
+    "label_free": None,
     "work": None,
     "local_runner": None,
     "pipeline": None,
@@ -65,7 +67,7 @@ MAY: dict[str, tuple[str, ...] | None] = {
 METHOD_MAY = ("config", "data.views", "errors", "masks.rules", "method", "nets", "objective")
 THIRD_PARTY_OF_METRICS = {"numpy", "numba", "pydantic", "pyarrow"}
 # Importing these must load neither torch nor ray, so that --help, dry runs and the tuner's plan stay light.
-LIGHT = ("config", "space", "method", "experiment", "store", "protocol", "stages")
+LIGHT = ("config", "space", "method", "experiment", "store", "protocol", "selection", "stages")
 # package -> the only places that import it, and why
 OWNERS: dict[str, tuple[tuple[str, ...], str]] = {
     "ray": (("wsss_platform.engine",), "another engine must stay possible, and tools must run without a cluster"),
@@ -76,7 +78,16 @@ OWNERS: dict[str, tuple[tuple[str, ...], str]] = {
     "wandb": (("wsss_platform.tracking",), "a run must not depend on a service"),
     "pydensecrf": (("wsss_platform.masks.crf",), "another CRF must stay possible"),
 }
-NEVER_ENGINE = ("comparison", "comparison_figures", "drawing", "local_runner", "pipeline", "show", "work")
+NEVER_ENGINE = (
+    "comparison",
+    "comparison_figures",
+    "drawing",
+    "label_free",
+    "local_runner",
+    "pipeline",
+    "show",
+    "work",
+)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from wsss_platform.config import (
     look_up,
 )
 from wsss_platform.data import Dataset, open_data
+from wsss_platform.data.part import PartedDataset
 from wsss_platform.errors import InputError
 from wsss_platform.method import Method, Phase
 from wsss_platform.store import Store
@@ -68,8 +69,8 @@ class Experiment:
 
     @cached_property
     def dataset(self) -> Dataset:
-        """The opened data."""
-        return open_data(self.data)
+        """The opened data; its lists have parts, such as "train:rest-3" (data.part)."""
+        return PartedDataset(open_data(self.data))
 
     @cached_property
     def phases(self) -> tuple[Phase, ...]:

@@ -148,18 +148,24 @@ def choice_label(choice: Value) -> Scalar:
     return json.dumps(choice) if isinstance(choice, tuple) else choice
 
 
-def load_space(path: Path, config: MethodConfig) -> SearchSpace:
+def load_space(path: Path, config: MethodConfig, *, swept: bool = True) -> SearchSpace:
     """Read a search space and prove that it is legal for a config.
+
+    Args:
+        path: of the TOML file.
+        config: the default config.
+        swept: whether trials are scored by the threshold sweep, which solves the fields of `SOLVED`; a label-free
+            search has none and may sample them.
 
     Raises:
         InputError: a file that is missing or malformed, a path that the config does not have (with the
             nearest right one), an axis whose kind does not fit the field, a missing reason, a range that
             the method's own rules refuse at either end, or a field that must not be sampled.
     """
-    return read_space(read_toml(path), config, str(path))
+    return read_space(read_toml(path), config, str(path), swept=swept)
 
 
-def read_space(data: Mapping[str, Any], config: MethodConfig, where: str) -> SearchSpace:
+def read_space(data: Mapping[str, Any], config: MethodConfig, where: str, *, swept: bool = True) -> SearchSpace:
     """`load_space` on plain data; `where` begins every message."""
     stray = sorted(set(data) - {"axes"})
     if stray:
@@ -167,7 +173,7 @@ def read_space(data: Mapping[str, Any], config: MethodConfig, where: str) -> Sea
     tables = data.get("axes")
     if not isinstance(tables, Mapping) or not tables:
         raise InputError(f'{where}: no axes; write at least one table [axes."dotted.path"]')
-    axes = [_read_axis(str(name), table, config, where) for name, table in tables.items()]
+    axes = [_read_axis(str(name), table, config, where, swept) for name, table in tables.items()]
     return SearchSpace(axes=tuple(axes))
 
 
@@ -178,14 +184,16 @@ _KINDS: Mapping[str, type[FloatAxis] | type[IntAxis] | type[CategoricalAxis]] = 
 }
 
 
-def _read_axis(name: str, table: Any, config: MethodConfig, where: str) -> FloatAxis | IntAxis | CategoricalAxis:
+def _read_axis(
+    name: str, table: Any, config: MethodConfig, where: str, swept: bool
+) -> FloatAxis | IntAxis | CategoricalAxis:
     here = f'{where}: [axes."{name}"]'
     if not isinstance(table, Mapping):
         raise InputError(f"{here}: expected a table with kind, its range and a reason")
     if "kind" not in table and any(isinstance(value, Mapping) for value in table.values()):
         raise InputError(f'{here}: quote the dotted path, as in [axes."loss.classification"]')
     _check_path(name, config, here)
-    if name in SOLVED:
+    if name in SOLVED and swept:
         raise InputError(f"{here}: {SOLVED[name]}")
     if not str(table.get("reason", "")).strip():
         raise InputError(

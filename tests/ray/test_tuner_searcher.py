@@ -13,10 +13,11 @@ import pytest
 from optuna.trial import TrialState
 
 from wsss_platform.config import override
+from wsss_platform.data.part import spread
 from wsss_platform.engine.request import StudyRequest
 from wsss_platform.engine.searcher import TAKEOVERS, StudySearcher, changes_of, default_params
 from wsss_platform.engine.study import StudyFolder, study_plots
-from wsss_platform.engine.trial import NotAppliedError, changed, check_applied, spread, trace
+from wsss_platform.engine.trial import NotAppliedError, changed, check_applied, trace
 from wsss_platform.engine.tuner import twin
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.space import SearchSpace, read_space

@@ -29,8 +29,9 @@ from wsss_platform.config import MethodConfig, flatten, override, to_toml
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.store import write_atomic
 
-BEST, MASKS = "best of the sweep", "masks"
-"""What a study can maximise: the sweep's best mean IoU, or the masks' own (which the sweep does not see)."""
+BEST, MASKS, LABEL_FREE = "best of the sweep", "masks", "label-free proxies"
+"""What a study can maximise: the sweep's best mean IoU, the masks' own (which the sweep does not see), or proxies that
+see no pixel truth (`label_free`)."""
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 """A trial in one of these states is never run again."""
 
@@ -58,6 +59,8 @@ class TrialRow:
     """Of the score in the store."""
     reason: str | None
     """Why it failed or was stopped."""
+    proxies: Mapping[str, float | None] | None = None
+    """Of a label-free objective: what was measured, by name, 0..1."""
 
 
 class StudyFolder:
@@ -132,14 +135,31 @@ class StudyFolder:
         write_atomic(self.folder / "trials.jsonl", "".join(json.dumps(asdict(item)) + "\n" for item in rows))
         best = self.best()
         if best is not None:
-            changes = dict(best.user_attrs.get("changes", {}))
-            threshold = best.user_attrs.get("threshold")
-            if threshold is not None and self._objective == BEST and base.masks.rule == "constant":
-                changes["masks.background"] = threshold
-            config = override(base, changes, f"trial {best.number}")
+            config = override(base, self.selected_changes(base), f"trial {best.number}")
             note = f'\n[chosen]\nstudy = "{self.folder.name}"\ntrial = {best.number}\nselection = "{self._selection}"\n'
-            write_atomic(self.folder / "best.toml", to_toml(config) + note)
+            write_atomic(self.folder / "best.toml", f"{to_toml(config)}{note}looks = {self.looks()}\n")
         return rows
+
+    def selected_changes(self, base: MethodConfig) -> dict[str, Any]:
+        """What the best config changes in `base`: the best trial's values and its threshold. Empty without a best."""
+        best = self.best()
+        if best is None:
+            return {}
+        changes = dict(best.user_attrs.get("changes", {}))
+        threshold = best.user_attrs.get("threshold")
+        if threshold is not None and self._objective == BEST and base.masks.rule == "constant":
+            changes["masks.background"] = threshold
+        return changes
+
+    def looks(self) -> int:
+        """How often pixel truth was looked at to choose: once per trial that was scored, and once per rung.
+
+        One look at a sweep tells the score at all its thresholds.
+        """
+        if self._selection == "none":
+            return 0
+        trials = self.study.get_trials(deepcopy=False)
+        return sum(len(trial.intermediate_values) + ("key" in trial.user_attrs) for trial in trials)
 
 
 def open_study(folder: Path) -> optuna.Study:
@@ -169,6 +189,7 @@ def row(trial: FrozenTrial) -> TrialRow:
         seconds=notes.get("seconds"),
         key=notes.get("key"),
         reason=notes.get("reason"),
+        proxies=notes.get("proxies"),
     )
 
 
