@@ -72,7 +72,12 @@ LIGHT = ("config", "space", "method", "experiment", "store", "protocol", "select
 OWNERS: dict[str, tuple[tuple[str, ...], str]] = {
     "ray": (("wsss_platform.engine",), "another engine must stay possible, and tools must run without a cluster"),
     "optuna": (
-        ("wsss_platform.engine.tuner", "wsss_platform.engine.searcher", "wsss_platform.engine.study"),
+        (
+            "wsss_platform.engine.tuner",
+            "wsss_platform.engine.searcher",
+            "wsss_platform.engine.study",
+            "wsss_platform.engine.study_page",
+        ),
         "the sampler can be changed in one place",
     ),
     "wandb": (("wsss_platform.tracking",), "a run must not depend on a service"),

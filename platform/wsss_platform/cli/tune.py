@@ -202,13 +202,14 @@ def plan_tables(document: dict[str, Any]) -> list[Any]:
 
 def _search(request: StudyRequest, wandb: str) -> StudyResult:
     from wsss_platform.cli.study import StudyView
-    from wsss_platform.engine.study import study_plots
+    from wsss_platform.engine.study import open_study
+    from wsss_platform.engine.study_page import write_page
     from wsss_platform.engine.tuner import tune as run_study
 
     with StudyView(request, wandb) as view:
         result = run_study(request, view)
         view.record(result.rows)
-    study_plots(result.folder, note)
+    write_page(open_study(result.folder), result.folder, note)
     return result
 
 
@@ -235,7 +236,7 @@ def _print(out: Output, store: Store, study: str, result: StudyResult, default: 
         "best trial is a selected one",
         f"best config: {result.best_config or 'none, no trial was completed'}",
         "train it with: wsss-platform train METHOD --config FILE",
-        f"study, its journal, table and plots: {result.folder}",
+        f"study, its journal, table, plots and page: {result.folder / 'study.html'}",
         "next: wsss-platform leaderboard --storage " + str(store.root),
     )
 

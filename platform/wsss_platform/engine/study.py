@@ -5,6 +5,8 @@ storage/studies/<name>/
     journal.log     Optuna's own journal, the one record of every trial
     trials.jsonl    a table of it, rewritten after every trial
     best.toml       the best config so far, as `train --config` reads it
+    selection.json  fixed, selected and oracle at the end (report)
+    study.html      all of it on one page, with Optuna's plots, which are also here as PNG (study_page)
     stop/<number>   written when a trial shall stop early; the trial sees it and ends by itself
     driver.lock     held by the living driver
 """
@@ -12,8 +14,7 @@ storage/studies/<name>/
 from __future__ import annotations
 
 import json
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -200,48 +201,3 @@ def read_json(path: Path) -> dict[str, Any]:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise RunError(f"{path}: damaged ({error}); delete the study's folder to begin anew") from None
     return data
-
-
-def study_plots(folder: Path, on_skip: Callable[[str], None] = lambda message: None) -> list[Path]:
-    """Draw the history, the parallel coordinates and the importance of a study's parameters.
-
-    Args:
-        folder: the study's.
-        on_skip: told which picture could not be drawn, and why (too few trials, a missing package).
-
-    Returns:
-        The PNG files that were written, in the study's folder.
-
-    Raises:
-        InputError: there is no study.
-    """
-    if not (folder / "journal.log").is_file():
-        raise InputError(f"{folder}: no study here")
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-    from optuna.visualization import matplotlib as draw
-
-    study = open_study(folder)
-    pictures: Mapping[str, Callable[[optuna.Study], Any]] = {
-        "history": draw.plot_optimization_history,
-        "parallel": draw.plot_parallel_coordinate,
-        "importance": draw.plot_param_importances,
-    }
-    written = []
-    for name, plot in pictures.items():
-        path = folder / f"{name}.png"
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                axes = plot(study)
-            axes.figure.set_size_inches(9, 5)
-            axes.figure.savefig(path, dpi=120, bbox_inches="tight")
-        except (ImportError, ValueError, RuntimeError, TypeError, AttributeError, KeyError) as error:
-            on_skip(f"{name}.png was not drawn: {type(error).__name__}: {error}")
-            continue
-        finally:
-            pyplot.close("all")
-        written.append(path)
-    return written
