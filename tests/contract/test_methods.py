@@ -157,7 +157,9 @@ def test_presets_are_legal_and_change_something(name: str) -> None:
     for path in method.presets().values():
         config = override(method.config(), flatten(read_toml(path)), path.name)
         assert config != method.config()
-        assert tomllib.loads(tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))) == tomllib.loads(to_toml(config))
+        assert tomllib.loads(tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))) == tomllib.loads(
+            to_toml(config)
+        )
 
 
 @every_method
