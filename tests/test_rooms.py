@@ -38,7 +38,8 @@ MAY: dict[str, tuple[str, ...] | None] = {
     "metrics": ("config", "errors", "store"),
     "affinity": ("config", "errors", "method", "nets", "objective"),
     "experiment": ("affinity", "config", "data", "errors", "method", "store"),
-    "protocol": ("affinity", "config", "experiment"),
+    "protocol": ("affinity", "config", "errors", "experiment"),
+    "selection": ("config", "data.part", "errors", "experiment", "protocol"),
     "stages": ("experiment", "method"),
     "train": (
         "config",
@@ -58,6 +59,7 @@ MAY: dict[str, tuple[str, ...] | None] = {
     "retention": ("inventory", "store", "tracking.records"),
     "costs": ("config", "experiment", "space", "stages", "store", "train.record"),
     "verification": None,
+    "label_free": None,
     "work": None,
     "imported": None,
     "export": ("config", "data", "errors", "experiment", "masks.palette", "metrics", "protocol", "store"),
@@ -75,12 +77,17 @@ MAY: dict[str, tuple[str, ...] | None] = {
 METHOD_MAY = ("config", "data.views", "errors", "masks.rules", "method", "nets", "objective")
 THIRD_PARTY_OF_METRICS = {"numpy", "numba", "pydantic", "pyarrow"}
 # Importing these must load neither torch nor ray, so that --help, dry runs and the tuner's plan stay light.
-LIGHT = ("config", "space", "method", "experiment", "store", "protocol", "stages")
+LIGHT = ("config", "space", "method", "experiment", "store", "protocol", "selection", "stages")
 # package -> the only places that import it, and why
 OWNERS: dict[str, tuple[tuple[str, ...], str]] = {
     "ray": (("wsss_platform.engine",), "another engine must stay possible, and tools must run without a cluster"),
     "optuna": (
-        ("wsss_platform.engine.tuner", "wsss_platform.engine.searcher", "wsss_platform.engine.study"),
+        (
+            "wsss_platform.engine.tuner",
+            "wsss_platform.engine.searcher",
+            "wsss_platform.engine.study",
+            "wsss_platform.engine.study_page",
+        ),
         "the sampler can be changed in one place",
     ),
     "wandb": (("wsss_platform.tracking",), "a run must not depend on a service"),
@@ -92,6 +99,7 @@ NEVER_ENGINE = (
     "crf_search",
     "drawing",
     "imported",
+    "label_free",
     "local_runner",
     "pipeline",
     "saliency_sweep",

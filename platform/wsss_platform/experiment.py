@@ -29,6 +29,7 @@ from wsss_platform.config import (
 )
 from wsss_platform.config.imported import UNKNOWN
 from wsss_platform.data import Dataset, open_data
+from wsss_platform.data.part import PartedDataset
 from wsss_platform.errors import InputError
 from wsss_platform.method import Method, Phase
 from wsss_platform.store import Store
@@ -71,8 +72,8 @@ class Experiment:
 
     @cached_property
     def dataset(self) -> Dataset:
-        """The opened data."""
-        return open_data(self.data)
+        """The opened data; its lists have parts, such as "train:rest-3" (data.part)."""
+        return PartedDataset(open_data(self.data))
 
     @cached_property
     def phases(self) -> tuple[Phase, ...]:

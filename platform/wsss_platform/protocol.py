@@ -5,14 +5,32 @@ Two scores may be ranked against each other only when their protocols are equal 
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 from wsss_platform.affinity import described
 from wsss_platform.config import ImportedConfig, MapsConfig, MasksConfig, Section, fingerprint
 from wsss_platform.config.imported import UNKNOWN
+from wsss_platform.errors import unknown
 from wsss_platform.experiment import Experiment, file_fingerprint, weights_fingerprint
 
-Selection = Literal["none", "train truth", "val truth", "unknown"]
+SELECTIONS = ("none", "held-out:3 truth", "train truth", "val truth", "unknown")
+"""What a selection can be; 3 stands for any number of pictures per class."""
+
+
+def check_selection(text: object, where: str = "selection") -> str:
+    """The text, if it names a selection; InputError with the nearest right one otherwise."""
+    if not isinstance(text, str) or not re.fullmatch(
+        r"none|held-out:[1-9]\d{0,5} truth|train truth|val truth|unknown", text
+    ):
+        raise unknown(where, str(text), SELECTIONS)
+    return text
+
+
+Selection = Annotated[str, AfterValidator(check_selection)]
+"""Which pixel truth chose something: one of `SELECTIONS`."""
 
 
 class Protocol(Section):
@@ -38,8 +56,8 @@ class Protocol(Section):
     label_gate: bool
     """Whether the scored maps were limited to the classes the image-level labels name."""
     selection: Selection
-    """Which pixel truth chose hyper-parameters or checkpoints; "none" for a plain training run, "unknown" for maps
-    that somebody else made."""
+    """Which pixel truth chose hyper-parameters or checkpoints; "none" for a plain training run and for a search
+    whose objective is label-free, "unknown" for maps that somebody else made."""
     backbone: str
     """Architecture and output stride, or "imported maps (FORM)"."""
     initial_weights: str
@@ -149,4 +167,4 @@ def _scales(maps: MapsConfig) -> str:
     sides = [f"{scale:g}" for scale in maps.scales]
     if maps.sizes:
         sides = [f"{size} x {size}" for size in maps.sizes]
-    return ", ".join(sides) + (" + flip" if maps.flip else "")
+    return ", ".join(sides) + (" + flip" if maps.flip else " mirrored" if maps.mirror else "")

@@ -13,10 +13,11 @@ import pytest
 from optuna.trial import TrialState
 
 from wsss_platform.config import override
+from wsss_platform.data.part import spread
 from wsss_platform.engine.request import StudyRequest
 from wsss_platform.engine.searcher import TAKEOVERS, StudySearcher, changes_of, default_params
-from wsss_platform.engine.study import StudyFolder, study_plots
-from wsss_platform.engine.trial import NotAppliedError, changed, check_applied, spread, trace
+from wsss_platform.engine.study import StudyFolder
+from wsss_platform.engine.trial import NotAppliedError, changed, check_applied, trace
 from wsss_platform.engine.tuner import twin
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.space import SearchSpace, read_space
@@ -232,22 +233,6 @@ def test_only_one_process_drives(tmp_path: Path) -> None:
         pass
     with other.driving():
         pass
-
-
-def test_plots_are_drawn_or_the_reason_is_told(tmp_path: Path) -> None:
-    said: list[str] = []
-    drive(searcher(tmp_path / "a"), 6)
-    written = study_plots(tmp_path / "a", said.append)
-    assert {path.stem for path in written} | {text.split(".")[0] for text in said} == {
-        "history",
-        "parallel",
-        "importance",
-    }
-    assert tmp_path / "a" / "history.png" in written
-    assert all(path.read_bytes().startswith(b"\x89PNG") for path in written)
-    print(said)
-    with pytest.raises(InputError, match="no study here"):
-        study_plots(tmp_path / "b")
 
 
 def epoch_end(losses: dict[str, float], **applied: Any) -> EpochEnd:

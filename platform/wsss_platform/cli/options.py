@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import typing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +15,7 @@ from wsss_platform.config import DataConfig, MethodConfig, flatten, override, pa
 from wsss_platform.errors import InputError, unknown
 from wsss_platform.experiment import Experiment
 from wsss_platform.method import Method
-from wsss_platform.protocol import Selection
+from wsss_platform.protocol import Selection, check_selection
 
 MethodName = Annotated[
     str, typer.Argument(metavar="METHOD", help="A method of `wsss-platform methods`, or my_package.module:METHOD.")
@@ -153,10 +152,7 @@ def chosen_with(file: Path | None) -> Selection:
     """
     note = {} if file is None else read_toml(file).get(CHOSEN, {})
     selection = note.get("selection", "none") if isinstance(note, dict) else note
-    if selection not in typing.get_args(Selection):
-        raise unknown(f"{file}: {CHOSEN}.selection", str(selection), typing.get_args(Selection))
-    found: Selection = selection
-    return found
+    return check_selection(selection, f"{file}: {CHOSEN}.selection")
 
 
 def assignments(given: Sequence[str] | None) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -193,9 +189,7 @@ def check_released(experiment: Experiment) -> Selection:
         phase, _, file = item.partition("=")
         if phase not in phases:
             raise unknown(f"phase of {experiment.method.name} (--weights)", phase, phases)
-        selection = read_torch(Path(file)).get("selection", "none")
-        if selection not in typing.get_args(Selection):
-            raise unknown(f"{file}: selection", str(selection), typing.get_args(Selection))
+        selection = check_selection(read_torch(Path(file)).get("selection", "none"), f"{file}: selection")
         chosen = selection if selection != "none" else chosen
     return chosen
 

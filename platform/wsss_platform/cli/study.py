@@ -89,6 +89,8 @@ class StudyView:
             case events.StudyState():
                 best = "" if event.objective is None else f"best: trial {event.best}, {100 * event.objective:.2f}"
                 self._progress.update(self._study_bar(), completed=event.finished, total=event.total, detail=best)
+            case events.Reporting():
+                console.print(f"scoring fixed, selected and oracle on {event.list_name}", markup=False)
             case events.Warned():
                 console.print(f"[yellow]warning:[/] {event.message}", markup=True)
 

@@ -5,6 +5,7 @@ The same command continues, a larger --trials adds trials.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +19,8 @@ from wsss_platform.config import MethodConfig, fingerprint, look_up, override
 from wsss_platform.errors import InputError, unknown
 from wsss_platform.experiment import Experiment
 from wsss_platform.retention import KEEP_BEST
-from wsss_platform.space import SearchSpace, load_space
+from wsss_platform.selection import SelectionRule, judged_by, read_rule
+from wsss_platform.space import SOLVED, SearchSpace, load_space
 from wsss_platform.store import Store, check_name
 
 if TYPE_CHECKING:
@@ -58,6 +60,19 @@ def tune(
     preset: options.Preset = None,
     config: options.ConfigFile = None,
     changes: options.Set = None,
+    selection: Annotated[
+        str | None,
+        typer.Option(
+            "--selection",
+            help="Whose pixel truth may choose: none (label-free proxies), held-out:K (K pictures per class of the "
+            "training list, told on the rest), train or val. Default: train where that list is scored, else val.",
+            metavar="none|held-out:K|train|val",
+        ),
+    ] = None,
+    oracle: Annotated[
+        bool,
+        typer.Option("--oracle", help="Score every trial on the list of the report, also where that needs new maps."),
+    ] = False,
     scheduler: Annotated[
         str, typer.Option("--scheduler", help="asha stops trials that lag behind; none.", metavar="asha|none")
     ] = "asha",
@@ -114,10 +129,17 @@ def tune(
             seed=seed,
             workers=workers,
         )
-        searched = load_space(space or find_space(experiment.method.name), experiment.config)
+        rule = read_rule(selection, experiment.data)
+        whole, experiment = experiment, judged_by(rule, experiment)
+        options.check_lists(experiment)
+        searched = load_space(
+            space or find_space(experiment.method.name), experiment.config, solved=SOLVED if rule.kind != "none" else {}
+        )
         store = Store(storage)
-        study = check_name(name or default_study(experiment, searched, scheduler), "study name")
+        study = check_name(name or default_study(experiment, searched, scheduler, rule), "study name")
         document = study_plan(experiment, searched, store, study, trials, gpus_per_worker, keep_best)
+        reported = rule.reported(whole.data)
+        document |= {"selection": rule.stamp, "judged on": experiment.data.score_list, "reported on": reported}
         if dry_run:
             out.result(document, *plan_tables(document))
             return
@@ -141,6 +163,9 @@ def tune(
                     cpus_per_worker=cluster.cpus_beside(gpus),
                     scheduler="asha" if scheduler == "asha" else "none",
                     max_concurrent=concurrent,
+                    rule=rule,
+                    report_list=reported,
+                    oracle=oracle,
                 ),
                 wandb,
                 keep_best,
@@ -161,7 +186,7 @@ def find_space(method: str) -> Path:
     raise InputError(f"{unknown('search space', method, known)}; name one with --space FILE")
 
 
-def default_study(experiment: Experiment, space: SearchSpace, scheduler: str) -> str:
+def default_study(experiment: Experiment, space: SearchSpace, scheduler: str, rule: SelectionRule) -> str:
     """Method, data and a hash of all settings but the number of trials."""
     settings = {
         "config": experiment.config,
@@ -172,6 +197,8 @@ def default_study(experiment: Experiment, space: SearchSpace, scheduler: str) ->
         "space": space,
         "scheduler": scheduler,
     }
+    if rule.kind in ("none", "held-out"):  # the other two follow from the lists
+        settings["selection"] = rule.stamp
     return f"{experiment.method.name.replace(':', '.')}-{experiment.data.kind}-tune-{fingerprint(settings)[:8]}"
 
 
@@ -219,6 +246,7 @@ def plan_tables(document: dict[str, Any]) -> list[Any]:
         axes.add_row(axis["path"], str(span), axis["reason"])
     shared = [stage["stage"] for stage in document["stages"] if stage["shared"]]
     return [
+        f"selection {document['selection']}: judged on {document['judged on']}, told on {document['reported on']}",
         f"study {document['study']}: {document['trials']} trials, the default config first",
         plan_table(document),
         f"made once for all trials: {', '.join(shared) or 'nothing'}; the rest once per trial",
@@ -241,14 +269,15 @@ def disk_words(keep_best: int) -> str:
 
 def _search(request: StudyRequest, wandb: str, keep_best: int) -> StudyResult:
     from wsss_platform.cli.study import StudyView
-    from wsss_platform.engine.study import study_plots
+    from wsss_platform.engine.study import open_study
+    from wsss_platform.engine.study_page import write_page
     from wsss_platform.engine.tuner import tune as run_study
 
     with StudyView(request, wandb, keep_best) as view:
         result = run_study(request, view)
         view.record(result.rows)
         view.drop_losers()
-    study_plots(result.folder, note)
+    write_page(open_study(result.folder), result.folder, note)
     return result
 
 
@@ -262,16 +291,20 @@ def _print(out: Output, store: Store, study: str, result: StudyResult, default: 
             "folder": str(result.folder),
             "objective": result.objective,
             "selection": result.selection,
+            "looks": result.looks,
+            "report": result.told,
             "best": None if result.best is None else asdict(result.best),
             "best_config": None if result.best_config is None else str(result.best_config),
             "trials": [asdict(row) for row in result.rows],
         },
         trials_table(study, result.rows, result.objective),
         *([best_table(result, default)] if result.best is not None and result.best.changes else []),
-        f"chosen by: {result.objective}, with {result.selection}; the number of the best trial is a selected one",
+        *([told_table(result.told)] if result.told is not None else []),
+        f"chosen by: {result.objective}, with {result.selection}, looked at {result.looks} times; the number of the "
+        "best trial is a selected one",
         f"best config: {result.best_config or 'none, no trial was completed'}",
         "train it with: wsss-platform train METHOD --config FILE",
-        f"study, its journal, table and plots: {result.folder}",
+        f"study, its journal, table, plots and page: {result.folder / 'study.html'}",
         "next: wsss-platform leaderboard --storage " + str(store.root),
     )
 
@@ -291,6 +324,29 @@ def trials_table(study: str, rows: tuple[TrialRow, ...], objective: str) -> Tabl
             "-" if row.seconds is None else f"{row.seconds:.0f}",
             row.reason or ("" if row.changes else "the default config"),
         )
+    return table
+
+
+def told_table(told: Mapping[str, Any]) -> Table:
+    """Fixed, selected and oracle on the list of the report."""
+    title = f"on {told['report_list']}, {told['pictures']} pictures; mean IoU in percent"
+    table = Table("what", "trial", "mean IoU", "95 %", "threshold", "chosen with", title=title, title_justify="left")
+    with_what = {
+        "fixed": "nothing",
+        "selected": told["selection"] + (", the truth of this very list" if told["biased"] else ""),
+        "oracle": f"the truth of this very list, over {told['oracle_over']} trials",
+    }
+    for name, choice in with_what.items():
+        line = told[name]
+        if line is None:
+            continue
+        span = "" if line["interval"] is None else " .. ".join(f"{100 * value:.2f}" for value in line["interval"])
+        threshold = "-" if line["threshold"] is None else f"{line['threshold']:.3g}"
+        table.add_row(name, str(line["trial"]), f"{100 * line['mean_iou']:.2f}", span, threshold, choice)
+    gap = told["difference"]
+    if gap is not None:
+        span = f"{100 * gap['low']:+.2f} .. {100 * gap['high']:+.2f}"
+        table.add_row("selected - fixed", "", f"{100 * gap['value']:+.2f}", span, "", "paired over pictures")
     return table
 
 

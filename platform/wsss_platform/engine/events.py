@@ -75,11 +75,20 @@ class StudyState:
 
 
 @dataclass(frozen=True)
+class Reporting:
+    """The trials are over; fixed, selected and oracle are being scored."""
+
+    list_name: str
+    scores: int
+    """At most so many; those in the store are not made again."""
+
+
+@dataclass(frozen=True)
 class Warned:
     """Something that a reader of the numbers should know."""
 
     message: str
 
 
-StudyEvent = SharedStage | TrialStarted | TrialEpoch | TrialRung | TrialFinished | StudyState | Warned
+StudyEvent = SharedStage | TrialStarted | TrialEpoch | TrialRung | TrialFinished | StudyState | Reporting | Warned
 OnStudyEvent = Callable[[StudyEvent], None]

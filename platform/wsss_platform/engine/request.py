@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from wsss_platform.engine.cluster import check_gpu_share
-from wsss_platform.engine.study import BEST, MASKS, TrialRow
+from wsss_platform.engine.study import BEST, LABEL_FREE, MASKS, TrialRow
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment
 from wsss_platform.protocol import Selection
+from wsss_platform.selection import SelectionRule
 from wsss_platform.space import SearchSpace
 from wsss_platform.stages import Runner
 from wsss_platform.store import Store, check_name
@@ -21,7 +23,7 @@ class StudyRequest:
     """What to search, and with how much."""
 
     experiment: Experiment
-    """With the default config, which is trial 0."""
+    """With the default config, which is trial 0. Its scored list is the one on which trials are judged."""
     space: SearchSpace
     trials: int
     """In total, those of earlier calls included."""
@@ -41,6 +43,12 @@ class StudyRequest:
     """Of the trials at a rung about one in this many goes on; rungs are this factor apart."""
     rung_pictures: int = 32
     """Pictures of the scored list on which a rung is decided."""
+    rule: SelectionRule | None = None
+    """Which pixel truth may choose; None: that of the scored list. See `selection.judged_by`."""
+    report_list: str | None = None
+    """On which fixed, selected and oracle are told at the end; None: they are not."""
+    oracle: bool = False
+    """Score every trial on the report list, not only the default and the best, where that needs maps of its own."""
     retries: int = 1
     """How often a trial whose run failed is tried again."""
     runner: Runner | None = None
@@ -67,20 +75,27 @@ class StudyRequest:
 
     @property
     def objective(self) -> str:
-        """What is maximised. The sweep sees the maps and not the masks, so a space that changes how masks are
-        made is judged by the masks' mean IoU, any other by the best of the exact sweep."""
+        """What is maximised: proxies where no truth may choose. The sweep sees the maps and not the masks, so a space
+        that changes how masks are made is judged by the masks' mean IoU, any other by the best of the exact sweep."""
+        if self.selection == "none":
+            return LABEL_FREE
         return MASKS if "masks" in self.space.stages() else BEST
 
     @property
     def selection(self) -> Selection:
         """The pixel truth that chooses, as stamped in the protocol."""
         data = self.experiment.data
+        if self.rule is not None:
+            return self.rule.stamp
         return "train truth" if data.score_list == data.train_list else "val truth"
 
     @property
     def rungs(self) -> tuple[int, ...]:
-        """Finished epochs of the last phase after which trials are compared; empty when none is stopped early."""
-        if self.scheduler == "none" or "train" not in self.space.stages():
+        """Finished epochs of the last phase after which trials are compared; empty when none is stopped early.
+
+        A rung is a score, so there is none where no truth may be seen.
+        """
+        if self.selection == "none" or self.scheduler == "none" or "train" not in self.space.stages():
             return ()
         if self.experiment.phases[-1].refines:  # what it refines is not there before its training ends
             return ()
@@ -125,6 +140,10 @@ class StudyResult:
     """best.toml, readable by `train --config`."""
     objective: str
     selection: Selection
+    looks: int
+    """How often pixel truth was looked at to choose."""
+    told: Mapping[str, Any] | None = None
+    """Fixed, selected and oracle on the report list (`engine.report`); None when they were not asked for."""
 
 
 def first_rung(epochs: int, reduction: int) -> int:

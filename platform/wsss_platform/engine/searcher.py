@@ -186,7 +186,7 @@ class StudySearcher(Searcher):
         if trial is None:
             return
         result = result or {}
-        for name in ("key", "fixed", "threshold", "seconds", "trace", "train_key", "attempts"):
+        for name in ("key", "fixed", "threshold", "seconds", "trace", "train_key", "attempts", "proxies"):
             value = result.get(name)
             if value is not None and not (isinstance(value, float) and not math.isfinite(value)):
                 trial.set_user_attr(name, value)

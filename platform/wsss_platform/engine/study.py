@@ -5,6 +5,8 @@ storage/studies/<name>/
     journal.log     Optuna's own journal, the one record of every trial
     trials.jsonl    a table of it, rewritten after every trial
     best.toml       the best config so far, as `train --config` reads it
+    selection.json  fixed, selected and oracle at the end (report)
+    study.html      all of it on one page, with Optuna's plots, which are also here as PNG (study_page)
     stop/<number>   written when a trial shall stop early; the trial sees it and ends by itself
     driver.lock     held by the living driver
 """
@@ -12,8 +14,7 @@ storage/studies/<name>/
 from __future__ import annotations
 
 import json
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,8 +30,9 @@ from wsss_platform.config import MethodConfig, flatten, override, to_toml
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.store import write_atomic
 
-BEST, MASKS = "best of the sweep", "masks"
-"""What a study can maximise: the sweep's best mean IoU, or the masks' own (which the sweep does not see)."""
+BEST, MASKS, LABEL_FREE = "best of the sweep", "masks", "label-free proxies"
+"""What a study can maximise: the sweep's best mean IoU, the masks' own (which the sweep does not see), or proxies that
+see no pixel truth (`label_free`)."""
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 """A trial in one of these states is never run again."""
 
@@ -58,6 +60,8 @@ class TrialRow:
     """Of the score in the store."""
     reason: str | None
     """Why it failed or was stopped."""
+    proxies: Mapping[str, float | None] | None = None
+    """Of a label-free objective: what was measured, by name, 0..1."""
 
 
 class StudyFolder:
@@ -132,14 +136,31 @@ class StudyFolder:
         write_atomic(self.folder / "trials.jsonl", "".join(json.dumps(asdict(item)) + "\n" for item in rows))
         best = self.best()
         if best is not None:
-            changes = dict(best.user_attrs.get("changes", {}))
-            threshold = best.user_attrs.get("threshold")
-            if threshold is not None and self._objective == BEST and base.masks.rule == "constant":
-                changes["masks.background"] = threshold
-            config = override(base, changes, f"trial {best.number}")
+            config = override(base, self.selected_changes(base), f"trial {best.number}")
             note = f'\n[chosen]\nstudy = "{self.folder.name}"\ntrial = {best.number}\nselection = "{self._selection}"\n'
-            write_atomic(self.folder / "best.toml", to_toml(config) + note)
+            write_atomic(self.folder / "best.toml", f"{to_toml(config)}{note}looks = {self.looks()}\n")
         return rows
+
+    def selected_changes(self, base: MethodConfig) -> dict[str, Any]:
+        """What the best config changes in `base`: the best trial's values and its threshold. Empty without a best."""
+        best = self.best()
+        if best is None:
+            return {}
+        changes = dict(best.user_attrs.get("changes", {}))
+        threshold = best.user_attrs.get("threshold")
+        if threshold is not None and self._objective == BEST and base.masks.rule == "constant":
+            changes["masks.background"] = threshold
+        return changes
+
+    def looks(self) -> int:
+        """How often pixel truth was looked at to choose: once per trial that was scored, and once per rung.
+
+        One look at a sweep tells the score at all its thresholds.
+        """
+        if self._selection == "none":
+            return 0
+        trials = self.study.get_trials(deepcopy=False)
+        return sum(len(trial.intermediate_values) + ("key" in trial.user_attrs) for trial in trials)
 
 
 def open_study(folder: Path) -> optuna.Study:
@@ -169,6 +190,7 @@ def row(trial: FrozenTrial) -> TrialRow:
         seconds=notes.get("seconds"),
         key=notes.get("key"),
         reason=notes.get("reason"),
+        proxies=notes.get("proxies"),
     )
 
 
@@ -179,48 +201,3 @@ def read_json(path: Path) -> dict[str, Any]:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise RunError(f"{path}: damaged ({error}); delete the study's folder to begin anew") from None
     return data
-
-
-def study_plots(folder: Path, on_skip: Callable[[str], None] = lambda message: None) -> list[Path]:
-    """Draw the history, the parallel coordinates and the importance of a study's parameters.
-
-    Args:
-        folder: the study's.
-        on_skip: told which picture could not be drawn, and why (too few trials, a missing package).
-
-    Returns:
-        The PNG files that were written, in the study's folder.
-
-    Raises:
-        InputError: there is no study.
-    """
-    if not (folder / "journal.log").is_file():
-        raise InputError(f"{folder}: no study here")
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-    from optuna.visualization import matplotlib as draw
-
-    study = open_study(folder)
-    pictures: Mapping[str, Callable[[optuna.Study], Any]] = {
-        "history": draw.plot_optimization_history,
-        "parallel": draw.plot_parallel_coordinate,
-        "importance": draw.plot_param_importances,
-    }
-    written = []
-    for name, plot in pictures.items():
-        path = folder / f"{name}.png"
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                axes = plot(study)
-            axes.figure.set_size_inches(9, 5)
-            axes.figure.savefig(path, dpi=120, bbox_inches="tight")
-        except (ImportError, ValueError, RuntimeError, TypeError, AttributeError, KeyError) as error:
-            on_skip(f"{name}.png was not drawn: {type(error).__name__}: {error}")
-            continue
-        finally:
-            pyplot.close("all")
-        written.append(path)
-    return written

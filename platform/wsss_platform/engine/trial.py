@@ -13,7 +13,7 @@ import json
 import math
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,12 @@ from typing import Any
 from ray import tune
 
 from wsss_platform.config import canonical, look_up, override
-from wsss_platform.engine.study import BEST, stop_file
+from wsss_platform.data.part import spread
+from wsss_platform.engine.study import BEST, LABEL_FREE, stop_file
 from wsss_platform.engine.trainer import checkpoint_of
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.experiment import Experiment, Stage
-from wsss_platform.pipeline import Event, StageProgress, run
+from wsss_platform.pipeline import Event, OnEvent, StageProgress, run
 from wsss_platform.stages import METRICS, WEIGHTS, Chunk, EpochEnd, Runner, TrainJob
 from wsss_platform.store import Store
 
@@ -41,7 +42,7 @@ class TrialPlan:
     """The study's folder."""
     runner: Runner
     objective: str
-    """`BEST` or `MASKS`."""
+    """`BEST`, `MASKS` or `LABEL_FREE`."""
     rungs: tuple[int, ...]
     """Finished epochs of the last phase after which a trial is scored; empty: never stopped early."""
     rung_pictures: int
@@ -114,22 +115,41 @@ def _run(plan: TrialPlan, number: int, changes: Mapping[str, Any]) -> dict[str, 
                 tune.report({"event": "rung", "epoch": epoch, "value": value})  # returns when the driver decided
         _stop_if_told(plan, number)
 
-    outcome = run(experiment, store, plan.runner, on_event)
-    assert outcome.score is not None
+    if plan.objective == LABEL_FREE:
+        values = _label_free(experiment, store, plan.runner, on_event)
+    else:
+        values = _scored(experiment, store, plan.runner, on_event, plan.objective)
     trainings = [stage for stage in experiment.stages if stage.kind == "train"]
     for stage in trainings:
         for end in _epochs(store, stage):
             check_applied(changes, experiment, end)
-    best, fixed = best_of(outcome.score), number_or_nan(outcome.score["mean_iou"])
     return {
         "event": "finished",
-        "objective": best[1] if plan.objective == BEST else fixed,
-        "fixed": fixed,
-        "threshold": best[0],
-        "key": experiment.key,
+        **values,
         "train_key": trainings[-1].key,
         "trace": trace([_epochs(store, stage) for stage in trainings]),
     }
+
+
+def _scored(experiment: Experiment, store: Store, runner: Runner, on_event: OnEvent, objective: str) -> dict[str, Any]:
+    """The trial's numbers with the pixel truth of its scored list."""
+    outcome = run(experiment, store, runner, on_event)
+    assert outcome.score is not None
+    best, fixed = best_of(outcome.score), number_or_nan(outcome.score["mean_iou"])
+    return {
+        "objective": best[1] if objective == BEST else fixed,
+        "fixed": fixed,
+        "threshold": best[0],
+        "key": experiment.key,
+    }
+
+
+def _label_free(experiment: Experiment, store: Store, runner: Runner, on_event: OnEvent) -> dict[str, Any]:
+    """The trial's numbers without any."""
+    from wsss_platform.label_free import measure
+
+    proxies = measure(experiment, store, runner, on_event)
+    return {"objective": proxies.value, "proxies": asdict(proxies)}
 
 
 def best_of(summary: Mapping[str, Any]) -> tuple[float, float]:
@@ -223,8 +243,3 @@ def rung_value(experiment: Experiment, stage: Stage, store: Store, epoch: int, p
                 raise InputError("; ".join(reason for _, reason in failures))
         summary = Score.read(folder).summary()
     return best_of(summary)[1]
-
-
-def spread(ids: Sequence[str], count: int) -> tuple[str, ...]:
-    """At most `count` ids, evenly spread over a list."""
-    return tuple(ids) if len(ids) <= count else tuple(ids[index * len(ids) // count] for index in range(count))

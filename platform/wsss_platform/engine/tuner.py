@@ -31,6 +31,7 @@ from wsss_platform.engine.events import (
     TrialStarted,
     Warned,
 )
+from wsss_platform.engine.report import report
 from wsss_platform.engine.request import StudyRequest, StudyResult
 from wsss_platform.engine.runner import RayRunner
 from wsss_platform.engine.searcher import StudySearcher, default_params
@@ -68,6 +69,9 @@ def tune(request: StudyRequest, on_event: OnStudyEvent = lambda event: None) -> 
             _make_shared(request, on_event)
             _run_trials(request, folder, at_once, on_event)
         rows = folder.write_tables(base)
+        told = None
+        if request.report_list is not None and folder.best() is not None:
+            told = report(request, folder, rows, on_event)
     best = folder.best()
     if best is None and rows and all(row.state == "fail" for row in rows):
         raise RunError(
@@ -81,6 +85,8 @@ def tune(request: StudyRequest, on_event: OnStudyEvent = lambda event: None) -> 
         best_config=path if best is not None else None,
         objective=request.objective,
         selection=request.selection,
+        looks=folder.looks(),
+        told=told,
     )
 
 
@@ -126,6 +132,8 @@ def shared_stages(experiment: Experiment, space: SearchSpace) -> tuple[Stage, ..
 
 def _make_shared(request: StudyRequest, on_event: OnStudyEvent) -> None:
     shared = shared_stages(request.experiment, request.space)
+    if request.selection == "none":  # a score is not among what trials make
+        shared = tuple(stage for stage in shared if stage.kind != "score")
     if shared:
         cpus = max(request.cpus_per_worker, cluster_info().cpus_for(request.workers))  # nothing else runs yet
         run(

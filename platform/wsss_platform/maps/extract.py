@@ -148,10 +148,12 @@ class Extractor:
         return functional.grid_sample(scores, places, mode="bilinear", padding_mode="border", align_corners=False)
 
     def _scores(self, picture: Tensor, size: list[int], labels: Tensor, wanted: Tensor) -> Tensor:
-        """What the network says of the picture at one input size, both flips: [views, K or all channels, h, w]."""
+        """What the network says of a picture at one input size, both flips or one: [views, K or all channels, h, w]."""
         images = _resized(picture, size)
         if self.config.flip:
             images = torch.cat([images, images.flip(3)])
+        elif self.config.mirror:
+            images = images.flip(3)
         images = images.contiguous(memory_format=self._format)
         scores = self.objective.class_maps(images, labels.expand(len(images), -1)).float()
         expected = labels.shape[1] + self.objective.background_channel
@@ -160,6 +162,8 @@ class Extractor:
             raise RunError(f"{name}.class_maps gives {scores.shape[1]} channels, expected {expected}")
         if self.config.flip:
             scores = torch.cat([scores[:1], scores[1:].flip(3)])
+        elif self.config.mirror:
+            scores = scores.flip(3)
         if self.config.activation != "softmax":  # softmax still needs the absent classes
             scores = self._present(scores, wanted)
         if self.config.activate == "view":

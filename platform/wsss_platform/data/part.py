@@ -1,0 +1,199 @@
+"""Parts of a list, by name, so that a run can see the truth of some pictures and be scored on the others.
+
+    train:held-out-3   pictures of "train" that hold at least 3 of each class (fewer where the list has fewer)
+    train:rest-3       the pictures of "train" that are not in train:held-out-3
+    train:spread-64    at most 64 pictures of "train", evenly spread
+
+Who is held out depends on ids and image-level labels alone, never on masks. Ours.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsss_platform.data.split import Dataset, Sample, Split, Truth
+from wsss_platform.errors import InputError, unknown
+
+KINDS = ("held-out", "rest", "spread")
+_NAME = re.compile(r"(?P<base>.+):(?P<kind>[a-z-]+)-(?P<count>\d{1,9})")
+
+
+def part_name(base: str, kind: str, count: int) -> str:
+    """The name of a part, such as "train:rest-3"; InputError for a kind or a count that does not exist."""
+    if kind not in KINDS:
+        raise unknown("part of a list", kind, KINDS)
+    if count < 1:
+        raise InputError(f"{base}:{kind}-{count}: expected a count of at least 1")
+    return f"{base}:{kind}-{count}"
+
+
+def base_of(name: str) -> str:
+    """The list that a part is cut from; a whole list's own name."""
+    found = _NAME.fullmatch(name)
+    return found["base"] if found else name
+
+
+def held_out(split: Split, per_class: int) -> tuple[str, ...]:
+    """Ids of `split` with at least `per_class` pictures of each class, in list order.
+
+    Pictures are looked at in the order of a hash of their id; one is taken when a class of it still lacks pictures, so
+    a picture of two classes counts for both, and a common class may get more than it needs.
+    """
+    missing = np.full(len(split.classes), per_class)
+    taken: set[str] = set()
+    for name in sorted(split.ids, key=lambda name: hashlib.sha256(name.encode()).digest()):
+        labels = split.labels(name)
+        if np.any(missing[labels] > 0):
+            taken.add(name)
+            missing[labels] -= 1
+    return tuple(name for name in split.ids if name in taken)
+
+
+def spread(ids: Sequence[str], count: int) -> tuple[str, ...]:
+    """At most `count` ids, evenly spread over a list."""
+    return tuple(ids) if len(ids) <= count else tuple(ids[index * len(ids) // count] for index in range(count))
+
+
+@dataclass(frozen=True)
+class SplitPart:
+    """Some pictures of a list; see `Split`."""
+
+    whole: Split
+    name: str
+    ids: tuple[str, ...]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Of the whole list."""
+        return self.whole.classes
+
+    @property
+    def labels_from(self) -> str:
+        """Of the whole list."""
+        return self.whole.labels_from
+
+    def labels(self, id: str) -> NDArray[np.bool_]:
+        """Image-level labels bool [C]."""
+        return self.whole.labels(self._checked(id))
+
+    def size(self, id: str) -> tuple[int, int]:
+        """(height, width) of a picture in pixels."""
+        return self.whole.size(self._checked(id))
+
+    def read(self, id: str) -> Sample:
+        """Decode one picture."""
+        return self.whole.read(self._checked(id))
+
+    def saliency(self, id: str) -> NDArray[np.uint8]:
+        """Saliency of a picture: uint8 [H, W]."""
+        return self.whole.saliency(self._checked(id))
+
+    def fingerprint(self) -> str:
+        """sha256 over the whole list's fingerprint and the ids of this part."""
+        return _digest(self.whole.fingerprint(), self.ids)
+
+    def saliency_fingerprint(self) -> str:
+        """The same of the saliency maps."""
+        return _digest(self.whole.saliency_fingerprint(), self.ids)
+
+    def _checked(self, id: str) -> str:
+        if id not in self._known:
+            raise InputError(f"picture {id!r} is not in the list {self.name}")
+        return id
+
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        return frozenset(self.ids)
+
+
+@dataclass(frozen=True)
+class TruthPart:
+    """Pixel truth of some pictures of a list; that of the others is refused. See `Truth`."""
+
+    whole: Truth
+    name: str
+    ids: tuple[str, ...]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Of the whole list."""
+        return self.whole.classes
+
+    def mask(self, id: str) -> NDArray[np.uint8]:
+        """uint8 [H, W]; InputError for a picture outside of this part."""
+        if id not in self._known:
+            raise InputError(f"the truth of picture {id!r} is not in {self.name}, which is all that may be seen here")
+        return self.whole.mask(id)
+
+    def fingerprint(self) -> str:
+        """sha256 over the whole truth's fingerprint and the ids of this part."""
+        return _digest(self.whole.fingerprint(), self.ids)
+
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        return frozenset(self.ids)
+
+
+@dataclass(frozen=True)
+class PartedDataset:
+    """A data set whose lists also have parts. See `Dataset`."""
+
+    whole: Dataset
+    _found: dict[str, tuple[str, ...] | None] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the C foreground classes."""
+        return self.whole.classes
+
+    def lists(self) -> Mapping[str, int]:
+        """The whole lists and their lengths."""
+        return self.whole.lists()
+
+    def split(self, name: str) -> Split:
+        """A list or a part of one.
+
+        Raises:
+            InputError: no such list or kind of part (with the nearest name), or a part without pictures.
+        """
+        ids = self._ids(name)
+        return self.whole.split(name) if ids is None else SplitPart(self.whole.split(base_of(name)), name, ids)
+
+    def truth(self, name: str) -> Truth:
+        """The pixel truth of a list or of a part."""
+        ids = self._ids(name)
+        return self.whole.truth(name) if ids is None else TruthPart(self.whole.truth(base_of(name)), name, ids)
+
+    def _ids(self, name: str) -> tuple[str, ...] | None:
+        """The pictures of a part; None when the name is that of a whole list. Asked for with every chunk."""
+        if name not in self._found:
+            self._found[name] = self._cut(name)
+        return self._found[name]
+
+    def _cut(self, name: str) -> tuple[str, ...] | None:
+        found = _NAME.fullmatch(name)
+        if found is None or name in self.whole.lists():
+            return None
+        part_name(found["base"], found["kind"], int(found["count"]))
+        split, count = self.whole.split(found["base"]), int(found["count"])
+        if found["kind"] == "spread":
+            return spread(split.ids, count)
+        known = held_out(split, count)
+        if found["kind"] == "held-out":
+            return known
+        kept = frozenset(known)
+        rest = tuple(id for id in split.ids if id not in kept)
+        if not rest:
+            raise InputError(f"{name}: all {len(split.ids)} pictures are held out; hold out fewer per class")
+        return rest
+
+
+def _digest(whole: str, ids: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join((whole, *ids)).encode()).hexdigest()
