@@ -6,6 +6,7 @@ import json
 import secrets
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rich.progress import (
@@ -199,18 +200,26 @@ class StudyView:
 
     def _write_record(self, row: TrialRow) -> None:
         experiment = self._experiment(dict(row.changes))
+        spent = {"trial": row.seconds or 0.0}
+        for offset, key in enumerate(row.keys or [row.key]):
+            seeded = replace(experiment, seed=experiment.seed + offset)
+            name = self._name(row.number) + (f"-seed{seeded.seed}" if offset else "")
+            self._write_run(row, seeded, name, key, spent if offset == 0 else {})
+
+    def _write_run(
+        self, row: TrialRow, experiment: Experiment, name: str, key: str | None, spent: dict[str, float]
+    ) -> None:
         record = start_record(
             experiment,
-            self._name(row.number),
+            name,
             protocol(experiment, selection=self._request.selection),
             study=self._request.name,
             command=sys.argv,
         )
-        spent = {"trial": row.seconds or 0.0}
         if row.state == "fail":
             write_record(self._request.store, record.failed(row.reason or "", spent))
             return
-        summary = None if row.key is None else self._score(row.key)
+        summary = None if key is None else self._score(key)
         write_record(
             self._request.store, record.done(None if summary is None else scores_of(summary), spent, row.objective)
         )

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 TRIALS = 6
 """Default number of trials: what two cores do in about five minutes on the sample."""
+UNLIMITED = 10_000
+"""Trials where hours are the budget."""
 
 
 def tune(
@@ -34,9 +36,29 @@ def tune(
     root: options.Root = "",
     train_list: options.TrainList = None,
     score_list: options.ScoreList = None,
-    trials: Annotated[int, typer.Option("--trials", help="In total, earlier ones of this study included.", min=1)] = (
-        TRIALS
-    ),
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            "--trials",
+            help=f"In total, earlier ones of this study included. Default: {TRIALS}, with --hours no limit.",
+            min=1,
+        ),
+    ] = None,
+    hours: Annotated[
+        float | None,
+        typer.Option("--hours", help="No new trial starts after so many; the same command goes on.", min=0.0),
+    ] = None,
+    sampler: Annotated[str, typer.Option("--sampler", help="What proposes.", metavar="tpe|random|gp|cmaes")] = "tpe",
+    seeds: Annotated[
+        int,
+        typer.Option("--seeds", help="Runs per trial, each with a seed of its own; the objective is the mean.", min=1),
+    ] = 1,
+    warm_start: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--warm-start", help="An earlier study whose trials are told to a new one; repeatable.", metavar="STUDY"
+        ),
+    ] = None,
     space: Annotated[
         Path | None,
         typer.Option("--space", help="Search space; default search_spaces/METHOD.toml.", metavar="FILE"),
@@ -73,8 +95,7 @@ def tune(
     as_json: options.Json = False,
 ) -> None:
     """Search loss weights, sampling ratios and thresholds with Ray Tune and Optuna."""
-    if scheduler not in ("asha", "none"):
-        raise unknown("scheduler (--scheduler)", scheduler, ["asha", "none"])
+    trials = trials or (TRIALS if hours is None else UNLIMITED)
     with output(as_json) as out:
         experiment = options.build_experiment(
             method,
@@ -88,12 +109,13 @@ def tune(
             seed=seed,
             workers=workers,
         )
+        check_search(sampler, scheduler)
         rule = read_rule(selection, experiment.data)
         whole, experiment = experiment, judged_by(rule, experiment)
         options.check_lists(experiment)
         searched = load_space(space or find_space(experiment.method.name), experiment.config, swept=rule.kind != "none")
         store = Store(storage)
-        study = check_name(name or default_study(experiment, searched, scheduler, rule), "study name")
+        study = check_name(name or default_study(experiment, searched, scheduler, rule, sampler, seeds), "study name")
         document = study_plan(experiment, searched, store, study, trials, gpus_per_worker)
         reported = rule.reported(whole.data)
         document |= {"selection": rule.stamp, "judged on": experiment.data.score_list, "reported on": reported}
@@ -123,10 +145,24 @@ def tune(
                     rule=rule,
                     report_list=reported,
                     oracle=oracle,
+                    sampler=sampler,
+                    hours=hours,
+                    seeds=seeds,
+                    warm_start=tuple(warm_start or ()),
                 ),
                 wandb,
             )
         _print(out, store, study, result, experiment.config)
+
+
+def check_search(sampler: str, scheduler: str) -> None:
+    """Both must exist and have the packages that they need, before anything starts."""
+    if scheduler not in ("asha", "none"):
+        raise unknown("scheduler (--scheduler)", scheduler, ["asha", "none"])
+    if sampler != "tpe":
+        from wsss_platform.engine.samplers import check_sampler
+
+        check_sampler(sampler)
 
 
 def find_space(method: str) -> Path:
@@ -142,7 +178,14 @@ def find_space(method: str) -> Path:
     raise InputError(f"{unknown('search space', method, known)}; name one with --space FILE")
 
 
-def default_study(experiment: Experiment, space: SearchSpace, scheduler: str, rule: SelectionRule) -> str:
+def default_study(
+    experiment: Experiment,
+    space: SearchSpace,
+    scheduler: str,
+    rule: SelectionRule,
+    sampler: str = "tpe",
+    seeds: int = 1,
+) -> str:
     """Method, data and a hash of all settings but the number of trials."""
     settings = {
         "config": experiment.config,
@@ -150,11 +193,13 @@ def default_study(experiment: Experiment, space: SearchSpace, scheduler: str, ru
         "seed": experiment.seed,
         "workers": experiment.workers,
         "revision": experiment.method.revision,
-        "space": space,
+        "space": space.model_dump(mode="json", exclude_none=True),
         "scheduler": scheduler,
     }
     if rule.kind in ("none", "held-out"):  # the other two follow from the lists
         settings["selection"] = rule.stamp
+    if sampler != "tpe" or seeds != 1:
+        settings["search"] = [sampler, seeds]
     return f"{experiment.method.name.replace(':', '.')}-{experiment.data.kind}-tune-{fingerprint(settings)[:8]}"
 
 
@@ -248,6 +293,8 @@ def trials_table(study: str, rows: tuple[TrialRow, ...], objective: str) -> Tabl
         table.add_column(heading, justify="left" if heading in ("state", "note") else "right")
     for row in sorted(rows, key=lambda row: (row.state != "complete", -(row.objective or 0), row.number)):
         numbers = [None if value is None else f"{100 * value:.2f}" for value in (row.objective, row.fixed)]
+        if row.spread is not None:
+            numbers[0] = f"{numbers[0]} ± {100 * row.spread:.2f}"
         table.add_row(
             str(row.number),
             row.state,

@@ -14,7 +14,7 @@ storage/studies/<name>/
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,6 +33,8 @@ from wsss_platform.store import write_atomic
 BEST, MASKS, LABEL_FREE = "best of the sweep", "masks", "label-free proxies"
 """What a study can maximise: the sweep's best mean IoU, the masks' own (which the sweep does not see), or proxies that
 see no pixel truth (`label_free`)."""
+FROM = "told from"
+"""Note of a trial that was not run here but told by an earlier study ("NAME trial 3")."""
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 """A trial in one of these states is never run again."""
 
@@ -44,7 +46,7 @@ class TrialRow:
     number: int
     """From 0, which is the default config."""
     state: str
-    """"complete", "pruned" (stopped early), "fail", "running" or "waiting"."""
+    """"complete", "pruned" (stopped early), "fail", "running", "waiting", or "told" (by an earlier study)."""
     changes: Mapping[str, Any]
     """Sampled values by dotted path; empty for the default config."""
     objective: float | None
@@ -62,6 +64,10 @@ class TrialRow:
     """Why it failed or was stopped."""
     proxies: Mapping[str, float | None] | None = None
     """Of a label-free objective: what was measured, by name, 0..1."""
+    spread: float | None = None
+    """Sample standard deviation of the objective over the trial's seeds; None for one seed."""
+    keys: Sequence[str] = ()
+    """Of the scores of all its seeds; empty for one seed."""
 
 
 class StudyFolder:
@@ -115,12 +121,14 @@ class StudyFolder:
             lock.release()
 
     def finished(self) -> list[FrozenTrial]:
-        """Trials that are never run again."""
-        return self.study.get_trials(deepcopy=False, states=FINISHED)
+        """Trials of this study that are never run again."""
+        return [
+            trial for trial in self.study.get_trials(deepcopy=False, states=FINISHED) if FROM not in trial.user_attrs
+        ]
 
     def best(self) -> FrozenTrial | None:
         """The complete trial with the largest objective; of equals the earliest."""
-        complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        complete = [trial for trial in self.finished() if trial.state is TrialState.COMPLETE]
         return max(complete, key=lambda trial: (trial.value, -trial.number), default=None)
 
     def stop_file(self, number: int) -> Path:
@@ -153,14 +161,15 @@ class StudyFolder:
         return changes
 
     def looks(self) -> int:
-        """How often pixel truth was looked at to choose: once per trial that was scored, and once per rung.
+        """How often pixel truth was looked at to choose: once per run that was scored, and once per rung.
 
         One look at a sweep tells the score at all its thresholds.
         """
         if self._selection == "none":
             return 0
-        trials = self.study.get_trials(deepcopy=False)
-        return sum(len(trial.intermediate_values) + ("key" in trial.user_attrs) for trial in trials)
+        trials = [trial for trial in self.study.get_trials(deepcopy=False) if FROM not in trial.user_attrs]
+        scored = [len(trial.user_attrs.get("keys", ())) or "key" in trial.user_attrs for trial in trials]
+        return sum(map(int, scored)) + sum(len(trial.intermediate_values) for trial in trials)
 
 
 def open_study(folder: Path) -> optuna.Study:
@@ -181,7 +190,7 @@ def row(trial: FrozenTrial) -> TrialRow:
     notes = trial.user_attrs
     return TrialRow(
         number=trial.number,
-        state=trial.state.name.lower(),
+        state="told" if FROM in notes else trial.state.name.lower(),
         changes=notes.get("changes", {}),
         objective=trial.value,
         fixed=notes.get("fixed"),
@@ -189,8 +198,10 @@ def row(trial: FrozenTrial) -> TrialRow:
         rungs=dict(trial.intermediate_values),
         seconds=notes.get("seconds"),
         key=notes.get("key"),
-        reason=notes.get("reason"),
+        reason=notes.get(FROM) or notes.get("reason"),
         proxies=notes.get("proxies"),
+        spread=notes.get("spread"),
+        keys=notes.get("keys", ()),
     )
 
 
