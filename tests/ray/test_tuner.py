@@ -120,6 +120,7 @@ def test_seeds_hours_and_an_earlier_study(cluster: None, tmp_path: Path) -> None
     assert two.looks == 4
     assert len(list((tmp_path / "stages" / "train").glob("*/manifest.json"))) == 4
     again = replace(request(tmp_path, 6, seeds=2), name="again", warm_start=("study",), hours=1e-9)
+    again = replace(again, study_storage=f"sqlite:///{tmp_path}/studies.db")  # an earlier journal tells a database
     said: list[StudyEvent] = []
     stopped = tune(again, said.append)
     assert stopped.best is None

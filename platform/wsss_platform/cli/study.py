@@ -54,6 +54,7 @@ class StudyView:
         self._study: TaskID | None = None
         self._bars: dict[int, TaskID] = {}
         self._told: set[str] = set()
+        self._opened: Any = None
 
     def __enter__(self) -> StudyView:
         return self
@@ -165,9 +166,11 @@ class StudyView:
             tracker.picture(title, picture)
 
     def _rows(self) -> list[Any]:
-        from wsss_platform.engine.study import open_study, row
+        from wsss_platform.engine.study import row
+        from wsss_platform.engine.study_storage import open_study
 
-        study = open_study(self._request.store.study_folder(self._request.name))
+        folder = self._request.store.study_folder(self._request.name)
+        study = self._opened = self._opened or open_study(folder, self._request.study_storage)
         return [row(trial) for trial in study.get_trials(deepcopy=False)]
 
     def _say(self, number: int, text: str, detail: str | None = None) -> None:

@@ -85,6 +85,16 @@ def tune(
     concurrent: Annotated[
         int | None, typer.Option("--concurrent", help="Trials at once; default: what the cluster has room for.", min=1)
     ] = None,
+    study_storage: Annotated[
+        str | None,
+        typer.Option(
+            "--study-storage",
+            help="Database in which the study lives: sqlite:///FILE or postgresql://...; default: a journal in its "
+            "folder. A password is better off in the environment.",
+            metavar="URL",
+            envvar="WSSS_STUDY_STORAGE",
+        ),
+    ] = None,
     storage: options.Storage = options.STORAGE,
     seed: options.Seed = 0,
     workers: options.Workers = 1,
@@ -110,6 +120,10 @@ def tune(
             workers=workers,
         )
         check_search(sampler, scheduler)
+        if study_storage is not None:
+            from wsss_platform.engine.study_storage import without_secrets
+
+            note(f"the study lives in {without_secrets(study_storage)}")
         rule = read_rule(selection, experiment.data)
         whole, experiment = experiment, judged_by(rule, experiment)
         options.check_lists(experiment)
@@ -148,6 +162,7 @@ def tune(
                     sampler=sampler,
                     hours=hours,
                     seeds=seeds,
+                    study_storage=study_storage,
                     warm_start=tuple(warm_start or ()),
                 ),
                 wandb,
@@ -247,14 +262,14 @@ def plan_tables(document: dict[str, Any]) -> list[Any]:
 
 def _search(request: StudyRequest, wandb: str) -> StudyResult:
     from wsss_platform.cli.study import StudyView
-    from wsss_platform.engine.study import open_study
     from wsss_platform.engine.study_page import write_page
+    from wsss_platform.engine.study_storage import open_study
     from wsss_platform.engine.tuner import tune as run_study
 
     with StudyView(request, wandb) as view:
         result = run_study(request, view)
         view.record(result.rows)
-    write_page(open_study(result.folder), result.folder, note)
+    write_page(open_study(result.folder, request.study_storage), result.folder, note)
     return result
 
 

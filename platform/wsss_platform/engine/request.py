@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,6 +50,8 @@ class StudyRequest:
     """From the call on; later no trial starts, those that run are finished. None: no such limit."""
     warm_start: tuple[str, ...] = ()
     """Names of earlier studies in the same storage whose finished trials are told to this one when it is new."""
+    study_storage: str | None = field(default=None, repr=False)
+    """URL of the database in which the study lives, with its password: never shown. None: a journal in its folder."""
     seeds: int = 1
     """A trial is so many runs of one config, with the experiment's seed and the following ones; its objective is
     their mean. Early stopping looks at the first."""
@@ -67,7 +69,7 @@ class StudyRequest:
 
     def __post_init__(self) -> None:
         check_name(self.name, "study name")
-        for field, low in (
+        for name, low in (
             ("trials", 1),
             ("workers", 1),
             ("cpus_per_worker", 1),
@@ -76,8 +78,8 @@ class StudyRequest:
             ("retries", 0),
             ("seeds", 1),
         ):
-            if getattr(self, field) < low:
-                raise InputError(f"{field}: expected at least {low}, got {getattr(self, field)}")
+            if getattr(self, name) < low:
+                raise InputError(f"{name}: expected at least {low}, got {getattr(self, name)}")
         if self.max_concurrent is not None and self.max_concurrent < 1:
             raise InputError(f"max_concurrent: expected at least 1, got {self.max_concurrent}")
         check_sampler(self.sampler)

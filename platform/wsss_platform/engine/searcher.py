@@ -139,6 +139,10 @@ class StudySearcher(Searcher):
             self._study.enqueue_trial(params, user_attrs={"default": True})
             self._study.add_trials(warm)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its searcher into its own records, where nobody reads it: a database's password stays out."""
+        return {}
+
     def _take_over(self) -> list[int]:
         """Numbers of the trials a dead driver left running, oldest first; hopeless ones are failed."""
         orphans = []

@@ -2,7 +2,8 @@
 
 storage/studies/<name>/
     study.json      identity: another identity under the same name is refused
-    journal.log     Optuna's own journal, the one record of every trial
+    journal.log     Optuna's own journal, the one record of every trial; or
+    storage.json    which database holds that record (study_storage)
     trials.jsonl    a table of it, rewritten after every trial
     best.toml       the best config so far, as `train --config` reads it
     selection.json  fixed, selected and oracle at the end (report)
@@ -20,13 +21,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import optuna
 from filelock import FileLock, Timeout
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
 from wsss_platform.config import MethodConfig, flatten, override, to_toml
+from wsss_platform.engine.study_storage import open_study
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.store import write_atomic
 
@@ -77,13 +76,19 @@ class StudyFolder:
         InputError: a study of this name that searched something else, with what differs.
     """
 
-    def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, identity: Mapping[str, Any], storage: str | None = None) -> None:
+        """
+        Args:
+            folder: made when it is not there.
+            identity: what the study is; see `StudyRequest.identity`.
+            storage: URL of the database it lives in; None for a journal in the folder.
+        """
         self.folder = folder
         (folder / "stop").mkdir(parents=True, exist_ok=True)
         self._check(identity)
         self._objective = identity.get("objective")
         self._selection = identity.get("selection", "none")
-        self.study = open_study(folder)
+        self.study = open_study(folder, storage)
 
     def _check(self, identity: Mapping[str, Any]) -> None:
         path = self.folder / "study.json"
@@ -170,14 +175,6 @@ class StudyFolder:
         trials = [trial for trial in self.study.get_trials(deepcopy=False) if FROM not in trial.user_attrs]
         scored = [len(trial.user_attrs.get("keys", ())) or "key" in trial.user_attrs for trial in trials]
         return sum(map(int, scored)) + sum(len(trial.intermediate_values) for trial in trials)
-
-
-def open_study(folder: Path) -> optuna.Study:
-    """The Optuna study of a folder, created when there is none. Its sampler is set by the searcher."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    journal = folder / "journal.log"
-    storage = JournalStorage(JournalFileBackend(str(journal), lock_obj=JournalFileOpenLock(str(journal))))
-    return optuna.create_study(storage=storage, study_name=folder.name, direction="maximize", load_if_exists=True)
 
 
 def stop_file(folder: Path, number: int) -> Path:

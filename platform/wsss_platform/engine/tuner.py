@@ -37,7 +37,8 @@ from wsss_platform.engine.report import report
 from wsss_platform.engine.request import StudyRequest, StudyResult
 from wsss_platform.engine.runner import RayRunner
 from wsss_platform.engine.searcher import StudySearcher, default_params
-from wsss_platform.engine.study import StudyFolder, open_study
+from wsss_platform.engine.study import StudyFolder
+from wsss_platform.engine.study_storage import PLACE, open_study
 from wsss_platform.engine.trial import TrialPlan, changed, run_trial
 from wsss_platform.engine.warm_start import told_by
 from wsss_platform.errors import InputError, RunError, unknown
@@ -64,7 +65,7 @@ def tune(request: StudyRequest, on_event: OnStudyEvent = lambda event: None) -> 
     """
     on_event = _Listener(on_event)
     at_once, started = concurrency(request), time.monotonic()
-    folder = StudyFolder(request.store.study_folder(request.name), request.identity())
+    folder = StudyFolder(request.store.study_folder(request.name), request.identity(), request.study_storage)
     with folder.driving():
         base = request.experiment.config
         if len(folder.finished()) < request.trials:
@@ -158,7 +159,8 @@ def _warm(request: StudyRequest, on_event: OnStudyEvent) -> tuple[FrozenTrial, .
         if not (folder / "study.json").is_file():
             known = [path.parent.name for path in (request.store.root / "studies").glob("*/study.json")]
             raise unknown("study (--warm-start)", name, known)
-        told = told_by(open_study(folder), folder, request.identity(), request.space, request.experiment.config)
+        url = request.study_storage if (folder / PLACE).is_file() else None
+        told = told_by(open_study(folder, url), folder, request.identity(), request.space, request.experiment.config)
         on_event(Warned(f"study {name} tells {len(told.trials)} trials; {told.left_out} lie outside this search"))
         trials += told.trials
     return tuple(trials)
