@@ -7,6 +7,12 @@
     log = true
     reason = "the paper's 0.05, with room to both sides"
 
+An axis may exist only beside certain values of axes above it; elsewhere it is neither sampled nor changed:
+
+    [axes."masks.crf_iterations"]
+    when = { "masks.crf" = "irn" }
+    ...
+
 Imports neither ray nor torch nor optuna.
 """
 
@@ -41,6 +47,8 @@ class _Axis(Section):
     """Dotted path of the config field."""
     reason: str = Field(min_length=8)
     """Why this range: the paper's value, a memory limit, what was seen before."""
+    when: dict[str, Value] | None = None
+    """Path of an axis above -> the value at which this axis exists, all of them; None: always."""
 
     @property
     def stage(self) -> StageKind:
@@ -141,8 +149,35 @@ class SearchSpace(Section):
         return tuple(kind for kind in order if kind in touched)
 
     def variants(self) -> tuple[dict[str, Any], ...]:
-        """Changes of one axis at a time, to both ends or to each choice."""
-        return tuple({axis.path: value} for axis in self.axes for value in axis.probes())
+        """Changes of one axis at a time, to both ends or to each choice, with what the axis needs to exist."""
+        return tuple({**self.needs(axis), axis.path: value} for axis in self.axes for value in axis.probes())
+
+    @property
+    def conditional(self) -> bool:
+        """Whether some axis exists only sometimes."""
+        return any(axis.when for axis in self.axes)
+
+    def needs(self, axis: Axis) -> dict[str, Any]:
+        """The values of other axes beside which an axis exists, theirs included."""
+        return _needs({item.path: item for item in self.axes}, axis)
+
+
+def _needs(known: Mapping[str, Axis], axis: Axis) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for path, value in (axis.when or {}).items():
+        found |= {**_needs(known, known[path]), path: value}
+    return found
+
+
+def exists(axis: Axis, values: Mapping[str, Any]) -> bool:
+    """Whether an axis exists beside these values of the axes above it; an axis that does not exist has none."""
+    return all(path in values and _same(values[path], wanted) for path, wanted in (axis.when or {}).items())
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equal; lists are tuples, and True is not 1."""
+    one, other = (tuple(value) if isinstance(value, list) else value for value in (one, other))
+    return type(one) is type(other) and bool(one == other)
 
 
 def choice_label(choice: Value) -> Scalar:
@@ -174,8 +209,10 @@ def read_space(
     tables = data.get("axes")
     if not isinstance(tables, Mapping) or not tables:
         raise InputError(f'{where}: no axes; write at least one table [axes."dotted.path"]')
-    axes = [_read_axis(str(name), table, config, where, solved) for name, table in tables.items()]
-    return SearchSpace(axes=tuple(axes))
+    axes: dict[str, Axis] = {}
+    for name, table in tables.items():
+        axes[str(name)] = _read_axis(str(name), table, config, where, solved, axes)
+    return SearchSpace(axes=tuple(axes.values()))
 
 
 _KINDS: Mapping[str, type[FloatAxis] | type[IntAxis] | type[CategoricalAxis]] = {
@@ -186,7 +223,7 @@ _KINDS: Mapping[str, type[FloatAxis] | type[IntAxis] | type[CategoricalAxis]] = 
 
 
 def _read_axis(
-    name: str, table: Any, config: MethodConfig, where: str, solved: Mapping[str, str]
+    name: str, table: Any, config: MethodConfig, where: str, solved: Mapping[str, str], above: Mapping[str, Axis]
 ) -> FloatAxis | IntAxis | CategoricalAxis:
     here = f'{where}: [axes."{name}"]'
     if not isinstance(table, Mapping):
@@ -204,10 +241,24 @@ def _read_axis(
     if kind not in _KINDS:
         raise InputError(f"{here}: {unknown('kind', kind, _KINDS)}")
     axis = validated(_KINDS[kind], {**table, "path": name}, here)
+    _check_when(axis, above, here)
+    config = override(config, _needs(above, axis), f"{here}: when")
     _check_kind(axis, config, here)
     for value in axis.probes():
         override(config, {name: value}, f"{here} at {value!r}")
     return axis
+
+
+def _check_when(axis: Axis, above: Mapping[str, Axis], here: str) -> None:
+    for path, value in (axis.when or {}).items():
+        if path not in above:
+            raise InputError(f"{here}: when: {unknown('axis above it', path, above)}")
+        other = above[path]
+        if isinstance(other, FloatAxis):
+            raise InputError(f"{here}: when: {path} is a real number, which hardly ever has one value")
+        legal = other.choices if isinstance(other, CategoricalAxis) else range(other.low, other.high + 1, other.step)
+        if not any(_same(value, choice) for choice in legal):
+            raise InputError(f"{here}: when: {path} never is {value!r}; it is one of {list(legal)[:12]}")
 
 
 def _check_path(name: str, config: MethodConfig, here: str) -> None:

@@ -15,7 +15,7 @@ from wsss_platform.engine.report import REPORT, report
 from wsss_platform.engine.request import StudyRequest
 from wsss_platform.engine.searcher import StudySearcher
 from wsss_platform.engine.study import StudyFolder
-from wsss_platform.engine.trial import _label_free, _scored, changed
+from wsss_platform.engine.trial import _label_free, _scored, changed, pooled
 from wsss_platform.experiment import Experiment
 from wsss_platform.local_runner import LocalRunner
 from wsss_platform.selection import judged_by, read_rule
@@ -59,7 +59,7 @@ def play(asked: StudyRequest, trials: int = 3) -> StudyFolder:
         if asked.selection == "none":
             values = _label_free(experiment, asked.store, asked.runner, lambda event: None)
         else:
-            values = _scored(experiment, asked.store, asked.runner, lambda event: None, asked.objective)
+            values = pooled([_scored(experiment, asked.store, asked.runner, lambda event: None)], asked.objective)
         search.on_trial_complete(f"t{index}", {"event": "finished", **values})
     return folder
 

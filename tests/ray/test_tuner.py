@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import ray
 
 from wsss_platform.config import DataConfig, MapsConfig, SampleConfig, TrainConfig
 from wsss_platform.engine.cluster import connect
-from wsss_platform.engine.events import StudyEvent, TrialEpoch, TrialFinished, TrialStarted
+from wsss_platform.engine.events import StudyEvent, TrialEpoch, TrialFinished, TrialStarted, Warned
 from wsss_platform.engine.runner import RayRunner
 from wsss_platform.engine.tuner import StudyRequest, StudyResult, concurrency, shared_stages, tune
 from wsss_platform.errors import InputError
@@ -110,6 +111,26 @@ def test_the_seed_decides_with_one_trial_at_a_time(cluster: None, tmp_path: Path
         (row.changes, row.objective, row.key) for row in other.rows
     ]
     assert len({row.key for row in one.rows}) == 3
+
+
+def test_seeds_hours_and_an_earlier_study(cluster: None, tmp_path: Path) -> None:
+    """A trial of two seeds is two runs and one number; time ends a study that the next call goes on with."""
+    two = tune(request(tmp_path, 2, seeds=2))
+    assert all(row.state == "complete" and len(row.keys) == 2 and row.spread is not None for row in two.rows)
+    assert two.looks == 4
+    assert len(list((tmp_path / "stages" / "train").glob("*/manifest.json"))) == 4
+    again = replace(request(tmp_path, 6, seeds=2), name="again", warm_start=("study",), hours=1e-9)
+    again = replace(again, study_storage=f"sqlite:///{tmp_path}/studies.db")  # an earlier journal tells a database
+    said: list[StudyEvent] = []
+    stopped = tune(again, said.append)
+    assert stopped.best is None
+    assert [row.state for row in stopped.rows] == ["waiting", "told", "told"]
+    assert any("hours are over" in event.message for event in said if isinstance(event, Warned))
+    more = tune(replace(again, hours=1.0, trials=2))
+    assert [row.state for row in more.rows] == ["complete", "told", "told", "complete"]
+    assert more.rows[0].objective == two.rows[0].objective
+    with pytest.raises(InputError, match="did you mean 'study'"):
+        tune(replace(again, name="third", warm_start=("stduy",), hours=None))
 
 
 def test_a_failing_trial_is_recorded_and_blocks_nothing(cluster: None, tmp_path: Path) -> None:

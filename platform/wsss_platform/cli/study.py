@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import secrets
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,7 @@ class StudyView:
         self._study: TaskID | None = None
         self._bars: dict[int, TaskID] = {}
         self._told: set[str] = set()
+        self._opened: Any = None
 
     def __enter__(self) -> StudyView:
         return self
@@ -154,7 +156,8 @@ class StudyView:
             )
             tracker.start()
             self._trackers[event.number] = tracker
-            self._records[event.number] = self._start_record(event.number, event.changes)
+            experiment = self._experiment(dict(event.changes))
+            self._records[event.number] = self._start_record(self._name(event.number), experiment)
             write_record(self._request.store, self._records[event.number])  # from now on its stages are in use
         told = ", ".join(
             f"{path} {value:.4g}" if isinstance(value, float) else f"{path} {value}"
@@ -206,9 +209,11 @@ class StudyView:
             tracker.picture(title, picture)
 
     def _rows(self) -> list[Any]:
-        from wsss_platform.engine.study import open_study, row
+        from wsss_platform.engine.study import row
+        from wsss_platform.engine.study_storage import open_study
 
-        study = open_study(self._request.store.study_folder(self._request.name))
+        folder = self._request.store.study_folder(self._request.name)
+        study = self._opened = self._opened or open_study(folder, self._request.study_storage)
         return [row(trial) for trial in study.get_trials(deepcopy=False)]
 
     def _say(self, number: int, text: str, detail: str | None = None) -> None:
@@ -239,23 +244,30 @@ class StudyView:
         summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return summary
 
-    def _start_record(self, number: int, changes: Mapping[str, Any]) -> RunRecord:
-        experiment = self._experiment(dict(changes))
+    def _start_record(self, name: str, experiment: Experiment) -> RunRecord:
         return start_record(
             experiment,
-            self._name(number),
+            name,
             protocol(experiment, selection=self._request.selection),
             study=self._request.name,
             command=sys.argv,
         )
 
     def _write_record(self, row: TrialRow) -> None:
-        record = self._records.pop(row.number, None) or self._start_record(row.number, row.changes)
+        experiment = self._experiment(dict(row.changes))
         spent = {"trial": row.seconds or 0.0}
+        started = self._records.pop(row.number, None)
+        for offset, key in enumerate(row.keys or [row.key]):
+            seeded = replace(experiment, seed=experiment.seed + offset)
+            name = self._name(row.number) + (f"-seed{seeded.seed}" if offset else "")
+            record = (started if offset == 0 else None) or self._start_record(name, seeded)
+            self._write_run(row, record, key, spent if offset == 0 else {})
+
+    def _write_run(self, row: TrialRow, record: RunRecord, key: str | None, spent: dict[str, float]) -> None:
         if row.state == "fail":
             write_record(self._request.store, record.failed(row.reason or "", spent))
             return
-        summary = None if row.key is None else self._score(row.key)
+        summary = None if key is None else self._score(key)
         write_record(
             self._request.store, record.done(None if summary is None else scores_of(summary), spent, row.objective)
         )

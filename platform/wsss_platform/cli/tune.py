@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 TRIALS = 6
 """Default number of trials: what two cores do in about five minutes on the sample."""
+UNLIMITED = 10_000
+"""Trials where hours are the budget."""
 
 
 def tune(
@@ -45,8 +47,24 @@ def tune(
         int | None,
         typer.Option(
             "--trials",
-            help=f"In total, earlier ones of this study included; default {TRIALS}, for a run {crf.SETTINGS} settings.",
+            help=f"In total, earlier ones of this study included. Default: {TRIALS}, with --hours no limit, for a run "
+            f"{crf.SETTINGS} settings.",
             min=1,
+        ),
+    ] = None,
+    hours: Annotated[
+        float | None,
+        typer.Option("--hours", help="No new trial starts after so many; the same command goes on.", min=0.0),
+    ] = None,
+    sampler: Annotated[str, typer.Option("--sampler", help="What proposes.", metavar="tpe|random|gp|cmaes")] = "tpe",
+    seeds: Annotated[
+        int,
+        typer.Option("--seeds", help="Runs per trial, each with a seed of its own; the objective is the mean.", min=1),
+    ] = 1,
+    warm_start: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--warm-start", help="An earlier study whose trials are told to a new one; repeatable.", metavar="STUDY"
         ),
     ] = None,
     space: Annotated[
@@ -83,6 +101,16 @@ def tune(
     keep_best: Annotated[
         int, typer.Option("--keep-best", help="Trials that keep their maps and masks; 0: all do.", min=0)
     ] = KEEP_BEST,
+    study_storage: Annotated[
+        str | None,
+        typer.Option(
+            "--study-storage",
+            help="Database in which the study lives: sqlite:///FILE or postgresql://...; default: a journal in its "
+            "folder. A password is better off in the environment.",
+            metavar="URL",
+            envvar="WSSS_STUDY_STORAGE",
+        ),
+    ] = None,
     storage: options.Storage = options.STORAGE,
     seed: options.Seed = 0,
     workers: options.Workers = 1,
@@ -113,7 +141,7 @@ def tune(
                 dry_run=dry_run,
             )
         return
-    trials = trials or TRIALS
+    trials = trials or (TRIALS if hours is None else UNLIMITED)
     if scheduler not in ("asha", "none"):
         raise unknown("scheduler (--scheduler)", scheduler, ["asha", "none"])
     with output(as_json) as out:
@@ -129,6 +157,11 @@ def tune(
             seed=seed,
             workers=workers,
         )
+        check_search(sampler, scheduler)
+        if study_storage is not None:
+            from wsss_platform.engine.study_storage import without_secrets
+
+            note(f"the study lives in {without_secrets(study_storage)}")
         rule = read_rule(selection, experiment.data)
         whole, experiment = experiment, judged_by(rule, experiment)
         options.check_lists(experiment)
@@ -136,7 +169,7 @@ def tune(
             space or find_space(experiment.method.name), experiment.config, solved=SOLVED if rule.kind != "none" else {}
         )
         store = Store(storage)
-        study = check_name(name or default_study(experiment, searched, scheduler, rule), "study name")
+        study = check_name(name or default_study(experiment, searched, scheduler, rule, sampler, seeds), "study name")
         document = study_plan(experiment, searched, store, study, trials, gpus_per_worker, keep_best)
         reported = rule.reported(whole.data)
         document |= {"selection": rule.stamp, "judged on": experiment.data.score_list, "reported on": reported}
@@ -166,11 +199,26 @@ def tune(
                     rule=rule,
                     report_list=reported,
                     oracle=oracle,
+                    sampler=sampler,
+                    hours=hours,
+                    seeds=seeds,
+                    study_storage=study_storage,
+                    warm_start=tuple(warm_start or ()),
                 ),
                 wandb,
                 keep_best,
             )
         _print(out, store, study, result, experiment.config)
+
+
+def check_search(sampler: str, scheduler: str) -> None:
+    """Both must exist and have the packages that they need, before anything starts."""
+    if scheduler not in ("asha", "none"):
+        raise unknown("scheduler (--scheduler)", scheduler, ["asha", "none"])
+    if sampler != "tpe":
+        from wsss_platform.engine.samplers import check_sampler
+
+        check_sampler(sampler)
 
 
 def find_space(method: str) -> Path:
@@ -186,7 +234,14 @@ def find_space(method: str) -> Path:
     raise InputError(f"{unknown('search space', method, known)}; name one with --space FILE")
 
 
-def default_study(experiment: Experiment, space: SearchSpace, scheduler: str, rule: SelectionRule) -> str:
+def default_study(
+    experiment: Experiment,
+    space: SearchSpace,
+    scheduler: str,
+    rule: SelectionRule,
+    sampler: str = "tpe",
+    seeds: int = 1,
+) -> str:
     """Method, data and a hash of all settings but the number of trials."""
     settings = {
         "config": experiment.config,
@@ -194,11 +249,13 @@ def default_study(experiment: Experiment, space: SearchSpace, scheduler: str, ru
         "seed": experiment.seed,
         "workers": experiment.workers,
         "revision": experiment.method.revision,
-        "space": space,
+        "space": space.model_dump(mode="json", exclude_none=True),
         "scheduler": scheduler,
     }
     if rule.kind in ("none", "held-out"):  # the other two follow from the lists
         settings["selection"] = rule.stamp
+    if sampler != "tpe" or seeds != 1:
+        settings["search"] = [sampler, seeds]
     return f"{experiment.method.name.replace(':', '.')}-{experiment.data.kind}-tune-{fingerprint(settings)[:8]}"
 
 
@@ -269,15 +326,15 @@ def disk_words(keep_best: int) -> str:
 
 def _search(request: StudyRequest, wandb: str, keep_best: int) -> StudyResult:
     from wsss_platform.cli.study import StudyView
-    from wsss_platform.engine.study import open_study
     from wsss_platform.engine.study_page import write_page
+    from wsss_platform.engine.study_storage import open_study
     from wsss_platform.engine.tuner import tune as run_study
 
     with StudyView(request, wandb, keep_best) as view:
         result = run_study(request, view)
         view.record(result.rows)
         view.drop_losers()
-    write_page(open_study(result.folder), result.folder, note)
+    write_page(open_study(result.folder, request.study_storage), result.folder, note)
     return result
 
 
@@ -316,6 +373,8 @@ def trials_table(study: str, rows: tuple[TrialRow, ...], objective: str) -> Tabl
         table.add_column(heading, justify="left" if heading in ("state", "note") else "right")
     for row in sorted(rows, key=lambda row: (row.state != "complete", -(row.objective or 0), row.number)):
         numbers = [None if value is None else f"{100 * value:.2f}" for value in (row.objective, row.fixed)]
+        if row.spread is not None:
+            numbers[0] = f"{numbers[0]} ± {100 * row.spread:.2f}"
         table.add_row(
             str(row.number),
             row.state,

@@ -4,7 +4,8 @@
     selected   the best config's masks, chosen as the study's selection says
     oracle     the best that any scored trial reaches at any threshold, chosen with the very truth it is scored on
 
-Where the report list is the one that chose, "selected" is optimistic, and the report says so.
+With several seeds per trial it is told for the first. Where the report list is the one that chose, "selected" is
+optimistic, and the report says so.
 """
 
 from __future__ import annotations
@@ -74,6 +75,7 @@ def report(
         looks[request.report_list] = len(wanted) + (chosen not in [dict(row.changes) for row in wanted])
     told = {
         "report_list": request.report_list,
+        "seed": request.experiment.seed,
         "pictures": len(selected.ids),
         "selection": request.selection,
         "objective": request.objective,

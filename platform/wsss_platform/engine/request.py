@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from wsss_platform.engine.cluster import check_gpu_share
+from wsss_platform.engine.samplers import check_sampler
 from wsss_platform.engine.study import BEST, LABEL_FREE, MASKS, TrialRow
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment
@@ -43,6 +44,17 @@ class StudyRequest:
     """Of the trials at a rung about one in this many goes on; rungs are this factor apart."""
     rung_pictures: int = 32
     """Pictures of the scored list on which a rung is decided."""
+    sampler: str = "tpe"
+    """One of `samplers.SAMPLERS`."""
+    hours: float | None = None
+    """From the call on; later no trial starts, those that run are finished. None: no such limit."""
+    warm_start: tuple[str, ...] = ()
+    """Names of earlier studies in the same storage whose finished trials are told to this one when it is new."""
+    study_storage: str | None = field(default=None, repr=False)
+    """URL of the database in which the study lives, with its password: never shown. None: a journal in its folder."""
+    seeds: int = 1
+    """A trial is so many runs of one config, with the experiment's seed and the following ones; its objective is
+    their mean. Early stopping looks at the first."""
     rule: SelectionRule | None = None
     """Which pixel truth may choose; None: that of the scored list. See `selection.judged_by`."""
     report_list: str | None = None
@@ -57,18 +69,22 @@ class StudyRequest:
 
     def __post_init__(self) -> None:
         check_name(self.name, "study name")
-        for field, low in (
+        for name, low in (
             ("trials", 1),
             ("workers", 1),
             ("cpus_per_worker", 1),
             ("reduction", 2),
             ("rung_pictures", 1),
             ("retries", 0),
+            ("seeds", 1),
         ):
-            if getattr(self, field) < low:
-                raise InputError(f"{field}: expected at least {low}, got {getattr(self, field)}")
+            if getattr(self, name) < low:
+                raise InputError(f"{name}: expected at least {low}, got {getattr(self, name)}")
         if self.max_concurrent is not None and self.max_concurrent < 1:
             raise InputError(f"max_concurrent: expected at least 1, got {self.max_concurrent}")
+        check_sampler(self.sampler)
+        if self.hours is not None and not self.hours > 0:
+            raise InputError(f"hours: expected more than 0, got {self.hours}")
         check_gpu_share(self.workers, self.gpus_per_worker)
         if self.workers != self.experiment.workers:
             raise InputError(f"workers: {self.workers}, but the experiment was planned with {self.experiment.workers}")
@@ -118,14 +134,24 @@ class StudyRequest:
             "truth": experiment.truth_fingerprint(experiment.data.score_list),
             "seed": experiment.seed,
             "workers": experiment.workers,
-            "space": {axis.path: axis.model_dump(mode="json", exclude={"reason", "path"}) for axis in self.space.axes},
+            "space": {
+                axis.path: axis.model_dump(mode="json", exclude={"reason", "path"}, exclude_none=True)
+                for axis in self.space.axes
+            },
             "sampler_seed": self.seed,
             "objective": self.objective,
             "selection": self.selection,
             "rungs": list(self.rungs),
             "reduction": self.reduction,
             "rung_pictures": self.rung_pictures,
+            # null where it is what studies did before it could be said
+            "sampler": None if self.sampler == "tpe" else self.sampler,
+            "seeds": None if self.seeds == 1 else self.seeds,
         }
+
+    def of_seed(self, offset: int) -> Experiment:
+        """The experiment of one of a trial's seeds, from 0."""
+        return replace(self.experiment, seed=self.experiment.seed + offset)
 
 
 @dataclass(frozen=True)

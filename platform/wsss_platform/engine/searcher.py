@@ -9,11 +9,11 @@ trials that a dead driver left RUNNING are taken over under their own number wit
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
+import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -24,12 +24,14 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.pruners import BasePruner
-from optuna.trial import TrialState
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 
 from wsss_platform.config import MethodConfig, look_up
+from wsss_platform.engine.samplers import check_sampler, make_sampler
 from wsss_platform.engine.study import StudyFolder
-from wsss_platform.space import CategoricalAxis, FloatAxis, IntAxis, SearchSpace, choice_label
+from wsss_platform.space import CategoricalAxis, FloatAxis, IntAxis, SearchSpace, choice_label, exists
 from wsss_platform.store import write_atomic
 
 TAKEOVERS = 3
@@ -49,11 +51,18 @@ def changes_of(space: SearchSpace, params: Mapping[str, Any]) -> dict[str, Any]:
     """Optuna's parameters as values for the config."""
     changes: dict[str, Any] = {}
     for axis in space.axes:
-        value = params[axis.path]
-        if isinstance(axis, CategoricalAxis):
-            value = next(choice for choice in axis.choices if same(choice_label(choice), value))
+        if not exists(axis, changes):
+            continue
+        value = value_of(axis, params[axis.path])
         changes[axis.path] = list(value) if isinstance(value, tuple) else value
     return changes
+
+
+def value_of(axis: FloatAxis | IntAxis | CategoricalAxis, value: Any) -> Any:
+    """One of Optuna's parameters as a value of its axis."""
+    if isinstance(axis, CategoricalAxis):
+        return next(choice for choice in axis.choices if same(choice_label(choice), value))
+    return value
 
 
 def same(one: Any, other: Any) -> bool:
@@ -69,8 +78,11 @@ def default_params(space: SearchSpace, config: MethodConfig) -> tuple[dict[str, 
     """
     params: dict[str, Any] = {}
     outside: list[str] = []
+    values: dict[str, Any] = {}
     for axis in space.axes:
-        value = look_up(config, axis.path)
+        if not exists(axis, values):
+            continue
+        value = values[axis.path] = look_up(config, axis.path)
         if isinstance(axis, CategoricalAxis):
             params[axis.path] = next(choice_label(choice) for choice in axis.choices if choice == value)
             continue
@@ -94,7 +106,10 @@ class StudySearcher(Searcher):
         config: MethodConfig,
         *,
         seed: int,
+        sampler: str = "tpe",
         pruner: BasePruner | None = None,
+        seconds: float | None = None,
+        warm: Sequence[FrozenTrial] = (),
         on_finish: Callable[[int], None] = lambda number: None,
     ) -> None:
         """
@@ -103,7 +118,10 @@ class StudySearcher(Searcher):
             space: what is sampled.
             config: the default config, which is trial 0.
             seed: of the sampler.
+            sampler: one of `samplers.SAMPLERS`.
             pruner: decides at each rung whether a trial stops early; None never stops one.
+            seconds: from now; later no trial starts any more. None: no such limit.
+            warm: trials of earlier studies, told to a study that is new.
             on_finish: told the number of each trial that has been closed.
         """
         super().__init__()  # naming a metric would make Tune demand it in every report
@@ -111,12 +129,19 @@ class StudySearcher(Searcher):
         self._study = folder.study
         self._distributions = {axis.path: distribution(axis) for axis in space.axes}
         self._seed, self._on_finish = seed, on_finish
+        self._sampler = check_sampler(sampler)
+        self._until = math.inf if seconds is None else time.monotonic() + seconds
         self._study.pruner = pruner or optuna.pruners.NopPruner()
         self._live: dict[str, optuna.Trial] = {}
         self._orphans = self._take_over()
         if not self._study.get_trials(deepcopy=False):
             params, _ = default_params(space, config)
             self._study.enqueue_trial(params, user_attrs={"default": True})
+            self._study.add_trials(warm)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its searcher into its own records, where nobody reads it: a database's password stays out."""
+        return {}
 
     def _take_over(self) -> list[int]:
         """Numbers of the trials a dead driver left running, oldest first; hopeless ones are failed."""
@@ -132,8 +157,15 @@ class StudySearcher(Searcher):
                 orphans.append(trial.number)
         return orphans
 
+    @property
+    def out_of_time(self) -> bool:
+        """Whether no trial starts any more."""
+        return time.monotonic() >= self._until
+
     def suggest(self, trial_id: str) -> dict[str, Any]:
         """The next trial as Tune's config: {"number": int, "changes": JSON text of path -> value}."""
+        if self.out_of_time:
+            return Searcher.FINISHED  # type: ignore[return-value]  # Tune's word for "no more" is a text
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             trial = self._next()
@@ -145,22 +177,24 @@ class StudySearcher(Searcher):
     def _next(self) -> optuna.Trial:
         if self._orphans:
             number = self._orphans.pop(0)
-            self._study.sampler = self._sampler(number)
+            self._study.sampler = self._sampler_of(number)
             trial = optuna.Trial(self._study, self._study.get_trials(deepcopy=False)[number]._trial_id)
-            for path, kind in self._distributions.items():  # keeps what is stored, draws what a crash cut off
-                trial._suggest(path, kind)
-            return trial
-        self._study.sampler = self._sampler(len(self._study.get_trials(deepcopy=False)))
+            return self._draw(trial)  # keeps what is stored, draws what a crash cut off
+        self._study.sampler = self._sampler_of(len(self._study.get_trials(deepcopy=False)))
+        if self._space.conditional:
+            return self._draw(self._study.ask())
         return self._study.ask(self._distributions)
 
-    def _sampler(self, number: int) -> optuna.samplers.TPESampler:
-        """A fresh sampler for one trial: TPE of several variables at once, and running trials count as bad."""
-        digest = hashlib.sha256(f"{self._seed} {number}".encode()).digest()
-        return optuna.samplers.TPESampler(
-            seed=int.from_bytes(digest[:4], "big"),
-            multivariate=True,
-            constant_liar=True,
-        )
+    def _sampler_of(self, number: int) -> BaseSampler:
+        return make_sampler(self._sampler, self._seed, number, conditional=self._space.conditional)
+
+    def _draw(self, trial: optuna.Trial) -> optuna.Trial:
+        """Draw axis by axis, each only where it exists beside what was drawn before."""
+        values: dict[str, Any] = {}
+        for axis in self._space.axes:
+            if exists(axis, values):
+                values[axis.path] = value_of(axis, trial._suggest(axis.path, self._distributions[axis.path]))
+        return trial
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """A rung was reached: tell Optuna, and ask whether the trial stops here."""
@@ -186,7 +220,19 @@ class StudySearcher(Searcher):
         if trial is None:
             return
         result = result or {}
-        for name in ("key", "fixed", "threshold", "seconds", "trace", "train_key", "attempts", "proxies"):
+        for name in (
+            "key",
+            "fixed",
+            "threshold",
+            "seconds",
+            "trace",
+            "train_key",
+            "attempts",
+            "proxies",
+            "spread",
+            "each",
+            "keys",
+        ):
             value = result.get(name)
             if value is not None and not (isinstance(value, float) and not math.isfinite(value)):
                 trial.set_user_attr(name, value)

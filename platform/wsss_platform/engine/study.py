@@ -2,7 +2,8 @@
 
 storage/studies/<name>/
     study.json      identity: another identity under the same name is refused
-    journal.log     Optuna's own journal, the one record of every trial
+    journal.log     Optuna's own journal, the one record of every trial; or
+    storage.json    which database holds that record (study_storage)
     trials.jsonl    a table of it, rewritten after every trial
     best.toml       the best config so far, as `train --config` reads it
     selection.json  fixed, selected and oracle at the end (report)
@@ -14,25 +15,25 @@ storage/studies/<name>/
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import optuna
 from filelock import FileLock, Timeout
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
 from wsss_platform.config import MethodConfig, flatten, override, to_toml
+from wsss_platform.engine.study_storage import open_study
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.store import write_atomic
 
 BEST, MASKS, LABEL_FREE = "best of the sweep", "masks", "label-free proxies"
 """What a study can maximise: the sweep's best mean IoU, the masks' own (which the sweep does not see), or proxies that
 see no pixel truth (`label_free`)."""
+FROM = "told from"
+"""Note of a trial that was not run here but told by an earlier study ("NAME trial 3")."""
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 """A trial in one of these states is never run again."""
 
@@ -44,7 +45,7 @@ class TrialRow:
     number: int
     """From 0, which is the default config."""
     state: str
-    """"complete", "pruned" (stopped early), "fail", "running" or "waiting"."""
+    """"complete", "pruned" (stopped early), "fail", "running", "waiting", or "told" (by an earlier study)."""
     changes: Mapping[str, Any]
     """Sampled values by dotted path; empty for the default config."""
     objective: float | None
@@ -62,6 +63,10 @@ class TrialRow:
     """Why it failed or was stopped."""
     proxies: Mapping[str, float | None] | None = None
     """Of a label-free objective: what was measured, by name, 0..1."""
+    spread: float | None = None
+    """Sample standard deviation of the objective over the trial's seeds; None for one seed."""
+    keys: Sequence[str] = ()
+    """Of the scores of all its seeds; empty for one seed."""
 
 
 class StudyFolder:
@@ -71,13 +76,19 @@ class StudyFolder:
         InputError: a study of this name that searched something else, with what differs.
     """
 
-    def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, identity: Mapping[str, Any], storage: str | None = None) -> None:
+        """
+        Args:
+            folder: made when it is not there.
+            identity: what the study is; see `StudyRequest.identity`.
+            storage: URL of the database it lives in; None for a journal in the folder.
+        """
         self.folder = folder
         (folder / "stop").mkdir(parents=True, exist_ok=True)
         self._check(identity)
         self._objective = identity.get("objective")
         self._selection = identity.get("selection", "none")
-        self.study = open_study(folder)
+        self.study = open_study(folder, storage)
 
     def _check(self, identity: Mapping[str, Any]) -> None:
         path = self.folder / "study.json"
@@ -115,12 +126,14 @@ class StudyFolder:
             lock.release()
 
     def finished(self) -> list[FrozenTrial]:
-        """Trials that are never run again."""
-        return self.study.get_trials(deepcopy=False, states=FINISHED)
+        """Trials of this study that are never run again."""
+        return [
+            trial for trial in self.study.get_trials(deepcopy=False, states=FINISHED) if FROM not in trial.user_attrs
+        ]
 
     def best(self) -> FrozenTrial | None:
         """The complete trial with the largest objective; of equals the earliest."""
-        complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        complete = [trial for trial in self.finished() if trial.state is TrialState.COMPLETE]
         return max(complete, key=lambda trial: (trial.value, -trial.number), default=None)
 
     def stop_file(self, number: int) -> Path:
@@ -153,22 +166,15 @@ class StudyFolder:
         return changes
 
     def looks(self) -> int:
-        """How often pixel truth was looked at to choose: once per trial that was scored, and once per rung.
+        """How often pixel truth was looked at to choose: once per run that was scored, and once per rung.
 
         One look at a sweep tells the score at all its thresholds.
         """
         if self._selection == "none":
             return 0
-        trials = self.study.get_trials(deepcopy=False)
-        return sum(len(trial.intermediate_values) + ("key" in trial.user_attrs) for trial in trials)
-
-
-def open_study(folder: Path) -> optuna.Study:
-    """The Optuna study of a folder, created when there is none. Its sampler is set by the searcher."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    journal = folder / "journal.log"
-    storage = JournalStorage(JournalFileBackend(str(journal), lock_obj=JournalFileOpenLock(str(journal))))
-    return optuna.create_study(storage=storage, study_name=folder.name, direction="maximize", load_if_exists=True)
+        trials = [trial for trial in self.study.get_trials(deepcopy=False) if FROM not in trial.user_attrs]
+        scored = [len(trial.user_attrs.get("keys", ())) or "key" in trial.user_attrs for trial in trials]
+        return sum(map(int, scored)) + sum(len(trial.intermediate_values) for trial in trials)
 
 
 def stop_file(folder: Path, number: int) -> Path:
@@ -181,7 +187,7 @@ def row(trial: FrozenTrial) -> TrialRow:
     notes = trial.user_attrs
     return TrialRow(
         number=trial.number,
-        state=trial.state.name.lower(),
+        state="told" if FROM in notes else trial.state.name.lower(),
         changes=notes.get("changes", {}),
         objective=trial.value,
         fixed=notes.get("fixed"),
@@ -189,8 +195,10 @@ def row(trial: FrozenTrial) -> TrialRow:
         rungs=dict(trial.intermediate_values),
         seconds=notes.get("seconds"),
         key=notes.get("key"),
-        reason=notes.get("reason"),
+        reason=notes.get(FROM) or notes.get("reason"),
         proxies=notes.get("proxies"),
+        spread=notes.get("spread"),
+        keys=notes.get("keys", ()),
     )
 
 

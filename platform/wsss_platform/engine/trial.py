@@ -13,11 +13,13 @@ import json
 import math
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
+import numpy as np
 from ray import tune
 
 from wsss_platform.config import canonical, look_up, override
@@ -47,6 +49,8 @@ class TrialPlan:
     """Finished epochs of the last phase after which a trial is scored; empty: never stopped early."""
     rung_pictures: int
     retries: int
+    seeds: int = 1
+    """Runs of a trial, one per seed."""
 
 
 class TrialStopped(Exception):
@@ -99,49 +103,94 @@ def _stop_if_told(plan: TrialPlan, number: int) -> None:
 
 
 def _run(plan: TrialPlan, number: int, changes: Mapping[str, Any]) -> dict[str, Any]:
-    experiment = changed(plan.experiment, changes, f"trial {number}")
-    store = Store(plan.storage)
-    last = experiment.phases[-1].name
+    store, runs = Store(plan.storage), []
+    traces: list[list[EpochEnd]] = []
+    for offset in range(plan.seeds):
+        seeded = replace(plan.experiment, seed=plan.experiment.seed + offset)
+        experiment = changed(seeded, changes, f"trial {number}")
+        on_event = _watcher(plan, number, changes, experiment, offset)
+        if plan.objective == LABEL_FREE:
+            runs.append(_label_free(experiment, store, plan.runner, on_event))
+        else:
+            runs.append(_scored(experiment, store, plan.runner, on_event))
+        for stage in (stage for stage in experiment.stages if stage.kind == "train"):
+            traces.append(_epochs(store, stage))
+            for end in traces[-1]:
+                check_applied(changes, experiment, end)
+    first = changed(plan.experiment, changes, f"trial {number}")
+    values = pooled(runs, plan.objective)
+    return {"event": "finished", **values, "train_key": first.stage("train").key, "trace": trace(traces)}
+
+
+def _watcher(plan: TrialPlan, number: int, changes: Mapping[str, Any], experiment: Experiment, offset: int) -> OnEvent:
+    """What a run of a trial does at the end of each epoch: prove what was applied, tell, and stop when told."""
+    store, last = Store(plan.storage), experiment.phases[-1].name
 
     def on_event(event: Event) -> None:
         if not isinstance(event, StageProgress) or event.epoch is None:
             return
         check_applied(changes, experiment, event.epoch)
         phase, epoch = event.stage.phase.name, event.epoch.epoch
-        tune.report({"event": "epoch", "phase": phase, "end": asdict(event.epoch)})
-        if phase == last and epoch in plan.rungs and epoch < event.epoch.epochs:
+        shown = phase if offset == 0 else f"{phase} seed {experiment.seed}"
+        tune.report({"event": "epoch", "phase": shown, "end": asdict(event.epoch)})
+        if offset == 0 and phase == last and epoch in plan.rungs and epoch < event.epoch.epochs:
             value = rung_value(experiment, event.stage, store, epoch, plan.rung_pictures)
             if value is not None:
                 tune.report({"event": "rung", "epoch": epoch, "value": value})  # returns when the driver decided
         _stop_if_told(plan, number)
 
-    if plan.objective == LABEL_FREE:
-        values = _label_free(experiment, store, plan.runner, on_event)
-    else:
-        values = _scored(experiment, store, plan.runner, on_event, plan.objective)
-    trainings = [stage for stage in experiment.stages if stage.kind == "train"]
-    for stage in trainings:
-        for end in _epochs(store, stage):
-            check_applied(changes, experiment, end)
-    return {
-        "event": "finished",
-        **values,
-        "train_key": trainings[-1].key,
-        "trace": trace([_epochs(store, stage) for stage in trainings]),
-    }
+    return on_event
 
 
-def _scored(experiment: Experiment, store: Store, runner: Runner, on_event: OnEvent, objective: str) -> dict[str, Any]:
-    """The trial's numbers with the pixel truth of its scored list."""
+def _scored(experiment: Experiment, store: Store, runner: Runner, on_event: OnEvent) -> dict[str, Any]:
+    """One run's numbers with the pixel truth of its scored list: its key and its score's summary."""
     outcome = run(experiment, store, runner, on_event)
     assert outcome.score is not None
-    best, fixed = best_of(outcome.score), number_or_nan(outcome.score["mean_iou"])
+    return {"key": experiment.key, "score": outcome.score}
+
+
+def pooled(runs: Sequence[Mapping[str, Any]], objective: str) -> dict[str, Any]:
+    """A trial's numbers from those of its runs, one per seed.
+
+    The threshold is one for all seeds: the best of the mean of their curves. A seed without a number gives none.
+
+    Args:
+        runs: of each seed {"key", "score"}, or of a label-free trial {"proxies", "objective"}.
+        objective: `BEST`, `MASKS` or `LABEL_FREE`.
+    """
+    if objective == LABEL_FREE:
+        each = [float(item["objective"]) for item in runs]
+        named = {name: [item["proxies"][name] for item in runs] for name in runs[0]["proxies"]}
+        means = {name: None if None in values else fmean(values) for name, values in named.items()}
+        return {"objective": fmean(each), "proxies": means, **_spread(each)}
+    scores = [item["score"] for item in runs]
+    masks = [number_or_nan(score["mean_iou"]) for score in scores]
+    if len(scores) == 1:
+        threshold, best = best_of(scores[0])
+        swept = [best]
+    else:
+        curves = np.array([score["sweep"]["mean_iou"] for score in scores], dtype=np.float64)  # null becomes nan
+        mean = curves.mean(0)
+        place = int(np.nanargmax(mean)) if not np.isnan(mean).all() else 0
+        threshold, best = float(scores[0]["sweep"]["thresholds"][place]), float(mean[place])
+        swept = curves[:, place].tolist()
+    fixed = fmean(masks)
     return {
-        "objective": best[1] if objective == BEST else fixed,
+        "objective": best if objective == BEST else fixed,
         "fixed": fixed,
-        "threshold": best[0],
-        "key": experiment.key,
+        "threshold": threshold,
+        "key": runs[0]["key"],
+        **_spread(swept if objective == BEST else masks),
+        **({"keys": [item["key"] for item in runs]} if len(runs) > 1 else {}),
     }
+
+
+def _spread(each: Sequence[float]) -> dict[str, Any]:
+    """Of several seeds: each one's objective, and their sample standard deviation."""
+    if len(each) == 1:
+        return {}
+    plain = [None if math.isnan(value) else float(value) for value in each]
+    return {"each": plain, "spread": float(np.std(each, ddof=1))}
 
 
 def _label_free(experiment: Experiment, store: Store, runner: Runner, on_event: OnEvent) -> dict[str, Any]:

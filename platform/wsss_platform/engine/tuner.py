@@ -10,12 +10,14 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import optuna
 import ray
+from optuna.trial import FrozenTrial
 from ray import tune as ray_tune
 
 from wsss_platform.config import look_up
@@ -36,8 +38,10 @@ from wsss_platform.engine.request import StudyRequest, StudyResult
 from wsss_platform.engine.runner import RayRunner
 from wsss_platform.engine.searcher import StudySearcher, default_params
 from wsss_platform.engine.study import StudyFolder
+from wsss_platform.engine.study_storage import PLACE, open_study
 from wsss_platform.engine.trial import TrialPlan, changed, run_trial
-from wsss_platform.errors import InputError, RunError
+from wsss_platform.engine.warm_start import told_by
+from wsss_platform.errors import InputError, RunError, unknown
 from wsss_platform.experiment import Experiment, Stage
 from wsss_platform.pipeline import run
 from wsss_platform.space import SearchSpace
@@ -60,22 +64,23 @@ def tune(request: StudyRequest, on_event: OnStudyEvent = lambda event: None) -> 
         KeyboardInterrupt: stopped by the user; the same call continues.
     """
     on_event = _Listener(on_event)
-    at_once = concurrency(request)
-    folder = StudyFolder(request.store.study_folder(request.name), request.identity())
+    at_once, started = concurrency(request), time.monotonic()
+    folder = StudyFolder(request.store.study_folder(request.name), request.identity(), request.study_storage)
     with folder.driving():
         base = request.experiment.config
         if len(folder.finished()) < request.trials:
             _warn_outside(request, on_event)
             _make_shared(request, on_event)
-            _run_trials(request, folder, at_once, on_event)
+            _run_trials(request, folder, at_once, started, on_event)
         rows = folder.write_tables(base)
         told = None
         if request.report_list is not None and folder.best() is not None:
             told = report(request, folder, rows, on_event)
     best = folder.best()
-    if best is None and rows and all(row.state == "fail" for row in rows):
+    own = [row for row in rows if row.state != "told"]
+    if best is None and own and all(row.state == "fail" for row in own):
         raise RunError(
-            f"all {len(rows)} trials failed; the first: {rows[0].reason} (table: {folder.folder}/trials.jsonl)"
+            f"all {len(own)} trials failed; the first: {own[0].reason} (table: {folder.folder}/trials.jsonl)"
         )
     path = folder.folder / "best.toml"
     return StudyResult(
@@ -134,15 +139,31 @@ def _make_shared(request: StudyRequest, on_event: OnStudyEvent) -> None:
     shared = shared_stages(request.experiment, request.space)
     if request.selection == "none":  # a score is not among what trials make
         shared = tuple(stage for stage in shared if stage.kind != "score")
-    if shared:
+    for offset in range(request.seeds if shared else 0):
+        experiment = request.of_seed(offset)
         cpus = max(request.cpus_per_worker, cluster_info().cpus_for(request.workers))  # nothing else runs yet
         run(
-            request.experiment,
+            experiment,
             request.store,
             request.runner or RayRunner(request.workers, request.gpus_per_worker, cpus),
             lambda event: on_event(SharedStage(event)),
-            until=shared[-1],
+            until=experiment.stages[request.experiment.stages.index(shared[-1])],
         )
+
+
+def _warm(request: StudyRequest, on_event: OnStudyEvent) -> tuple[FrozenTrial, ...]:
+    """The trials that earlier studies tell this one."""
+    trials: list[FrozenTrial] = []
+    for name in request.warm_start:
+        folder = request.store.study_folder(name)
+        if not (folder / "study.json").is_file():
+            known = [path.parent.name for path in (request.store.root / "studies").glob("*/study.json")]
+            raise unknown("study (--warm-start)", name, known)
+        url = request.study_storage if (folder / PLACE).is_file() else None
+        told = told_by(open_study(folder, url), folder, request.identity(), request.space, request.experiment.config)
+        on_event(Warned(f"study {name} tells {len(told.trials)} trials; {told.left_out} lie outside this search"))
+        trials += told.trials
+    return tuple(trials)
 
 
 def _warn_outside(request: StudyRequest, on_event: OnStudyEvent) -> None:
@@ -151,7 +172,9 @@ def _warn_outside(request: StudyRequest, on_event: OnStudyEvent) -> None:
         on_event(Warned(f"{path}: the default {value!r} lies outside its axis; trial 0 runs it all the same"))
 
 
-def _run_trials(request: StudyRequest, folder: StudyFolder, at_once: int, on_event: OnStudyEvent) -> None:
+def _run_trials(
+    request: StudyRequest, folder: StudyFolder, at_once: int, started: float, on_event: OnStudyEvent
+) -> None:
     pruner = None
     if request.rungs:
         pruner = optuna.pruners.SuccessiveHalvingPruner(
@@ -162,7 +185,10 @@ def _run_trials(request: StudyRequest, folder: StudyFolder, at_once: int, on_eve
         request.space,
         request.experiment.config,
         seed=request.seed,
+        sampler=request.sampler,
         pruner=pruner,
+        seconds=None if request.hours is None else 3600 * request.hours - (time.monotonic() - started),
+        warm=() if folder.study.get_trials(deepcopy=False) else _warm(request, on_event),
         on_finish=lambda number: _finished(request, folder, number, on_event),
     )
     missing = request.trials - len(folder.finished())
@@ -178,6 +204,7 @@ def _run_trials(request: StudyRequest, folder: StudyFolder, at_once: int, on_eve
         rungs=request.rungs,
         rung_pictures=request.rung_pictures,
         retries=request.retries,
+        seeds=request.seeds,
     )
     scratch = folder.folder / "ray"
     shutil.rmtree(scratch, ignore_errors=True)
@@ -203,7 +230,9 @@ def _run_trials(request: StudyRequest, folder: StudyFolder, at_once: int, on_eve
             ),
         ).fit()
     shutil.rmtree(scratch, ignore_errors=True)
-    if len(folder.finished()) < request.trials:
+    if len(folder.finished()) < request.trials and searcher.out_of_time:
+        on_event(Warned(f"{request.hours:g} hours are over; the same command goes on where it stopped"))
+    elif len(folder.finished()) < request.trials:
         raise RunError(f"Ray Tune ended after {len(folder.finished())} of {request.trials} trials; run it again")
 
 

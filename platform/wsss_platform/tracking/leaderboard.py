@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -118,10 +119,19 @@ def _configurations(scored: Scored, all_trials: bool) -> list[tuple[Scored, int 
         else:
             seeds[f"{record.study or ''} {record.config_key}"][record.seed] = (record, scores)
     found: list[tuple[Scored, int | None]] = [([runs[seed] for seed in sorted(runs)], None) for runs in seeds.values()]
-    for trials in studies.values():
-        best = max(trials, key=lambda item: item[1].fixed.mean_iou if item[0].objective is None else item[0].objective)
-        found.append(([best], len(trials)))
+    for runs_of_study in studies.values():
+        trials: defaultdict[str, Scored] = defaultdict(list)
+        for record, scores in runs_of_study:  # a trial of several seeds is NAME, NAME-seed1, ...
+            trials[re.sub(r"(-\d{4,})-seed\d+$", r"\1", record.name)].append((record, scores))
+        best = max(trials.values(), key=_objective)
+        found.append((sorted(best, key=lambda item: item[0].seed), len(trials)))
     return found
+
+
+def _objective(runs: Scored) -> float:
+    """What chose a trial: the study's objective, or without one the masks' mean."""
+    record, _ = runs[0]
+    return fmean(scores.fixed.mean_iou for _, scores in runs) if record.objective is None else record.objective
 
 
 def _row(runs: Scored, trials: int | None) -> Row:
