@@ -15,12 +15,12 @@ from rich.table import Table
 from wsss_platform.cli import crf, options
 from wsss_platform.cli.engine import check_resources, default_gpus
 from wsss_platform.cli.output import Output, note, output
-from wsss_platform.config import MethodConfig, fingerprint, look_up, override
+from wsss_platform.cli.study_plan import default_study, plan_tables, study_plan
+from wsss_platform.config import MethodConfig, look_up
 from wsss_platform.errors import InputError, unknown
-from wsss_platform.experiment import Experiment
 from wsss_platform.retention import KEEP_BEST
-from wsss_platform.selection import SelectionRule, judged_by, read_rule
-from wsss_platform.space import SOLVED, SearchSpace, load_space
+from wsss_platform.selection import judged_by, read_rule
+from wsss_platform.space import SOLVED, load_space
 from wsss_platform.store import Store, check_name
 
 if TYPE_CHECKING:
@@ -232,96 +232,6 @@ def find_space(method: str) -> Path:
             return folder / f"{method}.toml"
     known = sorted({path.stem for folder in folders for path in folder.glob("*.toml")})
     raise InputError(f"{unknown('search space', method, known)}; name one with --space FILE")
-
-
-def default_study(
-    experiment: Experiment,
-    space: SearchSpace,
-    scheduler: str,
-    rule: SelectionRule,
-    sampler: str = "tpe",
-    seeds: int = 1,
-) -> str:
-    """Method, data and a hash of all settings but the number of trials."""
-    settings = {
-        "config": experiment.config,
-        "data": experiment.data,
-        "seed": experiment.seed,
-        "workers": experiment.workers,
-        "revision": experiment.method.revision,
-        "space": space.model_dump(mode="json", exclude_none=True),
-        "scheduler": scheduler,
-    }
-    if rule.kind in ("none", "held-out"):  # the other two follow from the lists
-        settings["selection"] = rule.stamp
-    if sampler != "tpe" or seeds != 1:
-        settings["search"] = [sampler, seeds]
-    return f"{experiment.method.name.replace(':', '.')}-{experiment.data.kind}-tune-{fingerprint(settings)[:8]}"
-
-
-def study_plan(
-    experiment: Experiment,
-    space: SearchSpace,
-    store: Store,
-    study: str,
-    trials: int,
-    gpus_per_worker: float | None,
-    keep_best: int = KEEP_BEST,
-) -> dict[str, Any]:
-    """What a study would do, as plain data. Starts nothing."""
-    from wsss_platform.cli.plan import plan_document
-    from wsss_platform.costs import study_costs
-
-    resources = {"workers": experiment.workers, "gpus per worker": gpus_per_worker or 0, "storage": str(store.root)}
-    costs = study_costs(experiment, space, trials, store, study, keep_best)
-    plan = plan_document(experiment, store, experiment.stages[-1], resources, costs)
-    keys = {stage.key for stage in experiment.stages}
-    for variant in space.variants():
-        config = override(experiment.config, variant, "search space")
-        other = Experiment(experiment.method, config, experiment.data, experiment.seed, experiment.workers)
-        keys &= {stage.key for stage in other.stages}
-    for stage in plan["stages"]:
-        stage["shared"] = stage["key"] in keys
-    return {
-        "study": study,
-        "trials": trials,
-        "keep_best": keep_best,
-        "axes": [axis.model_dump(mode="json") for axis in space.axes],
-        "trial 0": "the default config, whose stages these are",
-        **plan,
-    }
-
-
-def plan_tables(document: dict[str, Any]) -> list[Any]:
-    """The plan for a person."""
-    from wsss_platform.cli.plan import plan_table
-    from wsss_platform.costs import cost_words
-
-    axes = Table("axis", "range", "reason", title=f"{len(document['axes'])} axes", title_justify="left")
-    for axis in document["axes"]:
-        span = axis.get("choices") or f"{axis['low']:g} .. {axis['high']:g}" + (" log" if axis.get("log") else "")
-        axes.add_row(axis["path"], str(span), axis["reason"])
-    shared = [stage["stage"] for stage in document["stages"] if stage["shared"]]
-    return [
-        f"selection {document['selection']}: judged on {document['judged on']}, told on {document['reported on']}",
-        f"study {document['study']}: {document['trials']} trials, the default config first",
-        plan_table(document),
-        f"made once for all trials: {', '.join(shared) or 'nothing'}; the rest once per trial",
-        cost_words(document["cost"], at_most=True),
-        disk_words(document["keep_best"]),
-        axes,
-    ]
-
-
-def disk_words(keep_best: int) -> str:
-    """What a study leaves on the disk, in one line."""
-    if not keep_best:
-        return "disk: every trial keeps its weights, maps, masks and score (--keep-best 0)"
-    return (
-        f"disk: every trial keeps its weights and score; the best {keep_best} keep their maps and masks. Those of the "
-        "others, and checkpoints of trials that are stopped early, are dropped as soon as they lose, unless another "
-        "run refers to them (--keep-best 0 keeps all)"
-    )
 
 
 def _search(request: StudyRequest, wandb: str, keep_best: int) -> StudyResult:
