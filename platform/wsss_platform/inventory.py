@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -102,6 +102,8 @@ class References:
     """Study -> score keys in its table, of trials that have no record of their own."""
     driven: tuple[str, ...]
     """Studies with a living driver."""
+    states: Mapping[str, str]
+    """Name of a trial's run -> its state in the study's table, such as "complete" or "pruned"."""
 
     def owners(self, leave_out: frozenset[str] = frozenset()) -> dict[str, list[str]]:
         """Content key -> the runs and studies whose result it belongs to, or was made from.
@@ -153,24 +155,24 @@ def references(store: Store) -> References:
         raise InputError("; ".join(reason for _, reason in found.damaged) + "; mend it or delete the run's folder")
     folders = sorted(path for path in (store.root / "studies").glob("*") if path.is_dir())
     recorded = {record.stages.get(name) for record in found.records for name in record.stages if "score" in name}
+    tables = {folder.name: _trials(folder / "trials.jsonl") for folder in folders}
     trials = {
-        folder.name: tuple(key for key in _score_keys(folder / "trials.jsonl") if key not in recorded)
-        for folder in folders
+        study: tuple(str(row["key"]) for row in rows if row["key"] is not None and row["key"] not in recorded)
+        for study, rows in tables.items()
     }
+    states = {f"{study}-{row['number']:04d}": str(row["state"]) for study, rows in tables.items() for row in rows}
     locks = [folder / "driver.lock" for folder in folders]
     driven = tuple(lock.parent.name for lock in locks if lock.exists() and is_held(lock))
-    return References(store, found.records, trials, driven)
+    return References(store, found.records, trials, driven, states)
 
 
-def _score_keys(table: Path) -> Iterator[str]:
-    try:
-        lines = table.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return
-    for number, line in enumerate(lines, 1):
+def _trials(table: Path) -> list[dict[str, Any]]:
+    """The rows of a study's table that say number, state and key; empty without a table."""
+    rows = []
+    for number, line in enumerate(table.read_text(encoding="utf-8").splitlines() if table.is_file() else (), 1):
         try:
-            key = json.loads(line)["key"]
+            row = json.loads(line)
+            rows.append({"number": int(row["number"]), "state": row["state"], "key": row["key"]})
         except (ValueError, KeyError, TypeError):
             raise InputError(f"{table}, line {number}: not a trial; the study's next trial writes it anew") from None
-        if key is not None:
-            yield str(key)
+    return rows

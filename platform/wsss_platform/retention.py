@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from wsss_platform.inventory import Entry, entries, references
@@ -36,11 +36,12 @@ class Verdict:
     """Runs and studies that refer to it."""
 
 
-def losers(records: Iterable[RunRecord], keep_best: int) -> frozenset[str]:
+def losers(records: Iterable[RunRecord], states: Mapping[str, str], keep_best: int) -> frozenset[str]:
     """Names of the ended trials that are not among the best of their study.
 
     Args:
         records: of runs and trials, any order.
+        states: of the trials in their studies' tables, by name; one that is in none is complete when it has a score.
         keep_best: trials per study that are none; 0: all.
     """
     studies: dict[str, list[RunRecord]] = defaultdict(list)
@@ -49,8 +50,12 @@ def losers(records: Iterable[RunRecord], keep_best: int) -> frozenset[str]:
             studies[record.study].append(record)
     lost: set[str] = set()
     for trials in studies.values():
-        scored = [trial for trial in trials if trial.scores is not None and trial.objective is not None]
-        best = sorted(scored, key=lambda trial: (-(trial.objective or 0.0), trial.name))[:keep_best]
+        complete = [
+            trial
+            for trial in trials
+            if states.get(trial.name, "complete" if trial.scores else "") == "complete" and trial.objective is not None
+        ]
+        best = sorted(complete, key=lambda trial: (-(trial.objective or 0.0), trial.name))[:keep_best]
         lost |= {trial.name for trial in trials} - {trial.name for trial in best}
     return frozenset(lost)
 
@@ -69,7 +74,7 @@ def judge(store: Store, *, days: float = DAYS, keep_best: int | None = None, now
     """
     found, known = entries(store), references(store)
     owners = known.owners()
-    winners = known.owners(leave_out=losers(known.records, keep_best or 0))
+    winners = known.owners(leave_out=losers(known.records, known.states, keep_best or 0))
     before = (time.time() if now is None else now) - days * 86400
     busy = f"study {known.driven[0]} is running" if known.driven else ""
 
@@ -129,11 +134,11 @@ def drop_losers(store: Store, study: str, keep_best: int, shared: Collection[str
     if not keep_best:
         return []
     known = references(store)
-    lost = losers((record for record in known.records if record.study == study), keep_best)
+    lost = losers((record for record in known.records if record.study == study), known.states, keep_best)
     needed = known.owners(leave_out=lost)
     dropped = []
     for record in known.records:
-        stopped = record.status == "finished" and record.scores is None  # early; it is never gone on with
+        stopped = known.states.get(record.name) == "pruned"  # early; it is never gone on with
         for stage, key in record.stages.items() if record.name in lost else ():
             kind = stage.split(":")[0]
             if key in needed or key in shared:

@@ -104,18 +104,23 @@ def by_key(verdicts: list[Verdict]) -> dict[str, Verdict]:
 
 
 def test_the_best_are_by_objective_and_of_equals_the_earliest() -> None:
-    def ended(number: int, objective: float | None, **changes: object) -> object:
+    def ended(number: int, objective: float | None, **changes: object) -> RunRecord:
         return record(f"s-{number:04d}", objective, kind="trial", study="s", objective=objective, **changes)
 
     trials = [ended(0, 0.4), ended(1, 0.6), ended(2, 0.6), ended(3, None), ended(4, 0.1)]
     failed = ended(5, None, status="failed", reason="NaN")
     running = ended(6, None, status="running", finished=None)
     everyone = [*trials, failed, running, record("a-run", 0.01)]
-    assert losers(everyone, 1) == {"s-0000", "s-0002", "s-0003", "s-0004", "s-0005"}
-    assert losers(everyone, 3) == {"s-0003", "s-0004", "s-0005"}
-    assert losers(everyone, 0) == frozenset(), "0 keeps all"
+    assert losers(everyone, {}, 1) == {"s-0000", "s-0002", "s-0003", "s-0004", "s-0005"}
+    assert losers(everyone, {}, 3) == {"s-0003", "s-0004", "s-0005"}
+    assert losers(everyone, {}, 0) == frozenset(), "0 keeps all"
     pruned = record("s-0007", None, kind="trial", study="s", objective=0.99)
-    assert "s-0007" in losers([*everyone, pruned], 3), "a rung's value is no score"
+    assert "s-0007" in losers([*everyone, pruned], {}, 3), "a rung's value is no score"
+    label_free = [
+        ended(number, objective).model_copy(update={"scores": None}) for number, objective in ((0, 0.2), (1, 0.4))
+    ]
+    states = {"s-0000": "complete", "s-0001": "complete", "s-0007": "pruned"}
+    assert losers([*label_free, pruned], states, 1) == {"s-0000", "s-0007"}, "judged without a score"
 
 
 def test_losing_trials_lose_maps_and_masks_and_nothing_else(tmp_path: Path) -> None:
@@ -161,6 +166,10 @@ def test_of_trials_that_were_stopped_early_no_checkpoint_stays(tmp_path: Path) -
     write_record(store, record("mine", None, stages=shared, status="running", finished=None))
     failure = {"status": "failed", "reason": "out of memory"}
     write_record(store, record("s-0002", None, kind="trial", study="s", stages=failed, **failure))
+    store.study_folder("s").mkdir(parents=True)
+    states = ["complete", "pruned", "fail", "pruned"]
+    rows = [{"number": number, "state": state, "key": None} for number, state in enumerate(states)]
+    (store.study_folder("s") / "trials.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert drop_losers(store, "s", 0) == []
     assert drop_losers(store, "s", 3) == [f"unfinished train {stopped['train:cam'][:12]}"]
     assert [store.partial("train", one["train:cam"]).is_dir() for one in (stopped, failed, shared)] == [
@@ -202,7 +211,10 @@ def test_a_studys_table_counts_also_where_a_trial_has_no_record(tmp_path: Path) 
     stages = chain(store, "x")
     folder = store.study_folder("s")
     folder.mkdir(parents=True)
-    rows = [{"number": 0, "key": stages["score:cam"]}, {"number": 1, "key": None}]
+    rows = [
+        {"number": 0, "state": "complete", "key": stages["score:cam"]},
+        {"number": 1, "state": "running", "key": None},
+    ]
     (folder / "trials.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     store.remove("maps", stages["maps:cam"], "dropped before")
     verdicts = by_key(judge(store, now=time.time() + 8 * DAY))
