@@ -183,24 +183,18 @@ def choice_label(choice: Value) -> Scalar:
     return json.dumps(choice) if isinstance(choice, tuple) else choice
 
 
-def load_space(path: Path, config: MethodConfig, *, swept: bool = True) -> SearchSpace:
+def load_space(path: Path, config: MethodConfig) -> SearchSpace:
     """Read a search space and prove that it is legal for a config.
-
-    Args:
-        path: of the TOML file.
-        config: the default config.
-        swept: whether trials are scored by the threshold sweep, which solves the fields of `SOLVED`; a label-free
-            search has none and may sample them.
 
     Raises:
         InputError: a file that is missing or malformed, a path that the config does not have (with the
             nearest right one), an axis whose kind does not fit the field, a missing reason, a range that
             the method's own rules refuse at either end, or a field that must not be sampled.
     """
-    return read_space(read_toml(path), config, str(path), swept=swept)
+    return read_space(read_toml(path), config, str(path))
 
 
-def read_space(data: Mapping[str, Any], config: MethodConfig, where: str, *, swept: bool = True) -> SearchSpace:
+def read_space(data: Mapping[str, Any], config: MethodConfig, where: str) -> SearchSpace:
     """`load_space` on plain data; `where` begins every message."""
     stray = sorted(set(data) - {"axes"})
     if stray:
@@ -210,7 +204,7 @@ def read_space(data: Mapping[str, Any], config: MethodConfig, where: str, *, swe
         raise InputError(f'{where}: no axes; write at least one table [axes."dotted.path"]')
     axes: dict[str, Axis] = {}
     for name, table in tables.items():
-        axes[str(name)] = _read_axis(str(name), table, config, where, swept, axes)
+        axes[str(name)] = _read_axis(str(name), table, config, where, axes)
     return SearchSpace(axes=tuple(axes.values()))
 
 
@@ -222,7 +216,7 @@ _KINDS: Mapping[str, type[FloatAxis] | type[IntAxis] | type[CategoricalAxis]] = 
 
 
 def _read_axis(
-    name: str, table: Any, config: MethodConfig, where: str, swept: bool, above: Mapping[str, Axis]
+    name: str, table: Any, config: MethodConfig, where: str, above: Mapping[str, Axis]
 ) -> FloatAxis | IntAxis | CategoricalAxis:
     here = f'{where}: [axes."{name}"]'
     if not isinstance(table, Mapping):
@@ -230,7 +224,7 @@ def _read_axis(
     if "kind" not in table and any(isinstance(value, Mapping) for value in table.values()):
         raise InputError(f'{here}: quote the dotted path, as in [axes."loss.classification"]')
     _check_path(name, config, here)
-    if name in SOLVED and swept:
+    if name in SOLVED:
         raise InputError(f"{here}: {SOLVED[name]}")
     if not str(table.get("reason", "")).strip():
         raise InputError(

@@ -127,7 +127,7 @@ def tune(
         rule = read_rule(selection, experiment.data)
         whole, experiment = experiment, judged_by(rule, experiment)
         options.check_lists(experiment)
-        searched = load_space(space or find_space(experiment.method.name), experiment.config, swept=rule.kind != "none")
+        searched = load_space(space or find_space(experiment.method.name), experiment.config)
         store = Store(storage)
         study = check_name(name or default_study(experiment, searched, scheduler, rule, sampler, seeds), "study name")
         document = study_plan(experiment, searched, store, study, trials, gpus_per_worker)
