@@ -188,8 +188,7 @@ def choice_label(choice: Value) -> Scalar:
 def load_space(path: Path, config: MethodConfig, solved: Mapping[str, str] = SOLVED) -> SearchSpace:
     """Read a search space and prove that it is legal for a config.
 
-    `solved` holds paths that must not be sampled, with the reason; a label-free search, which has no threshold sweep,
-    passes none.
+    `solved` holds paths that must not be sampled, with the reason; a search on stored maps has others.
 
     Raises:
         InputError: a file that is missing or malformed, a path that the config does not have (with the

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from wsss_platform.config import DataConfig, MapsConfig, SampleConfig, TrainConfig, override
+from wsss_platform.config import DataConfig, MapsConfig, SampleConfig, TrainConfig
 from wsss_platform.data.part import TruthPart
 from wsss_platform.engine.events import Reporting, StudyEvent
 from wsss_platform.engine.report import REPORT, report
@@ -141,9 +141,3 @@ def test_oracle_scores_every_trial_when_asked(tmp_path: Path) -> None:
 def test_a_study_says_in_its_identity_who_chose(tmp_path: Path) -> None:
     asked = study(tmp_path, "held-out:2")
     assert asked.identity()["selection"] == "held-out:2 truth"
-    config = override(asked.experiment.config, {"masks.background": 0.4})
-    assert config.masks.background == 0.4  # a legal path that only a search without truth may sample
-    table = {"masks.background": {"kind": "float", "low": 0.1, "high": 0.6, "reason": "something to test"}}
-    with pytest.raises(ValueError, match="solved exactly"):
-        read_space({"axes": table}, config, "space")
-    assert read_space({"axes": table}, config, "space", {}).axes[0].path == "masks.background"

@@ -20,7 +20,7 @@ from wsss_platform.config import MethodConfig, look_up
 from wsss_platform.errors import InputError, unknown
 from wsss_platform.retention import KEEP_BEST
 from wsss_platform.selection import judged_by, read_rule
-from wsss_platform.space import SOLVED, load_space
+from wsss_platform.space import load_space
 from wsss_platform.store import Store, check_name
 
 if TYPE_CHECKING:
@@ -165,9 +165,7 @@ def tune(
         rule = read_rule(selection, experiment.data)
         whole, experiment = experiment, judged_by(rule, experiment)
         options.check_lists(experiment)
-        searched = load_space(
-            space or find_space(experiment.method.name), experiment.config, solved=SOLVED if rule.kind != "none" else {}
-        )
+        searched = load_space(space or find_space(experiment.method.name), experiment.config)
         store = Store(storage)
         study = check_name(name or default_study(experiment, searched, scheduler, rule, sampler, seeds), "study name")
         document = study_plan(experiment, searched, store, study, trials, gpus_per_worker, keep_best)
