@@ -8,7 +8,7 @@ stages and found again by content key:
     crf      the masks before and after a dense CRF, the config's own or "irn"
     labels   the masks as they are and the image-level labels
 
-Agreement prefers large masks (docs/decisions/0007-selection.md), so it cannot choose the background threshold, which no
+Agreement prefers large masks (docs/decisions/0012-selection.md), so it cannot choose the background threshold, which no
 search may sample, with truth or without.
 
 Ours; the pairs of views are the usual ones of consistency training (SEAM, Wang et al. 2020).
