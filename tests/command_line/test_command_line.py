@@ -61,6 +61,10 @@ def document(*arguments: str) -> Any:
         (["train", "cam", "--workers", "3"], "multiple of 3"),
         (["train", "cam", "--name", "../x"], "no path"),
         (["tune", "fbr", "--scheduler", "ahsa"], "did you mean 'asha'"),
+        (["tune", "fbr", "--sampler", "randm"], "did you mean 'random'"),
+        (["tune", "fbr", "--selection", "held-out"], "expected held-out:K"),
+        (["tune", "fbr", "--selection", "val"], "name another one with --score-list"),
+        (["tune", "fbr", "--study-storage", "mysql://me:secret@host/x"], "unknown database"),
         (["tune", "fbr", "--space", "none.toml"], "none.toml: no such file"),
         (["tune", "fbr", "--trials", "0"], "--trials"),
         (["score", "nothing"], "unknown run 'nothing'"),
@@ -120,6 +124,7 @@ def test_a_study_plan_says_what_is_shared_and_starts_nothing(tmp_path: Path) -> 
     assert not shared["train:fbr"]
     assert plan["trials"] == 3
     assert all(axis["reason"] for axis in plan["axes"])
+    assert (plan["selection"], plan["judged on"], plan["reported on"]) == ("train truth", "train", "train")
     assert not (tmp_path / "store").exists()
 
 
