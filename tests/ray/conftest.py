@@ -22,18 +22,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="module")
-def two_nodes() -> Iterator[str]:
-    """Address of a cluster of two nodes with two CPUs each; this process is connected to it."""
+def two_nodes(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Address of a cluster of two nodes with two CPUs each; this process is connected to it.
+
+    Its dashboard, which takes seconds to start, is there only for Ray Train, which asks it about its workers.
+    """
     from ray.cluster_utils import Cluster
 
     from wsss_platform.engine.cluster import SETTINGS, connect
 
     os.environ.update(SETTINGS)
     # The GPUs are claimed: what asks for one gets an actor that keeps it, and finds no CUDA there.
+    trains = request.module.__name__.endswith("test_trainer")
     node = {"num_cpus": 2, "num_gpus": 2, "object_store_memory": 128 * 1024**2}
     cluster = Cluster(
         initialize_head=True,
-        head_node_args={**node, "include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": None},
+        head_node_args={**node, "include_dashboard": trains, "dashboard_host": "127.0.0.1", "dashboard_port": None},
     )
     try:
         cluster.add_node(**node)

@@ -78,7 +78,7 @@ def test_stopped_trials_leak_nothing_without_the_state_api(no_state_api: None, t
     """Successive halving stops nested trainings; each ends itself, so its CPUs come back by no one's clean-up."""
     events: list[StudyEvent] = []
     axes = {"train.learning_rate": {"kind": "float", "low": 1e-8, "high": 1e-3, "log": True}}
-    asked = request(tmp_path, 3, axes, scheduler="asha", epochs=4, seconds=0.7, reduction=2, nested=True)
+    asked = request(tmp_path, 3, axes, scheduler="asha", epochs=4, seconds=0.4, reduction=2, nested=True)
     assert asked.rungs == (1, 2)
     result = tune(asked, events.append)
     states = [row.state for row in result.rows]
