@@ -14,7 +14,7 @@ $(VENV)/.installed: pyproject.toml
 	touch $@
 
 tune: $(VENV)/.installed  ## search FBR on the built-in sample (ARGS="--data voc12 --root DIR" for photographs)
-	$(BIN)/wsss-platform tune fbr $(ARGS)
+	$(BIN)/wsss-platform tune fbr --trials 4 $(ARGS)
 
 # One process more than cores: some of them wait for a Ray of their own. Tests of clusters follow, a file at a time.
 test: $(VENV)/.installed  ## every test that this machine can run
