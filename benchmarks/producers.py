@@ -38,7 +38,7 @@ from wsss_platform.pipeline import run
 from wsss_platform.store import Store
 from wsss_platform.work import chunks_of
 
-WORKERS, ROUNDS, COPIES = 2, 3, 1
+WORKERS, ROUNDS, PICTURES, COPIES = 2, 2, 16, 4
 MANY = 2000
 """Pictures of the memory row."""
 CRF = {"rule": "two_threshold", "crf": "irn", "crf_backend": "auto"}
@@ -47,7 +47,7 @@ PLAIN: dict[str, Any] = {}
 
 def rows(pictures: list[Picture], classes: int, folder: Path) -> Iterator[Row]:
     """Speed with the CRF, then memory and the cost per picture without."""
-    some = Material(pictures, folder / "some", COPIES)
+    some = Material(pictures[:PICTURES], folder / "some", COPIES)
     with connect("local", cpus=WORKERS):
         yield from _speed(some, folder)
     yield from _memory(pictures, folder)
@@ -120,6 +120,8 @@ def _jpeg(picture: Picture) -> bytes:
 def _speed(some: Material, folder: Path) -> Iterator[Row]:
     """Two-pass CRF, masks and scores of the same pictures."""
     count = len(some.ids)
+    if len(chunks_of(some.ids)) % WORKERS:
+        raise AssertionError("the chunks do not go up evenly in the workers")
     experiment = some.experiment(CRF)
     number = iter(range(1000))
 

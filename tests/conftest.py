@@ -1,8 +1,13 @@
 """For the whole suite: our engine is imported before ray itself, as the command does; the longest tests come first."""
 
+import os
+
 import pytest
 
 import wsss_platform.engine  # noqa: F401  (sets what Ray reads from the environment when it is imported)
+
+# Ray's workers usually give way to other processes; here these are tests that run beside, and a starved cluster is slow.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 LONGEST = ("test_readme_commands_run", "test_a_study_from_search_to_leaderboard")
 

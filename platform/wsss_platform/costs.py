@@ -122,7 +122,8 @@ def study_costs(
     speeds, done = Speeds(store), _finished(store.study_folder(study) / "trials.jsonl")
     missing = max(0, trials - len(done))
     touching = {
-        stage.name: [axis for axis in space.axes if _touches(axis, experiment, stage)] for stage in experiment.stages
+        stage.name: [axis for axis in space.axes if _touches(axis, experiment, stage, space)]
+        for stage in experiment.stages
     }
     shared = [stage for stage in experiment.stages if not touching[stage.name]]
     once = {stage.key for stage in needed(experiment.stages, store, shared[-1])} if shared and missing else set()
@@ -216,10 +217,11 @@ def _is_copied(experiment: Experiment, stage: Stage) -> bool:
     return stage.kind == "train" and experiment.config.released_file(stage.phase.name) is not None
 
 
-def _touches(axis: Axis, experiment: Experiment, stage: Stage) -> bool:
+def _touches(axis: Axis, experiment: Experiment, stage: Stage, space: SearchSpace) -> bool:
     """Whether an axis changes a stage's key, at one of its probes."""
     for value in axis.probes():
-        other = replace(experiment, config=override(experiment.config, {axis.path: value}, "search space"))
+        changes = {**space.needs(axis), axis.path: value}
+        other = replace(experiment, config=override(experiment.config, changes, "search space"))
         if stage.key not in {each.key for each in other.stages}:
             return True
     return False

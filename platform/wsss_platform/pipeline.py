@@ -266,5 +266,6 @@ def check_failures(what: str, folder: Path, failures: list[tuple[str, str]], pic
         listed = "\n  ".join(reason for _, reason in failures[:20])
         more = f"\n  and {len(failures) - 20} more in {file}" if len(failures) > 20 else ""
         raise InputError(
-            f"{what}: {len(failures)} of {pictures} pictures failed, {allowed} may (--max-failures):\n  {listed}{more}"
+            f"{what}: {len(failures)} of {pictures} pictures failed, {allowed} may (--max-failures; what a later "
+            f"training reads must be whole):\n  {listed}{more}"
         )

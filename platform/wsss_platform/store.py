@@ -139,11 +139,13 @@ class Store:
                 return
             partial = self.partial(kind, key)
             if (final / MANIFEST).is_file() and not partial.exists():
-                (final / MANIFEST).unlink()
                 final.rename(partial)
             partial.mkdir(parents=True, exist_ok=True)
             yield partial
         finally:
+            partial = self.partial(kind, key)
+            if (partial / MANIFEST).is_file() and not final.exists():  # still what it was: finished for who allows it
+                partial.rename(final)
             lock.release()
 
     def commit(self, kind: str, key: str, manifest: Mapping[str, Any]) -> Artefact:
@@ -151,6 +153,8 @@ class Store:
         partial, final = self.partial(kind, key), self.folder(kind, key)
         if final.exists():  # a folder without a manifest is what a crash between rename and manifest leaves
             shutil.rmtree(final)
+        for cut_off in partial.rglob(".*.tmp"):  # of writers that were killed
+            cut_off.unlink(missing_ok=True)
         write_atomic(partial / MANIFEST, json.dumps({"key": key, "kind": kind, **manifest}, indent=1))
         partial.rename(final)
         return self.open(kind, key)

@@ -19,7 +19,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
-from wsss_platform.errors import InputError
+import cv2
+
+from wsss_platform.errors import InputError, RunError
 from wsss_platform.experiment import Experiment
 from wsss_platform.method import Phase
 from wsss_platform.stages import Chunk, ChunkReport
@@ -41,6 +43,9 @@ SWEEP = 200
 """Thresholds of the sweep, 1/SWEEP apart; their number costs nothing."""
 CHUNK = 32
 """Pictures per chunk: small enough to share out, large enough that a chunk file compresses well."""
+
+_OF_A_PICTURE = (MemoryError, cv2.error)
+"""What a huge or strange picture raises in the libraries; other exceptions are faults of the program."""
 
 Result = TypeVar("Result")
 
@@ -76,6 +81,13 @@ def sweep_stored(item: AnyMap, truth: NDArray[np.uint8], thresholds: NDArray[np.
     return sweep_picture(full_size(item), item.classes, truth, thresholds, classes, item.id)
 
 
+class _Stored(dict[str, "AnyMap"]):
+    """A chunk's maps by picture id."""
+
+    def __missing__(self, picture: str) -> AnyMap:
+        raise InputError(f"{picture}: there is no map of it")
+
+
 @dataclass(frozen=True)
 class PictureWork(ABC):
     """What the works have in common: a chunk is its pictures one by one, and a bad picture spoils no other."""
@@ -102,6 +114,7 @@ class PictureWork(ABC):
 
     def _done(self, chunk: Chunk, output: Path) -> bool:
         """Whether the chunk was made, with every picture."""
+        self._marker(chunk).unlink(missing_ok=True)  # of a process that was killed
         return output.exists() and not failures_file(self.folder, chunk.index).exists()
 
     def _each(
@@ -123,16 +136,21 @@ class PictureWork(ABC):
                 if picture in known:
                     raise InputError(known[picture])
                 results.append(make(picture))
-            except InputError as error:
+            except (InputError, RunError) as error:
                 failures.append((picture, str(error)))
-        marker.unlink()
+            except Exception as error:
+                reason = f"picture {picture}: {type(error).__name__}: {error}"
+                if not isinstance(error, _OF_A_PICTURE) and type(error).__name__ != "OutOfMemoryError":  # torch's
+                    raise RunError(reason) from error
+                failures.append((picture, reason))
+        marker.unlink(missing_ok=True)  # the process of a killed driver may still be at the same chunk
+        if failures:  # before the output: a chunk with output and without this file is complete
+            write_atomic(failures_file(self.folder, chunk.index), json.dumps(failures, indent=1))
         return results, failures
 
     def _report(self, chunk: Chunk, made: int, failures: list[tuple[str, str]]) -> ChunkReport:
-        """Keep the failures beside the output, and report."""
-        if failures:
-            write_atomic(failures_file(self.folder, chunk.index), json.dumps(failures, indent=1))
-        else:
+        """To be called when the output is written."""
+        if not failures:
             failures_file(self.folder, chunk.index).unlink(missing_ok=True)
         return ChunkReport(chunk.index, made, tuple(failures))
 
@@ -186,7 +204,7 @@ class MapsWork(PictureWork):
         if self.maps is None:
             maps, failures = self._each(chunk, lambda picture: self._extractor(split.read(picture)))
         else:
-            stored = {item.id: item for item in read_maps(maps_file(self.maps, chunk.index))}
+            stored = _Stored((item.id, item) for item in read_maps(maps_file(self.maps, chunk.index)))
             refine = self._refiner
             maps, failures = self._each(
                 chunk, lambda picture: refine(split.read(picture), stored[picture]), [self.maps]
@@ -212,7 +230,7 @@ class MasksWork(PictureWork):
             return ChunkReport(chunk.index, len(chunk.ids))
         config = self.experiment.masks_config(self.phase)
         split = self.experiment.dataset.split(self.list_name)
-        stored = {item.id: item for item in read_maps(maps_file(self.maps, chunk.index))}
+        stored = _Stored((item.id, item) for item in read_maps(maps_file(self.maps, chunk.index)))
         (self.folder / "masks").mkdir(exist_ok=True)
 
         def make(picture: str) -> None:
@@ -251,7 +269,7 @@ class ScoreWork(PictureWork):
             return ChunkReport(chunk.index, len(chunk.ids))
         truth = self.experiment.dataset.truth(self.list_name)
         classes, thresholds = len(truth.classes), self._thresholds
-        stored = {item.id: item for item in read_maps(maps_file(self.maps, chunk.index))}
+        stored = _Stored((item.id, item) for item in read_maps(maps_file(self.maps, chunk.index)))
 
         def count(picture: str) -> tuple[str, NDArray[np.int64], SweepCells]:
             mask, item = truth.mask(picture), stored[picture]
@@ -263,7 +281,7 @@ class ScoreWork(PictureWork):
             fixed = confusion(mask, read_mask(mask_file(self.masks, picture)), classes, picture)
             return picture, fixed, sweep_stored(item, mask, thresholds, classes)
 
-        counted, failures = self._each(chunk, count, [self.masks])
+        counted, failures = self._each(chunk, count, [self.maps, self.masks])
         fixed = self.folder / f"confusion-{chunk.index:06d}.parquet"
         write_confusions(fixed, truth.classes, [(name, table) for name, table, _ in counted])
         write_sweeps(last, truth.classes, thresholds, [(name, cells) for name, _, cells in counted])
@@ -288,7 +306,7 @@ class SaliencyWork(PictureWork):
         truth = self.experiment.dataset.truth(self.list_name)
         split = self.experiment.dataset.split(self.list_name)
         pairs = saliency_pairs(self.experiment.masks_config(self.phase))
-        stored = {item.id: item for item in read_maps(maps_file(self.maps, chunk.index))}
+        stored = _Stored((item.id, item) for item in read_maps(maps_file(self.maps, chunk.index)))
 
         def count(picture: str) -> tuple[str, SaliencyCells]:
             item, shown, mask = stored[picture], split.saliency(picture), truth.mask(picture)

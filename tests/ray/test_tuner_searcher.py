@@ -166,6 +166,20 @@ def test_a_trial_that_always_kills_its_driver_is_given_up(tmp_path: Path) -> Non
     assert "driver died" in trials(tmp_path / "a")[0].user_attrs["reason"]
 
 
+def test_a_trial_that_gets_on_or_never_ran_is_not_given_up(tmp_path: Path) -> None:
+    """Every driver is killed by its time limit, but each finishes one more epoch of the first trial; the second
+    waits all the while."""
+    first = searcher(tmp_path / "a")
+    first.suggest("s"), first.suggest("t")
+    for epoch in range(1, 2 * TAKEOVERS):
+        search = searcher(tmp_path / "a")
+        assert search.suggest("s")["number"] == 0
+        for earlier in range(1, epoch + 1):  # epochs of earlier drivers are reported again
+            search.on_trial_result("s", {"event": "epoch", "phase": "tiny", "end": {"epoch": earlier}})
+    last = searcher(tmp_path / "a")
+    assert [last.suggest(name)["number"] for name in ("s", "t")] == [0, 1]
+
+
 def rung(search: StudySearcher, name: str, epoch: int, score: float) -> None:
     search.on_trial_result(name, {"event": "rung", "epoch": epoch, "value": score})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,9 @@ from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment
 from wsss_platform.local_runner import LocalRunner
 from wsss_platform.pipeline import FAILURES, StageProgress, run
+from wsss_platform.stages import Chunk, ChunkReport
 from wsss_platform.store import Store
+from wsss_platform.work import PictureWork
 
 IDS = [f"2007_{number:06d}" for number in range(34)]  # two chunks
 BROKEN = IDS[3], IDS[33]
@@ -97,3 +100,65 @@ def test_not_one_picture_is_a_failure_whatever_is_allowed(tmp_path: Path) -> Non
             Store(tmp_path / "storage", max_failures=9),
             LocalRunner(threads=1),
         )
+
+
+@dataclass(frozen=True)
+class Cut(PictureWork):
+    """Its process dies when the output of the first attempt is written; one picture is bad, another too large."""
+
+    def __call__(self, chunk: Chunk) -> ChunkReport:
+        output = self.folder / "output"
+        if self._done(chunk, output):
+            return ChunkReport(chunk.index, len(chunk.ids))
+
+        def make(picture: str) -> str:
+            if picture == "bad":
+                raise InputError("bad.jpg: truncated")
+            if picture == "large":
+                raise MemoryError("no room")
+            return picture
+
+        made, failures = self._each(chunk, make)
+        first = not output.exists()
+        output.write_text(" ".join(made))
+        if first:
+            raise KeyboardInterrupt
+        return self._report(chunk, len(made), failures)
+
+
+def test_a_death_between_output_and_report_hides_no_failure(tmp_path: Path) -> None:
+    experiment = tree(tmp_path / "VOC2012")
+    work = Cut(experiment, experiment.phases[-1], "all", tmp_path)
+    chunk = Chunk(0, ("a", "bad", "large"))
+    (tmp_path / "at-000000").write_text("a")  # of a process killed before
+    with pytest.raises(KeyboardInterrupt):
+        work(chunk)
+    report = work(chunk)
+    assert report.pictures == 1
+    assert dict(report.failures) == {"bad": "bad.jpg: truncated", "large": "picture large: MemoryError: no room"}
+    assert work.working_on(chunk) is None
+
+
+def test_what_a_killed_writer_left_is_not_committed(tmp_path: Path) -> None:
+    store, key = Store(tmp_path), "b" * 64
+    with store.building("maps", key) as folder:
+        assert folder is not None
+        (folder / "masks").mkdir()
+        for name in (".a.123.tmp", "masks/.b.456.tmp", "kept"):
+            (folder / name).write_text("x")
+        artefact = store.commit("maps", key, {})
+    assert {path.name for path in artefact.folder.rglob("*") if path.is_file()} == {"kept", "manifest.json"}
+
+
+def test_a_stricter_run_that_fails_leaves_the_finished_artefact(tmp_path: Path) -> None:
+    lenient, strict, key = Store(tmp_path, max_failures=2), Store(tmp_path), "c" * 64
+    with lenient.building("maps", key) as folder:
+        assert folder is not None
+        (folder / "data").write_text("x")
+        lenient.commit("maps", key, {"failures": 1})
+    with pytest.raises(RuntimeError, match="still bad"), strict.building("maps", key) as folder:
+        assert folder is not None
+        assert (folder / "data").read_text() == "x"
+        raise RuntimeError("still bad")
+    assert lenient.has("maps", key)
+    assert not strict.has("maps", key)

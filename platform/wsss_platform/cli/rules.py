@@ -53,6 +53,7 @@ def by_rule(
     subsets: Sequence[str],
     score_list: str | None = None,
     changes: list[str] | None = None,
+    config: Path | None = None,
     local: bool = False,
 ) -> None:
     """Print what a rule's best setting gives beside the masks as made, per subset, with intervals.
@@ -67,11 +68,11 @@ def by_rule(
     if rule not in RULES:
         raise unknown("rule (--rule)", rule, RULES)
     selection = read_record(store, run).protocol.selection
-    experiment, name = load_run(store, run, score_list, changes)
+    experiment, name = load_run(store, run, score_list, changes, config)
     score = read_score(experiment, store, name)
     fitted, fitted_score = experiment, score
     if fitted_on not in (None, experiment.data.score_list):
-        fitted, fitted_name = load_run(store, run, fitted_on, changes)
+        fitted, fitted_name = load_run(store, run, fitted_on, changes, config)
         fitted_score = read_score(fitted, store, fitted_name)
     if rule == "saliency":
         solved, found = _saliency(experiment, fitted, store, score, local)

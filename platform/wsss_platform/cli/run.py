@@ -174,13 +174,14 @@ def score(
         with output(as_json) as out:
             by_rule(
                 out,
-                Store(storage),
+                Store(storage, max_failures),
                 run,
                 rule=rule or "constant",
                 fitted_on=fitted_on,
                 subsets=subsets or (),
                 score_list=score_list,
                 changes=changes,
+                config=config,
                 local=local,
             )
         return

@@ -6,6 +6,7 @@ The same command continues, a larger --trials adds trials.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -170,6 +171,7 @@ def tune(
         study = check_name(name or default_study(experiment, searched, scheduler, rule, sampler, seeds), "study name")
         document = study_plan(experiment, searched, store, study, trials, gpus_per_worker, keep_best)
         reported = rule.reported(whole.data)
+        options.check_lists(replace(whole, data=whole.data.model_copy(update={"score_list": reported})))
         document |= {"selection": rule.stamp, "judged on": experiment.data.score_list, "reported on": reported}
         if dry_run:
             out.result(document, *plan_tables(document))

@@ -13,9 +13,9 @@ import pickle
 import re
 import struct
 import tokenize
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,6 +108,8 @@ class _Array:
         self.order: Any = "C"
         if len(arguments) == 4:  # _frombuffer(bytes, dtype, shape, order), protocol 5
             data, self.dtype, self.shape, self.order = arguments
+            if not isinstance(data, bytes | bytearray):  # of a number, bytes() would make so many zeros
+                raise ValueError(f"expected an array's bytes, got {type(data).__name__}")
             self.data = bytes(data)
 
     def __setstate__(self, state: Sequence[Any]) -> None:
@@ -207,8 +209,16 @@ class _Reader(pickle._Unpickler):
     """Gives the stand-ins and nothing else. The Python unpickler, whose memo is a dict: the C one lets a damaged
     file claim tens of gigabytes with one number."""
 
+    # set by the Python unpickler, which its type stubs do not tell
+    read: Callable[[int], bytes]
+    append: Callable[[Any], None]
+    stack: list[Any]
+
     def __init__(self, stream: BinaryIO, where: str, inside_storage: bool = False) -> None:
         super().__init__(stream)
+        place = stream.tell()
+        self._size = stream.seek(0, io.SEEK_END)
+        stream.seek(place)
         self._where, self._inside_storage = where, inside_storage
 
     def find_class(self, module: str, name: str) -> Any:
@@ -219,6 +229,26 @@ class _Reader(pickle._Unpickler):
         if (module, name) not in _ALLOWED:
             raise InputError(f"{self._where}: refused: the file would run {module}.{name}, which no array needs")
         return _ALLOWED[module, name]
+
+    def load_bytearray8(self) -> None:
+        """As pickle's, but a length beyond the file claims no memory first."""
+        (length,) = struct.unpack("<Q", self.read(8))
+        data = self.read(length) if length <= self._size else b""
+        if len(data) != length:
+            raise ValueError("cut short in an array")
+        self.append(bytearray(data))
+
+    def load_build(self) -> None:
+        """As pickle's, for the stand-ins of arrays alone: no file changes a class or what else it finds."""
+        if not isinstance(self.stack[-2], _Array | _Dtype):
+            raise ValueError(f"state for {type(self.stack[-2]).__name__}, which has none in such a file")
+        super().load_build()  # type: ignore[misc]
+
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
+        **pickle._Unpickler.dispatch,
+        pickle.BYTEARRAY8[0]: load_bytearray8,
+        pickle.BUILD[0]: load_build,
+    }
 
     def persistent_load(self, reference: Any) -> Any:
         if self._inside_storage and isinstance(reference, tuple) and len(reference) == 6 and reference[0] == "storage":

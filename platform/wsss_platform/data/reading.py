@@ -17,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 from wsss_platform.data.index_png import read_plain_indices
 from wsss_platform.errors import InputError
 
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 """What Pillow raises on damaged files (it has no one base class)."""
 _FORMATS = ("JPEG", "PNG")
 
@@ -42,7 +42,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     try:
         with Image.open(path, formats=_FORMATS) as image:
             return np.array(image.convert("RGB"), dtype=np.uint8)
-    except _BROKEN as error:
+    except BROKEN as error:
         raise InputError(f"{path}: {_reason(path, error)}") from None
 
 
@@ -64,7 +64,7 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
             return np.array(image, dtype=np.uint8)
     except InputError:
         raise
-    except _BROKEN as error:
+    except BROKEN as error:
         raise InputError(f"{path}: {_reason(path, error)}") from None
 
 
@@ -81,7 +81,7 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
             return np.array(image, dtype=np.uint8)
     except InputError:
         raise
-    except _BROKEN as error:
+    except BROKEN as error:
         raise InputError(f"{path}: {_reason(path, error)}") from None
 
 
@@ -105,7 +105,7 @@ def image_size(path: Path) -> tuple[int, int]:
         with Image.open(path, formats=_FORMATS) as image:
             width, height = image.size
             return height, width
-    except _BROKEN as error:
+    except BROKEN as error:
         raise InputError(f"{path}: {_reason(path, error)}") from None
 
 

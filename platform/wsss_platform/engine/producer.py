@@ -118,11 +118,19 @@ class _Line:
                 done, _ = ray.wait(list(places), num_returns=1)
                 for reference in done:
                     places[reference].take(reference)
+                self._let_go()
         finally:
             for station in self.stations:
                 station.close()
         if self.failure is not None:
             raise self.failure
+
+    def _let_go(self) -> None:
+        """Give back what holds a GPU as soon as no chunk can come to it any more."""
+        for station, waiting in zip(self.stations, self.waiting, strict=True):
+            if station.busy() or waiting:
+                return  # what is behind it may still get chunks
+            station.close()
 
     def take_in(self, place: int, reference: Any) -> RayError | None:
         """Report what a finished call has given; the error when its worker was lost instead."""
@@ -277,6 +285,7 @@ class _Actors:
     def close(self) -> None:
         for slot in self.slots:
             ray.kill(slot.actor)
+        self.slots.clear()
 
 
 def _given_up(chunk: Chunk | None, error: RayError) -> RunError:

@@ -35,7 +35,8 @@ from wsss_platform.space import CategoricalAxis, FloatAxis, IntAxis, SearchSpace
 from wsss_platform.store import write_atomic
 
 TAKEOVERS = 3
-"""A trial that was running when its driver died this many times is given up: it may be what kills it."""
+"""A trial that was taken over so often without finishing one more epoch is given up: it may be what kills its
+driver."""
 
 
 def distribution(axis: FloatAxis | IntAxis | CategoricalAxis) -> BaseDistribution:
@@ -133,7 +134,10 @@ class StudySearcher(Searcher):
         self._until = math.inf if seconds is None else time.monotonic() + seconds
         self._study.pruner = pruner or optuna.pruners.NopPruner()
         self._live: dict[str, optuna.Trial] = {}
-        self._orphans = self._take_over()
+        self._reached: dict[str, set[tuple[str, int]]] = {}
+        self._orphans = [
+            trial.number for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        ]  # what a dead driver left running, oldest first
         if not self._study.get_trials(deepcopy=False):
             params, _ = default_params(space, config)
             self._study.enqueue_trial(params, user_attrs={"default": True})
@@ -143,19 +147,18 @@ class StudySearcher(Searcher):
         """Tune pickles its searcher into its own records, where nobody reads it: a database's password stays out."""
         return {}
 
-    def _take_over(self) -> list[int]:
-        """Numbers of the trials a dead driver left running, oldest first; hopeless ones are failed."""
-        orphans = []
-        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+    def _take_over(self) -> optuna.Trial | None:
+        """The next trial that a dead driver left running; hopeless ones are failed."""
+        while self._orphans:
+            number = self._orphans.pop(0)
+            trial = optuna.Trial(self._study, self._study.get_trials(deepcopy=False)[number]._trial_id)
             times = int(trial.user_attrs.get("takeovers", 0)) + 1
-            self._study._storage.set_trial_user_attr(trial._trial_id, "takeovers", times)
-            if times > TAKEOVERS:
-                reason = f"its driver died {times} times while it ran"
-                self._study._storage.set_trial_user_attr(trial._trial_id, "reason", reason)
-                self._study.tell(trial.number, state=TrialState.FAIL)
-            else:
-                orphans.append(trial.number)
-        return orphans
+            trial.set_user_attr("takeovers", times)
+            if times <= TAKEOVERS:
+                return trial
+            trial.set_user_attr("reason", f"its driver died {times} times before it had finished one more epoch")
+            self._study.tell(number, state=TrialState.FAIL)
+        return None
 
     @property
     def out_of_time(self) -> bool:
@@ -175,11 +178,10 @@ class StudySearcher(Searcher):
         return {"number": trial.number, "changes": json.dumps(changes)}
 
     def _next(self) -> optuna.Trial:
-        if self._orphans:
-            number = self._orphans.pop(0)
-            self._study.sampler = self._sampler_of(number)
-            trial = optuna.Trial(self._study, self._study.get_trials(deepcopy=False)[number]._trial_id)
-            return self._draw(trial)  # keeps what is stored, draws what a crash cut off
+        orphan = self._take_over()
+        if orphan is not None:
+            self._study.sampler = self._sampler_of(orphan.number)
+            return self._draw(orphan)  # keeps what is stored, draws what a crash cut off
         self._study.sampler = self._sampler_of(len(self._study.get_trials(deepcopy=False)))
         if self._space.conditional:
             return self._draw(self._study.ask())
@@ -199,6 +201,8 @@ class StudySearcher(Searcher):
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """A rung was reached: tell Optuna, and ask whether the trial stops here."""
         trial = self._live.get(trial_id)
+        if trial is not None and result.get("event") == "epoch":
+            self._advanced(trial_id, trial, (str(result["phase"]), int(result["end"]["epoch"])))
         if trial is None or result.get("event") != "rung":
             return
         value, epoch = result.get("value"), int(result["epoch"])
@@ -208,6 +212,15 @@ class StudySearcher(Searcher):
             trial.report(value, step=epoch)
         if not trial.user_attrs.get("default") and trial.should_prune():
             write_atomic(self._folder.stop_file(trial.number), str(epoch))
+
+    def _advanced(self, trial_id: str, trial: optuna.Trial, epoch: tuple[str, int]) -> None:
+        """A trial that gets on is no danger to its driver. (Epochs of earlier drivers are reported again.)"""
+        reached = self._reached.setdefault(trial_id, set())
+        reached.add(epoch)
+        if len(reached) > int(trial.user_attrs.get("epochs", 0)):
+            trial.set_user_attr("epochs", len(reached))
+            if trial.user_attrs.get("takeovers"):
+                trial.set_user_attr("takeovers", 0)
 
     def changes(self, trial_id: str) -> dict[str, Any]:
         """What a running trial changes in the default config."""

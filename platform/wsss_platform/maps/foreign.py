@@ -26,10 +26,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from wsss_platform.config.imported import Form
 from wsss_platform.data.pickled import read_pickled
+from wsss_platform.data.reading import BROKEN
 from wsss_platform.errors import InputError, unknown
 
 FORMS: tuple[Form, ...] = typing.get_args(Form)
@@ -207,7 +208,7 @@ def _read_npz(data: bytes, where: str) -> dict[str, NDArray[Any]]:
             return {name: arrays[name] for name in arrays.files}
     except InputError:
         raise
-    except (zipfile.BadZipFile, OSError, ValueError, KeyError, EOFError, NotImplementedError) as error:
+    except (*BROKEN, zipfile.BadZipFile, KeyError, RuntimeError, MemoryError) as error:  # RuntimeError: encrypted
         raise InputError(f"{where}: not readable as .npz without running code from it ({error})") from None
 
 
@@ -219,7 +220,7 @@ def _grey(data: bytes, where: str) -> NDArray[Any]:
             return np.array(picture)
     except InputError:
         raise
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError) as error:
+    except (*BROKEN, MemoryError) as error:
         raise InputError(f"{where}: not readable as a PNG ({error})") from None
 
 

@@ -125,3 +125,27 @@ def test_a_dict_that_holds_itself_ends() -> None:
     table["again"] = table
     with pytest.raises(InputError, match="nested deeper"):
         read(saved(table))
+
+
+def raw(stream: bytes) -> bytes:
+    """A `.npy` of one object whose pickle is `stream`."""
+    return saved(None)[: -len(pickle.dumps(np.array(None, object), protocol=4))] + stream
+
+
+def test_a_length_beyond_the_file_claims_no_memory() -> None:
+    with pytest.raises(InputError, match="cut short"):
+        read(raw(b"\x80\x05\x96" + struct.pack("<Q", 10**11) + b"abc."))
+
+
+def test_a_number_in_the_place_of_bytes_makes_no_zeros() -> None:
+    call = b"\x80\x05cnumpy._core.numeric\n_frombuffer\n(J\xff\xff\xff\x7fNNNtR."
+    with pytest.raises(InputError, match="expected an array's bytes, got int"):
+        read(raw(call))
+
+
+def test_no_file_changes_what_the_next_one_is_read_with() -> None:
+    change = b"\x80\x02c_codecs\nencode\n(N}U\x07__new__NstbN."
+    with pytest.raises(InputError, match="state for type"):
+        read(raw(change))
+    again = {"a": np.arange(3)}
+    np.testing.assert_array_equal(read(saved(again, 2))["a"], again["a"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -194,13 +195,24 @@ def test_what_cannot_be_detected(tmp_path: Path) -> None:
         detect(tmp_path, [ID], CLASSES)
 
 
-def test_damage_is_only_ever_an_input_error(tmp_path: Path) -> None:
-    """Each tenth byte of a real file changed, and the file cut there."""
+def irn_file() -> bytes:
     stream = io.BytesIO()
     np.save(stream, {"keys": torch.tensor([1]), "high_res": MAPS[:1]}, allow_pickle=True)
-    data = stream.getvalue()
-    source = ForeignFolder(tmp_path, "irn", CLASSES)
-    fill(tmp_path, "irn")
+    return stream.getvalue()
+
+
+def npz_file() -> bytes:
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **{CLASSES[0]: MAPS[0]})
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(("form", "make"), [("irn", irn_file), ("npz", npz_file)])
+def test_damage_is_only_ever_an_input_error(form: Form, make: Callable[[], bytes], tmp_path: Path) -> None:
+    """Each tenth byte of a real file changed, and the file cut there."""
+    data = make()
+    source = ForeignFolder(tmp_path, form, CLASSES)
+    fill(tmp_path, form)
     for place in range(0, len(data), 10):
         for broken in (data[:place], data[:place] + bytes([data[place] ^ 0x55]) + data[place + 1 :]):
             try:
