@@ -6,7 +6,7 @@ import pytest
 
 import wsss_platform.engine  # noqa: F401  (sets what Ray reads from the environment when it is imported)
 
-# Ray's workers usually give way to other processes; here these are tests that run beside, and a starved cluster is slow.
+# Ray's workers usually give way to other processes. Here those are tests beside them, and a starved cluster is slow.
 os.environ.setdefault("RAY_worker_niceness", "0")
 
 LONGEST = ("test_readme_commands_run", "test_a_study_from_search_to_leaderboard")
