@@ -16,9 +16,8 @@ $(VENV)/.installed: pyproject.toml
 tune: $(VENV)/.installed  ## search FBR on the built-in sample (ARGS="--data voc12 --root DIR" for photographs)
 	$(BIN)/wsss-platform tune fbr --trials 4 $(ARGS)
 
-# One process more than cores: some of them wait for a Ray of their own. Tests of clusters follow, a file at a time.
-test: $(VENV)/.installed  ## every test that this machine can run
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $$(( $$(nproc) + 1 )) --dist worksteal -m "not ray and not slurm" $(ARGS) || [ $$? -eq 5 ]
+test: $(VENV)/.installed  ## every test that this machine can run: those without a cluster, then Ray and Slurm
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "not ray and not slurm" $(ARGS) || [ $$? -eq 5 ]
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "(ray or slurm) and not upstream" $(ARGS) || [ $$? -eq 5 ]
 
 lint: $(VENV)/.installed  ## style, types, shell scripts

@@ -29,6 +29,17 @@ def check_selection(text: object, where: str = "selection") -> str:
     return text
 
 
+def strongest(*selections: str) -> str:
+    """What must be said of a number that several choices led to: the truth that tells most, "val truth" first."""
+
+    def rank(text: str) -> tuple[int, int]:
+        kinds = ("none", "held-out", "train truth", "unknown", "val truth")
+        kind, _, count = text.removesuffix(" truth").partition(":")
+        return (1, int(count)) if kind == "held-out" else (kinds.index(text), 0)
+
+    return max(selections, key=rank)
+
+
 Selection = Annotated[str, AfterValidator(check_selection)]
 """Which pixel truth chose something: one of `SELECTIONS`."""
 

@@ -6,6 +6,7 @@ is simply needed again (`experiment.needed`).
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections import defaultdict
@@ -50,14 +51,19 @@ def losers(records: Iterable[RunRecord], states: Mapping[str, str], keep_best: i
             studies[record.study].append(record)
     lost: set[str] = set()
     for trials in studies.values():
-        complete = [
-            trial
-            for trial in trials
-            if states.get(trial.name, "complete" if trial.scores else "") == "complete" and trial.objective is not None
-        ]
-        best = sorted(complete, key=lambda trial: (-(trial.objective or 0.0), trial.name))[:keep_best]
-        lost |= {trial.name for trial in trials} - {trial.name for trial in best}
+        reached: dict[str, float] = {}  # by trial; the seeds of one are kept or dropped together
+        for trial in trials:
+            state = states.get(_trial_of(trial.name), states.get(trial.name, "complete" if trial.scores else ""))
+            if state == "complete" and trial.objective is not None:
+                reached[_trial_of(trial.name)] = trial.objective
+        best = sorted(reached, key=lambda name: (-reached[name], name))[:keep_best]
+        lost |= {trial.name for trial in trials if _trial_of(trial.name) not in best}
     return frozenset(lost)
+
+
+def _trial_of(name: str) -> str:
+    """The trial's name in that of one of its seeds' records."""
+    return re.sub(r"-seed\d+$", "", name)
 
 
 def judge(store: Store, *, days: float = DAYS, keep_best: int | None = None, now: float | None = None) -> list[Verdict]:

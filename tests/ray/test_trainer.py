@@ -3,7 +3,6 @@ import subprocess
 import sys
 import textwrap
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from wsss_platform.engine.runner import RayRunner
 from wsss_platform.engine.trainer import RAY_FOLDER, checkpoint_of
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.local_runner import LocalRunner
-from wsss_platform.stages import METRICS, WEIGHTS, Chunk, ChunkReport, EpochEnd, TrainJob
+from wsss_platform.stages import METRICS, WEIGHTS, EpochEnd, TrainJob
 from wsss_platform.train.checkpoint import read_torch
 from wsss_platform.train.record import read_epochs
 
@@ -74,46 +73,6 @@ def test_two_workers_on_two_nodes(tmp_path: Path) -> None:
     model = read_torch(tmp_path / WEIGHTS)["model"]
     assert int(model["at"]) == 2 * 12
     assert bool((model["bank"].abs().sum(dim=1) > 0).all())
-
-
-@dataclass(frozen=True)
-class Touch:
-    """Chunk work: an empty file per chunk."""
-
-    folder: Path
-
-    def __call__(self, chunk: Chunk) -> ChunkReport:
-        (self.folder / f"{chunk.index}.out").touch()
-        return ChunkReport(chunk.index, len(chunk.ids))
-
-
-def test_inside_a_tune_trial(undisturbed: Path, tmp_path: Path) -> None:
-    """Training and chunks work where there is next to no CPU of the trial's own, and report from its thread."""
-    from ray import tune
-
-    folder = tmp_path / "run"
-    folder.mkdir()
-
-    def trial(config: dict[str, object]) -> None:
-        runner = RayRunner(actors=2)
-        runner.train(tiny_job(train=TRAIN), folder, lambda end: tune.report({"epoch": end.epoch, **end.losses}))
-        reports: list[ChunkReport] = []
-        four = [Chunk(index, ("a",)) for index in range(4)]
-        runner.chunks([Touch(folder)], four, lambda place, report: reports.append(report))
-        tune.report({"epoch": -1, "chunks": len(reports)})
-
-    tuner = tune.Tuner(
-        tune.with_resources(trial, {"cpu": 0.01}),
-        run_config=tune.RunConfig(storage_path=str(tmp_path / "tune"), verbose=0),
-    )
-    result = tuner.fit()[0]
-    assert result.error is None
-    assert result.metrics is not None
-    assert result.metrics["chunks"] == 4
-    assert result.metrics_dataframe is not None
-    assert list(result.metrics_dataframe["epoch"]) == [1, 2, 3, -1]
-    assert len(list(folder.glob("*.out"))) == 4
-    _same(folder, undisturbed)
 
 
 def test_nan_ends_the_run_at_once_with_its_message(tmp_path: Path) -> None:

@@ -123,6 +123,17 @@ def test_the_best_are_by_objective_and_of_equals_the_earliest() -> None:
     assert losers([*label_free, pruned], states, 1) == {"s-0000", "s-0007"}, "judged without a score"
 
 
+def test_the_seeds_of_a_trial_are_kept_or_dropped_together() -> None:
+    def ended(name: str, objective: float) -> RunRecord:
+        return record(name, objective, kind="trial", study="s", objective=objective)
+
+    names = {0: ("s-0000", "s-0000-seed1", "s-0000-seed2"), 1: ("s-0001", "s-0001-seed1"), 2: ("s-0002",)}
+    objectives = {0: 0.6, 1: 0.5, 2: 0.4}
+    everyone = [ended(name, objectives[number]) for number in names for name in names[number]]
+    assert losers(everyone, {}, 2) == {"s-0002"}
+    assert losers(everyone, {}, 1) == {*names[1], *names[2]}
+
+
 def test_losing_trials_lose_maps_and_masks_and_nothing_else(tmp_path: Path) -> None:
     store = Store(tmp_path)
     stages = [trial(store, number, objective) for number, objective in enumerate([0.5, 0.1, 0.7, 0.3])]

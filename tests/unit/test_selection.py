@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment
 from wsss_platform.label_free import Proxies, measure, variants
 from wsss_platform.local_runner import LocalRunner
-from wsss_platform.protocol import check_selection
+from wsss_platform.protocol import check_selection, strongest
 from wsss_platform.selection import judged_by, read_rule
 from wsss_platform.store import Store
 
@@ -142,3 +143,19 @@ def test_the_saliency_rule_has_no_crf() -> None:
     experiment = replace(tiny(), config=override(tiny().config, {"masks.rule": "saliency"}))
     assert set(variants(experiment)) == {"plain", "mirrored", "scaled", "masks"}
     assert Proxies(0.2, 0.4, None, 0.9).value == pytest.approx(0.5)
+
+
+def test_of_several_choices_the_one_that_saw_most_is_said() -> None:
+    assert strongest("none", "held-out:3 truth") == "held-out:3 truth"
+    assert strongest("held-out:30 truth", "held-out:4 truth") == "held-out:30 truth"
+    assert strongest("train truth", "held-out:3 truth", "none") == "train truth"
+    assert strongest("val truth", "train truth", "unknown") == "val truth"
+
+
+@pytest.mark.parametrize(("rule", "base", "refused"), [("none", "val truth", True), ("val", "train truth", False)])
+def test_a_search_does_not_launder_what_it_starts_from(rule: str, base: str, refused: bool) -> None:
+    from wsss_platform.cli.tune import check_base
+
+    asked = read_rule(rule, DataConfig(train_list="train", score_list="val"))
+    with pytest.raises(InputError, match=f"was chosen with '{base}'") if refused else contextlib.nullcontext():
+        check_base(asked, base)

@@ -14,7 +14,7 @@ from wsss_platform.cli.output import Output, StageBars, console, note, output
 from wsss_platform.config import fingerprint, override
 from wsss_platform.errors import InputError, unknown
 from wsss_platform.experiment import Experiment, Kind, Stage, needed
-from wsss_platform.protocol import Selection
+from wsss_platform.protocol import Selection, strongest
 from wsss_platform.store import Store, check_name
 
 Producers = Annotated[
@@ -63,9 +63,7 @@ def train(
             workers=workers,
         )
         run_name = check_name(name or default_name(experiment))
-        selection = options.chosen_with(config)
-        if selection == "none":
-            selection = options.check_released(experiment)
+        selection = strongest(options.chosen_with(config), options.check_released(experiment))
         execute(
             out,
             experiment,
@@ -232,9 +230,7 @@ def _continue(
         from wsss_platform.tracking.records import read_record
 
         experiment, name = load_run(store, run, score_list, changes, config)
-        selection = options.chosen_with(config)
-        if selection == "none":
-            selection = read_record(store, run).protocol.selection
+        selection = strongest(options.chosen_with(config), read_record(store, run).protocol.selection)
         execute(
             out,
             experiment,

@@ -125,7 +125,8 @@ class StudyView:
         """What the trials to come will need, too."""
         from wsss_platform.engine.tuner import shared_stages
 
-        return frozenset(stage.key for stage in shared_stages(self._request.experiment, self._request.space))
+        seeds = [self._request.of_seed(offset) for offset in range(self._request.seeds)]
+        return frozenset(stage.key for each in seeds for stage in shared_stages(each, self._request.space))
 
     def _tell(self, warning: str) -> None:
         if warning not in self._told:

@@ -19,8 +19,9 @@ from wsss_platform.cli.output import Output, note, output
 from wsss_platform.cli.study_plan import default_study, plan_tables, study_plan
 from wsss_platform.config import MethodConfig, look_up
 from wsss_platform.errors import InputError, unknown
+from wsss_platform.protocol import strongest
 from wsss_platform.retention import KEEP_BEST
-from wsss_platform.selection import judged_by, read_rule
+from wsss_platform.selection import SelectionRule, judged_by, read_rule
 from wsss_platform.space import load_space
 from wsss_platform.store import Store, check_name
 
@@ -164,6 +165,7 @@ def tune(
 
             note(f"the study lives in {without_secrets(study_storage)}")
         rule = read_rule(selection, experiment.data)
+        check_base(rule, strongest(options.chosen_with(config), options.check_released(experiment)))
         whole, experiment = experiment, judged_by(rule, experiment)
         options.check_lists(experiment)
         searched = load_space(space or find_space(experiment.method.name), experiment.config)
@@ -219,6 +221,15 @@ def check_search(sampler: str, scheduler: str) -> None:
         from wsss_platform.engine.samplers import check_sampler
 
         check_sampler(sampler)
+
+
+def check_base(rule: SelectionRule, base: str) -> None:
+    """A search cannot claim to have seen less than what chose the settings or weights it starts from."""
+    if strongest(base, rule.stamp) != rule.stamp:
+        raise InputError(
+            f"--selection: the search would say {rule.stamp!r}, but what it starts from was chosen with {base!r}; "
+            "start from settings and weights that were not, or let the search see as much"
+        )
 
 
 def find_space(method: str) -> Path:

@@ -79,7 +79,7 @@ def report(
         "pictures": len(selected.ids),
         "selection": request.selection,
         "objective": request.objective,
-        "biased": same_list and request.selection != "none",
+        "biased": request.selection != "none" and _overlap(request),
         "fixed": None if fixed is None else asdict(_told(0, fixed, request, {})),
         "selected": asdict(_told(best.number, selected, request, chosen)),
         "oracle": asdict(Told(number, reached, threshold, None)),
@@ -94,6 +94,13 @@ def report(
 def _experiment(request: StudyRequest, changes: Mapping[str, Any]) -> Experiment:
     data = request.experiment.data.model_copy(update={"score_list": request.report_list})
     return replace(request.experiment, data=data, config=override(request.experiment.config, changes, "report"))
+
+
+def _overlap(request: StudyRequest) -> bool:
+    """Whether a picture that chose is among those on which the result is told: lists of other names may share some."""
+    assert request.report_list is not None
+    data = request.experiment.dataset
+    return not set(data.split(request.experiment.data.score_list).ids).isdisjoint(data.split(request.report_list).ids)
 
 
 def _score(request: StudyRequest, changes: Mapping[str, Any]) -> Score:
