@@ -175,7 +175,7 @@ def test_a_trial_that_gets_on_or_never_ran_is_not_given_up(tmp_path: Path) -> No
         search = searcher(tmp_path / "a")
         assert search.suggest("s")["number"] == 0
         for earlier in range(1, epoch + 1):  # epochs of earlier drivers are reported again
-            search.on_trial_result("s", {"event": "epoch", "phase": "tiny", "end": {"epoch": earlier}})
+            search.on_trial_result("s", {"event": "epoch", "phase": "tiny", "end/epoch": earlier})
     last = searcher(tmp_path / "a")
     assert [last.suggest(name)["number"] for name in ("s", "t")] == [0, 1]
 
@@ -207,7 +207,7 @@ def test_a_bad_trial_is_stopped_and_pruned_with_its_last_value(tmp_path: Path) -
 def test_epochs_and_numberless_rungs_say_nothing_to_optuna(tmp_path: Path) -> None:
     search = searcher(tmp_path / "a")
     search.suggest("t")
-    search.on_trial_result("t", {"event": "epoch", "phase": "tiny", "end": {"epoch": 1, "loss": math.nan}})
+    search.on_trial_result("t", {"event": "epoch", "phase": "tiny", "end/epoch": 1, "end/loss": math.nan})
     rung(search, "t", 1, math.nan)
     rung(search, "t", 2, 0.5)
     rung(search, "t", 2, 0.6)  # after a restart the same rung again: the first counts

@@ -199,10 +199,10 @@ class StudySearcher(Searcher):
         return trial
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """A rung was reached: tell Optuna, and ask whether the trial stops here."""
+        """A rung was reached: tell Optuna, and ask whether the trial stops here. (Tune hands over flat results.)"""
         trial = self._live.get(trial_id)
         if trial is not None and result.get("event") == "epoch":
-            self._advanced(trial_id, trial, (str(result["phase"]), int(result["end"]["epoch"])))
+            self._advanced(trial_id, trial, (str(result["phase"]), int(result["end/epoch"])))
         if trial is None or result.get("event") != "rung":
             return
         value, epoch = result.get("value"), int(result["epoch"])
