@@ -19,6 +19,7 @@ from wsss_platform.data.views import normalise
 from wsss_platform.errors import RunError
 from wsss_platform.maps.storage import CELL, AnyMap, StoredMap, grid_size, padded_size
 from wsss_platform.maps.views import FLOOR, Recipe, stored_views
+from wsss_platform.nets.folding import fold
 from wsss_platform.objective import Objective
 
 
@@ -36,7 +37,7 @@ class Extractor:
         device: torch.device | str = "cpu",
         channels_last: bool = True,
     ) -> None:
-        """Take over `objective`: it is moved to `device` and put into eval mode.
+        """Take over `objective`: it is moved to `device`, put into eval mode and its BatchNorms are folded.
 
         Args:
             objective: the trained network.
@@ -49,6 +50,7 @@ class Extractor:
         self.output_stride = output_stride
         self.device = torch.device(device)
         self.objective = objective.to(self.device).eval()
+        fold(self.objective)
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         if channels_last:
             self.objective = self.objective.to(memory_format=torch.channels_last)

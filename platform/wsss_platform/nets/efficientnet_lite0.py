@@ -53,11 +53,11 @@ class EfficientNetLite0(Backbone):
         frozen = config.batch_norm == "frozen"
         self._conv_stem = nn.Conv2d(3, 32, 3, stride=2, bias=False)
         self._bn0 = normaliser(32, _EPS, frozen=frozen)
-        self._relu0 = nn.ReLU6()
+        self._relu0 = nn.ReLU6(inplace=True)
         self._blocks = nn.ModuleList(_blocks(config.output_stride, frozen=frozen))
         self._conv_head = nn.Conv2d(320, 1280, 1, bias=False)
         self._bn1 = normaliser(1280, _EPS, frozen=frozen)
-        self._relu1 = nn.ReLU6()
+        self._relu1 = nn.ReLU6(inplace=True)
         self.output_stride = config.output_stride
         self.taps = {"stage1": 24, "stage2": 40, "stage3": 112, "stage4": 320, "final": 1280}
         # From the platform's normalisation to the one these weights were trained with.
@@ -96,6 +96,15 @@ class EfficientNetLite0(Backbone):
             return 0 if first in ("_conv_stem", "_bn0", "_relu0") else 4
         return 1 + sum(int(rest.partition(".")[0]) > last for last in _TAPS)
 
+    def normalised(self) -> Iterator[tuple[str, str]]:
+        """All convolutions."""
+        yield from (("_conv_stem", "_bn0"), ("_conv_head", "_bn1"))
+        for name, module in self.named_modules():
+            if isinstance(module, _Block):
+                names = [("_expand_conv", "_bn0")] if module.expands else []
+                for convolution, norm in (*names, ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2")):
+                    yield f"{name}.{convolution}", f"{name}.{norm}"
+
 
 class _Block(nn.Module):
     """Inverted bottleneck: expand 1x1, depthwise k x k, project 1x1; added to the input where shapes allow."""
@@ -109,12 +118,12 @@ class _Block(nn.Module):
         if self.expands:
             self._expand_conv = nn.Conv2d(inputs, hidden, 1, bias=False)
             self._bn0 = normaliser(hidden, _EPS, frozen=frozen)
-            self._relu0 = nn.ReLU6()
+            self._relu0 = nn.ReLU6(inplace=True)
         self._depthwise_conv = nn.Conv2d(
             hidden, hidden, kernel, stride=stride, dilation=dilation, groups=hidden, bias=False
         )
         self._bn1 = normaliser(hidden, _EPS, frozen=frozen)
-        self._relu1 = nn.ReLU6()
+        self._relu1 = nn.ReLU6(inplace=True)
         self._project_conv = nn.Conv2d(hidden, outputs, 1, bias=False)
         self._bn2 = normaliser(outputs, _EPS, frozen=frozen)
 
@@ -148,7 +157,7 @@ def _blocks(output_stride: int, *, frozen: bool) -> Iterator[_Block]:
 def _convolve(x: Tensor, convolution: nn.Conv2d, norm: nn.Module) -> Tensor:
     """norm(convolution(x)) with "SAME" padding. A frozen norm is folded into the weights: the same numbers up to
     rounding, and two passes over the map less."""
-    weight, bias = convolution.weight, None
+    weight, bias = convolution.weight, convolution.bias
     if isinstance(norm, FrozenBatchNorm):
         scale, bias = norm.affine()
         weight = weight * scale.view(-1, 1, 1, 1)
