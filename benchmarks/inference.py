@@ -2,31 +2,38 @@
 
 The other side is IRN's step: each scale resized by PIL (bicubic), normalised in float64, a batch of the flip pair, the
 outputs of all 20 classes brought to the strided and to the full size and summed over the scales, then the present
-classes kept and divided by their maximum. Both sides make four scales and flips; neither writes its maps.
+classes kept and divided by their maximum, with BatchNorms as layers of their own. Both sides make four scales and
+flips; neither writes its maps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import multiprocessing
+import statistics
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.measure import Row, alternate, seconds
+from benchmarks.measure import Row, seconds
 from benchmarks.pictures import SCALES, Picture, data
 from wsss_platform.config import BackboneConfig, MapsConfig
 from wsss_platform.data import Sample, open_data
 from wsss_platform.maps.extract import Extractor
+from wsss_platform.memory import keep_freed_memory
 from wsss_platform.nets.cam_classifier import CamClassifier
 
 ROUNDS, STRIDE = 3, 16
 MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-NETWORKS: tuple[tuple[Literal["resnet50", "efficientnet_lite0"], float, int], ...] = (
+Name = Literal["resnet50", "efficientnet_lite0"]
+NETWORKS: tuple[tuple[Name, float, int], ...] = (
     ("resnet50", 1.2, 2),
     ("efficientnet_lite0", 1.5, 6),
 )
@@ -35,34 +42,15 @@ NETWORKS: tuple[tuple[Literal["resnet50", "efficientnet_lite0"], float, int], ..
 
 def rows(pictures: list[Picture], classes: int, folder: Path) -> Iterator[Row]:
     """CPU seconds per picture, one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        for name, asked, count in NETWORKS:
-            yield _row(name, asked, pictures[:count], classes)
-    finally:
-        torch.set_num_threads(threads)
+    for name, asked, count in NETWORKS:
+        yield _row(name, asked, pictures[:count], classes)
 
 
-def _row(name: Literal["resnet50", "efficientnet_lite0"], asked: float, pictures: list[Picture], classes: int) -> Row:
-    split = open_data(data()).split("train")
-    samples = [_sample(split.read(picture.id), picture, classes) for picture in pictures]
-    torch.manual_seed(0)
-    config = BackboneConfig(name=name, output_stride=STRIDE, weights="none")
-    theirs, ours = CamClassifier(config, classes).eval(), CamClassifier(config, classes)
-    ours.load_state_dict(theirs.state_dict())
-    extract = Extractor(ours, MapsConfig(scales=SCALES), STRIDE)
-
-    def own() -> None:
-        for sample in samples:
-            extract(sample)
-
-    def irn() -> None:
-        for sample in samples:
-            _make_cam(theirs, sample)
-
-    mine, other = (spent / len(samples) for spent in alternate(own, irn, rounds=ROUNDS))
-    floor = _work(theirs, samples) / _multiplications_per_second() / len(samples)
+def _row(name: Name, asked: float, pictures: list[Picture], classes: int) -> Row:
+    ours, theirs = (_Side(side, name, pictures, classes) for side in ("ours", "theirs"))
+    with ours, theirs:
+        mine, other = (spent / len(pictures) for spent in _in_turn(ours, theirs))
+        floor = ours.ask("work") / _multiplications_per_second() / len(pictures)
     return Row(
         name=f"multi-scale map inference, {name}, vs IRN's make_cam",
         ours=mine * 1e3,
@@ -71,8 +59,56 @@ def _row(name: Literal["resnet50", "efficientnet_lite0"], asked: float, pictures
         asked=asked,
         limit_share=floor / mine,
         limit="multiplications of the convolutions at the measured rate of a 1024 x 1024 float32 product",
-        note=f"{len(samples)} pictures, scales {', '.join(f'{scale:g}' for scale in SCALES)} and flips, one thread",
+        note=f"{len(pictures)} pictures, scales {', '.join(f'{scale:g}' for scale in SCALES)} and flips, one thread",
     )
+
+
+class _Side:
+    """One side in a process of its own, since ours changes how the C library treats freed memory."""
+
+    def __init__(self, side: str, name: Name, pictures: list[Picture], classes: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, end = context.Pipe()
+        self._process = context.Process(target=_serve, args=(end, side, name, pictures, classes), daemon=True)
+
+    def __enter__(self) -> _Side:
+        self._process.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pipe.send("end")
+        self._process.join()
+
+    def ask(self, what: str) -> float:
+        self._pipe.send(what)
+        answer: float = self._pipe.recv()
+        return answer
+
+
+def _in_turn(*sides: _Side) -> list[float]:
+    times: list[list[float]] = [[side.ask("once") for side in sides] for _ in range(ROUNDS + 1)]
+    return [statistics.median(own) for own in zip(*times[1:], strict=True)]  # the first round warms up
+
+
+def _serve(pipe: Any, side: str, name: Name, pictures: list[Picture], classes: int) -> None:
+    """Answer "once" with the CPU seconds of all pictures, "work" with the multiplications in them."""
+    torch.set_num_threads(1)
+    split = open_data(data()).split("train")
+    samples = [_sample(split.read(picture.id), picture, classes) for picture in pictures]
+    torch.manual_seed(0)
+    make: Callable[[Sample], object]
+    network = CamClassifier(
+        BackboneConfig(name=name, output_stride=STRIDE, weights="none", batch_norm="train"), classes
+    )
+    if side == "ours":
+        keep_freed_memory()
+        make = Extractor(network, MapsConfig(scales=SCALES), STRIDE)
+    else:
+        make = partial(_make_cam, network.eval())
+    while (asked := pipe.recv()) != "end":
+        pipe.send(
+            seconds(lambda: [make(sample) for sample in samples]) if asked == "once" else _work(network, make, samples)
+        )
 
 
 def _sample(sample: Sample, picture: Picture, classes: int) -> Sample:
@@ -106,25 +142,17 @@ def _make_cam(network: CamClassifier, sample: Sample) -> NDArray[np.float32]:
     return found
 
 
-def _work(network: CamClassifier, samples: list[Sample]) -> float:
+def _work(network: CamClassifier, make: Callable[[Sample], object], samples: list[Sample]) -> float:
     """Multiplications of all convolutions over all scales and flips."""
-    total = 0.0
-
-    def count(module: torch.nn.Conv2d, _: object, output: torch.Tensor) -> None:
-        nonlocal total
-        kernel = module.kernel_size[0] * module.kernel_size[1]
-        total += output.numel() * kernel * module.in_channels / module.groups
-
-    hooks = [module.register_forward_hook(count) for module in network.modules() if isinstance(module, torch.nn.Conv2d)]
-    for sample in samples:
-        _make_cam(network, sample)
-    for hook in hooks:
-        hook.remove()
-    return total
+    with FlopCounterMode(network, display=False) as counter:
+        for sample in samples:
+            make(sample)
+    return counter.get_total_flops() / 2
 
 
 def _multiplications_per_second() -> float:
     side = 1024
+    torch.set_num_threads(1)
     a, b = torch.randn(side, side), torch.randn(side, side)
     a @ b
     return side**3 / min(seconds(lambda: a @ b) for _ in range(5))

@@ -147,6 +147,8 @@ class PartedDataset:
 
     whole: Dataset
     _found: dict[str, tuple[str, ...] | None] = field(default_factory=dict, compare=False, repr=False)
+    _splits: dict[str, Split] = field(default_factory=dict, compare=False, repr=False)
+    _truths: dict[str, Truth] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -158,21 +160,27 @@ class PartedDataset:
         return self.whole.lists()
 
     def split(self, name: str) -> Split:
-        """A list or a part of one.
+        """A list or a part of one. Read once, and pickled with the data set: it is asked for with every chunk.
 
         Raises:
             InputError: no such list or kind of part (with the nearest name), or a part without pictures.
         """
-        ids = self._ids(name)
-        return self.whole.split(name) if ids is None else SplitPart(self.whole.split(base_of(name)), name, ids)
+        if name not in self._splits:
+            ids = self._ids(name)
+            whole = self.whole.split(name if ids is None else base_of(name))
+            self._splits[name] = whole if ids is None else SplitPart(whole, name, ids)
+        return self._splits[name]
 
     def truth(self, name: str) -> Truth:
-        """The pixel truth of a list or of a part."""
-        ids = self._ids(name)
-        return self.whole.truth(name) if ids is None else TruthPart(self.whole.truth(base_of(name)), name, ids)
+        """The pixel truth of a list or of a part; read once."""
+        if name not in self._truths:
+            ids = self._ids(name)
+            whole = self.whole.truth(name if ids is None else base_of(name))
+            self._truths[name] = whole if ids is None else TruthPart(whole, name, ids)
+        return self._truths[name]
 
     def _ids(self, name: str) -> tuple[str, ...] | None:
-        """The pictures of a part; None when the name is that of a whole list. Asked for with every chunk."""
+        """The pictures of a part; None when the name is that of a whole list."""
         if name not in self._found:
             self._found[name] = self._cut(name)
         return self._found[name]

@@ -14,6 +14,7 @@ from torch.amp.grad_scaler import GradScaler
 
 from wsss_platform.config import TrainConfig
 from wsss_platform.errors import RunError
+from wsss_platform.memory import keep_freed_memory
 from wsss_platform.objective import Batch, Objective
 from wsss_platform.stages import EpochEnd, TrainJob
 from wsss_platform.train.batches import batches
@@ -60,6 +61,8 @@ def train_phase(
         InputError: a picture that cannot be read, a batch that `world` does not divide, a wrong checkpoint.
     """
     device = device or torch.device("cpu")
+    if device.type == "cpu":
+        keep_freed_memory()
     experiment, phase = job.experiment, job.phase
     train, weights = experiment.train_config(phase), experiment.loss_weights(phase)
     seed_everything(experiment.seed)  # the same initial weights on every worker

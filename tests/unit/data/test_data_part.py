@@ -67,3 +67,16 @@ def test_wrong_names_are_told() -> None:
 def test_spread_is_even() -> None:
     assert spread("abcdef", 3) == ("a", "c", "e")
     assert len(DATA.split("train:spread-7").ids) == 7
+
+
+def test_a_list_is_read_once_however_many_chunks_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[str] = []
+    whole = open_data(DataConfig(sample=SampleConfig(train=40)))
+    for what in ("split", "truth"):
+        read = getattr(whole, what)
+        monkeypatch.setattr(whole, what, lambda name, read=read, what=what: reads.append(what) or read(name))
+    data = PartedDataset(whole)
+    for _ in range(3):
+        for name in ("train", "train:spread-8"):
+            assert data.split(name).ids == data.truth(name).ids
+    assert sorted(reads) == ["split"] * 3 + ["truth"] * 2  # the part is cut out of one more reading of its list

@@ -60,13 +60,19 @@ def test_a_smaller_stride_keeps_the_values_of_stride_32(stride: int) -> None:
 def test_same_padding_is_that_of_tensorflow(kernel: int, stride: int, dilation: int, size: tuple[int, int]) -> None:
     convolution = nn.Conv2d(4, 4, kernel, stride=stride, dilation=dilation, groups=4, bias=False)
     norm = nn.BatchNorm2d(4).eval()
-    image = torch.randn(2, 4, *size)
+    image = torch.randn(2, 4, *size, requires_grad=True)
     pads = []
     for side in reversed(size):
         total = max((-(-side // stride) - 1) * stride + dilation * (kernel - 1) + 1 - side, 0)
         pads += [total // 2, total - total // 2]
     wanted = norm(functional.conv2d(functional.pad(image, pads), convolution.weight, None, stride, 0, dilation, 4))
-    torch.testing.assert_close(_convolve(image, convolution, norm), wanted)
+    made = _convolve(image, convolution, norm)
+    torch.testing.assert_close(made, wanted)
+    asked, upper = (image, convolution.weight), torch.randn_like(wanted)
+    for own, reference in zip(
+        torch.autograd.grad(made, asked, upper), torch.autograd.grad(wanted, asked, upper), strict=True
+    ):
+        torch.testing.assert_close(own, reference, rtol=1e-4, atol=1e-4)
 
 
 def test_a_frozen_norm_folded_into_the_convolution_gives_the_same_numbers() -> None:

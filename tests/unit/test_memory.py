@@ -1,0 +1,36 @@
+"""Freed memory is used again instead of being cleared by the kernel each time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import resource, sys
+import numpy as np
+from wsss_platform.memory import keep_freed_memory
+if sys.argv[1] == "keep":
+    assert keep_freed_memory()
+def once():
+    np.empty(48 << 20, np.uint8)[::4096] = 1
+once()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    once()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def _faults(how: str) -> int:
+    done = subprocess.run([sys.executable, "-c", PROGRAM, how], capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's malloc is asked")
+def test_a_large_block_is_cleared_once() -> None:
+    pages = 20 * (48 << 20) // 4096
+    kept, default = _faults("keep"), _faults("default")
+    assert kept < 0.1 * pages
+    assert default > kept + 100  # huge pages make the default cheaper, but not as cheap
