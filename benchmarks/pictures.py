@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from wsss_platform.config import DataConfig, SampleConfig
 from wsss_platform.data import Truth, open_data
-from wsss_platform.maps.storage import StoredMap, grid_size, padded_size
+from wsss_platform.maps.geometry import nodes_of, padded_size
+from wsss_platform.maps.storage import StoredMap, quantised
 
 SCALES = (0.5, 1.0, 1.5, 2.0)
 STRIDE = 16
@@ -35,24 +36,24 @@ class Picture:
     """Per scale the network's scores float32 [K, h_s, w_s]."""
 
     def stored(self) -> StoredMap:
-        """As this platform stores them: fused on the stride-4 grid, uint8."""
+        """As this platform stores them: fused at the grid's nodes, uint12."""
         height, width = self.truth.shape
-        rows, columns = grid_size(height, width)
-        inside = (slice(None), slice(-(-height // 4)), slice(-(-width // 4)))
-        scores = self._fused(rows, columns)
-        scores = scores / scores[inside].max((1, 2), keepdims=True)
-        return StoredMap(self.id, self.classes, np.round(scores.clip(0, 1) * 255).astype(np.uint8), height, width)
+        covered = padded_size(height, width)
+        nodes = np.sum([nodes_of(output, covered, (height, width)) for output in self.outputs], axis=0)
+        scores = quantised(nodes / self._fused().max((1, 2), keepdims=True), "uint12")
+        return StoredMap(self.id, self.classes, scores, height, width)
 
     def high_res(self) -> NDArray[np.float32]:
         """As IRN stores them: every scale resized to the padded picture, summed, cut, divided by the maximum."""
-        height, width = self.truth.shape
-        scores = self._fused(*padded_size(height, width))[:, :height, :width]
+        scores = self._fused()
         scores /= scores.max((1, 2), keepdims=True)
         return scores
 
-    def _fused(self, rows: int, columns: int) -> NDArray[np.float32]:
+    def _fused(self) -> NDArray[np.float32]:
+        height, width = self.truth.shape
+        rows, columns = padded_size(height, width)
         grids = [[cv2.resize(grid, (columns, rows)) for grid in output] for output in self.outputs]
-        fused: NDArray[np.float32] = np.array(grids, np.float32).sum(0)
+        fused: NDArray[np.float32] = np.array(grids, np.float32).sum(0)[:, :height, :width]
         return fused
 
 

@@ -18,8 +18,10 @@ from wsss_platform.metrics.sweep import SweepCells, confusions, grid, histogram,
 
 PICTURES = 8
 FORMS: tuple[tuple[str, float, dict[str, Any]], ...] = (
-    ("default (grid, uint8)", 60, {}),
-    ("views, uint8", 60, {"store": "views"}),
+    ("default (grid, uint12)", 60, {}),
+    ("grid, uint8", 60, {"precision": "uint8"}),
+    ("grid, float16", 60, {"precision": "float16"}),
+    ("views, uint8", 60, {"store": "views", "precision": "uint8"}),
     ("views, float16", 60, {"store": "views", "precision": "float16"}),
     ("lossless (views, float32)", 30, {"store": "views", "precision": "float32"}),
 )

@@ -66,7 +66,7 @@ def _material(picture: Picture, size: tuple[int, int], cell: int) -> tuple[Grid,
     columns, lines = -(-size[1] // cell), -(-size[0] // cell)
     edge = np.abs(cv2.Laplacian(truth.astype(np.float32), cv2.CV_32F)) > 0
     boundary = 0.02 + 0.9 * cv2.resize(edge.astype(np.float32), (columns, lines), interpolation=cv2.INTER_AREA)
-    scores = picture.stored().scores.astype(np.float32) / 255
+    scores = picture.stored().nodes
     values = np.stack([cv2.resize(scores[0], (columns, lines)), cv2.resize(scores[-1], (columns, lines))])
     affinity = 1 - path_maxima(torch.from_numpy(boundary.clip(0, 1))[None], OFFSETS)[0]
     return values, affinity.numpy()

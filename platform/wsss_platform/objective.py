@@ -84,12 +84,13 @@ class Objective(nn.Module):
         Args:
             image: float32 [1, 3, H, W], the normalised picture, padded at the bottom and right; H and W are
                 multiples of 16.
-            scores: float32 [K, H / 4, W / 4] in 0..1, the stored maps of the classes that are kept; K at least 1.
+            scores: float32 [K, H / 4, W / 4] in 0..1, the maps of the classes that are kept at the centres of cells of
+                4 x 4 pixels; K at least 1.
             height: of the unpadded picture, pixels.
             width: of the unpadded picture, pixels.
 
         Returns:
-            [K, H / 4, W / 4], to be stored clipped to 0..1.
+            [K, H / 4, W / 4], at the same centres; clipped to 0..1 and stored.
         """
         raise NotImplementedError
 

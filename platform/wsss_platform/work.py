@@ -76,8 +76,8 @@ def sweep_stored(item: AnyMap, truth: NDArray[np.uint8], thresholds: NDArray[np.
     from wsss_platform.metrics.levels import sweep_levels
     from wsss_platform.metrics.sweep import sweep_picture
 
-    if isinstance(item, StoredMap) and item.scores.dtype == "uint8":
-        levels = cast("NDArray[np.uint8]", item.scores)
+    if isinstance(item, StoredMap) and item.scores.dtype.kind == "u":
+        levels = cast("NDArray[np.uint8] | NDArray[np.uint16]", item.scores)
         return sweep_levels(levels, item.classes, truth, thresholds, classes, item.id)
     return sweep_picture(full_size(item), item.classes, truth, thresholds, classes, item.id)
 

@@ -1,7 +1,7 @@
 """From a network and one picture to its stored maps: gate, scales x flip, fuse, normalise, quantise.
 
-Every resize keeps the geometry of `storage`: a network input covers the whole padded picture (of `sizes`: the
-picture without padding), and so does its output, whatever their sizes (half-pixel centres, align_corners False).
+A network input covers the whole padded picture (of `sizes`: the picture without padding), and so does its output,
+whatever their sizes (half-pixel centres, align_corners False); the stored grid's nodes are fitted to that (`geometry`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from wsss_platform.config import MapsConfig
 from wsss_platform.data.split import Sample
 from wsss_platform.data.views import normalise
 from wsss_platform.errors import RunError
-from wsss_platform.maps.storage import CELL, AnyMap, StoredMap, grid_size, padded_size
+from wsss_platform.maps.geometry import CELL, grid_size, node_weights, padded_size
+from wsss_platform.maps.storage import AnyMap, StoredMap, quantised
 from wsss_platform.maps.views import FLOOR, Recipe, stored_views
 from wsss_platform.nets.folding import fold
 from wsss_platform.objective import Objective
@@ -72,7 +73,7 @@ class Extractor:
             views = self._kept_views(sample, labels, wanted) if len(classes) else []
             return stored_views(sample.id, classes, views, self.config.precision, (height, width), self._recipe)
         if len(classes) == 0:
-            empty = np.zeros((0, *grid_size(height, width)), self.config.precision)
+            empty = quantised(np.zeros((0, *grid_size(height, width)), np.float32), self.config.precision)
             return StoredMap(sample.id, classes, empty, height, width)
         fused = self._fuse(self._views(sample.image, labels, wanted))
         if self.config.activate == "fused":
@@ -80,8 +81,8 @@ class Extractor:
         _check_finite(sample.id, fused)
         if not self.config.normalise_views:
             fused = self._normalised(fused, height, width)
-        scores = fused.clamp(0, 1)
-        return StoredMap(sample.id, classes, self._quantised(scores), height, width)
+        scores = quantised(fused.cpu().numpy(), self.config.precision)
+        return StoredMap(sample.id, classes, scores, height, width)
 
     def _kept(self, sample: Sample) -> np.ndarray:
         """bool [C]: the classes whose maps are made."""
@@ -139,15 +140,13 @@ class Extractor:
         )
 
     def _on_grid(self, scores: Tensor, height: int, width: int) -> Tensor:
-        """Network outputs on the stored grid of a picture of height x width pixels."""
-        rows, columns = grid_size(height, width)
-        if not self.config.sizes:
-            return functional.interpolate(scores, (rows, columns), mode="bilinear", align_corners=False)
-        # The output covers the picture, the grid the padded one: cell centres in pixels, as -1..1 over the picture.
-        down = (torch.arange(rows, device=self.device) + 0.5) * (2 * CELL / height) - 1
-        right = (torch.arange(columns, device=self.device) + 0.5) * (2 * CELL / width) - 1
-        places = torch.stack(torch.meshgrid(right, down, indexing="xy"), dim=-1).expand(len(scores), -1, -1, -1)
-        return functional.grid_sample(scores, places, mode="bilinear", padding_mode="border", align_corners=False)
+        """Network outputs on the stored grid of a picture of height x width pixels: [views, channels, rows, columns]."""
+        covered = (height, width) if self.config.sizes else padded_size(height, width)
+        down, across = (
+            torch.tensor(node_weights(found, over, pixels), device=self.device)
+            for found, over, pixels in zip(scores.shape[2:], covered, (height, width), strict=True)
+        )
+        return down @ scores @ across.T
 
     def _scores(self, picture: Tensor, size: list[int], labels: Tensor, wanted: Tensor) -> Tensor:
         """What the network says of a picture at one input size, both flips or one: [views, K or all channels, h, w]."""
@@ -192,23 +191,27 @@ class Extractor:
         return scores[:, wanted + int(self.objective.background_channel)]
 
     def _normalised(self, scores: Tensor, height: int, width: int) -> Tensor:
-        """Scores [..., K, h, w] stretched per class; the extremes are those over the unpadded picture."""
-        inside = scores[..., : -(-height // CELL), : -(-width // CELL)]
-        high = inside.amax((-2, -1), keepdim=True)
-        if self.config.normalise == "minmax":
-            low = inside.amin((-2, -1), keepdim=True)
-            return (scores - low) / (high - low).clamp_min(FLOOR)
-        return scores / high.clamp_min(FLOOR) if self.config.normalise == "max" else scores
-
-    def _quantised(self, scores: Tensor) -> np.ndarray:
-        if self.config.precision == "uint8":
-            return (scores * 255).round().to(torch.uint8).cpu().numpy()
-        return scores.half().cpu().numpy()
+        """Nodes [..., K, rows, columns] stretched per class; the extremes are those of the picture's pixels."""
+        if self.config.normalise == "none":
+            return scores
+        pixels = _at_pixels(scores, height, width)
+        high = pixels.amax((-2, -1), keepdim=True)
+        low = pixels.amin((-2, -1), keepdim=True) if self.config.normalise == "minmax" else 0
+        return (scores - low) / (high - low).clamp_min(FLOOR)
 
 
 def _check_finite(name: str, scores: Tensor) -> None:
     if not bool(torch.isfinite(scores).all()):
         raise RunError(f"picture {name}: the network gives maps that are not finite")
+
+
+def _at_pixels(nodes: Tensor, height: int, width: int) -> Tensor:
+    """`storage.full_size` of nodes [..., K, rows, columns], before they are cut to 0..1."""
+    flat = nodes.reshape(-1, 1, *nodes.shape[-2:])
+    larger = functional.interpolate(flat, scale_factor=float(CELL), mode="bilinear", align_corners=False)
+    half = CELL // 2
+    inside = larger[..., half : half + height, half : half + width]
+    return inside.reshape(*nodes.shape[:-2], height, width)
 
 
 def _resized(picture: Tensor, size: list[int]) -> Tensor:

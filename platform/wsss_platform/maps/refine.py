@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from wsss_platform.data.split import Sample
 from wsss_platform.data.views import normalise
 from wsss_platform.errors import InputError, RunError
-from wsss_platform.maps.storage import AnyMap, StoredMap, padded_size
+from wsss_platform.maps.geometry import CELL, nodes_of, padded_size
+from wsss_platform.maps.storage import AnyMap, StoredMap, quantised
 from wsss_platform.objective import Objective
 
 
@@ -46,14 +47,21 @@ class Refiner:
         high, wide = padded_size(height, width)
         picture = torch.from_numpy(normalise(sample.image)).to(self.device)[None]
         picture = functional.pad(picture, (0, wide - width, 0, high - height))
-        one = 255 if stored.precision == "uint8" else 1
-        scores = torch.from_numpy(stored.scores.astype(np.float32) / np.float32(one)).to(self.device)
+        scores = _cells(torch.from_numpy(stored.nodes).to(self.device), high // CELL, wide // CELL)
         refined = self.objective.refine(picture.contiguous(memory_format=torch.channels_last), scores, height, width)
         if refined.shape != scores.shape:
             name = type(self.objective).__name__
             raise RunError(f"{name}.refine gives {list(refined.shape)}, expected {list(scores.shape)}")
         if not bool(torch.isfinite(refined).all()):
             raise RunError(f"picture {sample.id}: the network gives refined maps that are not finite")
-        refined = refined.float().clamp(0, 1)
-        made = (refined * 255).round().to(torch.uint8) if one == 255 else refined.half()
-        return StoredMap(stored.id, stored.classes, made.cpu().numpy(), height, width)
+        rows, columns = -(-height // CELL), -(-width // CELL)
+        cells = refined[:, :rows, :columns].float().clamp(0, 1).cpu().numpy()
+        nodes = nodes_of(cells, (CELL * rows, CELL * columns), (height, width))
+        return StoredMap(stored.id, stored.classes, quantised(nodes, stored.precision), height, width)
+
+
+def _cells(nodes: Tensor, rows: int, columns: int) -> Tensor:
+    """Full size at the centres of rows x columns cells of `CELL` pixels; beyond the nodes the last ones go on."""
+    inside = functional.avg_pool2d(nodes[None], 2, 1)
+    missing = (0, columns - inside.shape[3], 0, rows - inside.shape[2])
+    return functional.pad(inside, missing, mode="replicate")[0]

@@ -2,18 +2,18 @@
 
 What follows is form "grid"; form "views" keeps the network's outputs instead (`views`), in files of the same names.
 
-Geometry: the picture is padded at the bottom and right to a multiple of `PADDING` pixels; the stored
-grid covers the padded picture with one cell per `CELL` x `CELL` pixels. Full size is bilinear
-interpolation with half-pixel centres to the padded size, cut to the picture. For uint8 every
-interpolated value is a multiple of 1/64 of a level and so exact in float32: OpenCV, torch or any other
-implementation of this rule rebuilds the same bits.
+Geometry: the grid has a node at every `CELL` pixels, at 0, 4, 8, ... where a pixel's centre is at its number + 0.5, the
+last one at or beyond the picture's end. Full size is bilinear interpolation between nodes at the pixels' centres. For
+uint8 and uint12 every interpolated value is a multiple of 1/64 of a level, of which there are less than 2^18: exact in
+float32, so OpenCV, torch or any other implementation of this rule rebuilds the same bits, and the sweep can count in
+whole numbers (`metrics.levels`).
 """
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,14 +30,17 @@ from wsss_platform.maps.geometry import CELL as CELL
 from wsss_platform.maps.geometry import PADDING as PADDING
 from wsss_platform.maps.geometry import grid_size as grid_size
 from wsss_platform.maps.geometry import padded_size as padded_size
+from wsss_platform.maps.packing import packed, unpacked
 from wsss_platform.maps.views import VIEWS_FORMAT, VIEWS_SCHEMA, StoredViews, views_of_row, views_row
 from wsss_platform.store import write_atomic
 
 FORMAT = {
     "format": "wsss-platform maps",
-    "version": 1,
-    "geometry": f"padded bottom/right to a multiple of {PADDING}, grid at 1/{CELL}, bilinear half-pixel centres, cut",
-    "scores": "C order [classes, rows, columns]; uint8 is score x 255, float16 is the score, little endian",
+    "version": 2,
+    "geometry": f"nodes at 0, {CELL}, ... pixels (a pixel's centre is at its number + 0.5), bilinear between them",
+    "scores": "C order [classes, rows, columns]; uint8 is score x 255, uint12 (in 16 bits) score x 4080, float16 the "
+    "score's bits; of these whole numbers x the differences x[i, j] - x[i - 1, j] - x[i, j - 1] + x[i - 1, j - 1] "
+    "(0 outside), of 16 bits + 128, modulo their bits; all lower bytes, then all upper ones",
 }
 """What the metadata of every file says under the key "wsss_platform"."""
 
@@ -54,7 +57,10 @@ _SCHEMA = pa.schema(
     ],
     metadata={"wsss_platform": json.dumps(FORMAT)},
 )
-_TYPES: dict[str, np.dtype[Any]] = {"uint8": np.dtype("u1"), "float16": np.dtype("<f2")}
+TOP: Mapping[str, int] = {"uint8": 255, "uint12": 4080}
+"""The level of score 1, by precision."""
+_TYPES: dict[str, np.dtype[Any]] = {"uint8": np.dtype("u1"), "uint12": np.dtype("<u2"), "float16": np.dtype("<f2")}
+_PRECISIONS = {kind.name: precision for precision, kind in _TYPES.items()}
 _GROUP = 8  # pictures per row group: what one random read decompresses
 
 
@@ -70,8 +76,8 @@ class StoredMap:
     """Picture id."""
     classes: NDArray[np.uint8]
     """uint8 [K], 0-based foreground classes in ascending order; K = 0 for a picture without any."""
-    scores: NDArray[np.uint8] | NDArray[np.float16]
-    """uint8 (score x 255) or float16 (score 0..1) [K, h, w]."""
+    scores: NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float16]
+    """uint8 (score x 255), uint16 (score x 4080: precision "uint12") or float16 (score 0..1) [K, rows, columns]."""
     height: int
     """Of the picture in pixels."""
     width: int
@@ -87,34 +93,49 @@ class StoredMap:
                 f"map of {self.id}: scores have shape {self.scores.shape}, expected {wanted} for "
                 f"{len(self.classes)} classes of a {self.height}x{self.width} picture"
             )
-        if self.scores.dtype.name not in _TYPES or self.classes.dtype != np.uint8:
+        if self.scores.dtype.name not in _PRECISIONS or self.classes.dtype != np.uint8:
             raise InputError(
                 f"map of {self.id}: scores {self.scores.dtype} and classes {self.classes.dtype}, "
-                "expected uint8 or float16 scores and uint8 classes"
+                "expected uint8, uint16 or float16 scores and uint8 classes"
             )
+        if self.precision in TOP and int(self.scores.max(initial=0)) > TOP[self.precision]:
+            raise InputError(f"map of {self.id}: level {self.scores.max()}, expected at most {TOP[self.precision]}")
         if np.any(np.diff(self.classes.astype(np.int16)) <= 0):
             raise InputError(f"map of {self.id}: classes {self.classes.tolist()} are not ascending")
 
     @property
     def precision(self) -> str:
-        """ "uint8" or "float16"."""
-        return str(self.scores.dtype.name)
+        """ "uint8", "uint12" or "float16"."""
+        return _PRECISIONS[self.scores.dtype.name]
+
+    @property
+    def nodes(self) -> NDArray[np.float32]:
+        """The grid's scores 0..1: float32 [K, rows, columns]."""
+        return self.scores.astype(np.float32) / np.float32(TOP.get(self.precision, 1))
 
 
 AnyMap = StoredMap | StoredViews
 """The maps of one picture in either form."""
 
 
+def quantised(nodes: NDArray[np.float32], precision: str) -> NDArray[Any]:
+    """Scores float32 0..1 in the type of a precision, as `StoredMap.scores` has them; cut to 0..1."""
+    nodes = nodes.clip(0, 1)
+    if precision in TOP:
+        nodes = np.rint(nodes * np.float32(TOP[precision]))
+    return nodes.astype(_TYPES[precision])
+
+
 def full_size(stored: AnyMap) -> NDArray[np.float32]:
     """The maps at the picture's size: float32 [K, H, W], scores 0..1, by the geometry of the form."""
     if isinstance(stored, StoredViews):
         return stored.full_size()
-    high, wide = padded_size(stored.height, stored.width)
     full = np.empty((len(stored.classes), stored.height, stored.width), np.float32)
-    one = np.float32(255 if stored.scores.dtype == np.uint8 else 1)
+    one = np.float32(TOP.get(stored.precision, 1))
+    half = CELL // 2  # with half-pixel centres the first node would lie so many pixels inside
     for target, grid in zip(full, stored.scores.astype(np.float32), strict=True):
-        padded = cv2.resize(grid, (wide, high), interpolation=cv2.INTER_LINEAR)
-        np.divide(padded[: stored.height, : stored.width], one, out=target)
+        larger = cv2.resize(grid, None, fx=CELL, fy=CELL, interpolation=cv2.INTER_LINEAR)
+        np.divide(larger[half : half + stored.height, half : half + stored.width], one, out=target)
     return full
 
 
@@ -248,15 +269,15 @@ def _row(item: StoredMap) -> dict[str, Any]:
         "columns": item.scores.shape[2],
         "precision": item.precision,
         "classes": item.classes.tobytes(),
-        "scores": item.scores.astype(_TYPES[item.precision], copy=False).tobytes(),
+        "scores": packed(item.scores),
     }
 
 
 def _stored(row: dict[str, Any]) -> StoredMap:
     classes = np.frombuffer(row["classes"], np.uint8)
-    scores = np.frombuffer(row["scores"], _TYPES[row["precision"]])
     shape = (len(classes), row["rows"], row["columns"])
-    return StoredMap(row["id"], classes, scores.reshape(shape), row["height"], row["width"])
+    scores = unpacked(row["scores"], _TYPES[row["precision"]], shape)
+    return StoredMap(row["id"], classes, scores, row["height"], row["width"])
 
 
 def _damaged(path: Path, error: Exception) -> InputError:

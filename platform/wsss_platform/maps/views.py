@@ -47,7 +47,14 @@ VIEWS_SCHEMA = pa.schema(
     ],
     metadata={"wsss_platform": json.dumps(VIEWS_FORMAT)},
 )
-_TYPES: dict[str, np.dtype[Any]] = {"uint8": np.dtype("u1"), "float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
+_TYPES: dict[str, np.dtype[Any]] = {
+    "uint8": np.dtype("u1"),
+    "uint12": np.dtype("<u2"),
+    "float16": np.dtype("<f2"),
+    "float32": np.dtype("<f4"),
+}
+_PRECISIONS = {kind.name: precision for precision, kind in _TYPES.items()}
+_TOP = {"uint8": 255, "uint12": 4080}  # the level of a class's highest score
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,7 @@ class StoredViews:
     classes: NDArray[np.uint8]
     """uint8 [K], 0-based foreground classes in ascending order."""
     views: tuple[NDArray[Any], ...]
-    """uint8, float16 or float32 [K, h, w] each; empty when K = 0."""
+    """uint8, uint16 (0..4080: precision "uint12"), float16 or float32 [K, h, w] each; empty when K = 0."""
     offset: NDArray[np.float32]
     """float32 [K]."""
     scale: NDArray[np.float32]
@@ -101,18 +108,18 @@ class StoredViews:
                 f"{len(self.offset)} offsets and {len(self.scale)} scales"
             )
         types = {view.dtype.name for view in self.views}
-        if len(types) > 1 or not types <= set(_TYPES) or self.classes.dtype != np.uint8:
+        if len(types) > 1 or not types <= set(_PRECISIONS) or self.classes.dtype != np.uint8:
             raise InputError(
                 f"map of {self.id}: views of types {sorted(types)} and classes {self.classes.dtype}, "
-                f"expected one of {', '.join(_TYPES)} and uint8 classes"
+                f"expected one of {', '.join(_PRECISIONS)} and uint8 classes"
             )
         if np.any(np.diff(self.classes.astype(np.int16)) <= 0):
             raise InputError(f"map of {self.id}: classes {self.classes.tolist()} are not ascending")
 
     @property
     def precision(self) -> str:
-        """ "uint8", "float16" or "float32"; of a picture without classes "uint8"."""
-        return self.views[0].dtype.name if self.views else "uint8"
+        """ "uint8", "uint12", "float16" or "float32"; of a picture without classes "uint8"."""
+        return _PRECISIONS[self.views[0].dtype.name] if self.views else "uint8"
 
     def full_size(self) -> NDArray[np.float32]:
         """The maps at the picture's size: float32 [K, H, W], scores 0..1."""
@@ -154,7 +161,7 @@ def stored_views(
     id: str,
     classes: NDArray[np.uint8],
     views: list[NDArray[np.float32]],
-    precision: Literal["uint8", "float16", "float32"],
+    precision: Literal["uint8", "uint12", "float16", "float32"],
     size: tuple[int, int],
     recipe: Recipe,
 ) -> StoredViews:
@@ -164,10 +171,11 @@ def stored_views(
     if precision != "float32" and len(classes):
         high = np.max([view.max((1, 2)) for view in views], axis=0)
         low = np.min([view.min((1, 2)) for view in views], axis=0)
-        tiny = np.finfo(np.float32).tiny * 255
-        if precision == "uint8":
-            offset, scale = low, np.maximum(high - low, tiny) / np.float32(255)
-            kept = [np.rint((view - low[:, None, None]) / scale[:, None, None]).astype(np.uint8) for view in views]
+        tiny = np.finfo(np.float32).tiny * _TOP.get(precision, 255)
+        if precision in _TOP:
+            offset, scale = low, np.maximum(high - low, tiny) / np.float32(_TOP[precision])
+            kind = _TYPES[precision]
+            kept = [np.rint((view - low[:, None, None]) / scale[:, None, None]).astype(kind) for view in views]
         else:
             scale = np.maximum(np.maximum(high, -low), tiny)
             kept = [(view / scale[:, None, None]).astype(np.float16) for view in views]

@@ -1,12 +1,13 @@
-"""The sweep of maps that are stored as uint8 levels on the coarse grid, without making full-size maps.
+"""The sweep of maps that are stored as whole levels at the grid's nodes, without making full-size maps.
 
-Bilinear interpolation of `CELL` pixels per grid cell weighs with eighths, so every interpolated value is a whole
-number of 1/64 levels, 0..16320: exact in 16-bit integers, and one table says each one's bucket. The counts are bit for
-bit those of `sweep_picture(full_size(map), ...)` (`maps.storage`), a test holds it. Ours.
+Bilinear interpolation at the centres of `CELL` pixels per cell weighs nodes with eighths, so every interpolated value is
+a whole number of 1/64 levels, at most 64 x 4080: exact in integers, and one table says each one's bucket. The
+counts are bit for bit those of `sweep_picture(full_size(map), ...)` (`maps.storage`), a test holds it. Ours.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 
 import numpy as np
@@ -18,12 +19,13 @@ from wsss_platform.metrics.confusion import IGNORE
 from wsss_platform.metrics.sweep import SweepCells
 
 CELL = 4
-"""Pixels per grid cell, in each direction: `maps.storage.CELL`, whose weights the kernel holds."""
-_TOP = 64 * 255  # the largest interpolated value, in 1/64 levels
+"""Pixels from node to node, in each direction: `maps.storage.CELL`, whose weights the kernel holds."""
+TOP: Mapping[str, int] = {"uint8": 255, "uint16": 4080}
+"""The level of score 1, by type: `maps.storage.TOP`."""
 
 
 def sweep_levels(
-    levels: NDArray[np.uint8],
+    levels: NDArray[np.uint8] | NDArray[np.uint16],
     classes: NDArray[np.uint8],
     truth: NDArray[np.uint8],
     thresholds: NDArray[np.float32],
@@ -33,7 +35,7 @@ def sweep_levels(
     """Count one picture's pixels by truth, best class and bucket, as `sweep_picture` does of its full-size map.
 
     Args:
-        levels: uint8 [K, h, w], score x 255 on the grid, which covers the padded picture.
+        levels: uint8 (score x 255) or uint16 (score x 4080) [K, rows, columns] at the nodes, which cover the picture.
         classes: uint8 [K], 0-based foreground classes; of equal scores the first is the best.
         truth: uint8 [H, W], 0..C or 255 (not counted).
         thresholds: float32 [T], strictly ascending.
@@ -41,13 +43,16 @@ def sweep_levels(
         name: for the message.
 
     Raises:
-        InputError: the grid does not cover the truth, a truth value is neither 0..C nor 255, or a class is not below
-            C; names the picture.
+        InputError: the grid does not cover the truth, a level is above score 1, a truth value is neither 0..C nor 255,
+            or a class is not below C; names the picture.
     """
     if len(levels) != len(classes) or any(
-        cells * CELL < side for cells, side in zip(levels.shape[1:], truth.shape, strict=True)
+        (nodes - 1) * CELL < side for nodes, side in zip(levels.shape[1:], truth.shape, strict=True)
     ):
         raise InputError(f"{name}: levels of shape {levels.shape} for {len(classes)} classes, truth {truth.shape}")
+    top = TOP[levels.dtype.name]
+    if int(levels.max(initial=0)) > top:
+        raise InputError(f"{name}: level {levels.max()} of the maps, expected at most {top}")
     if len(classes) and int(classes.max()) >= foreground_classes:
         raise InputError(f"{name}: class {int(classes.max())} of the maps, expected less than {foreground_classes}")
     truth = np.ascontiguousarray(truth)
@@ -55,9 +60,9 @@ def sweep_levels(
     counted = values[values != IGNORE]
     if len(counted) and int(counted[-1]) > foreground_classes:
         raise InputError(f"{name}: the truth holds values above {foreground_classes} that are not {IGNORE}")
-    table = bucket_table(thresholds.tobytes())
+    table = bucket_table(thresholds.tobytes(), top)
     if len(classes) == 0:
-        levels = np.zeros((1, *levels.shape[1:]), np.uint8)
+        levels = np.zeros((1, *levels.shape[1:]), levels.dtype)
     places = np.zeros(256, np.int32)
     places[values] = np.searchsorted(counted, values)  # 255 comes last, behind all that is counted
     counts = _count(np.ascontiguousarray(levels), truth, places, table, len(counted) + 1, len(thresholds) + 1)
@@ -70,8 +75,8 @@ def sweep_levels(
 
 
 @lru_cache(maxsize=8)
-def bucket_table(thresholds: bytes) -> NDArray[np.int32]:
-    """The bucket of every interpolated value: int32 [16321], from the bytes of float32 thresholds.
+def bucket_table(thresholds: bytes, top: int) -> NDArray[np.uint16] | NDArray[np.int32]:
+    """The bucket of every interpolated value: [64 x top + 1], uint16 where that is enough, of float32 thresholds' bytes.
 
     Raises:
         ValueError: the thresholds are not strictly ascending, or there are none.
@@ -79,8 +84,8 @@ def bucket_table(thresholds: bytes) -> NDArray[np.int32]:
     values = np.frombuffer(thresholds, np.float32)
     if len(values) == 0 or not np.all(np.diff(values) > 0):
         raise ValueError("thresholds must be float32, at least one, strictly ascending")
-    scores = np.arange(_TOP + 1, dtype=np.float32) / np.float32(64) / np.float32(255)  # as full_size() rounds them
-    return np.searchsorted(values, scores).astype(np.int32)
+    scores = np.arange(64 * top + 1, dtype=np.float32) / np.float32(64) / np.float32(top)  # as full_size() rounds them
+    return np.searchsorted(values, scores).astype(np.uint16 if len(values) < 2**16 else np.int32)
 
 
 @njit(cache=True, nogil=True)
@@ -101,27 +106,24 @@ def _count(levels, truth, places, table, present, buckets):  # type: ignore[no-u
     number, rows, columns = levels.shape
     height, width = truth.shape
     counts = np.zeros((2, present * number * buckets), np.uint32)
-    line = np.empty(columns + 2, np.uint16)
-    best = np.empty(CELL * columns, np.uint16)
-    other = np.empty(CELL * columns, np.uint16)
+    line = np.empty(columns, np.int32)
+    best = np.empty(CELL * columns, np.int32)
+    other = np.empty(CELL * columns, np.int32)
     cell = np.empty(CELL * columns, np.int32)
-    eighths = (3, 1, 1, 3)  # of the neighbour, by a pixel's place in its cell; the rest is the cell's own
     for y in range(height):
-        phase, here = y % CELL, y // CELL
-        beside = max(here - 1, 0) if phase < CELL // 2 else min(here + 1, rows - 1)
-        far, near = eighths[phase], 8 - eighths[phase]
+        above = y // CELL
+        below = 2 * (y % CELL) + 1  # eighths of the node below, by the pixel's place in its cell
         cell[:] = 0
         for k in range(number):
             for j in range(columns):
-                line[j + 1] = near * levels[k, here, j] + far * levels[k, beside, j]
-            line[0], line[columns + 1] = line[1], line[columns]
+                line[j] = (8 - below) * levels[k, above, j] + below * levels[k, above + 1, j]
             score = best if k == 0 else other
-            for j in range(columns):
-                left, own, right = line[j], line[j + 1], line[j + 2]
-                score[4 * j] = 3 * left + 5 * own
-                score[4 * j + 1] = left + 7 * own
-                score[4 * j + 2] = 7 * own + right
-                score[4 * j + 3] = 5 * own + 3 * right
+            for j in range(columns - 1):
+                left, right = line[j], line[j + 1]
+                score[4 * j] = 7 * left + right
+                score[4 * j + 1] = 5 * left + 3 * right
+                score[4 * j + 2] = 3 * left + 5 * right
+                score[4 * j + 3] = left + 7 * right
             if k > 0:
                 for x in range(width):
                     better = other[x] > best[x]

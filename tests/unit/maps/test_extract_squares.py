@@ -45,27 +45,36 @@ def extract(item: Sample, objective: Objective | None = None, **config: Any) -> 
     return Extractor(objective or Colours(), MapsConfig(precision="float16", **config), STRIDE)(item)
 
 
-def sampled_by_loops(scores: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Scores [h, w] that cover the picture -> the stored grid, bilinear at each cell's centre, edges held."""
-    rows, columns = grid_size(height, width)
+def shown(pixels: int) -> np.ndarray:
+    """What each pixel's centre takes of each node of the grid: [pixels, nodes]."""
+    nodes = np.arange(-(-pixels // 4) + 1)
+    return np.clip(1 - np.abs((np.arange(pixels) + 0.5)[:, None] / 4 - nodes), 0, None)
+
+
+def nearest_by_loops(scores: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Scores [h, w] that cover the picture -> the nodes nearest to their bilinear pixels, edges held."""
+    rows, columns = (4 * (nodes - 1) for nodes in grid_size(height, width))
     high, wide = scores.shape
     out = np.zeros((rows, columns))
     for row in range(rows):
         for column in range(columns):
-            y = min(max((row * 4 + 2) / height * high - 0.5, 0), high - 1)
-            x = min(max((column * 4 + 2) / width * wide - 0.5, 0), wide - 1)
+            y = min(max((row + 0.5) / height * high - 0.5, 0), high - 1)
+            x = min(max((column + 0.5) / width * wide - 0.5, 0), wide - 1)
             top, left = int(y), int(x)
             bottom, right = min(top + 1, high - 1), min(left + 1, wide - 1)
             dy, dx = y - top, x - left
             upper = (1 - dx) * scores[top, left] + dx * scores[top, right]
             lower = (1 - dx) * scores[bottom, left] + dx * scores[bottom, right]
             out[row, column] = (1 - dy) * upper + dy * lower
-    return out
+    return np.linalg.pinv(shown(rows)) @ out @ np.linalg.pinv(shown(columns)).T
 
 
 def by_loops(item: Sample, config: MapsConfig) -> np.ndarray:
     height, width = item.image.shape[:2]
-    rows, columns = -(-height // 4), -(-width // 4)
+
+    def highest(nodes: np.ndarray) -> np.ndarray:
+        return (shown(height) @ nodes @ shown(width).T).max((-2, -1), keepdims=True)
+
     picture = torch.from_numpy(normalise(item.image))[None]
     views = []
     for size in config.sizes:
@@ -73,13 +82,13 @@ def by_loops(item: Sample, config: MapsConfig) -> np.ndarray:
         for flip in (False, True) if config.flip else (False,):
             scores = torch.nn.functional.avg_pool2d(square.flip(3) if flip else square, STRIDE)
             scores = (scores.flip(3) if flip else scores)[0].relu().numpy()
-            on_grid = [sampled_by_loops(scores[c], height, width) for c in np.flatnonzero(item.labels)]
+            on_grid = [nearest_by_loops(scores[c], height, width) for c in np.flatnonzero(item.labels)]
             if config.normalise_views:
-                on_grid = [view / max(view[:rows, :columns].max(), FLOOR) for view in on_grid]
+                on_grid = [view / np.maximum(highest(view), FLOOR) for view in on_grid]
             views.append(np.stack(on_grid))
     fused = {"max": np.max, "mean": np.mean, "sum": np.sum}[config.fuse](np.stack(views), axis=0)
     if not config.normalise_views and config.normalise == "max":
-        fused = fused / np.maximum(fused[:, :rows, :columns].max((1, 2), keepdims=True), FLOOR)
+        fused = fused / np.maximum(highest(fused), FLOOR)
     return np.clip(fused, 0, 1)
 
 

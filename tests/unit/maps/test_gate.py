@@ -63,7 +63,7 @@ def test_each_gate_keeps_its_classes() -> None:
     assert _extract(labels, Sure(), gate="predicted", gate_threshold=0.05).classes.tolist() == [0, 1, 2, 3]
     nobody = _extract(labels, Sure(), gate="predicted", gate_threshold=0.95)
     assert nobody.classes.tolist() == []
-    assert nobody.scores.shape == (0, 16, 20)
+    assert nobody.scores.shape == (0, 14, 19)
 
 
 @pytest.mark.parametrize(("gate", "given"), [("none", [1.0] * C), ("predicted", [1.0, 0, 1, 0])])

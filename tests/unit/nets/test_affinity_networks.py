@@ -244,12 +244,12 @@ def test_a_picture_larger_than_512_and_one_smaller_than_the_radius(kind: str) ->
 def test_maps_that_do_not_fit_and_maps_of_nothing() -> None:
     refiner = Refiner(build("irn", walk__log2_steps=1))
     sample = Sample("p", np.zeros((40, 40, 3), np.uint8), np.zeros(4, bool))
-    other = StoredMap("p", np.array([0], np.uint8), np.zeros((1, 12, 12), np.uint8), 48, 48)
+    other = StoredMap("p", np.array([0], np.uint8), np.zeros((1, 13, 13), np.uint8), 48, 48)
     with pytest.raises(InputError, match="picture p has 40x40 pixels, the map is of p, 48x48"):
         refiner(sample, other)
-    nothing = StoredMap("p", np.zeros(0, np.uint8), np.zeros((0, 12, 12), np.float16), 40, 40)
+    nothing = StoredMap("p", np.zeros(0, np.uint8), np.zeros((0, 11, 11), np.float16), 40, 40)
     assert refiner(sample, nothing) is nothing
-    zeros = StoredMap("p", np.array([1], np.uint8), np.zeros((1, 12, 12), np.float16), 40, 40)
+    zeros = StoredMap("p", np.array([1], np.uint8), np.zeros((1, 11, 11), np.float16), 40, 40)
     refined = refiner(sample, zeros)
     assert refined.scores.dtype == np.float16
     assert not refined.scores.any()
@@ -261,6 +261,6 @@ def test_refined_maps_that_are_not_finite_name_the_picture() -> None:
             return scores * float("nan")
 
     sample = Sample("p7", np.zeros((16, 16, 3), np.uint8), np.zeros(4, bool))
-    stored = StoredMap("p7", np.array([0], np.uint8), np.ones((1, 4, 4), np.uint8), 16, 16)
+    stored = StoredMap("p7", np.array([0], np.uint8), np.ones((1, 5, 5), np.uint8), 16, 16)
     with pytest.raises(RunError, match="picture p7"):
         Refiner(Broken())(sample, stored)
