@@ -18,7 +18,7 @@ import pytest
 from wsss_platform.cli import study as study_view
 from wsss_platform.config import override
 from wsss_platform.engine.cluster import SETTINGS, connect
-from wsss_platform.engine.events import StudyEvent, TrialEpoch, TrialFinished, TrialStarted
+from wsss_platform.engine.events import StudyEvent, TrialEpoch, TrialStarted
 from wsss_platform.engine.study import TrialRow
 from wsss_platform.engine.tuner import StudyRequest, StudyResult, tune
 from wsss_platform.errors import InputError, RunError

@@ -15,9 +15,18 @@ from typing import Any
 
 import pytest
 
-from wsss_platform.engine.study import TrialRow
+from wsss_platform.config import DataConfig, SampleConfig, override
+from wsss_platform.engine.searcher import StudySearcher
+from wsss_platform.engine.study import StudyFolder, TrialRow
+from wsss_platform.experiment import Experiment
+from wsss_platform.local_runner import LocalRunner
+from wsss_platform.pipeline import run
+from wsss_platform.space import load_space
 from wsss_platform.stages import METRICS
+from wsss_platform.store import Store
 from wsss_platform.train.record import read_epochs
+
+from tiny_method import METHOD, TinyConfig  # isort: skip
 
 pytestmark = pytest.mark.ray
 
@@ -29,12 +38,12 @@ high = 1.0
 log = true
 reason = "to test with"
 """
-SMALL = ("data.sample.train=12", "data.sample.val=2", "data.sample.size=64", "train.epochs=3", "train.batch=6")
+SMALL = ("data.sample.train=12", "data.sample.val=2", "data.sample.size=64", "train.epochs=6", "train.batch=6")
 SMALL = (*SMALL, "train.crop=48", "train.learning_rate=1e-3", "maps.scales=[1.0]", "trouble.seconds=0.25")
 
 
 def command(storage: Path) -> list[str]:
-    """Two trials of three epochs, one at a time; an epoch lasts half a second."""
+    """Two trials of six epochs, one at a time; an epoch lasts half a second."""
     space = storage.parent / "space.toml"
     space.write_text(SPACE)
     settings = [word for value in SMALL for word in ("--set", value)]
@@ -65,7 +74,7 @@ def started(storage: Path) -> Iterator[subprocess.Popen[str]]:
             process.wait()
 
 
-def until(ready: Callable[[], bool], seconds: float = 90) -> None:
+def until(ready: Callable[[], bool], seconds: float = 240) -> None:
     end = time.monotonic() + seconds
     while not ready():
         assert time.monotonic() < end, "it never came so far"
@@ -78,19 +87,8 @@ def epochs(storage: Path) -> dict[str, list[Any]]:
     return {path.parent.name.removesuffix(".partial"): read_epochs(path) for path in records}
 
 
-def reached(storage: Path, trials: int, epoch: int) -> Callable[[], bool]:
-    """Whether so many trainings have begun and one of them got so far."""
-
-    def ready() -> bool:
-        found = epochs(storage).values()
-        unfinished = [ends for ends in found if len(ends) < 3]
-        return len(found) >= trials and any(len(ends) >= epoch for ends in unfinished)
-
-    return ready
-
-
-def ray_processes(group: int) -> list[str]:
-    """What still runs of the command's process group."""
+def processes(group: int) -> list[str]:
+    """What still runs of the command's process group, Ray's included."""
     listed = subprocess.run(["ps", "-eo", "pgid=,stat=,args="], capture_output=True, text=True, check=True).stdout
     lines = [line.split(None, 2) for line in listed.splitlines()]
     return [args for pgid, state, args in lines if int(pgid) == group and not state.startswith("Z")]
@@ -101,51 +99,60 @@ def rows(storage: Path) -> list[TrialRow]:
     return [TrialRow(**json.loads(line)) for line in lines]
 
 
-def interrupted(storage: Path, trials: int, epoch: int, times: int) -> tuple[str, float]:
-    """Start the command, press Ctrl-C so often when it has got so far; what it says, and the seconds to its end."""
+def interrupted(storage: Path, epoch: int, times: int) -> str:
+    """Start the command, and press Ctrl-C so often when trial 0 has got so far; what it says."""
     with started(storage) as process:
-        until(lambda: process.poll() is not None or reached(storage, trials, epoch)())
-        pressed = time.monotonic()
+        until(lambda: process.poll() is not None or any(len(ends) >= epoch for ends in epochs(storage).values()))
         for _ in range(times):
             os.killpg(process.pid, signal.SIGINT)
             time.sleep(0.1)
-        _, said = process.communicate(timeout=60)
-        took = time.monotonic() - pressed
+        _, said = process.communicate(timeout=120)
         assert process.returncode == 130, said
-        until(lambda: not ray_processes(process.pid), 20)
-    return said, took
+        until(lambda: not processes(process.pid), 20)
+    return said
+
+
+def in_peace(folder: Path) -> list[tuple[Any, float]]:
+    """What each trial changes and its objective when nothing happens, found without Ray."""
+    settings = {name: json.loads(text) for name, _, text in (value.partition("=") for value in SMALL)}
+    config = override(TinyConfig(), {name: at for name, at in settings.items() if not name.startswith("data")}, "test")
+    data = DataConfig(sample=SampleConfig(train=12, val=2, size=64))
+    folder.mkdir()
+    (folder / "space.toml").write_text(SPACE)
+    space = load_space(folder / "space.toml", config)
+    searcher = StudySearcher(StudyFolder(folder / "study", {"what": 1}), space, config, seed=0)
+    found: list[tuple[Any, float]] = []
+    for name in ("first", "second"):
+        changes = json.loads(searcher.suggest(name)["changes"])
+        experiment = Experiment(METHOD, override(config, changes, "test"), data)
+        score = run(experiment, Store(folder), LocalRunner(threads=1)).score
+        assert score is not None
+        found.append((changes, score["sweep"]["best_mean_iou"]))
+        searcher.on_trial_complete(name, {"event": "finished", "objective": found[-1][1]})
+    return found
 
 
 def test_once_twice_and_on(tmp_path: Path) -> None:
-    """Once in trial 0: its epoch is kept. Twice in trial 1: at once. The last table is that of a study in peace."""
+    """Once: the epoch is kept. Twice: at once. The same command goes on, and the table is that of a study in peace."""
     storage = tmp_path / "storage"
-    said, _ = interrupted(storage, trials=1, epoch=1, times=1)
+    said = interrupted(storage, epoch=1, times=1)
     assert "finishing: no trial starts any more" in said
     assert "0 of 2 trials are finished" in said
-    assert [row.state for row in rows(storage)] == ["running"]
-    (kept,) = epochs(storage).values()
-    assert 1 <= len(kept) < 3
+    ((key, kept),) = epochs(storage).items()
+    assert 1 <= len(kept) < 6
 
-    said, took = interrupted(storage, trials=2, epoch=1, times=2)
+    said = interrupted(storage, epoch=len(kept) + 1, times=2)
     assert "Traceback" not in said
-    assert took < 20
-    first, second = epochs(storage).values() if len(next(iter(epochs(storage).values()))) == 3 else reversed(
-        list(epochs(storage).values())
-    )
-    assert first[: len(kept)] == kept  # no epoch was trained again
-    assert 1 <= len(second) < 3
-    assert [row.state for row in rows(storage)][0] == "complete"
+    ((again, later),) = epochs(storage).items()
+    assert again == key
+    assert later[: len(kept)] == kept  # with their seconds: no epoch was trained again
+    assert len(later) < 6
+    assert [row.state for row in rows(storage)] == ["running"]
     assert not list(storage.rglob(".*.tmp"))
-    before = rows(storage)[0]
 
-    done = subprocess.run(command(storage), capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command(storage), capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stderr
     assert [row.state for row in rows(storage)] == ["complete", "complete"]
-    assert rows(storage)[0] == before
-    assert len(epochs(storage)) == 2
-    peace = tmp_path / "peace"
-    done = subprocess.run(command(peace), capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    assert [(row.changes, row.objective, row.key) for row in rows(storage)] == [
-        (row.changes, row.objective, row.key) for row in rows(peace)
-    ]
+    assert epochs(storage)[key][: len(later) - 1] == later[:-1]  # stopped at once: one epoch may be lost
+    assert [len(ends) for ends in epochs(storage).values()] == [6, 6]
+    assert [(row.changes, row.objective) for row in rows(storage)] == in_peace(tmp_path / "peace")

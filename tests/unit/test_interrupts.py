@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from wsss_methods.cam import METHOD
 from wsss_platform.config import DataConfig, SampleConfig, override
 from wsss_platform.experiment import Experiment
 from wsss_platform.interrupts import Interrupted, Interrupts, interruptible
@@ -17,7 +18,6 @@ from wsss_platform.pipeline import Event, StageProgress, run
 from wsss_platform.stages import METRICS
 from wsss_platform.store import Store
 from wsss_platform.train.record import read_epochs
-from wsss_methods.cam import METHOD
 
 
 @pytest.fixture(autouse=True)

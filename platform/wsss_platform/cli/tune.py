@@ -107,7 +107,7 @@ def tune(
         int,
         typer.Option(
             "--retries",
-            help="How often a trial that raised an error or lost its process is tried again before it counts as failed.",
+            help="How often a trial that failed or lost its process is tried again before it is listed as failed.",
             min=0,
         ),
     ] = 1,

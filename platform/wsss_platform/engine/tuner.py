@@ -36,6 +36,7 @@ from wsss_platform.engine.events import (
     Warned,
 )
 from wsss_platform.engine.halting import Halt
+from wsss_platform.engine.memory_deaths import memory_deaths_survived
 from wsss_platform.engine.reasons import last_line
 from wsss_platform.engine.report import report
 from wsss_platform.engine.request import StudyRequest, StudyResult
@@ -232,7 +233,7 @@ def _run_trials(
     )
     progress = _Progress(searcher, on_event, halt)
     searcher.why_died = progress.why_died
-    with _quiet(), searcher.handing_over():
+    with _quiet(), memory_deaths_survived(), searcher.handing_over():
         ray_tune.Tuner(
             trainable,
             tune_config=ray_tune.TuneConfig(

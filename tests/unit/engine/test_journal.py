@@ -87,7 +87,6 @@ def test_no_other_process_writes_meanwhile(tmp_path: Path) -> None:
     assert values(study) == [0.5]
 
 
-@pytest.mark.upstream
 def test_why_the_backend_is_ours(tmp_path: Path) -> None:
     """Optuna's own: still spoilt by a full disk, or time to go back to it."""
     journal = tmp_path / JOURNAL
