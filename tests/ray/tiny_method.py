@@ -7,8 +7,11 @@ only: everything that goes wrong on purpose is a field of `TinyConfig`.
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -94,6 +97,9 @@ class Trouble(Section):
     kill_step: int = -1
     """The first worker that gets to this step kills itself, once: `once` is created by it."""
     once: str = ""
+    """Empty: every one kills itself."""
+    megabytes: int = 0
+    """Each step takes so much memory, and its process may have 64 MB more than it has."""
     seconds: float = 0.0
     """Each step sleeps so long."""
 
@@ -146,9 +152,13 @@ class TinyObjective(Objective):
 
     def _trouble(self) -> None:
         time.sleep(self.trouble.seconds)
+        if self.trouble.megabytes:
+            with _little_memory():
+                torch.ones(self.trouble.megabytes, 1024, 1024, dtype=torch.uint8)
         if int(self.steps) == self.trouble.kill_step:
             try:
-                Path(self.trouble.once).touch(exist_ok=False)
+                if self.trouble.once:
+                    Path(self.trouble.once).touch(exist_ok=False)
             except FileExistsError:
                 return
             os.kill(os.getpid(), signal.SIGKILL)
@@ -162,6 +172,18 @@ class TinyObjective(Objective):
         with torch.no_grad():
             for slow, fast in zip(self.slow.parameters(), self.head.parameters(), strict=True):
                 slow.lerp_(fast, 0.1)
+
+
+@contextmanager
+def _little_memory() -> Iterator[None]:
+    """This process gets 64 MB more than it has, and no more."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    has = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (has + 64 * 1024**2, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def build(config: TinyConfig, classes: int) -> Objective:

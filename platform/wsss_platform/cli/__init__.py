@@ -14,6 +14,7 @@ import typer
 from wsss_platform.cli import data, imports, look, run, side_by_side, store, tune, weights
 from wsss_platform.cli.output import print_error
 from wsss_platform.errors import InputError, RunError
+from wsss_platform.interrupts import Interrupted
 
 app = typer.Typer(
     name="wsss-platform",
@@ -53,6 +54,10 @@ def run_command(arguments: list[str] | None = None) -> int:
         if code == 130:
             print_error("interrupted; the same command continues where it stopped")
         return code
+    except Interrupted as end:
+        said = f" ({end})" if str(end) else ""
+        print_error(f"interrupted{said}; the same command continues where it stopped")
+        return 130
     except InputError as error:
         print_error(str(error))
         return 2

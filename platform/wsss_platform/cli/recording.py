@@ -71,13 +71,13 @@ class Recording:
             self._tracker.start()
 
         def watch(event: Event) -> None:
-            on_event(event)
             if isinstance(event, StageProgress) and event.epoch is not None:
                 phase, epoch = event.stage.phase.name, event.epoch
                 values = {f"{phase}/loss/{term}": value for term, value in epoch.losses.items()}
                 values |= {f"{phase}/learning_rate": epoch.learning_rate}
                 values |= {f"{phase}/pictures_per_second": epoch.pictures_per_second}
                 self._tracker.log(values)
+            on_event(event)  # last: it may end the run
 
         outcome = run(self._experiment, self._store, runner or _Cached(), watch, until=wanted)
         if outcome.score is not None:  # fewer than the list has when pictures were allowed to fail

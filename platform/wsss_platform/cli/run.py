@@ -12,8 +12,10 @@ from wsss_platform.cli import options
 from wsss_platform.cli.engine import runner
 from wsss_platform.cli.output import Output, StageBars, console, note, output
 from wsss_platform.config import fingerprint, override
+from wsss_platform.disk import check_writable, explained
 from wsss_platform.errors import InputError, unknown
 from wsss_platform.experiment import Experiment, Kind, Stage, needed
+from wsss_platform.interrupts import Interrupts, interruptible
 from wsss_platform.protocol import Selection, strongest
 from wsss_platform.store import Store, check_name
 
@@ -23,6 +25,7 @@ Producers = Annotated[
 ]
 Also = Callable[[Experiment], tuple[dict[str, Any], list[Any]]]
 """What a verb does after its last stage: more of the document, more lines."""
+FINISHING = "finishing: ends after the current epoch or chunk of pictures, and keeps it"
 Until = Annotated[str, typer.Option("--until", help="Last stage: train, maps, masks or score.")]
 
 
@@ -319,13 +322,16 @@ def execute(
         out.result(plan, f"run {name}", plan_table(plan), cost_words(plan["cost"]))
         return
     console.print(plan_table(plan))
-    with Recording(experiment, store, name, wandb, selection) as recording:
-        if needed(experiment.stages, store, wanted):
+    make = needed(experiment.stages, store, wanted)
+    if make:
+        check_writable(store.root)
+    with explained(store.root), Recording(experiment, store, name, wandb, selection) as recording:
+        if make:
             engine = runner(
                 local=local, workers=experiment.workers, gpus_per_worker=gpus_per_worker, producers=producers
             )
-            with engine as where, StageBars() as bars:
-                outcome = recording.run(where, wanted, bars)
+            with Interrupts(FINISHING) as interrupts, engine as where, StageBars() as bars:
+                outcome = recording.run(where, wanted, interruptible(bars, interrupts.asked, experiment))
         else:
             note("everything is in the store")
             outcome = recording.run(None, wanted, lambda event: None)

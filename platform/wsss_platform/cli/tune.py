@@ -5,7 +5,7 @@ The same command continues, a larger --trials adds trials.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,7 +18,9 @@ from wsss_platform.cli.engine import check_resources, default_gpus
 from wsss_platform.cli.output import Output, note, output
 from wsss_platform.cli.study_plan import default_study, plan_tables, study_plan
 from wsss_platform.config import MethodConfig, look_up
+from wsss_platform.disk import check_writable
 from wsss_platform.errors import InputError, unknown
+from wsss_platform.interrupts import Interrupts
 from wsss_platform.protocol import strongest
 from wsss_platform.retention import KEEP_BEST
 from wsss_platform.selection import SelectionRule, judged_by, read_rule
@@ -34,6 +36,7 @@ TRIALS = 6
 """Default number of trials: what two cores do in about five minutes on the sample."""
 UNLIMITED = 10_000
 """Trials where hours are the budget."""
+FINISHING = "finishing: no trial starts any more, those that run end after their epoch or chunk and are kept"
 
 
 def tune(
@@ -100,6 +103,14 @@ def tune(
         int | None,
         typer.Option("--concurrent", help="Trials (pictures of a run) at once; default: all there is room for.", min=1),
     ] = None,
+    retries: Annotated[
+        int,
+        typer.Option(
+            "--retries",
+            help="How often a trial that failed or lost its process is tried again before it is listed as failed.",
+            min=0,
+        ),
+    ] = 1,
     keep_best: Annotated[
         int, typer.Option("--keep-best", help="Trials that keep their maps and masks; 0: all do.", min=0)
     ] = KEEP_BEST,
@@ -181,8 +192,9 @@ def tune(
         from wsss_platform.engine.cluster import connect
         from wsss_platform.engine.request import StudyRequest
 
+        check_writable(store.root)
         note("starting Ray")
-        with connect() as cluster:
+        with Interrupts(FINISHING) as interrupts, connect() as cluster:
             gpus = default_gpus(gpus_per_worker, cluster.gpus)
             check_resources(workers, gpus, cluster.cpus, cluster.gpus)
             result = _search(
@@ -198,6 +210,7 @@ def tune(
                     cpus_per_worker=cluster.cpus_beside(gpus),
                     scheduler="asha" if scheduler == "asha" else "none",
                     max_concurrent=concurrent,
+                    retries=retries,
                     rule=rule,
                     report_list=reported,
                     oracle=oracle,
@@ -209,6 +222,7 @@ def tune(
                 ),
                 wandb,
                 keep_best,
+                interrupts.asked,
             )
         _print(out, store, study, result, experiment.config)
 
@@ -245,14 +259,14 @@ def find_space(method: str) -> Path:
     raise InputError(f"{unknown('search space', method, known)}; name one with --space FILE")
 
 
-def _search(request: StudyRequest, wandb: str, keep_best: int) -> StudyResult:
+def _search(request: StudyRequest, wandb: str, keep_best: int, asked: Callable[[], bool]) -> StudyResult:
     from wsss_platform.cli.study import StudyView
     from wsss_platform.engine.study_page import write_page
     from wsss_platform.engine.study_storage import open_study
     from wsss_platform.engine.tuner import tune as run_study
 
     with StudyView(request, wandb, keep_best) as view:
-        result = run_study(request, view)
+        result = run_study(request, view, asked)
         view.record(result.rows)
         view.drop_losers()
     write_page(open_study(result.folder, request.study_storage), result.folder, note)

@@ -74,7 +74,8 @@ def run_chunks(
         gpus: per actor, for each work of the line; default none.
 
     Raises:
-        InputError, RunError: raised by a work for a chunk, as it was raised, after running chunks have ended.
+        InputError, RunError: raised by a work for a chunk, as it was raised, after running chunks have ended; an
+            exception of `on_chunk` likewise.
         RunError: a chunk lost its worker `ATTEMPTS` times and no picture can be blamed; names its pictures.
     """
     if chunks:
@@ -143,7 +144,11 @@ class _Line:
         if isinstance(outcome, Exception):
             self.failure = self.failure or outcome
         elif outcome is not None:
-            self.on_chunk(place, outcome)
+            try:
+                self.on_chunk(place, outcome)
+            except Exception as error:  # noqa: BLE001  # the caller ends the line, once running chunks have ended
+                self.failure = self.failure or error
+                return None
             if place + 1 < len(self.waiting):
                 self.waiting[place + 1].append(self.whole[outcome.index])
         return None

@@ -13,7 +13,8 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import optuna
@@ -29,6 +30,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 
 from wsss_platform.config import MethodConfig, look_up
+from wsss_platform.engine.halting import Halt
 from wsss_platform.engine.samplers import check_sampler, make_sampler
 from wsss_platform.engine.study import StudyFolder
 from wsss_platform.space import CategoricalAxis, FloatAxis, IntAxis, SearchSpace, choice_label, exists
@@ -112,6 +114,7 @@ class StudySearcher(Searcher):
         seconds: float | None = None,
         warm: Sequence[FrozenTrial] = (),
         on_finish: Callable[[int], None] = lambda number: None,
+        halt: Halt | None = None,
     ) -> None:
         """
         Args:
@@ -124,12 +127,14 @@ class StudySearcher(Searcher):
             seconds: from now; later no trial starts any more. None: no such limit.
             warm: trials of earlier studies, told to a study that is new.
             on_finish: told the number of each trial that has been closed.
+            halt: ends the study early.
         """
         super().__init__()  # naming a metric would make Tune demand it in every report
         self._folder, self._space, self._config = folder, space, config
         self._study = folder.study
         self._distributions = {axis.path: distribution(axis) for axis in space.axes}
-        self._seed, self._on_finish = seed, on_finish
+        self._seed, self._on_finish, self._halt = seed, on_finish, halt
+        self.why_died: Callable[[str], str] = lambda trial_id: "out of memory?"
         self._sampler = check_sampler(sampler)
         self._until = math.inf if seconds is None else time.monotonic() + seconds
         self._study.pruner = pruner or optuna.pruners.NopPruner()
@@ -167,7 +172,7 @@ class StudySearcher(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any]:
         """The next trial as Tune's config: {"number": int, "changes": JSON text of path -> value}."""
-        if self.out_of_time:
+        if self.out_of_time or (self._halt is not None and self._halt.look()):
             return Searcher.FINISHED  # type: ignore[return-value]  # Tune's word for "no more" is a text
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -233,6 +238,11 @@ class StudySearcher(Searcher):
         if trial is None:
             return
         result = result or {}
+        if result.get("event") == "halted":
+            _hand_over(trial)
+            if self._halt is not None:
+                self._halt.ask(str(result["fault"]))
+            return
         for name in (
             "key",
             "fixed",
@@ -250,10 +260,22 @@ class StudySearcher(Searcher):
             if value is not None and not (isinstance(value, float) and not math.isfinite(value)):
                 trial.set_user_attr(name, value)
         state, value, reason = _verdict(result, error)
+        if error:
+            reason = f"{reason}: {self.why_died(trial_id)}"
         if reason:
             trial.set_user_attr("reason", reason)
         self._study.tell(trial, value, state=state)
         self._on_finish(trial.number)
+
+    @contextmanager
+    def handing_over(self) -> Iterator[None]:
+        """What runs when the user stops this process goes to the next one; that counts nothing against a trial."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            for trial in self._live.values():
+                _hand_over(trial)
+            raise
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the journal is the state."""
@@ -263,10 +285,15 @@ class StudySearcher(Searcher):
         raise NotImplementedError("open the study's folder again instead")
 
 
+def _hand_over(trial: optuna.Trial) -> None:
+    """Its next takeover is not because its driver died."""
+    trial.set_user_attr("takeovers", int(trial.user_attrs.get("takeovers", 0)) - 1)
+
+
 def _verdict(result: dict[str, Any], error: bool) -> tuple[TrialState, float | None, str | None]:
     """What a trial's last report means: its state, its objective, and the reason of a bad end."""
     if error:
-        return TrialState.FAIL, None, "the trial's process died more often than it is retried (out of memory?)"
+        return TrialState.FAIL, None, "the trial's process died more often than it is retried"
     if result.get("event") == "stopped":
         return TrialState.PRUNED, None, f"stopped early at epoch {result['epoch']}"
     if result.get("event") == "failed":

@@ -15,9 +15,9 @@ from urllib.parse import unquote, urlsplit
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from sqlalchemy.exc import SQLAlchemyError
 
+from wsss_platform.engine.journal import WholeLines
 from wsss_platform.engine.reasons import last_line
 from wsss_platform.errors import InputError, unknown
 from wsss_platform.store import write_atomic
@@ -47,9 +47,7 @@ def open_study(folder: Path, url: str | None = None) -> optuna.Study:
             raise InputError(
                 f"study {folder.name!r} lives in {found['url']}: name it with --study-storage or WSSS_STUDY_STORAGE"
             )
-        return _study(
-            JournalStorage(JournalFileBackend(str(journal), lock_obj=JournalFileOpenLock(str(journal)))), folder
-        )
+        return _study(JournalStorage(WholeLines(journal)), folder)
     shown = without_secrets(url)
     if journal.is_file():
         raise InputError(f"study {folder.name!r} lives in its journal; go on without --study-storage, or give a --name")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 import threading
@@ -18,6 +19,7 @@ from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, Wo
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from wsss_platform.disk import UNWRITABLE
 from wsss_platform.engine.reasons import last_line
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.objective import Objective
@@ -166,7 +168,7 @@ def _wrapper(world: int, device: torch.device) -> Callable[[Objective], nn.Modul
 
 
 class _StopAtOurErrors(UserCallback):
-    """Ends the run at an InputError or RunError, which a restart would only repeat.
+    """Ends the run at an InputError or RunError, or when the disk is full, which a restart would only repeat.
 
     Ray Train restarts workers after any exception; one of this callback ends the run (a ControllerError).
     """
@@ -183,6 +185,8 @@ def _ours(worker_exceptions: Mapping[int, Exception]) -> InputError | RunError |
         raised = getattr(error, "_base_exc", error)  # Ray wraps what a worker raised together with its traceback
         if isinstance(raised, InputError | RunError):
             return raised
+        if isinstance(raised, OSError) and raised.errno in UNWRITABLE:
+            return RunError(str(raised))
     return None
 
 
@@ -210,7 +214,8 @@ def _fit(trainer: TorchTrainer, folder: Path, on_epoch: Callable[[EpochEnd], Non
             follower.look()
         follower.look()
     except Exception:
-        stop.touch()
+        with contextlib.suppress(OSError):  # on a full disk the workers end by themselves
+            stop.touch()
         thread.join()
         raise
     if failures:

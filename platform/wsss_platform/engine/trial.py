@@ -24,10 +24,13 @@ from ray import tune
 
 from wsss_platform.config import canonical, look_up, override
 from wsss_platform.data.part import spread
+from wsss_platform.disk import fault_behind
+from wsss_platform.engine.halting import halt_file
 from wsss_platform.engine.study import BEST, LABEL_FREE, stop_file
 from wsss_platform.engine.trainer import checkpoint_of
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.experiment import Experiment, Stage
+from wsss_platform.interrupts import Interrupted, interruptible
 from wsss_platform.pipeline import Event, OnEvent, StageProgress, run
 from wsss_platform.stages import METRICS, WEIGHTS, Chunk, EpochEnd, Runner, TrainJob
 from wsss_platform.store import Store
@@ -78,15 +81,21 @@ def run_trial(config: dict[str, Any], plan: TrialPlan) -> None:
     for attempt in range(1, plan.retries + 2):
         try:
             _stop_if_told(plan, number)  # its last driver died after it had decided
+            if halt_file(plan.study).exists():
+                raise Interrupted
             result = _run(plan, number, changes)
-        except (InputError, NotAppliedError) as error:  # would fail the same way again
-            reason = str(error)
-            break
         except TrialStopped as stop:
             result = {"event": "stopped", "epoch": stop.epoch}
+        except Interrupted:
+            result = {"event": "halted", "fault": ""}
         except Exception as error:  # noqa: BLE001  # whatever a method raises is this trial's failure, not the study's
-            reason = str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"
-            continue
+            reason = str(error) if isinstance(error, InputError | RunError) else f"{type(error).__name__}: {error}"
+            fault = fault_behind(reason, plan.storage)
+            if fault is None and isinstance(error, InputError | NotAppliedError):  # would fail the same way again
+                break
+            if fault is None:
+                continue
+            result = {"event": "halted", "fault": fault}
         tune.report({**result, "seconds": round(time.monotonic() - started, 3), "attempts": attempt})
         return
     seconds = round(time.monotonic() - started, 3)
@@ -139,7 +148,7 @@ def _watcher(plan: TrialPlan, number: int, changes: Mapping[str, Any], experimen
                 tune.report({"event": "rung", "epoch": epoch, "value": value})  # returns when the driver decided
         _stop_if_told(plan, number)
 
-    return on_event
+    return interruptible(on_event, halt_file(plan.study).exists, experiment)
 
 
 def _scored(experiment: Experiment, store: Store, runner: Runner, on_event: OnEvent) -> dict[str, Any]:

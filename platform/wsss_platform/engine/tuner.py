@@ -11,8 +11,9 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -21,6 +22,7 @@ from optuna.trial import FrozenTrial
 from ray import tune as ray_tune
 
 from wsss_platform.config import look_up
+from wsss_platform.disk import check_writable, explained
 from wsss_platform.engine.cluster import cluster_info
 from wsss_platform.engine.events import (
     OnStudyEvent,
@@ -33,6 +35,9 @@ from wsss_platform.engine.events import (
     TrialStarted,
     Warned,
 )
+from wsss_platform.engine.halting import Halt
+from wsss_platform.engine.memory_deaths import memory_deaths_survived
+from wsss_platform.engine.reasons import last_line
 from wsss_platform.engine.report import report
 from wsss_platform.engine.request import StudyRequest, StudyResult
 from wsss_platform.engine.runner import RayRunner
@@ -43,6 +48,7 @@ from wsss_platform.engine.trial import TrialPlan, changed, run_trial
 from wsss_platform.engine.warm_start import told_by
 from wsss_platform.errors import InputError, RunError, unknown
 from wsss_platform.experiment import Experiment, Stage
+from wsss_platform.interrupts import interruptible
 from wsss_platform.pipeline import run
 from wsss_platform.space import SearchSpace
 from wsss_platform.stages import EpochEnd
@@ -54,28 +60,41 @@ TRIAL_MEMORY = 1024 * 1024
 the last worker of a trial that needs every CPU waiting for ever."""
 
 
-def tune(request: StudyRequest, on_event: OnStudyEvent = lambda event: None) -> StudyResult:
+def tune(
+    request: StudyRequest, on_event: OnStudyEvent = lambda event: None, asked: Callable[[], bool] = lambda: False
+) -> StudyResult:
     """Run the trials that a study still lacks. Ray must be initialised (engine.cluster.connect).
 
+    Args:
+        request: the study.
+        on_event: is told what happens.
+        asked: whether the user wants an end (`interrupts.Interrupts.asked`): then no trial starts any more, and those
+            that run end at their next safe place.
+
     Raises:
-        InputError: the study's name belongs to another search, another process drives it, or one trial asks
-            for more than the cluster has.
-        RunError: a shared stage failed, or every trial did.
-        KeyboardInterrupt: stopped by the user; the same call continues.
+        InputError: the study's name belongs to another search, another process drives it, one trial asks for more
+            than the cluster has, or nothing can be stored.
+        RunError: a shared stage failed, every trial did, or the disk is full.
+        Interrupted: ended because `asked` said so; the same call continues.
     """
     on_event = _Listener(on_event)
     at_once, started = concurrency(request), time.monotonic()
+    check_writable(request.store.root)
     folder = StudyFolder(request.store.study_folder(request.name), request.identity(), request.study_storage)
-    with folder.driving():
+    with folder.driving(), explained(request.store.root):
         base = request.experiment.config
+        halt = Halt(folder.folder, asked)
         if len(folder.finished()) < request.trials:
             _warn_outside(request, on_event)
-            _make_shared(request, on_event)
-            _run_trials(request, folder, at_once, started, on_event)
+            _make_shared(request, on_event, halt)
+            _run_trials(request, folder, at_once, started, on_event, halt)
         rows = folder.write_tables(base)
-        told = None
-        if request.report_list is not None and folder.best() is not None:
+        told, finished = None, len(folder.finished())
+        ended = halt.wanted and finished < request.trials
+        if request.report_list is not None and folder.best() is not None and not ended:
             told = report(request, folder, rows, on_event)
+    if ended:
+        halt.end(finished, request.trials)
     best = folder.best()
     own = [row for row in rows if row.state != "told"]
     if best is None and own and all(row.state == "fail" for row in own):
@@ -135,7 +154,7 @@ def shared_stages(experiment: Experiment, space: SearchSpace) -> tuple[Stage, ..
     return tuple(stage for stage in experiment.stages if stage.key in keys)
 
 
-def _make_shared(request: StudyRequest, on_event: OnStudyEvent) -> None:
+def _make_shared(request: StudyRequest, on_event: OnStudyEvent, halt: Halt) -> None:
     shared = shared_stages(request.experiment, request.space)
     if request.selection == "none":  # a score is not among what trials make
         shared = tuple(stage for stage in shared if stage.kind != "score")
@@ -146,7 +165,7 @@ def _make_shared(request: StudyRequest, on_event: OnStudyEvent) -> None:
             experiment,
             request.store,
             request.runner or RayRunner(request.workers, request.gpus_per_worker, cpus),
-            lambda event: on_event(SharedStage(event)),
+            interruptible(lambda event: on_event(SharedStage(event)), halt.look, experiment),
             until=experiment.stages[request.experiment.stages.index(shared[-1])],
         )
 
@@ -173,7 +192,7 @@ def _warn_outside(request: StudyRequest, on_event: OnStudyEvent) -> None:
 
 
 def _run_trials(
-    request: StudyRequest, folder: StudyFolder, at_once: int, started: float, on_event: OnStudyEvent
+    request: StudyRequest, folder: StudyFolder, at_once: int, started: float, on_event: OnStudyEvent, halt: Halt
 ) -> None:
     pruner = None
     if request.rungs:
@@ -190,6 +209,7 @@ def _run_trials(
         seconds=None if request.hours is None else 3600 * request.hours - (time.monotonic() - started),
         warm=() if folder.study.get_trials(deepcopy=False) else _warm(request, on_event),
         on_finish=lambda number: _finished(request, folder, number, on_event),
+        halt=halt,
     )
     missing = request.trials - len(folder.finished())
     if missing <= 0:
@@ -211,7 +231,9 @@ def _run_trials(
     trainable = ray_tune.with_resources(
         ray_tune.with_parameters(run_trial, plan=plan), ray_tune.PlacementGroupFactory([{"memory": TRIAL_MEMORY}])
     )
-    with _quiet():
+    progress = _Progress(searcher, on_event, halt)
+    searcher.why_died = progress.why_died
+    with _quiet(), memory_deaths_survived(), searcher.handing_over():
         ray_tune.Tuner(
             trainable,
             tune_config=ray_tune.TuneConfig(
@@ -226,10 +248,12 @@ def _run_trials(
                 storage_path=str(scratch),
                 verbose=0,
                 failure_config=ray_tune.FailureConfig(max_failures=request.retries),
-                callbacks=[_Progress(searcher, on_event)],
+                callbacks=[progress],
             ),
         ).fit()
     shutil.rmtree(scratch, ignore_errors=True)
+    if halt.wanted:
+        return
     if len(folder.finished()) < request.trials and searcher.out_of_time:
         on_event(Warned(f"{request.hours:g} hours are over; the same command goes on where it stopped"))
     elif len(folder.finished()) < request.trials:
@@ -256,8 +280,18 @@ def _nobody(event: StudyEvent) -> None:
 class _Progress(ray_tune.Callback):
     """Tune's callbacks as study events."""
 
-    def __init__(self, searcher: StudySearcher, on_event: OnStudyEvent) -> None:
-        self._searcher, self._on_event = searcher, on_event
+    def __init__(self, searcher: StudySearcher, on_event: OnStudyEvent, halt: Halt) -> None:
+        self._searcher, self._on_event, self._halt = searcher, on_event, halt
+        self._trials: list[Any] = []
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self._trials = trials
+        self._halt.look()
+
+    def why_died(self, trial_id: str) -> str:
+        """What Ray said last about the death of a trial's process."""
+        paths = [trial.error_file for trial in self._trials if trial.trial_id == trial_id and trial.error_file]
+        return last_line(RuntimeError(Path(paths[0]).read_text(encoding="utf-8"))) if paths else "no reason is known"
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._on_event(TrialStarted(trial.config["number"], self._searcher.changes(trial.trial_id)))
@@ -320,7 +354,7 @@ def _quiet() -> Iterator[None]:
         "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
         "RAY_CHDIR_TO_TRIAL_DIR": "0",
         "RAY_AIR_NEW_OUTPUT": "0",
-        "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends this process's part at once; the next call takes over
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is heard by `interrupts`
     }
     before = {name: os.environ.get(name) for name in wanted}
     logger = logging.getLogger("ray.tune")
