@@ -127,8 +127,9 @@ def tune(
 ) -> None:
     """Search loss weights, sampling ratios and thresholds with Ray Tune and Optuna; of a RUN, its rule and CRF."""
     if crf.is_run(Store(storage), method):
+        if objectives != "accuracy" or gpu_hours is not None:
+            raise InputError("--objectives, --gpu-hours: a search of a run's stored maps has one objective, and no GPU")
         given = {"--data": data != "sample", "--root": root, "--train-list": train_list, "--preset": preset}
-        given |= {"--objectives": objectives != "accuracy", "--gpu-hours": gpu_hours}
         crf.refuse(method, given | {"--config": config, "--workers": workers != 1})
         with output(as_json) as out:
             crf.tune(
@@ -166,8 +167,9 @@ def tune(
         )
         check_search(sampler, len(wanted), gpu_hours, gpus_per_worker)
         if study_storage is not None:
-            from wsss_platform.engine.study_storage import without_secrets
+            from wsss_platform.engine.study_storage import absolute, without_secrets
 
+            study_storage = absolute(study_storage)
             note(f"the study lives in {without_secrets(study_storage)}")
         rule = read_rule(selection, experiment.data)
         check_base(rule, strongest(options.chosen_with(config), options.check_released(experiment)))
