@@ -187,7 +187,7 @@ def _run_trials(
         request.experiment.config,
         seed=request.seed,
         sampler=request.sampler,
-        pruner=make_pruner(folder.study, request.scheduler, request.rungs, request.reduction),
+        pruner=make_pruner(request.scheduler, request.rungs, request.reduction),
         seconds=None if request.hours is None else 3600 * request.hours - (time.monotonic() - started),
         objectives=request.objectives,
         gpus=request.gpus_per_trial,
