@@ -37,7 +37,7 @@ def front_lines(result: StudyResult) -> list[str]:
         return []
     names = ", ".join(str(row.number) for row in front)
     return [
-        f"Pareto front (*) of {', '.join(result.objectives)}: trials {names}, the most accurate first; no other trial is "
-        "at least as good in everything and better in something. Seconds are as if nothing had been stored",
+        f"Pareto front (*) of {', '.join(result.objectives)}: trials {names}, the most accurate first; no other trial "
+        "is at least as good in everything and better in something. Seconds are as if nothing had been stored",
         f"their configs: {result.folder / 'front-NNNN.toml'}, by the trial's number",
     ]

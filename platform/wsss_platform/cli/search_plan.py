@@ -22,8 +22,8 @@ Objectives = Annotated[
     str,
     typer.Option(
         "--objectives",
-        help="What is searched for at once; trials that no other one beats are marked. seconds: of all stages of a trial, "
-        "as if none had been stored; memory: peak of its trainings.",
+        help="What is searched for at once; trials that no other one beats are marked. seconds: of all stages of a "
+        "trial, as if none had been stored; memory: peak of its trainings.",
         metavar="accuracy[,seconds][,memory]",
     ),
 ]
@@ -74,7 +74,7 @@ def search_words(search: dict[str, Any]) -> list[str]:
     parts = [
         None if budget["trials"] is None else f"{budget['trials']} trials in total",
         None if budget["hours"] is None else f"{budget['hours']:g} hours of this call",
-        None if budget["gpu_hours"] is None else f"{budget['gpu_hours']:g} GPU-hours of all trials, earlier calls included",
+        None if budget["gpu_hours"] is None else f"{budget['gpu_hours']:g} GPU-hours of all trials, of earlier calls too",
     ]
     ends = ", or ".join(part for part in parts if part)
     lines = [f"sampler {search['sampler']}; scheduler {search['scheduler']}: {_stopping(search)}", f"budget: {ends}"]

@@ -41,8 +41,8 @@ class StudyRequest:
     gpus_per_worker: float = 0.0
     cpus_per_worker: int = 1
     scheduler: Literal["asha", "hyperband", "none"] = "asha"
-    """"asha" stops trials early by asynchronous successive halving, "hyperband" does so in several brackets (`brackets`);
-    the rules are Optuna's."""
+    """"asha" stops trials early by asynchronous successive halving, "hyperband" does so in several brackets
+    (`brackets`); the rules are Optuna's."""
     max_concurrent: int | None = None
     """At most this many trials at once; None: as many as the cluster has room for."""
     reduction: int = REDUCTION

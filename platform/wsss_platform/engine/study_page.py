@@ -137,7 +137,10 @@ def _pictures(study: optuna.Study, rows: Sequence[TrialRow]) -> Mapping[str, tup
                 )
             ),
         ),
-        "parallel": ("Each line is a complete trial.", lambda: sized(plots.plot_parallel_coordinate(study, **target), 11)),
+        "parallel": (
+            "Each line is a complete trial.",
+            lambda: sized(plots.plot_parallel_coordinate(study, **target), 11),
+        ),
         "contour": (
             f"The objective over pairs of the {PAIRS} most important axes, interpolated between the trials (dots). It "
             "needs the package scipy.",
