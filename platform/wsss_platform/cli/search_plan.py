@@ -74,7 +74,7 @@ def search_words(search: dict[str, Any]) -> list[str]:
     parts = [
         None if budget["trials"] is None else f"{budget['trials']} trials in total",
         None if budget["hours"] is None else f"{budget['hours']:g} hours of this call",
-        None if budget["gpu_hours"] is None else f"{budget['gpu_hours']:g} GPU-hours of all trials, of earlier calls too",
+        None if budget["gpu_hours"] is None else f"{budget['gpu_hours']:g} GPU-hours of all trials and calls",
     ]
     ends = ", or ".join(part for part in parts if part)
     lines = [f"sampler {search['sampler']}; scheduler {search['scheduler']}: {_stopping(search)}", f"budget: {ends}"]

@@ -20,7 +20,7 @@ def test_the_peak_follows_what_is_held_and_begins_anew() -> None:
     grown = peak.gibibytes()
     assert grown - before > 0.9 * len(held) / GIBIBYTE
     del held
-    assert peak.gibibytes() >= grown  # a peak, not what is held now
+    assert peak.gibibytes() > grown - 0.01  # a peak, not what is held now; the kernel counts in batches
     assert PeakMemory(torch.device("cpu")).gibibytes() < grown - 0.1
 
 
