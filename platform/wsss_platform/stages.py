@@ -51,6 +51,9 @@ class EpochEnd:
     """Of this epoch."""
     applied: Mapping[str, Any] = field(default_factory=dict)
     """`Objective.applied()` and the loss weights in force."""
+    memory: float | None = None
+    """Peak of this worker (of the first one, where several train) since it began, GiB; see `train.peak_memory`. None:
+    an earlier version trained it."""
 
 
 @dataclass(frozen=True)

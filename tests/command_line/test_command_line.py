@@ -62,6 +62,11 @@ def document(*arguments: str) -> Any:
         (["train", "cam", "--name", "../x"], "no path"),
         (["tune", "fbr", "--scheduler", "ahsa"], "did you mean 'asha'"),
         (["tune", "fbr", "--sampler", "randm"], "did you mean 'random'"),
+        (["tune", "fbr", "--objectives", "accuracy,second"], "did you mean 'seconds'"),
+        (["tune", "fbr", "--objectives", "accuracy,seconds", "--sampler", "cmaes"], "searches for one objective"),
+        (["tune", "fbr", "--objectives", "accuracy,seconds", "--scheduler", "hyperband"], "cannot be stopped early"),
+        (["tune", "fbr", "--gpu-hours", "1", "--gpus-per-worker", "0"], "use no GPU"),
+        (["tune", "fbr", "--study-storage", "sqlite://"], "ends with the call"),
         (["tune", "fbr", "--selection", "held-out"], "expected held-out:K"),
         (["tune", "fbr", "--selection", "val"], "name another one with --score-list"),
         (["tune", "fbr", "--study-storage", "mysql://me:secret@host/x"], "unknown database"),
@@ -125,6 +130,9 @@ def test_a_study_plan_says_what_is_shared_and_starts_nothing(tmp_path: Path) -> 
     assert plan["trials"] == 3
     assert all(axis["reason"] for axis in plan["axes"])
     assert (plan["selection"], plan["judged on"], plan["reported on"]) == ("train truth", "train", "train")
+    search = plan["search"]
+    assert (search["sampler"], search["scheduler"], search["brackets"]) == ("tpe", "asha", [])
+    assert search["budget"] == {"trials": 3, "hours": None, "gpu_hours": None}
     assert not (tmp_path / "store").exists()
 
 

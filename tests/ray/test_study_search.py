@@ -17,7 +17,7 @@ from wsss_platform.engine.samplers import SAMPLERS, check_sampler, make_sampler
 from wsss_platform.engine.searcher import StudySearcher, default_params
 from wsss_platform.engine.study import BEST, LABEL_FREE, MASKS, StudyFolder
 from wsss_platform.engine.trial import pooled
-from wsss_platform.engine.warm_start import told_by
+from wsss_platform.engine.warm_start import told_by, untold
 from wsss_platform.errors import InputError
 from wsss_platform.space import SearchSpace, exists, read_space
 
@@ -243,3 +243,16 @@ def test_label_free_seeds_are_averaged() -> None:
     found = pooled(runs, LABEL_FREE)
     assert found["objective"] == pytest.approx(0.5)
     assert found["proxies"] == {"flip": pytest.approx(0.3), "crf": None}
+
+
+def test_who_was_not_told_is_known(tmp_path: Path) -> None:
+    """`--warm-start` of a study that goes on is no news when it was told at the beginning, and is when it was not."""
+    earlier = StudyFolder(tmp_path / "old", IDENTITY)
+    drive(earlier, SPACE, 3)
+    told = told_by(earlier.study, earlier.folder, IDENTITY, SPACE, CONFIG)
+    new = StudyFolder(tmp_path / "new", IDENTITY)
+    drive(new, SPACE, 1, warm=told.trials)
+    known = new.study.get_trials(deepcopy=False)
+    assert untold(["old"], known) == []
+    assert untold(["older", "old"], known) == ["older"]
+    assert untold([], known) == []

@@ -20,7 +20,7 @@ from ray import cloudpickle
 from wsss_platform.engine.searcher import StudySearcher
 from wsss_platform.engine.study import StudyFolder
 from wsss_platform.engine.study_page import write_page
-from wsss_platform.engine.study_storage import PLACE, open_study, without_secrets
+from wsss_platform.engine.study_storage import PLACE, absolute, open_study, without_secrets
 from wsss_platform.errors import InputError
 from wsss_platform.space import read_space
 
@@ -111,6 +111,28 @@ def test_a_wrong_url_is_told_without_its_password(tmp_path: Path, url: str, expe
         open_study(tmp_path / "s", url)
     assert PASSWORD not in str(caught.value)
     assert not (tmp_path / "s" / PLACE).exists()
+
+
+def test_a_relative_path_of_sqlite_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker has another working directory, and the next call may have one."""
+    monkeypatch.chdir(tmp_path)
+    drive(searcher(tmp_path / "s", "sqlite:///a.db"), 2)
+    place = json.loads((tmp_path / "s" / PLACE).read_text())
+    assert place["url"] == f"sqlite:///{tmp_path}/a.db"
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    assert len(open_study(tmp_path / "s", f"sqlite:///{tmp_path}/a.db").get_trials()) == 2
+    with pytest.raises(InputError, match="lives in"):
+        open_study(tmp_path / "s", "sqlite:///a.db")  # now another file
+    assert not (tmp_path / "other" / "a.db").exists()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "s" / PLACE).write_text(json.dumps({**place, "url": "sqlite:///a.db"}))  # as earlier versions wrote it
+    assert len(open_study(tmp_path / "s", "sqlite:///a.db").get_trials()) == 2
+    for url in ("sqlite://", "sqlite:///", "sqlite:///:memory:"):
+        with pytest.raises(InputError, match="ends with the call"):
+            absolute(url)
+    assert absolute("sqlite:///a.db?timeout=3") == f"sqlite:///{tmp_path}/a.db?timeout=3"
+    assert absolute("postgresql://me/x") == "postgresql://me/x"
 
 
 def test_secrets_are_cut_off() -> None:

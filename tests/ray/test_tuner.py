@@ -129,6 +129,9 @@ def test_seeds_hours_and_an_earlier_study(cluster: None, tmp_path: Path) -> None
     more = tune(replace(again, hours=1.0, trials=2))
     assert [row.state for row in more.rows] == ["complete", "told", "told", "complete"]
     assert more.rows[0].objective == two.rows[0].objective
+    late: list[StudyEvent] = []
+    tune(replace(request(tmp_path, 3, seeds=2), warm_start=("again",), hours=1e-9), late.append)
+    assert any("--warm-start again is ignored" in event.message for event in late if isinstance(event, Warned))
     with pytest.raises(InputError, match="did you mean 'study'"):
         tune(replace(again, name="third", warm_start=("stduy",), hours=None))
 
@@ -173,3 +176,35 @@ def test_only_what_the_axes_change_is_repeated(cluster: None, tmp_path: Path) ->
     assert [row.objective for row in result.rows] == [row.fixed for row in result.rows]
     assert len(list((tmp_path / "stages" / "train").glob("*/manifest.json"))) == 1
     assert len(list((tmp_path / "stages" / "maps").glob("*/manifest.json"))) == 1
+
+
+def test_a_study_of_several_objectives(cluster: None, tmp_path: Path) -> None:
+    """Accuracy against cost on the real way: a front, its configs, a resume, a report, a page."""
+    from wsss_platform.engine.study_page import write_page
+    from wsss_platform.engine.study_storage import open_study
+
+    axes = {"train.epochs": {"kind": "int", "low": 1, "high": 3}, "loss.contrast": CONTRAST}
+    names = ("accuracy", "seconds", "memory")
+    events: list[StudyEvent] = []
+    asked = request(tmp_path, 3, axes, objectives=names, scheduler="asha", report_list="train")
+    result = tune(asked, events.append)
+    assert [row.state for row in result.rows] == ["complete"] * 3
+    assert all(row.values and set(row.values) == set(names) and min(row.values.values()) > 0 for row in result.rows)
+    assert any("no trial is stopped early" in event.message for event in events if isinstance(event, Warned))
+    assert result.best is not None
+    assert result.best in result.front
+    assert result.best.objective == max(row.objective or 0 for row in result.rows)
+    assert result.told is not None
+    assert result.told["selected"]["trial"] == result.best.number
+    for row in result.front:
+        stored = best_config(result.folder / f"front-{row.number:04d}.toml")
+        assert stored.train.epochs == row.changes.get("train.epochs", 2)
+    # a cached trial costs what it did: the same space again finds everything in the store
+    again = tune(replace(asked, name="again", trials=1))
+    assert again.rows[0].values is not None
+    assert result.rows[0].values is not None
+    assert again.rows[0].values == result.rows[0].values
+    # and the same call goes on
+    longer = tune(replace(asked, trials=4))
+    assert [row.values for row in longer.rows[:3]] == [row.values for row in result.rows]
+    assert result.folder / "front.png" in write_page(open_study(result.folder), result.folder)

@@ -210,12 +210,12 @@ class StudyView:
             tracker.picture(title, picture)
 
     def _rows(self) -> list[Any]:
-        from wsss_platform.engine.study import row
+        from wsss_platform.engine.study import table
         from wsss_platform.engine.study_storage import open_study
 
         folder = self._request.store.study_folder(self._request.name)
         study = self._opened = self._opened or open_study(folder, self._request.study_storage)
-        return [row(trial) for trial in study.get_trials(deepcopy=False)]
+        return list(table(study))
 
     def _say(self, number: int, text: str, detail: str | None = None) -> None:
         bar = self._bars.get(number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.table import Table
@@ -21,6 +22,7 @@ def default_study(
     rule: SelectionRule,
     sampler: str = "tpe",
     seeds: int = 1,
+    objectives: Sequence[str] = ("accuracy",),
 ) -> str:
     """Method, data and a hash of all settings but the number of trials."""
     settings = {
@@ -36,6 +38,8 @@ def default_study(
         settings["selection"] = rule.stamp
     if sampler != "tpe" or seeds != 1:
         settings["search"] = [sampler, seeds]
+    if len(objectives) > 1:
+        settings["objectives"] = list(objectives)
     return f"{experiment.method.name.replace(':', '.')}-{experiment.data.kind}-tune-{fingerprint(settings)[:8]}"
 
 
@@ -75,6 +79,7 @@ def study_plan(
 def plan_tables(document: dict[str, Any]) -> list[Any]:
     """The plan for a person."""
     from wsss_platform.cli.plan import plan_table
+    from wsss_platform.cli.search_plan import search_words
     from wsss_platform.costs import cost_words
 
     axes = Table("axis", "range", "reason", title=f"{len(document['axes'])} axes", title_justify="left")
@@ -85,6 +90,7 @@ def plan_tables(document: dict[str, Any]) -> list[Any]:
     return [
         f"selection {document['selection']}: judged on {document['judged on']}, told on {document['reported on']}",
         f"study {document['study']}: {document['trials']} trials, the default config first",
+        *search_words(document["search"]),
         plan_table(document),
         f"made once for all trials: {', '.join(shared) or 'nothing'}; the rest once per trial",
         cost_words(document["cost"], at_most=True),

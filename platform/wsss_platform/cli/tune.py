@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from wsss_platform.cli import crf, options
+from wsss_platform.cli import crf, options, search_plan
 from wsss_platform.cli.engine import check_resources, default_gpus
+from wsss_platform.cli.front import cells, cost_names, front_lines, headings
 from wsss_platform.cli.output import Output, note, output
 from wsss_platform.cli.study_plan import default_study, plan_tables, study_plan
 from wsss_platform.config import MethodConfig, look_up
 from wsss_platform.disk import check_writable
+from wsss_platform.engine.brackets import check_scheduler
+from wsss_platform.engine.objectives import check_measured, read_objectives
 from wsss_platform.errors import InputError, unknown
 from wsss_platform.interrupts import Interrupts
 from wsss_platform.protocol import strongest
@@ -61,7 +64,9 @@ def tune(
         float | None,
         typer.Option("--hours", help="No new trial starts after so many; the same command goes on.", min=0.0),
     ] = None,
-    sampler: Annotated[str, typer.Option("--sampler", help="What proposes.", metavar="tpe|random|gp|cmaes")] = "tpe",
+    gpu_hours: search_plan.GpuHours = None,
+    objectives: search_plan.Objectives = "accuracy",
+    sampler: search_plan.Sampler = "tpe",
     seeds: Annotated[
         int,
         typer.Option("--seeds", help="Runs per trial, each with a seed of its own; the objective is the mean.", min=1),
@@ -96,9 +101,7 @@ def tune(
         bool,
         typer.Option("--oracle", help="Score every trial on the list of the report, also where that needs new maps."),
     ] = False,
-    scheduler: Annotated[
-        str, typer.Option("--scheduler", help="asha stops trials that lag behind; none.", metavar="asha|none")
-    ] = "asha",
+    scheduler: search_plan.Scheduler = "asha",
     concurrent: Annotated[
         int | None,
         typer.Option("--concurrent", help="Trials (pictures of a run) at once; default: all there is room for.", min=1),
@@ -135,6 +138,8 @@ def tune(
 ) -> None:
     """Search loss weights, sampling ratios and thresholds with Ray Tune and Optuna; of a RUN, its rule and CRF."""
     if crf.is_run(Store(storage), method):
+        if objectives != "accuracy" or gpu_hours is not None:
+            raise InputError("--objectives, --gpu-hours: a search of a run's stored maps has one objective, and no GPU")
         given = {"--data": data != "sample", "--root": root, "--train-list": train_list, "--preset": preset}
         crf.refuse(method, given | {"--config": config, "--workers": workers != 1})
         with output(as_json) as out:
@@ -154,9 +159,10 @@ def tune(
                 dry_run=dry_run,
             )
         return
-    trials = trials or (TRIALS if hours is None else UNLIMITED)
-    if scheduler not in ("asha", "none"):
-        raise unknown("scheduler (--scheduler)", scheduler, ["asha", "none"])
+    limited = trials is not None or (hours is None and gpu_hours is None)
+    trials = trials or (TRIALS if limited else UNLIMITED)
+    wanted = read_objectives(objectives)
+    check_scheduler(scheduler, wanted)
     with output(as_json) as out:
         experiment = options.build_experiment(
             method,
@@ -170,10 +176,11 @@ def tune(
             seed=seed,
             workers=workers,
         )
-        check_search(sampler, scheduler)
+        check_search(sampler, len(wanted), gpu_hours, gpus_per_worker)
         if study_storage is not None:
-            from wsss_platform.engine.study_storage import without_secrets
+            from wsss_platform.engine.study_storage import absolute, without_secrets
 
+            study_storage = absolute(study_storage)
             note(f"the study lives in {without_secrets(study_storage)}")
         rule = read_rule(selection, experiment.data)
         check_base(rule, strongest(options.chosen_with(config), options.check_released(experiment)))
@@ -181,11 +188,17 @@ def tune(
         options.check_lists(experiment)
         searched = load_space(space or find_space(experiment.method.name), experiment.config)
         store = Store(storage)
-        study = check_name(name or default_study(experiment, searched, scheduler, rule, sampler, seeds), "study name")
+        check_measured(wanted, searched)
+        study = check_name(
+            name or default_study(experiment, searched, scheduler, rule, sampler, seeds, wanted), "study name"
+        )
         document = study_plan(experiment, searched, store, study, trials, gpus_per_worker, keep_best)
         reported = rule.reported(whole.data)
         options.check_lists(replace(whole, data=whole.data.model_copy(update={"score_list": reported})))
         document |= {"selection": rule.stamp, "judged on": experiment.data.score_list, "reported on": reported}
+        budget = {"trials": trials if limited else None, "hours": hours, "gpu_hours": gpu_hours}
+        named = {"sampler": sampler, "scheduler": scheduler, "objectives": list(wanted)}
+        document["search"] = search_plan.search_plan(experiment, searched, rule.stamp, named, budget, study, trials)
         if dry_run:
             out.result(document, *plan_tables(document))
             return
@@ -208,7 +221,7 @@ def tune(
                     workers=workers,
                     gpus_per_worker=gpus,
                     cpus_per_worker=cluster.cpus_beside(gpus),
-                    scheduler="asha" if scheduler == "asha" else "none",
+                    scheduler=scheduler,  # type: ignore[arg-type]  # checked above
                     max_concurrent=concurrent,
                     retries=retries,
                     rule=rule,
@@ -216,6 +229,8 @@ def tune(
                     oracle=oracle,
                     sampler=sampler,
                     hours=hours,
+                    gpu_hours=gpu_hours,
+                    objectives=wanted,
                     seeds=seeds,
                     study_storage=study_storage,
                     warm_start=tuple(warm_start or ()),
@@ -227,14 +242,16 @@ def tune(
         _print(out, store, study, result, experiment.config)
 
 
-def check_search(sampler: str, scheduler: str) -> None:
-    """Both must exist and have the packages that they need, before anything starts."""
-    if scheduler not in ("asha", "none"):
-        raise unknown("scheduler (--scheduler)", scheduler, ["asha", "none"])
+def check_search(sampler: str, objectives: int, gpu_hours: float | None, gpus_per_worker: float | None) -> None:
+    """The sampler must exist and have what it needs, the budget be one that can be kept, before anything starts."""
     if sampler != "tpe":
         from wsss_platform.engine.samplers import check_sampler
 
-        check_sampler(sampler)
+        check_sampler(sampler, objectives)
+    if gpu_hours is not None:
+        from wsss_platform.engine.gpu_hours import check_gpu_hours
+
+        check_gpu_hours(gpu_hours, 1.0 if gpus_per_worker is None else gpus_per_worker)  # None: what the cluster has
 
 
 def check_base(rule: SelectionRule, base: str) -> None:
@@ -282,6 +299,8 @@ def _print(out: Output, store: Store, study: str, result: StudyResult, default: 
             "study": study,
             "folder": str(result.folder),
             "objective": result.objective,
+            "objectives": list(result.objectives),
+            "front": [row.number for row in result.front],
             "selection": result.selection,
             "looks": result.looks,
             "report": result.told,
@@ -290,6 +309,7 @@ def _print(out: Output, store: Store, study: str, result: StudyResult, default: 
             "trials": [asdict(row) for row in result.rows],
         },
         trials_table(study, result.rows, result.objective),
+        *front_lines(result),
         *([best_table(result, default)] if result.best is not None and result.best.changes else []),
         *([told_table(result.told)] if result.told is not None else []),
         f"chosen by: {result.objective}, with {result.selection}, looked at {result.looks} times; the number of the "
@@ -303,8 +323,9 @@ def _print(out: Output, store: Store, study: str, result: StudyResult, default: 
 
 def trials_table(study: str, rows: tuple[TrialRow, ...], objective: str) -> Table:
     """One line per trial, best first."""
+    costs = cost_names(rows)
     table = Table(title=f"{study}: {objective}, percent", title_justify="left")
-    for heading in ("trial", "state", "objective", "masks", "threshold", "seconds", "note"):
+    for heading in ("trial", "state", "objective", "masks", "threshold", "seconds", *headings(costs), "note"):
         table.add_column(heading, justify="left" if heading in ("state", "note") else "right")
     for row in sorted(rows, key=lambda row: (row.state != "complete", -(row.objective or 0), row.number)):
         numbers = [None if value is None else f"{100 * value:.2f}" for value in (row.objective, row.fixed)]
@@ -316,6 +337,7 @@ def trials_table(study: str, rows: tuple[TrialRow, ...], objective: str) -> Tabl
             *[number or "-" for number in numbers],
             "-" if row.threshold is None else f"{row.threshold:g}",
             "-" if row.seconds is None else f"{row.seconds:.0f}",
+            *cells(row, costs),
             row.reason or ("" if row.changes else "the default config"),
         )
     return table

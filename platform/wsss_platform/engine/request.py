@@ -7,9 +7,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from wsss_platform.engine.brackets import REDUCTION, check_scheduler, planned_rungs
 from wsss_platform.engine.cluster import check_gpu_share
+from wsss_platform.engine.gpu_hours import check_gpu_hours
+from wsss_platform.engine.objectives import SINGLE, check_measured, check_objectives
 from wsss_platform.engine.samplers import check_sampler
 from wsss_platform.engine.study import BEST, LABEL_FREE, MASKS, TrialRow
+from wsss_platform.engine.study_storage import absolute
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment
 from wsss_platform.protocol import Selection
@@ -36,11 +40,12 @@ class StudyRequest:
     """Training processes of one trial."""
     gpus_per_worker: float = 0.0
     cpus_per_worker: int = 1
-    scheduler: Literal["asha", "none"] = "asha"
-    """"asha" stops trials early by asynchronous successive halving (Li et al. 2018; Optuna's rule)."""
+    scheduler: Literal["asha", "hyperband", "none"] = "asha"
+    """"asha" stops trials early by asynchronous successive halving, "hyperband" does so in several brackets
+    (`brackets`); the rules are Optuna's."""
     max_concurrent: int | None = None
     """At most this many trials at once; None: as many as the cluster has room for."""
-    reduction: int = 3
+    reduction: int = REDUCTION
     """Of the trials at a rung about one in this many goes on; rungs are this factor apart."""
     rung_pictures: int = 32
     """Pictures of the scored list on which a rung is decided."""
@@ -48,6 +53,10 @@ class StudyRequest:
     """One of `samplers.SAMPLERS`."""
     hours: float | None = None
     """From the call on; later no trial starts, those that run are finished. None: no such limit."""
+    gpu_hours: float | None = None
+    """Of all trials together, over all calls; once they are used up no trial starts. None: no such limit."""
+    objectives: tuple[str, ...] = SINGLE
+    """What is searched for at once, accuracy first (`objectives`). With several no trial is stopped early."""
     warm_start: tuple[str, ...] = ()
     """Names of earlier studies in the same storage whose finished trials are told to this one when it is new."""
     study_storage: str | None = field(default=None, repr=False)
@@ -82,12 +91,24 @@ class StudyRequest:
                 raise InputError(f"{name}: expected at least {low}, got {getattr(self, name)}")
         if self.max_concurrent is not None and self.max_concurrent < 1:
             raise InputError(f"max_concurrent: expected at least 1, got {self.max_concurrent}")
-        check_sampler(self.sampler)
+        objectives = check_objectives(self.objectives)
+        check_measured(objectives, self.space)
+        check_scheduler(self.scheduler, objectives)
+        check_sampler(self.sampler, len(objectives))
+        object.__setattr__(self, "objectives", objectives)
+        if self.study_storage is not None:
+            object.__setattr__(self, "study_storage", absolute(self.study_storage))
         if self.hours is not None and not self.hours > 0:
             raise InputError(f"hours: expected more than 0, got {self.hours}")
         check_gpu_share(self.workers, self.gpus_per_worker)
+        check_gpu_hours(self.gpu_hours, self.gpus_per_trial)
         if self.workers != self.experiment.workers:
             raise InputError(f"workers: {self.workers}, but the experiment was planned with {self.experiment.workers}")
+
+    @property
+    def gpus_per_trial(self) -> float:
+        """GPUs that a trial holds."""
+        return self.workers * self.gpus_per_worker
 
     @property
     def objective(self) -> str:
@@ -109,19 +130,11 @@ class StudyRequest:
     def rungs(self) -> tuple[int, ...]:
         """Finished epochs of the last phase after which trials are compared; empty when none is stopped early.
 
-        A rung is a score, so there is none where no truth may be seen.
+        See `brackets.planned_rungs`.
         """
-        if self.selection == "none" or self.scheduler == "none" or "train" not in self.space.stages():
-            return ()
-        if self.experiment.phases[-1].refines:  # what it refines is not there before its training ends
-            return ()
-        experiment = self.experiment
-        train = experiment.train_config(experiment.phases[-1])
-        rungs, epoch = [], first_rung(train.epochs, self.reduction)
-        while epoch < train.epochs:
-            rungs.append(epoch)
-            epoch *= self.reduction
-        return tuple(epoch for epoch in rungs if epoch % train.checkpoint_every == 0)
+        return planned_rungs(
+            self.experiment, self.space, self.scheduler, self.selection, self.objectives, self.reduction
+        )
 
     def identity(self) -> dict[str, Any]:
         """What must not change when a study is continued; resources and the number of trials may."""
@@ -147,6 +160,8 @@ class StudyRequest:
             # null where it is what studies did before it could be said
             "sampler": None if self.sampler == "tpe" else self.sampler,
             "seeds": None if self.seeds == 1 else self.seeds,
+            "objectives": None if self.objectives == SINGLE else list(self.objectives),
+            "brackets": len(self.rungs) + 1 if self.scheduler == "hyperband" else None,
         }
 
     def of_seed(self, offset: int) -> Experiment:
@@ -168,10 +183,12 @@ class StudyResult:
     selection: Selection
     looks: int
     """How often pixel truth was looked at to choose."""
+    objectives: tuple[str, ...] = SINGLE
     told: Mapping[str, Any] | None = None
     """Fixed, selected and oracle on the report list (`engine.report`); None when they were not asked for."""
 
-
-def first_rung(epochs: int, reduction: int) -> int:
-    """Finished epochs at the first of (at most) two rungs."""
-    return max(1, epochs // reduction**2)
+    @property
+    def front(self) -> tuple[TrialRow, ...]:
+        """Of several objectives: the trials that no other one beats, most accurate first. Empty for one."""
+        rows = (row for row in self.rows if row.front)
+        return tuple(sorted(rows, key=lambda row: (-(row.objective or 0.0), row.number)))

@@ -5,6 +5,9 @@ finished trials alone, and a study goes on after a crash as if there had been no
     random   independent draws
     gp       Gaussian process with Optuna's log-EI; needs scipy
     cmaes    CMA-ES over the numbers, its state kept in the study; needs the package cmaes; words are drawn at random
+    nsgaii   NSGA-II, generations of 20 trials; the first is random. Mostly for several objectives
+
+Several objectives at once: all but cmaes.
 """
 
 from __future__ import annotations
@@ -17,23 +20,31 @@ from optuna.samplers import BaseSampler
 
 from wsss_platform.errors import InputError, unknown
 
-SAMPLERS = {"tpe": "", "random": "", "gp": "scipy", "cmaes": "cmaes"}
+SAMPLERS = {"tpe": "", "random": "", "gp": "scipy", "cmaes": "cmaes", "nsgaii": ""}
 """Name -> the package that it needs besides Optuna's own, which is not among the platform's dependencies."""
+POPULATION = 20
+"""Trials of a generation of NSGA-II; Optuna's own 50 is more than most studies have. [ours]"""
 
 
-def check_sampler(name: str) -> str:
+def check_sampler(name: str, objectives: int = 1) -> str:
     """The name, if the sampler can be used here.
 
     Raises:
-        InputError: there is none of this name (with the nearest one), or its package is not installed.
+        InputError: there is none of this name (with the nearest one), its package is not installed, or it cannot search
+            for so many objectives.
     """
     if name not in SAMPLERS:
         raise unknown("sampler (--sampler)", name, SAMPLERS)
+    if objectives > 1 and name == "cmaes":
+        raise InputError(
+            f"sampler (--sampler) {name!r} searches for one objective, and this study has {objectives}; expected tpe, "
+            "random, nsgaii or gp"
+        )
     package = SAMPLERS[name]
     if package and importlib.util.find_spec(package) is None:
         raise InputError(
             f"sampler (--sampler) {name!r} needs the package {package!r}, which is not installed: "
-            f"pip install {package}; tpe and random need nothing more"
+            f"pip install {package}; tpe, random and nsgaii need nothing more"
         )
     return name
 
@@ -56,4 +67,6 @@ def make_sampler(name: str, seed: int, number: int, *, conditional: bool = False
             return optuna.samplers.GPSampler(seed=own)
         case "cmaes":
             return optuna.samplers.CmaEsSampler(seed=own, warn_independent_sampling=False)
+        case "nsgaii":
+            return optuna.samplers.NSGAIISampler(seed=own, population_size=POPULATION)
     return optuna.samplers.TPESampler(seed=own, multivariate=True, constant_liar=True, group=conditional)

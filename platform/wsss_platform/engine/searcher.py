@@ -31,6 +31,8 @@ from ray.tune.search import Searcher
 
 from wsss_platform.config import MethodConfig, look_up
 from wsss_platform.engine.halting import Halt
+from wsss_platform.engine.gpu_hours import GpuClock
+from wsss_platform.engine.objectives import ACCURACY, REPORTED, SINGLE
 from wsss_platform.engine.samplers import check_sampler, make_sampler
 from wsss_platform.engine.study import StudyFolder
 from wsss_platform.space import CategoricalAxis, FloatAxis, IntAxis, SearchSpace, choice_label, exists
@@ -112,6 +114,9 @@ class StudySearcher(Searcher):
         sampler: str = "tpe",
         pruner: BasePruner | None = None,
         seconds: float | None = None,
+        objectives: Sequence[str] = SINGLE,
+        gpus: float = 0.0,
+        gpu_hours: float | None = None,
         warm: Sequence[FrozenTrial] = (),
         on_finish: Callable[[int], None] = lambda number: None,
         halt: Halt | None = None,
@@ -125,6 +130,9 @@ class StudySearcher(Searcher):
             sampler: one of `samplers.SAMPLERS`.
             pruner: decides at each rung whether a trial stops early; None never stops one.
             seconds: from now; later no trial starts any more. None: no such limit.
+            objectives: of the study, accuracy first.
+            gpus: that one trial holds.
+            gpu_hours: of all trials together; no trial starts once they are used up. None: no such limit.
             warm: trials of earlier studies, told to a study that is new.
             on_finish: told the number of each trial that has been closed.
             halt: ends the study early.
@@ -135,7 +143,9 @@ class StudySearcher(Searcher):
         self._distributions = {axis.path: distribution(axis) for axis in space.axes}
         self._seed, self._on_finish, self._halt = seed, on_finish, halt
         self.why_died: Callable[[str], str] = lambda trial_id: "out of memory?"
-        self._sampler = check_sampler(sampler)
+        self._objectives = tuple(objectives)
+        self._gpu_clock = GpuClock(self._study, gpus, gpu_hours)
+        self._sampler = check_sampler(sampler, len(objectives))
         self._until = math.inf if seconds is None else time.monotonic() + seconds
         self._study.pruner = pruner or optuna.pruners.NopPruner()
         self._live: dict[str, optuna.Trial] = {}
@@ -167,12 +177,22 @@ class StudySearcher(Searcher):
 
     @property
     def out_of_time(self) -> bool:
-        """Whether no trial starts any more."""
+        """Whether no trial starts any more, as the hours are over."""
         return time.monotonic() >= self._until
+
+    @property
+    def out_of_gpu_hours(self) -> bool:
+        """Whether no trial starts any more, as the GPU-hours are used up."""
+        return self._gpu_clock.over
+
+    def started(self, trial_id: str) -> None:
+        """A trial has got its place in the cluster; it holds its GPUs from now on."""
+        if trial_id in self._live and trial_id not in self._reached:
+            self._gpu_clock.start(self._live[trial_id])
 
     def suggest(self, trial_id: str) -> dict[str, Any]:
         """The next trial as Tune's config: {"number": int, "changes": JSON text of path -> value}."""
-        if self.out_of_time or (self._halt is not None and self._halt.look()):
+        if self.out_of_time or self.out_of_gpu_hours or (self._halt is not None and self._halt.look()):
             return Searcher.FINISHED  # type: ignore[return-value]  # Tune's word for "no more" is a text
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -180,6 +200,7 @@ class StudySearcher(Searcher):
         changes = {} if trial.user_attrs.get("default") else changes_of(self._space, trial.params)
         trial.set_user_attr("changes", changes)
         self._live[trial_id] = trial
+        self._gpu_clock.start(trial)
         return {"number": trial.number, "changes": json.dumps(changes)}
 
     def _next(self) -> optuna.Trial:
@@ -222,6 +243,7 @@ class StudySearcher(Searcher):
         """A trial that gets on is no danger to its driver. (Epochs of earlier drivers are reported again.)"""
         reached = self._reached.setdefault(trial_id, set())
         reached.add(epoch)
+        self._gpu_clock.note(trial)
         if len(reached) > int(trial.user_attrs.get("epochs", 0)):
             trial.set_user_attr("epochs", len(reached))
             if trial.user_attrs.get("takeovers"):
@@ -237,12 +259,16 @@ class StudySearcher(Searcher):
         trial = self._live.pop(trial_id, None)
         if trial is None:
             return
-        result = result or {}
+        result = dict(result or {})
         if result.get("event") == "halted":
+            self._gpu_clock.end(trial)
             _hand_over(trial)
             if self._halt is not None:
                 self._halt.ask(str(result["fault"]))
             return
+        proxies = {name[8:]: value for name, value in result.items() if name.startswith("proxies/")}
+        if proxies:  # Tune hands over flat results
+            result["proxies"] = proxies
         for name in (
             "key",
             "fixed",
@@ -259,12 +285,13 @@ class StudySearcher(Searcher):
             value = result.get(name)
             if value is not None and not (isinstance(value, float) and not math.isfinite(value)):
                 trial.set_user_attr(name, value)
-        state, value, reason = _verdict(result, error)
+        self._gpu_clock.end(trial)
+        state, values, reason = _verdict(result, error, self._objectives)
         if error:
             reason = f"{reason}: {self.why_died(trial_id)}"
         if reason:
             trial.set_user_attr("reason", reason)
-        self._study.tell(trial, value, state=state)
+        self._study.tell(trial, values, state=state)
         self._on_finish(trial.number)
 
     @contextmanager
@@ -274,6 +301,7 @@ class StudySearcher(Searcher):
             yield
         except KeyboardInterrupt:
             for trial in self._live.values():
+                self._gpu_clock.note(trial)
                 _hand_over(trial)
             raise
 
@@ -290,15 +318,21 @@ def _hand_over(trial: optuna.Trial) -> None:
     trial.set_user_attr("takeovers", int(trial.user_attrs.get("takeovers", 0)) - 1)
 
 
-def _verdict(result: dict[str, Any], error: bool) -> tuple[TrialState, float | None, str | None]:
-    """What a trial's last report means: its state, its objective, and the reason of a bad end."""
+def _verdict(
+    result: dict[str, Any], error: bool, objectives: Sequence[str] = SINGLE
+) -> tuple[TrialState, list[float] | None, str | None]:
+    """What a trial's last report means: its state, its objectives, and the reason of a bad end."""
     if error:
         return TrialState.FAIL, None, "the trial's process died more often than it is retried"
     if result.get("event") == "stopped":
         return TrialState.PRUNED, None, f"stopped early at epoch {result['epoch']}"
     if result.get("event") == "failed":
         return TrialState.FAIL, None, str(result.get("reason") or "failed without a reason")
-    value = result.get("objective")
-    if value is None or not math.isfinite(value):
-        return TrialState.FAIL, None, f"the objective is {'missing' if value is None else value}"
-    return TrialState.COMPLETE, float(value), None
+    values: list[float] = []
+    for name in objectives:
+        value = result.get(REPORTED[name])
+        if value is None or not math.isfinite(value):
+            what = "objective" if name == ACCURACY else name
+            return TrialState.FAIL, None, f"the {what} is {'missing' if value is None else value}"
+        values.append(float(value))
+    return TrialState.COMPLETE, values, None

@@ -6,6 +6,7 @@ storage/studies/<name>/
     storage.json    which database holds that record (study_storage)
     trials.jsonl    a table of it, rewritten after every trial
     best.toml       the best config so far, as `train --config` reads it
+    front-<n>.toml  of several objectives: the same for each trial that no other one beats (objectives)
     selection.json  fixed, selected and oracle at the end (report)
     study.html      all of it on one page, with Optuna's plots, which are also here as PNG (study_page)
     stop/<number>   written when a trial shall stop early; the trial sees it and ends by itself
@@ -17,14 +18,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import optuna
 from filelock import FileLock, Timeout
 from optuna.trial import FrozenTrial, TrialState
 
 from wsss_platform.config import MethodConfig, flatten, override, to_toml
+from wsss_platform.engine.objectives import DIRECTIONS, SINGLE, front
 from wsss_platform.engine.study_storage import open_study
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.store import write_atomic
@@ -67,6 +70,10 @@ class TrialRow:
     """Sample standard deviation of the objective over the trial's seeds; None for one seed."""
     keys: Sequence[str] = ()
     """Of the scores of all its seeds; empty for one seed."""
+    values: Mapping[str, float] | None = None
+    """Of a trial with several objectives: each by its name (`objectives`)."""
+    front: bool | None = None
+    """Of a study with several objectives: whether no other trial of this study beats it."""
 
 
 class StudyFolder:
@@ -88,7 +95,8 @@ class StudyFolder:
         self._check(identity)
         self._objective = identity.get("objective")
         self._selection = identity.get("selection", "none")
-        self.study = open_study(folder, storage)
+        names = identity.get("objectives") or SINGLE
+        self.study = open_study(folder, storage, {name: DIRECTIONS[name] for name in names})
 
     def _check(self, identity: Mapping[str, Any]) -> None:
         path = self.folder / "study.json"
@@ -132,35 +140,49 @@ class StudyFolder:
         ]
 
     def best(self) -> FrozenTrial | None:
-        """The complete trial with the largest objective; of equals the earliest."""
+        """The most accurate complete trial; of equals the cheapest by the other objectives, and the earliest."""
         complete = [trial for trial in self.finished() if trial.state is TrialState.COMPLETE]
-        return max(complete, key=lambda trial: (trial.value, -trial.number), default=None)
+        return max(complete, key=_rank, default=None)
 
     def stop_file(self, number: int) -> Path:
         """Exists when a trial shall stop early."""
         return stop_file(self.folder, number)
 
     def write_tables(self, base: MethodConfig) -> tuple[TrialRow, ...]:
-        """Rewrite trials.jsonl and best.toml from the journal.
+        """Rewrite trials.jsonl, best.toml and the front's files from the journal.
 
         The best config gets the background threshold that the sweep found best, selected with the same truth.
         """
-        rows = tuple(row(trial) for trial in self.study.get_trials(deepcopy=False))
+        rows = table(self.study)
         write_atomic(self.folder / "trials.jsonl", "".join(json.dumps(asdict(item)) + "\n" for item in rows))
         best = self.best()
         if best is not None:
-            config = override(base, self.selected_changes(base), f"trial {best.number}")
-            note = f'\n[chosen]\nstudy = "{self.folder.name}"\ntrial = {best.number}\nselection = "{self._selection}"\n'
-            write_atomic(self.folder / "best.toml", f"{to_toml(config)}{note}looks = {self.looks()}\n")
+            self._write_config("best.toml", base, best)
+        self._write_front(base, [item.number for item in rows if item.front])
         return rows
+
+    def _write_config(self, name: str, base: MethodConfig, trial: FrozenTrial) -> None:
+        config = override(base, self._changes_of(base, trial), f"trial {trial.number}")
+        note = f'\n[chosen]\nstudy = "{self.folder.name}"\ntrial = {trial.number}\nselection = "{self._selection}"\n'
+        write_atomic(self.folder / name, f"{to_toml(config)}{note}looks = {self.looks()}\n")
+
+    def _write_front(self, base: MethodConfig, numbers: Sequence[int]) -> None:
+        trials = self.study.get_trials(deepcopy=False)
+        wanted = {f"front-{number:04d}.toml": trials[number] for number in numbers}
+        for name, trial in wanted.items():
+            self._write_config(name, base, trial)
+        for path in self.folder.glob("front-*.toml"):
+            if path.name not in wanted:  # beaten since
+                path.unlink(missing_ok=True)
 
     def selected_changes(self, base: MethodConfig) -> dict[str, Any]:
         """What the best config changes in `base`: the best trial's values and its threshold. Empty without a best."""
         best = self.best()
-        if best is None:
-            return {}
-        changes = dict(best.user_attrs.get("changes", {}))
-        threshold = best.user_attrs.get("threshold")
+        return {} if best is None else self._changes_of(base, best)
+
+    def _changes_of(self, base: MethodConfig, trial: FrozenTrial) -> dict[str, Any]:
+        changes = dict(trial.user_attrs.get("changes", {}))
+        threshold = trial.user_attrs.get("threshold")
         if threshold is not None and self._objective == BEST and base.masks.rule == "constant":
             changes["masks.background"] = threshold
         return changes
@@ -182,14 +204,36 @@ def stop_file(folder: Path, number: int) -> Path:
     return folder / "stop" / str(number)
 
 
-def row(trial: FrozenTrial) -> TrialRow:
-    """A trial of the journal as a line of the table."""
-    notes = trial.user_attrs
+def _rank(trial: FrozenTrial) -> tuple[float, tuple[float, ...], int]:
+    """Larger is better. All objectives but the first are costs."""
+    accuracy, *costs = trial.values
+    return accuracy, tuple(-cost for cost in costs), -trial.number
+
+
+def table(study: optuna.Study) -> tuple[TrialRow, ...]:
+    """Every trial of a study, in order, with the front of those that were run in it."""
+    names, trials = study.metric_names or (), study.get_trials(deepcopy=False)
+    rows = tuple(row(trial, names) for trial in trials)
+    if not names:
+        return rows
+    complete = {item.number: trials[item.number].values for item in rows if item.state == "complete"}
+    best = front(complete, names)
+    return tuple(replace(item, front=item.number in best) for item in rows)
+
+
+def row(trial: FrozenTrial, names: Sequence[str] = ()) -> TrialRow:
+    """A trial of the journal as a line of the table.
+
+    Args:
+        trial: of the journal.
+        names: of its objectives, where there are several.
+    """
+    notes, values = trial.user_attrs, trial.values
     return TrialRow(
         number=trial.number,
         state="told" if FROM in notes else trial.state.name.lower(),
         changes=notes.get("changes", {}),
-        objective=trial.value,
+        objective=None if values is None else values[0],
         fixed=notes.get("fixed"),
         threshold=notes.get("threshold"),
         rungs=dict(trial.intermediate_values),
@@ -199,6 +243,7 @@ def row(trial: FrozenTrial) -> TrialRow:
         proxies=notes.get("proxies"),
         spread=notes.get("spread"),
         keys=notes.get("keys", ()),
+        values=dict(zip(names, values, strict=True)) if names and values is not None else None,
     )
 
 

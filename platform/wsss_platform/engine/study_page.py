@@ -21,8 +21,9 @@ from matplotlib.figure import Figure
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
 
+from wsss_platform.engine.front_figure import by_accuracy, front_axes, towards_accuracy
 from wsss_platform.engine.report import REPORT
-from wsss_platform.engine.study import TrialRow, read_json, row
+from wsss_platform.engine.study import TrialRow, read_json, table
 from wsss_platform.store import write_atomic
 from wsss_platform.tracking.scrub import scrub
 
@@ -50,7 +51,7 @@ def write_page(study: optuna.Study, folder: Path, on_skip: Callable[[str], None]
     Returns:
         The files that were written, the page last.
     """
-    rows = [row(trial) for trial in study.get_trials(deepcopy=False)]
+    rows = table(study)
     drawn: list[tuple[str, str, Path]] = []
     skipped: list[str] = []
     for name, (caption, draw) in _pictures(study, rows).items():
@@ -72,11 +73,12 @@ def write_page(study: optuna.Study, folder: Path, on_skip: Callable[[str], None]
 def importance(study: optuna.Study) -> dict[str, float]:
     """Share of each axis, largest first, by `ESTIMATOR`; empty before there are two different complete trials."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if len({trial.value for trial in complete}) < 2:
+    if len({trial.values[0] for trial in complete}) < 2:
         return {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=TOP))
+        target = towards_accuracy(study).get("target")
+        return get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=TOP), target=target)
 
 
 def failure_figure(rows: Sequence[TrialRow]) -> Figure:
@@ -102,6 +104,8 @@ def _pictures(study: optuna.Study, rows: Sequence[TrialRow]) -> Mapping[str, tup
     """name -> what it shows and how to draw it."""
     from optuna.visualization import matplotlib as plots
 
+    target = by_accuracy(study)
+
     def sized(axes: Any, width: float = 9, height: float = 5) -> Figure:
         first = axes if hasattr(axes, "figure") else axes.flat[0]
         figure: Figure = first.figure
@@ -118,20 +122,25 @@ def _pictures(study: optuna.Study, rows: Sequence[TrialRow]) -> Mapping[str, tup
     def contour(params: list[str]) -> Any:
         if importlib.util.find_spec("scipy") is None:  # Optuna 5.0 would end in a NameError
             raise ImportError("it interpolates with scipy, which is not installed; rank.png shows the same pairs")
-        return plots.plot_contour(study, params=params)
+        return plots.plot_contour(study, params=params, **target)
 
     pictures: dict[str, tuple[str, Callable[[], Figure]]] = {
         "history": (
             "Every trial's objective, and the best so far.",
-            lambda: sized(plots.plot_optimization_history(study)),
+            lambda: sized(plots.plot_optimization_history(study, **target)),
         ),
         "importance": (
             ESTIMATOR,
             lambda: sized(
-                plots.plot_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=TOP))
+                plots.plot_param_importances(
+                    study, evaluator=PedAnovaImportanceEvaluator(target_quantile=TOP), **towards_accuracy(study)
+                )
             ),
         ),
-        "parallel": ("Each line is a complete trial.", lambda: sized(plots.plot_parallel_coordinate(study), 11)),
+        "parallel": (
+            "Each line is a complete trial.",
+            lambda: sized(plots.plot_parallel_coordinate(study, **target), 11),
+        ),
         "contour": (
             f"The objective over pairs of the {PAIRS} most important axes, interpolated between the trials (dots). It "
             "needs the package scipy.",
@@ -139,9 +148,15 @@ def _pictures(study: optuna.Study, rows: Sequence[TrialRow]) -> Mapping[str, tup
         ),
         "rank": (
             "The same pairs without interpolation: each complete trial, coloured by its rank (1 is the best).",
-            lambda: sized(plots.plot_rank(study, params=several()), 11, 10),
+            lambda: sized(plots.plot_rank(study, params=several(), **target), 11, 10),
         ),
     }
+    if target:
+        pictures["front"] = (
+            "Accuracy against cost. Best trials are the Pareto front: no other trial is at least as good in everything "
+            "and better in something. All other pictures show the accuracy.",
+            lambda: sized(front_axes(study), 9, 6),
+        )
     if any(item.rungs for item in rows):
         pictures["rungs"] = (
             "What early stopping saw: the sweep's best on a few pictures, by finished epochs.",
@@ -208,8 +223,10 @@ def _facts(identity: Mapping[str, Any], rows: Sequence[TrialRow]) -> str:
         states[item.state] = states.get(item.state, 0) + 1
     method = identity.get("method", ["?"])[0]
     counted = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+    costs = (identity.get("objectives") or ())[1:]
+    against = f", minimised beside it: {', '.join(costs)}" if costs else ""
     return (
-        f"Method {method}; maximised: {identity.get('objective', '?')}; pixel truth that chose: "
+        f"Method {method}; maximised: {identity.get('objective', '?')}{against}; pixel truth that chose: "
         f"{identity.get('selection', '?')}; {len(rows)} trials ({counted}); the sampler's seed "
         f"{identity.get('sampler_seed', '?')}."
     )
@@ -250,7 +267,12 @@ def _trials(rows: Sequence[TrialRow]) -> str:
         ]
         for item in ordered
     ]
-    return _table(["trial", "state", "objective", "masks", "seconds", "changes", "reason"], lines)
+    names = list(next((item.values for item in rows if item.values), {}))[1:]
+    for item, line in zip(ordered, lines, strict=True) if names else ():
+        costs = [None if item.values is None else item.values[name] for name in names]
+        line[5:5] = [*costs, "on the front" if item.front else ""]
+    more = [*(f"own {name}" for name in names), "front"] if names else []
+    return _table(["trial", "state", "objective", "masks", "seconds", *more, "changes", "reason"], lines)
 
 
 def _table(headings: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import secrets
 import string
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -18,6 +20,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from sqlalchemy.exc import SQLAlchemyError
 
 from wsss_platform.engine.journal import WholeLines
+from wsss_platform.engine.objectives import ACCURACY, DIRECTIONS
 from wsss_platform.engine.reasons import last_line
 from wsss_platform.errors import InputError, unknown
 from wsss_platform.store import write_atomic
@@ -26,14 +29,16 @@ JOURNAL, PLACE = "journal.log", "storage.json"
 """In the study's folder: the journal, or where the study lives instead."""
 DRIVEN_BY = "driven by folder"
 """Note of a study in a database: which folder drives it."""
+SINGLE = {ACCURACY: DIRECTIONS[ACCURACY]}
 
 
-def open_study(folder: Path, url: str | None = None) -> optuna.Study:
+def open_study(folder: Path, url: str | None = None, objectives: Mapping[str, str] = SINGLE) -> optuna.Study:
     """The Optuna study of a folder, created when there is none. Its sampler is set by the searcher.
 
     Args:
         folder: the study's; its name is the study's.
         url: of the database, for a study that lives in one or shall; None for the journal.
+        objectives: of a study that is made here: name -> "maximize" or "minimize".
 
     Raises:
         InputError: a URL that is none or cannot be reached (told without its password), a study that lives elsewhere
@@ -47,13 +52,14 @@ def open_study(folder: Path, url: str | None = None) -> optuna.Study:
             raise InputError(
                 f"study {folder.name!r} lives in {found['url']}: name it with --study-storage or WSSS_STUDY_STORAGE"
             )
-        return _study(JournalStorage(WholeLines(journal)), folder)
+        return _study(JournalStorage(WholeLines(journal)), folder, objectives)
+    url = absolute(url)
     shown = without_secrets(url)
     if journal.is_file():
         raise InputError(f"study {folder.name!r} lives in its journal; go on without --study-storage, or give a --name")
-    if found is not None and found["url"] != shown:
+    if found is not None and absolute(found["url"]) != shown:
         raise InputError(f"study {folder.name!r} lives in {found['url']}, not in {shown}")
-    study = _study(_database(url), folder)
+    study = _study(_database(url), folder, objectives)
     token = None if found is None else found["token"]
     holder = study.user_attrs.get(DRIVEN_BY)
     if holder is None and token is None:
@@ -66,6 +72,23 @@ def open_study(folder: Path, url: str | None = None) -> optuna.Study:
     if found is None:
         write_atomic(place, json.dumps({"url": shown, "token": token}))
     return study
+
+
+def absolute(url: str) -> str:
+    """The URL; of SQLite with an absolute path, as workers and later calls have other working directories.
+
+    Raises:
+        InputError: a database in memory, which would end with the call.
+    """
+    scheme, found, rest = url.partition("://")
+    if scheme.split("+")[0] != "sqlite" or not found:
+        return url
+    path, mark, query = rest.removeprefix("/").partition("?")
+    if path not in ("", ":memory:") and (not rest.startswith("/") or path.startswith("file:")):
+        return url
+    if path in ("", ":memory:"):
+        raise InputError(f"--study-storage {url}: a database in memory ends with the call; name a file: sqlite:///FILE")
+    return f"{scheme}:///{Path.cwd() / path}{mark}{query}"
 
 
 def without_secrets(url: str) -> str:
@@ -110,5 +133,11 @@ def _hidden(text: str, url: str) -> str:
     return text
 
 
-def _study(storage: BaseStorage, folder: Path) -> optuna.Study:
-    return optuna.create_study(storage=storage, study_name=folder.name, direction="maximize", load_if_exists=True)
+def _study(storage: BaseStorage, folder: Path, objectives: Mapping[str, str]) -> optuna.Study:
+    directions = list(objectives.values())
+    study = optuna.create_study(storage=storage, study_name=folder.name, directions=directions, load_if_exists=True)
+    if len(study.directions) > 1 and study.metric_names is None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names(list(objectives))  # what optuna-dashboard and the table of trials call them
+    return study

@@ -26,8 +26,11 @@ from wsss_platform.config import canonical, look_up, override
 from wsss_platform.data.part import spread
 from wsss_platform.disk import fault_behind
 from wsss_platform.engine.halting import halt_file
+from wsss_platform.engine.brackets import own_rungs
+from wsss_platform.engine.objectives import SINGLE
 from wsss_platform.engine.study import BEST, LABEL_FREE, stop_file
 from wsss_platform.engine.trainer import checkpoint_of
+from wsss_platform.engine.trial_costs import measured
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.experiment import Experiment, Stage
 from wsss_platform.interrupts import Interrupted, interruptible
@@ -54,6 +57,15 @@ class TrialPlan:
     retries: int
     seeds: int = 1
     """Runs of a trial, one per seed."""
+    objectives: tuple[str, ...] = SINGLE
+    bracket_reduction: int | None = None
+    """Of HyperBand, whose brackets differ in the first rung; None: all trials have the same rungs."""
+
+    def rungs_of(self, number: int) -> tuple[int, ...]:
+        """The rungs of one trial."""
+        if self.bracket_reduction is None:
+            return self.rungs
+        return own_rungs(self.rungs, self.study.name, number, self.bracket_reduction)
 
 
 class TrialStopped(Exception):
@@ -112,11 +124,12 @@ def _stop_if_told(plan: TrialPlan, number: int) -> None:
 
 
 def _run(plan: TrialPlan, number: int, changes: Mapping[str, Any]) -> dict[str, Any]:
-    store, runs = Store(plan.storage), []
+    store, runs, experiments = Store(plan.storage), [], []
     traces: list[list[EpochEnd]] = []
     for offset in range(plan.seeds):
         seeded = replace(plan.experiment, seed=plan.experiment.seed + offset)
         experiment = changed(seeded, changes, f"trial {number}")
+        experiments.append(experiment)
         on_event = _watcher(plan, number, changes, experiment, offset)
         if plan.objective == LABEL_FREE:
             runs.append(_label_free(experiment, store, plan.runner, on_event))
@@ -126,14 +139,14 @@ def _run(plan: TrialPlan, number: int, changes: Mapping[str, Any]) -> dict[str, 
             traces.append(_epochs(store, stage))
             for end in traces[-1]:
                 check_applied(changes, experiment, end)
-    first = changed(plan.experiment, changes, f"trial {number}")
     values = pooled(runs, plan.objective)
-    return {"event": "finished", **values, "train_key": first.stage("train").key, "trace": trace(traces)}
+    values |= measured(experiments, store, plan.objectives, scored=plan.objective != LABEL_FREE)
+    return {"event": "finished", **values, "train_key": experiments[0].stage("train").key, "trace": trace(traces)}
 
 
 def _watcher(plan: TrialPlan, number: int, changes: Mapping[str, Any], experiment: Experiment, offset: int) -> OnEvent:
     """What a run of a trial does at the end of each epoch: prove what was applied, tell, and stop when told."""
-    store, last = Store(plan.storage), experiment.phases[-1].name
+    store, last, rungs = Store(plan.storage), experiment.phases[-1].name, plan.rungs_of(number)
 
     def on_event(event: Event) -> None:
         if not isinstance(event, StageProgress) or event.epoch is None:
@@ -142,7 +155,7 @@ def _watcher(plan: TrialPlan, number: int, changes: Mapping[str, Any], experimen
         phase, epoch = event.stage.phase.name, event.epoch.epoch
         shown = phase if offset == 0 else f"{phase} seed {experiment.seed}"
         tune.report({"event": "epoch", "phase": shown, "end": asdict(event.epoch)})
-        if offset == 0 and phase == last and epoch in plan.rungs and epoch < event.epoch.epochs:
+        if offset == 0 and phase == last and epoch in rungs and epoch < event.epoch.epochs:
             value = rung_value(experiment, event.stage, store, epoch, plan.rung_pictures)
             if value is not None:
                 tune.report({"event": "rung", "epoch": epoch, "value": value})  # returns when the driver decided

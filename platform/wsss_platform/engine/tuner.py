@@ -38,6 +38,7 @@ from wsss_platform.engine.events import (
 from wsss_platform.engine.halting import Halt
 from wsss_platform.engine.memory_deaths import memory_deaths_survived
 from wsss_platform.engine.reasons import last_line
+from wsss_platform.engine.pruners import make_pruner
 from wsss_platform.engine.report import report
 from wsss_platform.engine.request import StudyRequest, StudyResult
 from wsss_platform.engine.runner import RayRunner
@@ -45,7 +46,7 @@ from wsss_platform.engine.searcher import StudySearcher, default_params
 from wsss_platform.engine.study import StudyFolder
 from wsss_platform.engine.study_storage import PLACE, open_study
 from wsss_platform.engine.trial import TrialPlan, changed, run_trial
-from wsss_platform.engine.warm_start import told_by
+from wsss_platform.engine.warm_start import told_by, untold
 from wsss_platform.errors import InputError, RunError, unknown
 from wsss_platform.experiment import Experiment, Stage
 from wsss_platform.interrupts import interruptible
@@ -111,6 +112,7 @@ def tune(
         selection=request.selection,
         looks=folder.looks(),
         told=told,
+        objectives=request.objectives,
     )
 
 
@@ -170,16 +172,20 @@ def _make_shared(request: StudyRequest, on_event: OnStudyEvent, halt: Halt) -> N
         )
 
 
-def _warm(request: StudyRequest, on_event: OnStudyEvent) -> tuple[FrozenTrial, ...]:
-    """The trials that earlier studies tell this one."""
+def _warm(request: StudyRequest, folder: StudyFolder, on_event: OnStudyEvent) -> tuple[FrozenTrial, ...]:
+    """The trials that earlier studies tell this one, when it is new."""
+    if known := folder.study.get_trials(deepcopy=False):
+        for name in untold(request.warm_start, known):
+            on_event(Warned(f"--warm-start {name} is ignored: only a new study is told, and this one has trials"))
+        return ()
     trials: list[FrozenTrial] = []
     for name in request.warm_start:
-        folder = request.store.study_folder(name)
-        if not (folder / "study.json").is_file():
+        earlier = request.store.study_folder(name)
+        if not (earlier / "study.json").is_file():
             known = [path.parent.name for path in (request.store.root / "studies").glob("*/study.json")]
             raise unknown("study (--warm-start)", name, known)
-        url = request.study_storage if (folder / PLACE).is_file() else None
-        told = told_by(open_study(folder, url), folder, request.identity(), request.space, request.experiment.config)
+        url = request.study_storage if (earlier / PLACE).is_file() else None
+        told = told_by(open_study(earlier, url), earlier, request.identity(), request.space, request.experiment.config)
         on_event(Warned(f"study {name} tells {len(told.trials)} trials; {told.left_out} lie outside this search"))
         trials += told.trials
     return tuple(trials)
@@ -194,26 +200,26 @@ def _warn_outside(request: StudyRequest, on_event: OnStudyEvent) -> None:
 def _run_trials(
     request: StudyRequest, folder: StudyFolder, at_once: int, started: float, on_event: OnStudyEvent, halt: Halt
 ) -> None:
-    pruner = None
-    if request.rungs:
-        pruner = optuna.pruners.SuccessiveHalvingPruner(
-            min_resource=request.rungs[0], reduction_factor=request.reduction
-        )
     searcher = StudySearcher(
         folder,
         request.space,
         request.experiment.config,
         seed=request.seed,
         sampler=request.sampler,
-        pruner=pruner,
+        pruner=make_pruner(request.scheduler, request.rungs, request.reduction),
         seconds=None if request.hours is None else 3600 * request.hours - (time.monotonic() - started),
-        warm=() if folder.study.get_trials(deepcopy=False) else _warm(request, on_event),
+        objectives=request.objectives,
+        gpus=request.gpus_per_trial,
+        gpu_hours=request.gpu_hours,
+        warm=_warm(request, folder, on_event),
         on_finish=lambda number: _finished(request, folder, number, on_event),
         halt=halt,
     )
     missing = request.trials - len(folder.finished())
     if missing <= 0:
         return
+    if len(request.objectives) > 1:
+        on_event(Warned(f"several objectives ({', '.join(request.objectives)}): no trial is stopped early"))
     on_event(_state(request, folder))
     plan = TrialPlan(
         experiment=request.experiment,
@@ -225,6 +231,8 @@ def _run_trials(
         rung_pictures=request.rung_pictures,
         retries=request.retries,
         seeds=request.seeds,
+        objectives=request.objectives,
+        bracket_reduction=request.reduction if request.scheduler == "hyperband" else None,
     )
     scratch = folder.folder / "ray"
     shutil.rmtree(scratch, ignore_errors=True)
@@ -256,6 +264,8 @@ def _run_trials(
         return
     if len(folder.finished()) < request.trials and searcher.out_of_time:
         on_event(Warned(f"{request.hours:g} hours are over; the same command goes on where it stopped"))
+    elif len(folder.finished()) < request.trials and searcher.out_of_gpu_hours:
+        on_event(Warned(f"{request.gpu_hours:g} GPU-hours are used up; a larger --gpu-hours goes on where it stopped"))
     elif len(folder.finished()) < request.trials:
         raise RunError(f"Ray Tune ended after {len(folder.finished())} of {request.trials} trials; run it again")
 
@@ -294,6 +304,7 @@ class _Progress(ray_tune.Callback):
         return last_line(RuntimeError(Path(paths[0]).read_text(encoding="utf-8"))) if paths else "no reason is known"
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._searcher.started(trial.trial_id)
         self._on_event(TrialStarted(trial.config["number"], self._searcher.changes(trial.trial_id)))
 
     def on_trial_result(
@@ -329,7 +340,7 @@ def _state(request: StudyRequest, folder: StudyFolder) -> StudyState:
         total=request.trials,
         running=len(folder.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,))),
         best=None if best is None else best.number,
-        objective=None if best is None else best.value,
+        objective=None if best is None else best.values[0],
     )
 
 

@@ -6,7 +6,7 @@ study did not have stands at that study's default; a trial outside the new axes 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from wsss_platform.engine.study import FROM, read_json
 from wsss_platform.errors import InputError
 from wsss_platform.space import CategoricalAxis, SearchSpace, choice_label, exists
 
-COMPARABLE = ("method", "data", "truth", "objective", "selection", "seeds")
+COMPARABLE = ("method", "data", "truth", "objective", "selection", "seeds", "objectives")
 """Parts of a study's identity that must be equal, or its numbers mean something else."""
 
 
@@ -70,8 +70,14 @@ def told_by(
             continue
         notes = {FROM: f"{folder.name} trial {trial.number}", "changes": {path: values[path] for path in params}}
         kinds = {axis.path: distribution(axis) for axis in space.axes if axis.path in params}
-        trials.append(create_trial(params=params, distributions=kinds, value=trial.value, user_attrs=notes))
+        trials.append(create_trial(params=params, distributions=kinds, values=trial.values, user_attrs=notes))
     return Told(tuple(trials), left_out)
+
+
+def untold(names: Sequence[str], known: Iterable[FrozenTrial]) -> list[str]:
+    """Those of some earlier studies that told none of a study's trials."""
+    told = {str(trial.user_attrs[FROM]).rpartition(" trial ")[0] for trial in known if FROM in trial.user_attrs}
+    return [name for name in names if name not in told]
 
 
 def _params(space: SearchSpace, values: Mapping[str, Any]) -> dict[str, Any] | None:

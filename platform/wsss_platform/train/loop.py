@@ -20,6 +20,7 @@ from wsss_platform.stages import EpochEnd, TrainJob
 from wsss_platform.train.batches import batches
 from wsss_platform.train.checkpoint import Training
 from wsss_platform.train.optimiser import build_optimiser, pretrained_rate, schedule_factor
+from wsss_platform.train.peak_memory import PeakMemory
 from wsss_platform.train.randomness import seed_everything
 
 _TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -65,6 +66,7 @@ def train_phase(
         keep_freed_memory()
     experiment, phase = job.experiment, job.phase
     train, weights = experiment.train_config(phase), experiment.loss_weights(phase)
+    peak = PeakMemory(device)
     seed_everything(experiment.seed)  # the same initial weights on every worker
     objective = phase.build(experiment.config, len(experiment.dataset.classes)).to(device)
     if train.channels_last:
@@ -114,6 +116,7 @@ def train_phase(
             pictures_per_second=train.batch * per_epoch / seconds,
             seconds=seconds,
             applied={**objective.applied(), **{f"{phase.loss}.{name}": weight for name, weight in weights.items()}},
+            memory=round(peak.gibibytes(), 4),
         )
         yield end, _saver(training, end, job.key)
 
