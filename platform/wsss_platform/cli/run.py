@@ -15,6 +15,7 @@ from wsss_platform.config import fingerprint, override
 from wsss_platform.errors import InputError, unknown
 from wsss_platform.experiment import Experiment, Kind, Stage, needed
 from wsss_platform.protocol import Selection, strongest
+from wsss_platform.sharing import Sharing
 from wsss_platform.store import Store, check_name
 
 Producers = Annotated[
@@ -44,6 +45,7 @@ def train(
     max_failures: options.MaxFailures = 0,
     name: options.Name = None,
     wandb: options.Wandb = "auto",
+    mirror: options.MirrorUrl = None,
     local: options.Local = False,
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
@@ -67,7 +69,7 @@ def train(
         execute(
             out,
             experiment,
-            Store(storage, max_failures),
+            options.open_store(storage, max_failures, mirror),
             run_name,
             until,
             local,
@@ -86,12 +88,13 @@ def maps(
     workers: Producers = None,
     gpus_per_worker: options.GpusPerWorker = None,
     max_failures: options.MaxFailures = 0,
+    mirror: options.MirrorUrl = None,
     local: options.Local = False,
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
 ) -> None:
     """Turn a run's weights into class activation maps of a list."""
-    where = Store(storage, max_failures)
+    where = options.open_store(storage, max_failures, mirror)
     _continue("maps", run, score_list, changes, where, workers, gpus_per_worker, "disabled", local, dry_run, as_json)
 
 
@@ -104,6 +107,7 @@ def masks(
     workers: Producers = None,
     gpus_per_worker: options.GpusPerWorker = None,
     max_failures: options.MaxFailures = 0,
+    mirror: options.MirrorUrl = None,
     local: options.Local = False,
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
@@ -117,7 +121,7 @@ def masks(
     """Turn a run's maps into pseudo masks (VOC palette PNG)."""
     from wsss_platform.cli.exports import exporter
 
-    where = Store(storage, max_failures)
+    where = options.open_store(storage, max_failures, mirror)
     _continue(
         *("masks", run, score_list, changes, where, workers, gpus_per_worker, "disabled", local, dry_run, as_json),
         config=config,
@@ -159,6 +163,7 @@ def score(
     gpus_per_worker: options.GpusPerWorker = None,
     max_failures: options.MaxFailures = 0,
     wandb: options.Wandb = "auto",
+    mirror: options.MirrorUrl = None,
     local: options.Local = False,
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
@@ -184,7 +189,7 @@ def score(
             )
         return
     if against is None:
-        where = Store(storage, max_failures)
+        where = options.open_store(storage, max_failures, mirror)
         _continue(
             *("score", run, score_list, changes, where, workers, gpus_per_worker, wandb, local, dry_run, as_json),
             config=config,
@@ -320,6 +325,7 @@ def execute(
         return
     console.print(plan_table(plan))
     with Recording(experiment, store, name, wandb, selection) as recording:
+        Sharing(store, lambda shared: note(shared.words)).bring(wanted)  # what the mirror has needs no engine
         if needed(experiment.stages, store, wanted):
             engine = runner(
                 local=local, workers=experiment.workers, gpus_per_worker=gpus_per_worker, producers=producers

@@ -29,8 +29,9 @@ from wsss_platform.engine.trainer import checkpoint_of
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.experiment import Experiment, Stage
 from wsss_platform.pipeline import Event, OnEvent, StageProgress, run
+from wsss_platform.sharing import Shared, Sharing
 from wsss_platform.stages import METRICS, WEIGHTS, Chunk, EpochEnd, Runner, TrainJob
-from wsss_platform.store import Store
+from wsss_platform.store import Elsewhere, Store
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class TrialPlan:
     retries: int
     seeds: int = 1
     """Runs of a trial, one per seed."""
+    mirror: Elsewhere | None = None
+    """Where its stages are shared with other stores."""
 
 
 class TrialStopped(Exception):
@@ -103,12 +106,15 @@ def _stop_if_told(plan: TrialPlan, number: int) -> None:
 
 
 def _run(plan: TrialPlan, number: int, changes: Mapping[str, Any]) -> dict[str, Any]:
-    store, runs = Store(plan.storage), []
+    store, runs = Store(plan.storage, mirror=plan.mirror), []
     traces: list[list[EpochEnd]] = []
     for offset in range(plan.seeds):
         seeded = replace(plan.experiment, seed=plan.experiment.seed + offset)
         experiment = changed(seeded, changes, f"trial {number}")
         on_event = _watcher(plan, number, changes, experiment, offset)
+        for stage in experiment.stages:  # its record of epochs proves what was applied, also where the score is found
+            if stage.kind == "train":
+                Sharing(store, on_event).bring(stage)
         if plan.objective == LABEL_FREE:
             runs.append(_label_free(experiment, store, plan.runner, on_event))
         else:
@@ -127,6 +133,8 @@ def _watcher(plan: TrialPlan, number: int, changes: Mapping[str, Any], experimen
     store, last = Store(plan.storage), experiment.phases[-1].name
 
     def on_event(event: Event) -> None:
+        if isinstance(event, Shared) and event.what == "failed":
+            tune.report({"event": "warned", "message": f"trial {number}: {event.words}"})
         if not isinstance(event, StageProgress) or event.epoch is None:
             return
         check_applied(changes, experiment, event.epoch)
