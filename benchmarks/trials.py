@@ -1,7 +1,7 @@
 """What a study costs beside its trainings: time per trial against bare Ray Tune, and the driver's memory.
 
-Both sides run the same function, a whole run of the pipeline on four tiny pictures in the trial's own process, two
-trials at once, on one warm Ray cluster, in turn. Ours is the study as `tune` runs it: journal, records, tables, bars and
+Both sides run the same function, a run of the whole pipeline on four tiny pictures in the process of the trial, two
+trials at once, on one warm Ray cluster, in turn. Ours is the study as `tune` runs it: journal, records, tables, bars,
 the dropping of losers' maps. The other side is `ray.tune.Tuner` with `OptunaSearch` and `reuse_actors`, no loggers: it
 keeps nothing but Tune's own state.
 """
@@ -40,7 +40,9 @@ def rows(pictures: list[Picture], classes: int, folder: Path) -> Iterator[Row]:
         f"studies of {TRIALS} trials, {AT_ONCE} at once, wall clock over the whole study with its start, medians of "
         f"{ROUNDS} rounds; the function alone takes {alone:.0f} ms, so {alone / AT_ONCE:.0f} ms of a trial is its work"
     )
-    yield Row("time per trivial trial vs bare Ray Tune with OptunaSearch", own, bare, "ms", round(1 / 1.2, 2), note=note)
+    yield Row(
+        "time per trivial trial vs bare Ray Tune with OptunaSearch", own, bare, "ms", round(1 / 1.2, 2), note=note
+    )
     overhead = [max(value - alone / AT_ONCE, 1e-3) for value in (own, bare)]
     yield Row("overhead per trial (that minus the function) vs bare Ray Tune", *overhead, "ms", round(1 / 1.2, 2))
     memory = _fresh("memory", MANY, FEW)

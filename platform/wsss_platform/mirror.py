@@ -5,9 +5,9 @@
                                                                       size, sha256 and copy
 
 A copy without its manifest is no copy, and what is read back or pulled is compared with its sha256. Every pushing has a
-folder of its own (<copy>, 8 hex digits) that nobody writes again, and one object, files.json, says which is taken, so two
-machines that push one artefact at once do not mix their files. The store that is worked on stays on a POSIX file system
-(docs/decisions/0011-mirror.md, 0017-shared-stages.md).
+folder of its own (<copy>, 8 hex digits) that nobody writes again, and one object, files.json, says which is taken, so
+two machines that push one artefact at once do not mix their files. The store that is worked on stays on a POSIX file
+system (docs/decisions/0011-mirror.md, 0017-shared-stages.md).
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from wsss_platform.store import KEY, MANIFEST, Store, check_name
 from wsss_platform.tracking.records import CONFIG, RECORD, RunRecord, read_record, write_record
 
 FILES = "files.json"
-"""Beside a copy's manifest: name -> [bytes, sha256, copy] of each of its files; without the third, which older ones lack,
-the file lies beside it."""
+"""Beside a copy's manifest: name -> [bytes, sha256, copy] of each of its files. Older lists lack
+the third; there the file lies beside the list."""
 THREADS = 16
 """Files on the way at once; a masks artefact has one per picture."""
 _BLOCK = 1 << 20

@@ -227,7 +227,9 @@ def _produced(
             elif _kind(one.stage) == "import":
                 finish(experiment, ids, one.work.folder)
             end = ends[one.stage.key] = StageEnd(one.stage, max(0.0, one.ended - one.started), False)
-            said = {"truth": experiment.truth_fingerprint(end.stage.list_name)[:12]} if end.stage.kind == "score" else {}
+            said = (
+                {"truth": experiment.truth_fingerprint(end.stage.list_name)[:12]} if end.stage.kind == "score" else {}
+            )
             _commit(experiment, end, store, pictures=one.done, failures=len(one.failures), **said)
         return list(ends.values())
 

@@ -1,7 +1,8 @@
 """Stages shared through the store's mirror: looked up before they are made, copied there when they were.
 
-The one place where the pipeline meets a mirror (`pipeline.run`); what makes a stage, on Ray or not, knows nothing of it.
-A mirror that fails costs no run: it is said once, and the run goes on without it. See docs/decisions/0017-shared-stages.md.
+The one place where the pipeline meets a mirror (`pipeline.run`); what makes a stage, on Ray or not, knows nothing of
+it. A mirror that fails costs no run: it is said once, and the run goes on without it
+(docs/decisions/0017-shared-stages.md).
 """
 
 from __future__ import annotations

@@ -64,6 +64,7 @@ class LabelFree(Study):
                         assert folder is not None
                         self.store.commit(stage.kind, stage.key, {"inputs": {}, "seconds": 1.0})
         self.folder.study.tell(number, objective)
+        self.folder.write_tables(self.base.config)
         self.view(events.TrialFinished(number, "complete", objective, None, 1.0, None, None))
 
     def left(self, changes: dict[str, object]) -> int:

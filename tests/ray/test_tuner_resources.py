@@ -1,4 +1,4 @@
-"""Who gets which share of a cluster: more trials than there is room for, parts of GPUs, and no GPU held by work on CPUs.
+"""Shares of a cluster: more trials than there is room for, parts of GPUs, and no GPU held by work on CPUs.
 
 The GPUs are claimed (num_gpus of a machine without any): Ray hands out their numbers, and nobody finds CUDA there.
 """
@@ -119,7 +119,7 @@ def test_work_on_cpus_holds_no_gpu(small: None, tmp_path: Path) -> None:
 
 
 class OnShare(RayRunner):
-    """Trains in a process of its own that holds a CPU and the share of a GPU. (Ray Train would ask NCCL for the GPU.)"""
+    """Trains in a process of its own that holds a CPU and the share of a GPU. (Ray Train would need NCCL for it.)"""
 
     def train(self, job: TrainJob, folder: Path, on_epoch: Callable[[EpochEnd], None]) -> None:
         call = ray.remote(num_cpus=1, num_gpus=self.resources.gpus, scheduling_strategy="SPREAD")(_train)

@@ -232,7 +232,6 @@ def test_it_goes_to_other_processes(tmp_path: Path) -> None:
     assert not there.bring(Store(tmp_path / "one"), "train", KEY)
 
 
-
 def test_a_mirror_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="/proc/nosuch"):
         Mirror("/proc/nosuch").send(artefact(tmp_path, "x"), "maps", KEY)

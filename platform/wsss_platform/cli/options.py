@@ -54,7 +54,7 @@ MirrorUrl = Annotated[
     str | None,
     typer.Option(
         "--mirror",
-        help="Where stages are shared with machines that do not see this storage: looked up there before they are made, "
+        help="Shares stages with machines that do not see this storage: looked up there before they are made, "
         "copied there when they were. s3://bucket/folder, gs://... or a folder.",
         metavar="URL",
         envvar="WSSS_MIRROR",

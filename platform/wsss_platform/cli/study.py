@@ -280,7 +280,8 @@ class StudyView:
     def _write_record(self, row: TrialRow) -> None:
         experiment = self._experiment(dict(row.changes))
         spent = {"trial": row.seconds or 0.0}
-        keys = [*(row.keys or [row.key]), *[None] * self._request.seeds]  # a failed or stopped trial has not all
+        keys: list[str | None] = [*(row.keys or [row.key])]
+        keys += [None] * self._request.seeds  # a failed or stopped trial has not all
         for (name, seeded), key in zip(self._seeds(row.number, experiment), keys, strict=False):
             record = self._records.pop(name, None) or self._start_record(name, seeded)
             self._write_run(row, record, key, spent if name == self._name(row.number) else {})

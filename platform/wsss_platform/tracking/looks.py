@@ -53,7 +53,7 @@ class Looks:
 
 
 def looks(store: Store) -> tuple[Looks, ...]:
-    """What was looked at, by list and truth; damaged files are left out, as `store verify` and `leaderboard` name them."""
+    """What was looked at, by list and truth; without damaged files, which `store verify` and `leaderboard` name."""
     scores: dict[str, tuple[str, str]] = {}  # key -> (list, truth); of two that tell, the one that knows the truth
     rungs: dict[tuple[str, str], int] = defaultdict(int)
     settings: dict[tuple[str, str], int] = defaultdict(int)
