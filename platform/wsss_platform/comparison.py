@@ -51,7 +51,7 @@ class ScoredArm:
 
     def _score(self, experiment: Experiment) -> Score:
         stage = experiment.stage("score")
-        if not self._store.has("score", stage.key):
+        if not self._store.finished("score", stage.key):
             raise InputError(f"{self.arm.label}, seed {experiment.seed}: has no score yet")
         return Score.read(self._store.open("score", stage.key).folder)
 

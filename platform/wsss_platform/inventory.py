@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from wsss_platform.errors import InputError
 from wsss_platform.store import KEY, MANIFEST, Store, is_held
-from wsss_platform.tracking.records import RunRecord, read_records
+from wsss_platform.tracking.records import RECORD, RunRecord, read_records
 
 State = Literal["finished", "damaged", "partial", "trash", "lock"]
 """damaged: a folder without a readable manifest; trash: a deletion that was cut off; lock: a lock of nothing."""
@@ -153,7 +153,7 @@ def references(store: Store) -> References:
     found = read_records(store)
     if found.damaged:
         raise InputError("; ".join(reason for _, reason in found.damaged) + "; mend it or delete the run's folder")
-    folders = sorted(path for path in (store.root / "studies").glob("*") if path.is_dir())
+    folders = _studies(store)
     recorded = {record.stages.get(name) for record in found.records for name in record.stages if "score" in name}
     tables = {folder.name: _trials(folder / "trials.jsonl") for folder in folders}
     trials = {
@@ -161,9 +161,38 @@ def references(store: Store) -> References:
         for study, rows in tables.items()
     }
     states = {f"{study}-{row['number']:04d}": str(row["state"]) for study, rows in tables.items() for row in rows}
-    locks = [folder / "driver.lock" for folder in folders]
-    driven = tuple(lock.parent.name for lock in locks if lock.exists() and is_held(lock))
-    return References(store, found.records, trials, driven, states)
+    return References(store, found.records, trials, driven(store), states)
+
+
+def driven(store: Store) -> tuple[str, ...]:
+    """Names of the studies that a living process drives."""
+    locks = [folder / "driver.lock" for folder in _studies(store)]
+    return tuple(lock.parent.name for lock in locks if lock.exists() and is_held(lock))
+
+
+def stamp(store: Store) -> frozenset[tuple[str, int, int]]:
+    """Of all files that `references` reads; another one when any of them has changed, come or gone."""
+    found = set()
+    for pattern in (f"runs/*/{RECORD}", "studies/*/trials.jsonl"):
+        for path in store.root.glob(pattern):
+            with suppress(FileNotFoundError):
+                stat = path.stat()
+                found.add((str(path), stat.st_mtime_ns, stat.st_ino))  # each writing makes a new file
+    return frozenset(found)
+
+
+def unchanged(entry: Entry) -> bool:
+    """Whether nobody has touched it since it was looked at."""
+    try:
+        if entry.state == "finished":
+            return (entry.path / MANIFEST).stat().st_mtime == entry.changed
+        return _size(entry.path)[1] == entry.changed
+    except FileNotFoundError:
+        return False
+
+
+def _studies(store: Store) -> list[Path]:
+    return sorted(path for path in (store.root / "studies").glob("*") if path.is_dir())
 
 
 def _trials(table: Path) -> list[dict[str, Any]]:

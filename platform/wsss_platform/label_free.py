@@ -88,6 +88,24 @@ def variants(experiment: Experiment) -> dict[str, Experiment]:
     return made
 
 
+def variant_stages(experiment: Experiment) -> dict[str, str]:
+    """Maps and masks that only the proxies need, for the record of a trial: "maps:PHASE:VARIANT" -> content key.
+
+    Empty where there can be none (`variants` says why).
+    """
+    try:
+        made = variants(experiment)
+    except InputError:  # the trial itself will say it
+        return {}
+    found, known = {}, {stage.key for stage in experiment.stages}
+    for name, item in made.items():
+        for stage in item.stages:
+            if stage.kind in ("maps", "masks") and stage.key not in known:
+                known.add(stage.key)
+                found[f"{stage.name}:{name.replace(' ', '-')}"] = stage.key
+    return found
+
+
 def measure(
     experiment: Experiment, store: Store, runner: Runner, on_event: Callable[[Event], None] = lambda event: None
 ) -> Proxies:

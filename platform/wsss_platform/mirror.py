@@ -1,10 +1,13 @@
 """Runs copied to and from another file system or object store, through pyarrow.fs: s3://, gs://, file://, ...
 
     <url>/runs/<name>/config.toml, run.json               the record last
-    <url>/stages/<kind>/<key>/<files>, files.json, manifest.json   the manifest last; files.json has size and sha256
+    <url>/stages/<kind>/<key>/<copy>/<files>, files.json, manifest.json   the manifest last; files.json has each file's
+                                                                      size, sha256 and copy
 
-The layout of the store. A copy without its manifest is no copy, and what is read back or pulled is compared with its
-sha256. The store that is worked on stays on a POSIX file system (docs/decisions/0011-mirror.md).
+A copy without its manifest is no copy, and what is read back or pulled is compared with its sha256. Every pushing has a
+folder of its own (<copy>, 8 hex digits) that nobody writes again, and one object, files.json, says which is taken, so
+two machines that push one artefact at once do not mix their files. The store that is worked on stays on a POSIX file
+system (docs/decisions/0011-mirror.md, 0017-shared-stages.md).
 """
 
 from __future__ import annotations
@@ -29,7 +32,8 @@ from wsss_platform.store import KEY, MANIFEST, Store, check_name
 from wsss_platform.tracking.records import CONFIG, RECORD, RunRecord, read_record, write_record
 
 FILES = "files.json"
-"""Beside a copy's manifest: name -> [bytes, sha256] of each of its files."""
+"""Beside a copy's manifest: name -> [bytes, sha256, copy] of each of its files. Older lists lack
+the third; there the file lies beside the list."""
 THREADS = 16
 """Files on the way at once; a masks artefact has one per picture."""
 _BLOCK = 1 << 20
@@ -72,6 +76,42 @@ class Mirror:
         except (pa.ArrowException, ValueError, OSError) as error:
             raise InputError(f"mirror {self.url!r}: {_first_line(error).replace(url, self.url)}") from None
         self._base = PurePosixPath(base)
+        self._given = url
+        self._known: set[tuple[str, str]] = set()  # artefacts that are there, as whole as ours
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Mirror, (self._given,)
+
+    def check(self) -> Mirror:
+        """Itself, if it can be reached.
+
+        Raises:
+            InputError: there is no such bucket.
+            RunError: it does not answer, or refuses.
+        """
+        flat = self._system.type_name in _FLAT
+        place = self._base.parts[0] if flat else str(self._base)
+        found = self._try(self._system.get_file_info, place)
+        if flat and found.type == fs.FileType.NotFound:
+            raise InputError(f"mirror {self.url!r}: there is no bucket {place!r}")
+        return self
+
+    def bring(self, store: Store, kind: str, key: str) -> bool:
+        """See `store.Elsewhere`. Nothing that the store has is overwritten."""
+        lacking = self._try(self._lacking, kind, key)
+        if lacking is None or lacking > store.max_failures or store.has(kind, key):
+            return False
+        return self._try(self._fetch, store, kind, key)[0] > 0
+
+    def send(self, store: Store, kind: str, key: str) -> bool:
+        """See `store.Elsewhere`. A copy that lacks more pictures than ours is replaced."""
+        if (kind, key) in self._known:
+            return False
+        lacking = self._try(self._lacking, kind, key)
+        new = lacking is None or int(store.open(kind, key).manifest.get("failures", 0)) < lacking
+        copied = new and self._try(self._send, store, kind, key)[0] > 0
+        self._known.add((kind, key))
+        return copied
 
     def push(self, store: Store, run: str) -> Copied:
         """Copy a run's record and every finished artefact of it that is not there yet, and read it back.
@@ -139,50 +179,67 @@ class Mirror:
     def _try(self, work: Callable[..., T], *arguments: Any) -> T:
         try:
             return work(*arguments)
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, json.JSONDecodeError) as error:
             raise RunError(f"{self.url}: {_first_line(error)}") from None
 
     def _has(self, kind: str, key: str) -> bool:
         return self._exists(_place(kind, key) / MANIFEST)
 
+    def _lacking(self, kind: str, key: str) -> int | None:
+        """How many pictures the copy lacks; None when there is no copy."""
+        place = _place(kind, key) / MANIFEST
+        return int(json.loads(self._get(place)).get("failures", 0)) if self._exists(place) else None
+
     def _send(self, store: Store, kind: str, key: str) -> tuple[int, int]:
         """Copy one artefact; (files, bytes)."""
-        artefact = store.open(kind, key)
-        paths = sorted(path for path in artefact.folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+        artefact, copy = store.open(kind, key), uuid.uuid4().hex[:8]
+        before = self._lacking(kind, key)
+        paths = sorted(path for path in artefact.folder.rglob("*") if path.is_file())
         names = [path.relative_to(artefact.folder).as_posix() for path in paths]
 
         def send(name: str) -> tuple[int, str]:
-            return self._write(_place(kind, key) / name, artefact.folder / name)
+            return self._write(_place(kind, key) / copy / name, artefact.folder / name)
 
         with ThreadPoolExecutor(THREADS) as pool:
             sent = dict(zip(names, pool.map(send, names), strict=True))
-        self._put(_place(kind, key) / FILES, json.dumps(sent).encode())
+        if self._lacking(kind, key) != before:  # another machine was quicker; its copy is as good
+            self._system.delete_dir(self._at(_place(kind, key) / copy))
+            return 0, 0
+        listed = {name: [*entry, copy] for name, entry in sent.items()}
+        self._put(_place(kind, key) / FILES, json.dumps(listed).encode())
         self._write(_place(kind, key) / MANIFEST, artefact.folder / MANIFEST)
-        return len(sent), sum(length for length, _ in sent.values())
+        sizes = [size for name, (size, _) in sent.items() if name != MANIFEST]
+        return len(sizes), sum(sizes)
 
     def _fetch(self, store: Store, kind: str, key: str) -> tuple[int, int]:
         """Copy one artefact into the store; (files, bytes)."""
+        place = _place(kind, key)
         with store.building(kind, key) as partial:
             if partial is None:  # another process made it while we waited
                 return 0, 0
-            listed = _listed(self._get(_place(kind, key) / FILES), f"{self.url}/{_place(kind, key)}/{FILES}")
-            manifest = json.loads(self._get(_place(kind, key) / MANIFEST))
-            if (manifest.get("kind"), manifest.get("key")) != (kind, key):
-                raise RunError(f"{self.url}/{_place(kind, key)}/{MANIFEST}: not the manifest of this key")
+            listed = _listed(self._get(place / FILES), f"{self.url}/{place}/{FILES}")
             folder = partial.with_name(f"{key}.trash-{uuid.uuid4().hex[:8]}")  # what a crash leaves is rubbish
             try:
 
                 def fetch(name: str) -> None:
-                    self._read(_place(kind, key) / name, folder / name, *listed[name])
+                    source, size, digest = listed[name]
+                    self._read(place / source, folder / name, size, digest)
 
                 with ThreadPoolExecutor(THREADS) as pool:
                     list(pool.map(fetch, listed))
+                # of the same copy as the files; older copies have it beside them alone
+                said = (folder / MANIFEST).read_bytes() if MANIFEST in listed else self._get(place / MANIFEST)
+                (folder / MANIFEST).unlink(missing_ok=True)  # the commit writes it
+                manifest = json.loads(said)
+                if (manifest.get("kind"), manifest.get("key")) != (kind, key):
+                    raise RunError(f"{self.url}/{place}/{MANIFEST}: not the manifest of this key")
                 shutil.rmtree(partial)
                 folder.rename(partial)
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
             store.commit(kind, key, manifest)
-        return len(listed), sum(length for length, _ in listed.values())
+        sizes = [size for name, (_, size, _) in listed.items() if name != MANIFEST]
+        return len(sizes), sum(sizes)
 
     def _record(self, run: str) -> RunRecord | None:
         place = PurePosixPath("runs", check_name(run), RECORD)
@@ -241,12 +298,19 @@ def _place(kind: str, key: str) -> PurePosixPath:
     return PurePosixPath("stages", kind, key)
 
 
-def _listed(data: bytes, where: str) -> dict[str, tuple[int, str]]:
-    """The file list of a copy; RunError when a name in it would lead out of the artefact's folder."""
-    listed = {str(name): (int(size), str(digest)) for name, (size, digest) in json.loads(data).items()}
-    for name in listed:
+def _listed(data: bytes, where: str) -> dict[str, tuple[PurePosixPath, int, str]]:
+    """The file list of a copy: name -> (where it lies beside the list, bytes, sha256).
+
+    Raises:
+        RunError: a name in it would lead out of the artefact's folder.
+    """
+    listed = {
+        str(name): (PurePosixPath(*map(str, copy), str(name)), int(size), str(digest))
+        for name, (size, digest, *copy) in json.loads(data).items()
+    }
+    for name, (source, _, _) in listed.items():
         path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts or not path.parts or "\\" in name:
+        if path.is_absolute() or ".." in source.parts or not path.parts or "\\" in name or source.is_absolute():
             raise RunError(f"{where}: {name!r} is no name inside an artefact")
     return listed
 

@@ -6,6 +6,7 @@ is simply needed again (`experiment.needed`).
 
 from __future__ import annotations
 
+import functools
 import re
 import shutil
 import time
@@ -13,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from wsss_platform.inventory import Entry, entries, references
+from wsss_platform.inventory import Entry, References, driven, entries, references, stamp, unchanged
 from wsss_platform.store import Store
 from wsss_platform.tracking.records import RunRecord
 
@@ -111,17 +112,60 @@ def judge(store: Store, *, days: float = DAYS, keep_best: int | None = None, now
 
 
 def carry_out(store: Store, verdicts: Iterable[Verdict]) -> tuple[list[Verdict], list[Verdict]]:
-    """Delete what may go; what is in use by then stays.
+    """Delete what may go. Each is looked at once more when nobody else can take it up: what is in use by then, was
+    written to, or has got a run or study that refers to it stays.
+
+    Raises:
+        InputError: a record that cannot be read by then.
 
     Returns:
         What was deleted, and what was not.
     """
     done: list[Verdict] = []
     kept: list[Verdict] = []
+    current = _Current(store)
     for verdict in verdicts:
         if verdict.goes:
-            (done if _remove(store, verdict) else kept).append(verdict)
+            (done if _remove(store, verdict, current) else kept).append(verdict)
     return done, kept
+
+
+class _Current:
+    """Who refers to what at this moment; read again only when a record or a table has changed."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._stamp: object = None
+        self._known: References
+        self._owners: dict[frozenset[str], dict[str, list[str]]] = {}
+
+    def known(self) -> References:
+        """See `inventory.references`."""
+        now = stamp(self._store)
+        if now != self._stamp:
+            self._known, self._stamp, self._owners = references(self._store), now, {}
+        return self._known
+
+    def owners(self, leave_out: frozenset[str] = frozenset()) -> dict[str, list[str]]:
+        """See `References.owners`."""
+        known = self.known()
+        if leave_out not in self._owners:
+            self._owners[leave_out] = known.owners(leave_out)
+        return self._owners[leave_out]
+
+    def still_goes(self, verdict: Verdict) -> bool:
+        """Whether a verdict holds: nobody touched the entry since, and nobody refers to it who did not then."""
+        entry = verdict.entry
+        if not unchanged(entry):
+            return False
+        if entry.state == "partial":
+            return True
+        owners = self.owners()
+        if not set(owners.get(entry.key, ())) <= set(verdict.owners):
+            return False
+        if verdict.owners:
+            return True
+        return not driven(self._store) and (entry.kind in PIPELINE or not any(key in owners for key in entry.inputs))
 
 
 def drop_losers(store: Store, study: str, keep_best: int, shared: Collection[str] = ()) -> list[str]:
@@ -139,28 +183,35 @@ def drop_losers(store: Store, study: str, keep_best: int, shared: Collection[str
     """
     if not keep_best:
         return []
-    known = references(store)
+    current = _Current(store)
+    known = current.known()
     lost = losers((record for record in known.records if record.study == study), known.states, keep_best)
-    needed = known.owners(leave_out=lost)
+    needed = current.owners(lost)
     dropped = []
+
+    def unneeded(key: str) -> bool:
+        return key not in current.owners(lost)
+
     for record in known.records:
-        stopped = known.states.get(record.name) == "pruned"  # early; it is never gone on with
+        stopped = known.states.get(_trial_of(record.name)) == "pruned"  # early; it is never gone on with
         for stage, key in record.stages.items() if record.name in lost else ():
             kind = stage.split(":")[0]
             if key in needed or key in shared:
                 continue
             if kind in LARGE and store.has(kind, key):
-                if store.remove(kind, key, f"study {study} keeps the maps and masks of its best {keep_best} trials"):
+                reason = f"study {study} keeps the maps and masks of its best {keep_best} trials"
+                if store.remove(kind, key, reason, still=functools.partial(unneeded, key)):
                     dropped.append(f"{kind} {key[:12]}")
-            elif stopped and store.remove(kind, key, partial=True):
+            elif stopped and store.remove(kind, key, partial=True, still=functools.partial(unneeded, key)):
                 dropped.append(f"unfinished {kind} {key[:12]}")
     return dropped
 
 
-def _remove(store: Store, verdict: Verdict) -> bool:
+def _remove(store: Store, verdict: Verdict, current: _Current) -> bool:
     entry = verdict.entry
     if entry.state == "trash":
         shutil.rmtree(entry.path)
         return True
     reason = verdict.reason if verdict.owners and entry.state == "finished" else ""
-    return store.remove(entry.kind, entry.key, reason, partial=entry.state == "partial")
+    unfinished = entry.state == "partial"
+    return store.remove(entry.kind, entry.key, reason, partial=unfinished, still=lambda: current.still_goes(verdict))

@@ -42,7 +42,8 @@ def sweep_saliency(
         work = SaliencyWork(experiment, scored.phase, scored.list_name, folder, maps=source)
         runner.chunks([work], chunks_of(ids), report)
         check_failures("saliency sweep", folder, failures, len(ids), store.max_failures)
-        said = {"list": scored.list_name, "inputs": {"maps": maps.key}, "failures": len(failures)}
+        truth = experiment.truth_fingerprint(scored.list_name)[:12]
+        said = {"list": scored.list_name, "truth": truth, "inputs": {"maps": maps.key}, "failures": len(failures)}
         return store.commit(_SALIENCY, key, said)
 
 

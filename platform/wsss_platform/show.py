@@ -35,7 +35,7 @@ class RunPictures:
             InputError: it has not been scored yet.
         """
         stage = experiment.stage("score")
-        if not store.has("score", stage.key):
+        if not store.finished("score", stage.key):
             raise InputError("nothing to show yet: this run has no score; first: wsss-platform score RUN")
         self.summary = read_summary(store.open("score", stage.key))
         self._score = store.open("score", stage.key).folder

@@ -18,11 +18,11 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
 
@@ -75,17 +75,31 @@ class Artefact:
     manifest: Mapping[str, Any]
 
 
+class Elsewhere(Protocol):
+    """A place that keeps copies of artefacts (`mirror.Mirror`); picklable. Both raise RunError when it fails."""
+
+    def bring(self, store: Store, kind: str, key: str) -> bool:
+        """Copy an artefact into the store, if it is there and lacks no more pictures than the store allows."""
+        ...
+
+    def send(self, store: Store, kind: str, key: str) -> bool:
+        """Copy a finished artefact there, unless it is there already."""
+        ...
+
+
 class Store:
     """Stage outputs under one storage folder (a local or shared file system)."""
 
-    def __init__(self, root: Path, max_failures: int = 0) -> None:
+    def __init__(self, root: Path, max_failures: int = 0, mirror: Elsewhere | None = None) -> None:
         """
         Args:
             root: the storage folder.
             max_failures: how many pictures an artefact may lack and still count as finished.
+            mirror: where stages are shared with other stores; used by `sharing` alone.
         """
         self.root = root.expanduser().resolve()
         self.max_failures = max_failures
+        self.mirror = mirror
 
     def folder(self, kind: str, key: str) -> Path:
         """Where the finished artefact lies or will lie."""
@@ -97,9 +111,13 @@ class Store:
         """Where an unfinished artefact grows."""
         return self.folder(kind, key).with_name(f"{key}.partial")
 
+    def finished(self, kind: str, key: str) -> bool:
+        """Whether the artefact is finished, for those that only read it: what it lacks was allowed when it was made."""
+        return (self.folder(kind, key) / MANIFEST).is_file()
+
     def has(self, kind: str, key: str) -> bool:
         """Whether the artefact is finished, lacking no more pictures than this store allows."""
-        if not (self.folder(kind, key) / MANIFEST).is_file():
+        if not self.finished(kind, key):
             return False
         return int(self.open(kind, key).manifest.get("failures", 0)) <= self.max_failures
 
@@ -173,7 +191,15 @@ class Store:
             return None
         return manifest
 
-    def remove(self, kind: str, key: str, reason: str = "", *, partial: bool = False) -> bool:
+    def remove(
+        self,
+        kind: str,
+        key: str,
+        reason: str = "",
+        *,
+        partial: bool = False,
+        still: Callable[[], bool] = lambda: True,
+    ) -> bool:
         """Delete an artefact, or what an unfinished one left behind: renamed first, so that a crash leaves no half.
 
         Args:
@@ -181,9 +207,10 @@ class Store:
             key: its content key.
             reason: when given, the manifest is kept with it, for those that name the artefact as their input.
             partial: the unfinished one.
+            still: asked at the last moment, when nobody else can take it up, whether it may go.
 
         Returns:
-            False when there is nothing, or a living process is making it.
+            False when there is nothing, a living process is making it, or it may not go any more.
         """
         final = self.folder(kind, key)
         path = self.partial(kind, key) if partial else final
@@ -195,7 +222,7 @@ class Store:
         except Timeout:
             return False
         try:
-            if not path.is_dir():  # another process was quicker
+            if not path.is_dir() or not still():  # another process was quicker
                 return False
             if reason and not partial:
                 note = {**self.open(kind, key).manifest, "dropped": reason}

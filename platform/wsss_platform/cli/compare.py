@@ -23,7 +23,7 @@ def compare(out: Output, store: Store, first: str, second: str) -> None:
     for run in (first, second):
         experiment, name = load_run(store, run)
         stage = experiment.stage("score")
-        if not store.has("score", stage.key):
+        if not store.finished("score", stage.key):
             raise InputError(f"run {name!r} has no score yet; first: wsss-platform score {name}")
         scores.append(Score.read(store.open("score", stage.key).folder))
     table = Table("background", first, second, "difference", "95 % interval", f"p({first} better)")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from wsss_platform.crf_search.candidates import Candidate
     from wsss_platform.crf_search.halving import Found
     from wsss_platform.crf_search.pictures import Plan
+    from wsss_platform.data import Split
 
 SETTINGS, PICTURES, CONFIRM = 64, 162, 200
 """Defaults: settings tried, pictures they are chosen on, pictures the winner is confirmed on."""
@@ -72,7 +73,7 @@ def tune(
 
     experiment, _ = load_run(store, run, score_list, changes)
     maps = experiment.stage("maps")
-    if not store.has("maps", maps.key):
+    if not store.finished("maps", maps.key):
         listed = "" if score_list is None else f" --score-list {score_list}"
         raise InputError(
             f"run {run!r} has no stored maps of list {maps.list_name!r}: `wsss-platform maps {run}{listed}`"
@@ -81,7 +82,7 @@ def tune(
     axes = load_space(space, experiment.config, solved={})  # after a CRF no sweep solves the background
     candidates = draw(axes, experiment.config, section, settings, seed)
     split, truth = experiment.dataset.split(maps.list_name), experiment.dataset.truth(maps.list_name)
-    shares = plan(split, pictures, confirm, seed)
+    shares = plan(_with_maps(split, store.folder("maps", maps.key)), pictures, confirm, seed)
     # settings are found again by their content, so every search of these maps shares one folder
     source = fingerprint([maps.key, truth.fingerprint(), REVISIONS["masks"]])
     study = check_name(name or f"{run}-crf-{source[:8]}", "study name")
@@ -90,6 +91,7 @@ def tune(
         "study": study,
         "folder": str(folder),
         "list": maps.list_name,
+        "truth": truth.fingerprint()[:12],
         "space": str(space),
         "settings": len(candidates) + 1,
         "rungs": list(shares.rungs),
@@ -111,6 +113,18 @@ def tune(
     document |= _written(folder, experiment, found, shares, section, document["selection"], [a.path for a in axes.axes])
     write_atomic(folder / TABLE, json.dumps(document, indent=1))
     out.result(document, *_shown(document, found, run))
+
+
+def _with_maps(split: Split, folder: Path) -> Split:
+    """The list without the pictures whose maps failed and were allowed to (--max-failures)."""
+    from wsss_platform.data.part import SplitPart
+    from wsss_platform.pipeline import FAILURES
+
+    file = folder / FAILURES
+    lacking = {id for id, _ in json.loads(file.read_text(encoding="utf-8"))} if file.is_file() else set()
+    if not lacking:
+        return split
+    return SplitPart(split, split.name, tuple(id for id in split.ids if id not in lacking))
 
 
 class _Bars:

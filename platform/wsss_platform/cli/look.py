@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -65,6 +66,7 @@ def leaderboard(
 ) -> None:
     """Local results, grouped by protocol: rows of different protocols are never ranked together."""
     from wsss_platform.tracking import leaderboard as board
+    from wsss_platform.tracking.looks import looks, looks_at
     from wsss_platform.tracking.records import read_records
 
     if sum((as_json, markdown, csv)) > 1:
@@ -79,7 +81,11 @@ def leaderboard(
             return
         if not groups and not as_json:
             note(f"no scored run in {storage}; try `wsss-platform tune fbr` or `wsss-platform train cam --until score`")
-        out.result(board.to_json(groups), *board.render_tables(groups))
+        seen, shown = looks(Store(storage)), board.to_json(groups)
+        for group, plain in zip(groups, shown, strict=True):
+            one = looks_at(seen, group.protocol.score_list, group.protocol.truth)
+            plain["looks"] = {**asdict(one), "total": one.total}
+        out.result(shown, *board.render_tables(groups), *[one.words for one in seen if groups])
 
 
 def show(
@@ -95,13 +101,21 @@ def show(
     """Write pictures of a scored run: image, maps, mask and truth side by side, and the sweep curve."""
     from wsss_platform.cli.run import load_run
     from wsss_platform.show import show_run
+    from wsss_platform.tracking.looks import looks, looks_at
 
     with output(as_json) as out:
         store = Store(storage)
         experiment, name = load_run(store, run)
         target = folder or store.run_folder(name) / "pictures"
         written = show_run(experiment, store, target, count=count, ids=ids or None)
+        scored = experiment.data.score_list
+        seen = looks_at(looks(store), scored, experiment.truth_fingerprint(scored)[:12])
         out.result(
-            {"folder": str(target), "files": [str(path) for path in written]},
+            {
+                "folder": str(target),
+                "files": [str(path) for path in written],
+                "looks": {**asdict(seen), "total": seen.total},
+            },
             f"{len(written)} pictures in {target}",
+            seen.words,
         )

@@ -26,6 +26,7 @@ from rich.progress import (
 
 from wsss_platform.experiment import Stage
 from wsss_platform.pipeline import Event, StageEnd, StageProgress, StageStart
+from wsss_platform.sharing import Shared
 
 WIDTH = 140
 """Of tables that go to a file or a pipe."""
@@ -150,6 +151,8 @@ class StageBars:
             self._progress.update(self._tasks[event.stage.key], completed=event.done, detail=detail)
             if not console.is_terminal and event.epoch is not None:
                 console.print(f"{event.stage.name} epoch {event.done}/{event.epoch.epochs}: {detail}")
+        elif isinstance(event, Shared):
+            console.print(event.words, markup=False)
         elif isinstance(event, StageEnd):
             if event.cached:
                 console.print(f"{_label(event.stage)} [green]in the store[/] ({event.stage.key[:12]})")

@@ -99,7 +99,7 @@ def by_rule(
 def read_score(experiment: Experiment, store: Store, name: str) -> Score:
     """The stored counts of a run; InputError telling the command that makes them."""
     stage = experiment.stage("score")
-    if not store.has("score", stage.key):
+    if not store.finished("score", stage.key):
         raise InputError(f"run {name!r} has no score yet; first the same `wsss-platform score` without --rule")
     return Score.read(store.open("score", stage.key).folder)
 

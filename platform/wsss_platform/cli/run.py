@@ -17,6 +17,7 @@ from wsss_platform.errors import InputError, unknown
 from wsss_platform.experiment import Experiment, Kind, Stage, needed
 from wsss_platform.interrupts import Interrupts, interruptible
 from wsss_platform.protocol import Selection, strongest
+from wsss_platform.sharing import Sharing
 from wsss_platform.store import Store, check_name
 
 Producers = Annotated[
@@ -47,6 +48,7 @@ def train(
     max_failures: options.MaxFailures = 0,
     name: options.Name = None,
     wandb: options.Wandb = "auto",
+    mirror: options.MirrorUrl = None,
     local: options.Local = False,
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
@@ -70,7 +72,7 @@ def train(
         execute(
             out,
             experiment,
-            Store(storage, max_failures),
+            options.open_store(storage, max_failures, mirror),
             run_name,
             until,
             local,
@@ -89,12 +91,13 @@ def maps(
     workers: Producers = None,
     gpus_per_worker: options.GpusPerWorker = None,
     max_failures: options.MaxFailures = 0,
+    mirror: options.MirrorUrl = None,
     local: options.Local = False,
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
 ) -> None:
     """Turn a run's weights into class activation maps of a list."""
-    where = Store(storage, max_failures)
+    where = options.open_store(storage, max_failures, mirror)
     _continue("maps", run, score_list, changes, where, workers, gpus_per_worker, "disabled", local, dry_run, as_json)
 
 
@@ -107,6 +110,7 @@ def masks(
     workers: Producers = None,
     gpus_per_worker: options.GpusPerWorker = None,
     max_failures: options.MaxFailures = 0,
+    mirror: options.MirrorUrl = None,
     local: options.Local = False,
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
@@ -120,7 +124,7 @@ def masks(
     """Turn a run's maps into pseudo masks (VOC palette PNG)."""
     from wsss_platform.cli.exports import exporter
 
-    where = Store(storage, max_failures)
+    where = options.open_store(storage, max_failures, mirror)
     _continue(
         *("masks", run, score_list, changes, where, workers, gpus_per_worker, "disabled", local, dry_run, as_json),
         config=config,
@@ -162,6 +166,7 @@ def score(
     gpus_per_worker: options.GpusPerWorker = None,
     max_failures: options.MaxFailures = 0,
     wandb: options.Wandb = "auto",
+    mirror: options.MirrorUrl = None,
     local: options.Local = False,
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
@@ -187,7 +192,7 @@ def score(
             )
         return
     if against is None:
-        where = Store(storage, max_failures)
+        where = options.open_store(storage, max_failures, mirror)
         _continue(
             *("score", run, score_list, changes, where, workers, gpus_per_worker, wandb, local, dry_run, as_json),
             config=config,
@@ -322,11 +327,10 @@ def execute(
         out.result(plan, f"run {name}", plan_table(plan), cost_words(plan["cost"]))
         return
     console.print(plan_table(plan))
-    make = needed(experiment.stages, store, wanted)
-    if make:
-        check_writable(store.root)
     with explained(store.root), Recording(experiment, store, name, wandb, selection) as recording:
-        if make:
+        Sharing(store, lambda shared: note(shared.words)).bring(wanted)  # what the mirror has needs no engine
+        if needed(experiment.stages, store, wanted):
+            check_writable(store.root)
             engine = runner(
                 local=local, workers=experiment.workers, gpus_per_worker=gpus_per_worker, producers=producers
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from wsss_platform.config import override
 from wsss_platform.engine import events
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment
+from wsss_platform.label_free import variant_stages
 from wsss_platform.pipeline import SUMMARY
 from wsss_platform.protocol import protocol
 from wsss_platform.retention import KEEP_BEST, drop_losers
@@ -49,7 +50,7 @@ class StudyView:
             keep_best: trials that keep their maps and masks; 0: all.
         """
         self._request, self._wandb, self._keep_best = request, wandb, keep_best
-        self._records: dict[int, RunRecord] = {}
+        self._records: dict[str, RunRecord] = {}
         self._shared = StageBars()
         self._trackers: dict[int, Tracker] = {}
         self._progress = Progress(
@@ -114,11 +115,21 @@ class StudyView:
 
     def _is_recorded(self, number: int) -> bool:
         """Whether a trial's record says how it ended; a damaged one does not."""
-        store, name = self._request.store, self._name(number)
+        store = self._request.store
+        names = [name for name, _ in self._seeds(number, self._request.experiment)]
         try:
-            return (store.run_folder(name) / RECORD).is_file() and read_record(store, name).status != "running"
+            return all(
+                (store.run_folder(name) / RECORD).is_file() and read_record(store, name).status != "running"
+                for name in names
+            )
         except InputError:
             return False
+
+    def _seeds(self, number: int, experiment: Experiment) -> Iterator[tuple[str, Experiment]]:
+        """The runs of a trial: name and experiment, one per seed."""
+        for offset in range(self._request.seeds):
+            seeded = replace(experiment, seed=self._request.experiment.seed + offset)
+            yield self._name(number) + (f"-seed{seeded.seed}" if offset else ""), seeded
 
     @cached_property
     def _shared_keys(self) -> frozenset[str]:
@@ -126,7 +137,15 @@ class StudyView:
         from wsss_platform.engine.tuner import shared_stages
 
         seeds = [self._request.of_seed(offset) for offset in range(self._request.seeds)]
-        return frozenset(stage.key for each in seeds for stage in shared_stages(each, self._request.space))
+        keys = {stage.key for each in seeds for stage in shared_stages(each, self._request.space)}
+        if self._request.selection == "none":
+            for each in seeds:
+                changed = [
+                    replace(each, config=override(each.config, changes, "search space"))
+                    for changes in self._request.space.variants()
+                ]
+                keys |= set.intersection(*(set(variant_stages(one).values()) for one in (each, *changed)))
+        return frozenset(keys)
 
     def _tell(self, warning: str) -> None:
         if warning not in self._told:
@@ -158,8 +177,9 @@ class StudyView:
             tracker.start()
             self._trackers[event.number] = tracker
             experiment = self._experiment(dict(event.changes))
-            self._records[event.number] = self._start_record(self._name(event.number), experiment)
-            write_record(self._request.store, self._records[event.number])  # from now on its stages are in use
+            for name, seeded in self._seeds(event.number, experiment):  # from now on their stages are in use
+                self._records[name] = self._start_record(name, seeded)
+                write_record(self._request.store, self._records[name])
         told = ", ".join(
             f"{path} {value:.4g}" if isinstance(value, float) else f"{path} {value}"
             for path, value in event.changes.items()
@@ -246,23 +266,25 @@ class StudyView:
         return summary
 
     def _start_record(self, name: str, experiment: Experiment) -> RunRecord:
-        return start_record(
+        record = start_record(
             experiment,
             name,
             protocol(experiment, selection=self._request.selection),
             study=self._request.name,
             command=sys.argv,
         )
+        if self._request.selection != "none":
+            return record
+        return record.model_copy(update={"stages": {**record.stages, **variant_stages(experiment)}})
 
     def _write_record(self, row: TrialRow) -> None:
         experiment = self._experiment(dict(row.changes))
         spent = {"trial": row.seconds or 0.0}
-        started = self._records.pop(row.number, None)
-        for offset, key in enumerate(row.keys or [row.key]):
-            seeded = replace(experiment, seed=experiment.seed + offset)
-            name = self._name(row.number) + (f"-seed{seeded.seed}" if offset else "")
-            record = (started if offset == 0 else None) or self._start_record(name, seeded)
-            self._write_run(row, record, key, spent if offset == 0 else {})
+        keys: list[str | None] = [*(row.keys or [row.key])]
+        keys += [None] * self._request.seeds  # a failed or stopped trial has not all
+        for (name, seeded), key in zip(self._seeds(row.number, experiment), keys, strict=False):
+            record = self._records.pop(name, None) or self._start_record(name, seeded)
+            self._write_run(row, record, key, spent if name == self._name(row.number) else {})
 
     def _write_run(self, row: TrialRow, record: RunRecord, key: str | None, spent: dict[str, float]) -> None:
         if row.state == "fail":

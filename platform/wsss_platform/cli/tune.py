@@ -128,6 +128,7 @@ def tune(
         ),
     ] = None,
     storage: options.Storage = options.STORAGE,
+    mirror: options.MirrorUrl = None,
     seed: options.Seed = 0,
     workers: options.Workers = 1,
     gpus_per_worker: options.GpusPerWorker = None,
@@ -187,7 +188,7 @@ def tune(
         whole, experiment = experiment, judged_by(rule, experiment)
         options.check_lists(experiment)
         searched = load_space(space or find_space(experiment.method.name), experiment.config)
-        store = Store(storage)
+        store = options.open_store(storage, mirror=mirror)
         check_measured(wanted, searched)
         study = check_name(
             name or default_study(experiment, searched, scheduler, rule, sampler, seeds, wanted), "study name"

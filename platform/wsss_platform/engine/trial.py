@@ -35,8 +35,9 @@ from wsss_platform.errors import InputError, RunError
 from wsss_platform.experiment import Experiment, Stage
 from wsss_platform.interrupts import Interrupted, interruptible
 from wsss_platform.pipeline import Event, OnEvent, StageProgress, run
+from wsss_platform.sharing import Shared, Sharing
 from wsss_platform.stages import METRICS, WEIGHTS, Chunk, EpochEnd, Runner, TrainJob
-from wsss_platform.store import Store
+from wsss_platform.store import Elsewhere, Store
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ class TrialPlan:
         if self.bracket_reduction is None:
             return self.rungs
         return own_rungs(self.rungs, self.study.name, number, self.bracket_reduction)
+    mirror: Elsewhere | None = None
+    """Where its stages are shared with other stores."""
 
 
 class TrialStopped(Exception):
@@ -124,13 +127,16 @@ def _stop_if_told(plan: TrialPlan, number: int) -> None:
 
 
 def _run(plan: TrialPlan, number: int, changes: Mapping[str, Any]) -> dict[str, Any]:
-    store, runs, experiments = Store(plan.storage), [], []
+    store, runs, experiments = Store(plan.storage, mirror=plan.mirror), [], []
     traces: list[list[EpochEnd]] = []
     for offset in range(plan.seeds):
         seeded = replace(plan.experiment, seed=plan.experiment.seed + offset)
         experiment = changed(seeded, changes, f"trial {number}")
         experiments.append(experiment)
         on_event = _watcher(plan, number, changes, experiment, offset)
+        for stage in experiment.stages:  # its record of epochs proves what was applied, also where the score is found
+            if stage.kind == "train":
+                Sharing(store, on_event).bring(stage)
         if plan.objective == LABEL_FREE:
             runs.append(_label_free(experiment, store, plan.runner, on_event))
         else:
@@ -149,6 +155,8 @@ def _watcher(plan: TrialPlan, number: int, changes: Mapping[str, Any], experimen
     store, last, rungs = Store(plan.storage), experiment.phases[-1].name, plan.rungs_of(number)
 
     def on_event(event: Event) -> None:
+        if isinstance(event, Shared) and event.what == "failed":
+            tune.report({"event": "warned", "message": f"trial {number}: {event.words}"})
         if not isinstance(event, StageProgress) or event.epoch is None:
             return
         check_applied(changes, experiment, event.epoch)

@@ -51,6 +51,8 @@ from wsss_platform.errors import InputError, RunError, unknown
 from wsss_platform.experiment import Experiment, Stage
 from wsss_platform.interrupts import interruptible
 from wsss_platform.pipeline import run
+from wsss_platform.retention import LARGE
+from wsss_platform.sharing import Withholding
 from wsss_platform.space import SearchSpace
 from wsss_platform.stages import EpochEnd
 
@@ -143,8 +145,9 @@ def _nodes() -> list[dict[str, Any]]:
 
 def _workers_on(node: dict[str, float], request: StudyRequest) -> int:
     rooms = [node.get("CPU", 0.0) // request.cpus_per_worker]
-    if request.gpus_per_worker:
-        rooms.append(node.get("GPU", 0.0) / request.gpus_per_worker + 1e-9)  # 1 / 0.1 is ten rooms
+    share, gpus = request.gpus_per_worker, node.get("GPU", 0.0)
+    if share:  # a part lies on one GPU: 0.6 finds three rooms on three GPUs, not five; and 1 / 0.1 is ten
+        rooms.append(int(gpus) * int(1 / share + 1e-9) if share < 1 else gpus // share)
     return int(min(rooms))
 
 
@@ -233,6 +236,8 @@ def _run_trials(
         seeds=request.seeds,
         objectives=request.objectives,
         bracket_reduction=request.reduction if request.scheduler == "hyperband" else None,
+        # what losing trials do not keep here is not kept there
+        mirror=None if request.store.mirror is None else Withholding(request.store.mirror, LARGE),
     )
     scratch = folder.folder / "ray"
     shutil.rmtree(scratch, ignore_errors=True)
@@ -315,6 +320,8 @@ class _Progress(ray_tune.Callback):
             self._on_event(TrialEpoch(number, result["phase"], EpochEnd(**result["end"])))
         elif result.get("event") == "rung":
             self._on_event(TrialRung(number, result["epoch"], result["value"]))
+        elif result.get("event") == "warned":
+            self._on_event(Warned(result["message"]))
 
 
 def _finished(request: StudyRequest, folder: StudyFolder, number: int, on_event: OnStudyEvent) -> None:

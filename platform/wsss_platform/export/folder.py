@@ -83,7 +83,7 @@ def export_masks(
             raise InputError(f"{len(failures)} of {len(ids)} masks could not be exported:\n  {listed}{more}")
     (folder / FAILURES).unlink(missing_ok=True)
     score = experiment.stage("score")
-    scored = Score.read(store.open("score", score.key).folder) if store.has("score", score.key) else None
+    scored = Score.read(store.open("score", score.key).folder) if store.finished("score", score.key) else None
     write_scores(folder / "scores.parquet", rows, split.classes, scored)
     undecided = sum(row.undecided for row in rows)
     without = tuple(id for id in split.ids if id in lacking)

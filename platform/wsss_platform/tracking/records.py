@@ -11,6 +11,7 @@ import platform
 import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
@@ -164,6 +165,7 @@ def start_record(
     command: Sequence[str] = (),
 ) -> RunRecord:
     """The record of a run that begins now; a trial when it names a study."""
+    around = _around(Path.cwd())
     return RunRecord(
         name=name,
         kind="run" if study is None else "trial",
@@ -176,12 +178,24 @@ def start_record(
         workers=experiment.workers,
         protocol=protocol,
         stages={stage.name: stage.key for stage in experiment.stages},
-        software=software(),
-        commit=git_commit(Path.cwd()),
-        device=device or cpu_words(),
+        software=dict(around.software),
+        commit=around.commit,
+        device=device or around.device,
         started=now(),
         command=scrub_command(command),
     )
+
+
+class _Around(NamedTuple):
+    software: dict[str, str]
+    commit: str | None
+    device: str
+
+
+@lru_cache(maxsize=8)
+def _around(folder: Path) -> _Around:
+    """Looked up once: a study starts a record per trial and seed, and what this process runs was loaded before."""
+    return _Around(software(), git_commit(folder), cpu_words())
 
 
 def write_record(store: Store, record: RunRecord) -> Path:
@@ -201,7 +215,8 @@ def read_record(store: Store, name: str) -> RunRecord:
     """
     path = store.run_folder(name) / RECORD
     try:
-        return RunRecord.model_validate_json(path.read_bytes())
+        stat = path.stat()
+        return _read(path, stat.st_mtime_ns, stat.st_ino, stat.st_size)
     except FileNotFoundError:
         raise unknown("run", name, _names(store)) from None
     except ValidationError as error:
@@ -211,6 +226,12 @@ def read_record(store: Store, name: str) -> RunRecord:
         raise InputError(f"{path}: damaged record: {field + ': ' if field else ''}{first['msg']}{more}") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+@lru_cache(maxsize=1024)
+def _read(path: Path, changed: int, inode: int, size: int) -> RunRecord:
+    """After each trial a study looks at all records; each is parsed again only when it was written again."""
+    return RunRecord.model_validate_json(path.read_bytes())
 
 
 def read_records(store: Store) -> Records:

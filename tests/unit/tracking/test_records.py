@@ -43,6 +43,12 @@ def test_writing_again_replaces_the_record(store: Store, record: Any) -> None:
     assert read.started == begun.started
 
 
+def test_a_record_that_was_written_again_is_read_again(store: Store, record: Any) -> None:
+    for mean in (0.41, 0.42, 0.43):  # of equal length
+        write_record(store, record("cam-1", mean))
+        assert read_record(store, "cam-1").scores.fixed.mean_iou == mean
+
+
 def test_an_interrupted_write_leaves_the_old_record(store: Store, record: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     write_record(store, record("cam-1", 0.4))
 

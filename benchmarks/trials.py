@@ -1,0 +1,211 @@
+"""What a study costs beside its trainings: time per trial against bare Ray Tune, and the driver's memory.
+
+Both sides run the same function, a run of the whole pipeline on four tiny pictures in the process of the trial, two
+trials at once, on one warm Ray cluster, in turn. Ours is the study as `tune` runs it: journal, records, tables, bars,
+the dropping of losers' maps. The other side is `ray.tune.Tuner` with `OptunaSearch` and `reuse_actors`, no loggers: it
+keeps nothing but Tune's own state.
+"""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import Row
+from benchmarks.pictures import Picture
+from benchmarks.tiny_training import blink
+from wsss_platform.experiment import Experiment
+from wsss_platform.store import Store
+
+TRIALS, ROUNDS, FEW, MANY = 32, 3, 20, 200
+AT_ONCE = 2
+AXIS = {"kind": "float", "low": 0.01, "high": 10.0, "log": True, "reason": "a real number, so that no trial is cached"}
+
+
+def rows(pictures: list[Picture], classes: int, folder: Path) -> Iterator[Row]:
+    """Time per trial with and without the trial's own work, then memory; each in a fresh driver."""
+    found = _fresh("speed", TRIALS, ROUNDS)
+    alone, own, bare = found["function"], found["ours"], found["bare"]
+    note = (
+        f"studies of {TRIALS} trials, {AT_ONCE} at once, wall clock over the whole study with its start, medians of "
+        f"{ROUNDS} rounds; the function alone takes {alone:.0f} ms, so {alone / AT_ONCE:.0f} ms of a trial is its work"
+    )
+    yield Row(
+        "time per trivial trial vs bare Ray Tune with OptunaSearch", own, bare, "ms", round(1 / 1.2, 2), note=note
+    )
+    overhead = [max(value - alone / AT_ONCE, 1e-3) for value in (own, bare)]
+    yield Row("overhead per trial (that minus the function) vs bare Ray Tune", *overhead, "ms", round(1 / 1.2, 2))
+    memory = _fresh("memory", MANY, FEW)
+    yield Row(
+        f"driver memory at {MANY} trials of a study vs at {FEW}",
+        memory["many"],
+        memory["few"],
+        "MB",
+        0.95,
+        note=f"resident memory of the driver's process; {memory['start']:.0f} MB before the first trial",
+    )
+    yield Row(
+        f"time between two trials around the {MANY}th vs around the {FEW}th",
+        memory["late"],
+        memory["early"],
+        "ms",
+        0.9,
+        note="wall clock over 20 trials each, of the same study",
+    )
+
+
+def _fresh(what: str, *numbers: int) -> dict[str, float]:
+    """Measured in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.trials", what, *map(str, numbers)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-4000:]}")
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def _request(folder: Path, trials: int) -> Any:
+    from wsss_platform.engine.request import StudyRequest
+    from wsss_platform.local_runner import LocalRunner
+    from wsss_platform.space import read_space
+
+    experiment = blink()
+    space = read_space({"axes": {"loss.classification": AXIS}}, experiment.config, "benchmark")
+    return StudyRequest(
+        experiment,
+        space,
+        trials,
+        Store(folder),
+        "study",
+        scheduler="none",
+        runner=LocalRunner(threads=1),
+        max_concurrent=AT_ONCE,
+    )
+
+
+def _ours(folder: Path, trials: int) -> None:
+    from wsss_platform.cli.study import StudyView
+    from wsss_platform.engine.tuner import tune
+
+    request = _request(folder, trials)
+    with StudyView(request, "disabled") as view:
+        result = tune(request, view)
+    if [row.state for row in result.rows] != ["complete"] * trials:
+        raise RuntimeError("not every trial was completed")
+
+
+def _function(experiment: Experiment, weight: float, folder: Path) -> float:
+    """What both sides run: the best mean IoU of the sweep after all stages."""
+    from wsss_platform.engine.trial import best_of, changed
+    from wsss_platform.local_runner import LocalRunner
+    from wsss_platform.pipeline import run
+
+    other = changed(experiment, {"loss.classification": weight}, "benchmark")
+    score = run(other, Store(folder), LocalRunner(threads=1)).score
+    assert score is not None
+    return best_of(score)[1]
+
+
+def _trainable(config: dict[str, Any], experiment: Experiment, folder: Path) -> None:
+    from ray import tune
+
+    tune.report({"objective": _function(experiment, config["weight"], folder)})
+
+
+def _bare(folder: Path, trials: int) -> None:
+    from ray import tune
+    from ray.tune.search.optuna import OptunaSearch
+
+    trainable = tune.with_resources(
+        tune.with_parameters(_trainable, experiment=blink(), folder=folder / "store"),
+        tune.PlacementGroupFactory([{"memory": 2**20}]),
+    )
+    results = tune.Tuner(
+        trainable,
+        param_space={"weight": tune.loguniform(AXIS["low"], AXIS["high"])},
+        tune_config=tune.TuneConfig(
+            search_alg=OptunaSearch(metric="objective", mode="max", seed=0),
+            num_samples=trials,
+            max_concurrent_trials=AT_ONCE,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(name="bare", storage_path=str(folder / "ray"), verbose=0),
+    ).fit()
+    if results.num_errors or len(results) != trials:
+        raise RuntimeError("not every trial was completed")
+
+
+def _speed(trials: int, rounds: int, folder: Path) -> dict[str, float]:
+    """Milliseconds per trial of each side, and of the function in this process."""
+    number = itertools.count()
+    times: dict[str, list[float]] = {"ours": [], "bare": [], "function": []}
+
+    def timed(name: str, work: Any, count: int) -> None:
+        start = time.monotonic()
+        work(folder / f"{name}{next(number)}", count)
+        times[name].append((time.monotonic() - start) / count * 1e3)
+
+    def alone(place: Path, count: int) -> None:
+        experiment = blink()
+        for index in range(count):
+            _function(experiment, 0.5 + index, place)
+
+    for work in (_ours, _bare, alone):  # the cluster's processes and the compiled functions are warm
+        work(folder / f"warm{next(number)}", 3)
+    for _ in range(rounds):
+        timed("ours", _ours, trials)
+        timed("bare", _bare, trials)
+        timed("function", alone, trials)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def _memory(many: int, few: int, folder: Path) -> dict[str, float]:
+    """MB of this process after some trials of one study, and ms between two trials around them."""
+    from wsss_platform.cli.study import StudyView
+    from wsss_platform.engine.events import StudyState
+    from wsss_platform.engine.tuner import tune
+
+    request = _request(folder, many)
+    found, ends = {"start": _resident()}, [time.monotonic()]
+    with StudyView(request, "disabled") as view:
+
+        def on_event(event: Any) -> None:
+            view(event)
+            if isinstance(event, StudyState) and event.finished:
+                ends.append(time.monotonic())
+                if event.finished in (few, many):
+                    gc.collect()
+                    found["few" if event.finished == few else "many"] = _resident()
+
+        tune(request, on_event)
+    span = min(20, few - 1)
+    found["early"] = (ends[few] - ends[few - span]) / span * 1e3
+    found["late"] = (ends[many] - ends[many - span]) / span * 1e3
+    return found
+
+
+def _resident() -> float:
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["VmRSS"].split()[0]) / 1e3
+
+
+def _measured(what: str, numbers: list[int]) -> dict[str, float]:
+    from wsss_platform.engine.cluster import connect
+
+    os.environ |= {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "RAY_AIR_NEW_OUTPUT": "0"}
+    with tempfile.TemporaryDirectory(prefix="wsss-trials-") as folder, connect("local", cpus=AT_ONCE):
+        return {"speed": _speed, "memory": _memory}[what](*numbers, Path(folder))
+
+
+if __name__ == "__main__":
+    print(json.dumps(_measured(sys.argv[1], [int(number) for number in sys.argv[2:]])))

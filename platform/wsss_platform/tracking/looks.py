@@ -1,0 +1,135 @@
+"""How often the pixel truth of each list was looked at in a storage folder, over all its studies and scores.
+
+Nothing is written for it: it is read off what is there. A look is
+
+    a score      one run's masks and its whole sweep, however often it is read again; with saliency one more
+    a rung       a trial of a study was scored on a few pictures to decide whether it goes on
+    a setting    a setting of a search on stored maps (`tune RUN`)
+
+A score that left the store counts as long as a record or a study's table tells of it. Looking at pictures (`show`) and
+fitting a rule to counts that are there (`score --rule`) are none.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wsss_platform.store import MANIFEST, Store
+from wsss_platform.tracking.records import read_records
+
+UNKNOWN = "unknown"
+"""Truth of scores that were made before it was written down, and that no record tells of."""
+
+
+@dataclass(frozen=True)
+class Looks:
+    """At the truth of one list."""
+
+    list_name: str
+    truth: str
+    """First 12 hex digits of its hash, as in the protocol; or `UNKNOWN`."""
+    scores: int = 0
+    rungs: int = 0
+    settings: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.scores + self.rungs + self.settings
+
+    @property
+    def words(self) -> str:
+        """For a person."""
+        parts = [(self.scores, "score"), (self.rungs, "rung"), (self.settings, "setting")]
+        told = ", ".join(f"{count} {name}{'s' if count != 1 else ''}" for count, name in parts if count)
+        times = "once" if self.total == 1 else f"{self.total} times"
+        return f"pixel truth of {self.list_name} ({self.truth}): looked at {times} in this storage ({told})"
+
+
+def looks(store: Store) -> tuple[Looks, ...]:
+    """What was looked at, by list and truth; without damaged files, which `store verify` and `leaderboard` name."""
+    scores: dict[str, tuple[str, str]] = {}  # key -> (list, truth); of two that tell, the one that knows the truth
+    rungs: dict[tuple[str, str], int] = defaultdict(int)
+    settings: dict[tuple[str, str], int] = defaultdict(int)
+    for key, where in (*_made(store), *_recorded(store)):
+        if scores.get(key, ("", UNKNOWN))[1] == UNKNOWN:
+            scores[key] = where
+    for folder in sorted(path for path in (store.root / "studies").glob("*") if path.is_dir()):
+        study, search = _json(folder / "study.json"), _json(folder / "search.json")
+        if study is not None:
+            where = (str(study.get("data", {}).get("score_list", "")), str(study.get("truth", UNKNOWN))[:12])
+            for row in _rows(folder / "trials.jsonl"):
+                rungs[where] += len(row.get("rungs") or {})
+                for key in row.get("keys") or [row.get("key")]:
+                    if key is not None and scores.get(key, ("", UNKNOWN))[1] == UNKNOWN:
+                        scores[key] = where
+        if search is not None and "list" in search:
+            settings[str(search["list"]), str(search.get("truth", UNKNOWN))] += _settings(folder, search)
+    found: dict[tuple[str, str], int] = defaultdict(int)
+    for where in scores.values():
+        found[where] += 1
+    places = sorted({*found, *(where for where in (*rungs, *settings) if rungs.get(where) or settings.get(where))})
+    return tuple(Looks(*where, found.get(where, 0), rungs.get(where, 0), settings.get(where, 0)) for where in places)
+
+
+def looks_at(found: tuple[Looks, ...], list_name: str, truth: str) -> Looks:
+    """Those at one list's truth; none at all when nothing looked."""
+    return next((one for one in found if (one.list_name, one.truth) == (list_name, truth)), Looks(list_name, truth))
+
+
+def _made(store: Store) -> Iterator[tuple[str, tuple[str, str]]]:
+    """(key, (list, truth)) of the counts against truth that are in the store, or were dropped on purpose."""
+    for kind in ("score", "saliency-sweep"):
+        for pattern in (f"*/{MANIFEST}", "*.dropped"):
+            for path in (store.root / "stages" / kind).glob(pattern):
+                manifest = _json(path)
+                if manifest is not None and "key" in manifest:
+                    where = (str(manifest.get("list", "")), str(manifest.get("truth", UNKNOWN)))
+                    yield str(manifest["key"]), where
+
+
+def _recorded(store: Store) -> Iterator[tuple[str, tuple[str, str]]]:
+    """The same of the scores of recorded runs and trials."""
+    for record in read_records(store).records:
+        keys = [key for name, key in record.stages.items() if name.split(":")[0] == "score"]
+        if record.scores is not None and keys:
+            yield keys[-1], (record.protocol.score_list, record.protocol.truth)
+
+
+def _settings(folder: Path, search: Mapping[str, Any]) -> int:
+    """Settings that searches of these maps have scored, earlier searches' included."""
+    file = folder / "results.parquet"
+    if file.is_file():
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        with suppress(pa.ArrowException, OSError, ValueError):  # damaged: the last search alone tells
+            said = json.loads((pq.read_schema(file).metadata or {}).get(b"wsss_platform", b"{}"))
+            return len(said.get("settings", {}))
+    return len(search.get("changes", {}))
+
+
+def _rows(table: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a study's table, without those that an earlier study told."""
+    for line in table.read_text(encoding="utf-8").splitlines() if table.is_file() else ():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict) and row.get("state") != "told":
+            yield row
+
+
+def _json(path: Path) -> dict[str, Any] | None:
+    """A JSON object on disk; None when it is not there or damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None

@@ -1,0 +1,36 @@
+"""`--mirror` as a user meets it: two storage folders, one training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from wsss_platform.cli import run_command
+from wsss_platform.store import Store
+
+from test_command_line import TINY  # isort: skip
+
+
+def test_what_one_storage_made_another_finds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WSSS_WANDB", "disabled")
+    monkeypatch.setenv("WSSS_MIRROR", str(tmp_path / "mirror"))
+    asked = ["train", "cam", "--name", "first", "--until", "score", "--local", *TINY, "--json"]
+    assert run_command([*asked, "--storage", str(tmp_path / "one")]) == 0
+    shown = capsys.readouterr()
+    assert shown.err.count("copied to the mirror") == 4
+    one = json.loads(shown.out)
+    assert run_command([*asked, "--storage", str(tmp_path / "two")]) == 0
+    shown = capsys.readouterr()
+    assert "score:cam: from the mirror" in shown.err
+    assert "everything is in the store" in shown.err
+    two = json.loads(shown.out)
+    assert two["score"] == one["score"]
+    assert not (Store(tmp_path / "two").root / "stages" / "train").exists()
+    assert run_command(["masks", "first", "--local", "--storage", str(tmp_path / "two")]) == 0
+    assert "masks:cam: from the mirror" in capsys.readouterr().err
+    assert run_command([*asked, "--mirror", "nosuch://bucket"]) == 2
+    assert "nosuch" in capsys.readouterr().err

@@ -1,0 +1,96 @@
+"""Looks at pixel truth, read off what a storage holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from wsss_platform.store import MANIFEST, Store
+from wsss_platform.tracking.looks import UNKNOWN, Looks, looks, looks_at
+from wsss_platform.tracking.records import write_record
+
+TRUTH, OTHER = "0123456789ab", "ba9876543210"
+
+
+def score(store: Store, name: str, list_name: str = "val_bal", kind: str = "score", **said: Any) -> str:
+    """A finished count against truth."""
+    key = (name.encode().hex() + "0" * 64)[:64]
+    with store.building(kind, key) as folder:
+        assert folder is not None
+        store.commit(kind, key, {"list": list_name, "inputs": {}, **said})
+    return key
+
+
+def study(store: Store, name: str, rows: list[dict[str, Any]], **said: Any) -> Path:
+    folder = store.study_folder(name)
+    folder.mkdir(parents=True)
+    identity = {"truth": TRUTH + "f" * 52, "data": {"score_list": "val_bal"}, **said}
+    (folder / "study.json").write_text(json.dumps(identity))
+    (folder / "trials.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def row(number: int, key: str | None, rungs: int = 0, state: str = "complete", **more: Any) -> dict[str, Any]:
+    return {"number": number, "state": state, "key": key, "rungs": {str(n): 0.1 for n in range(rungs)}, **more}
+
+
+def test_nothing_was_looked_at(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert looks(store) == ()
+    assert looks_at(looks(store), "val", TRUTH).total == 0
+
+
+def test_one_score_is_one_look_whoever_tells_of_it(tmp_path: Path, record: Any) -> None:
+    store = Store(tmp_path)
+    key = score(store, "a", truth=TRUTH)
+    write_record(store, record("one", 0.4, stages={"score:cam": key}))
+    write_record(store, record("two", 0.4, stages={"score:cam": key}))
+    study(store, "s", [row(0, key)])
+    study(store, "t", [row(0, key)])
+    assert looks(store) == (Looks("val_bal", TRUTH, scores=1),)
+    assert "looked at once in this storage (1 score)" in looks(store)[0].words
+
+
+def test_studies_runs_and_searches_add_up_by_list_and_truth(tmp_path: Path, record: Any) -> None:
+    store = Store(tmp_path)
+    seeds = [score(store, f"seed{index}", truth=TRUTH) for index in range(3)]
+    pruned, told = row(1, None, rungs=2, state="pruned"), row(2, "e" * 64, rungs=5, state="told")
+    study(store, "s", [row(0, seeds[0], rungs=1, keys=seeds), pruned, told])
+    score(store, "other", "train", truth=OTHER)
+    score(store, "pairs", kind="saliency-sweep", truth=TRUTH)
+    write_record(store, record("begun", None, stages={"score:cam": "f" * 64}, status="running", finished=None))
+    search = store.study_folder("crf")
+    search.mkdir(parents=True)
+    settings = {"list": "train", "truth": OTHER, "changes": {"none": {}, "irn": {}, "afa": {}}}
+    (search / "search.json").write_text(json.dumps(settings))
+    found = looks(store)
+    assert found == (Looks("train", OTHER, scores=1, settings=3), Looks("val_bal", TRUTH, scores=4, rungs=3))
+    assert [one.total for one in found] == [4, 7]
+    assert looks_at(found, "val_bal", TRUTH).words.endswith("looked at 7 times in this storage (4 scores, 3 rungs)")
+
+
+def test_a_score_that_is_gone_was_looked_at_all_the_same(tmp_path: Path, record: Any) -> None:
+    store = Store(tmp_path)
+    write_record(store, record("one", 0.4, stages={"train:cam": "a" * 64, "score:cam": "b" * 64}))
+    study(store, "s", [row(0, "c" * 64)])
+    store.remove("score", score(store, "dropped", truth=TRUTH), "nobody wants it")
+    assert looks(store) == (Looks("val_bal", TRUTH, scores=3),)
+
+
+def test_an_older_score_gets_its_truth_from_who_knows_it(tmp_path: Path, record: Any) -> None:
+    store = Store(tmp_path)
+    known, nobodys = score(store, "known"), score(store, "nobodys")
+    write_record(store, record("one", 0.4, stages={"score:cam": known}))
+    assert looks(store) == (Looks("val_bal", TRUTH, scores=1), Looks("val_bal", UNKNOWN, scores=1))
+    study(store, "s", [row(0, nobodys)])
+    assert looks(store) == (Looks("val_bal", TRUTH, scores=2),)
+
+
+def test_what_is_damaged_is_left_out(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    (store.folder("score", score(store, "a", truth=TRUTH)) / MANIFEST).write_text("{")
+    folder = study(store, "s", [row(0, score(store, "b", truth=TRUTH), rungs=1)])
+    with (folder / "trials.jsonl").open("a") as stream:
+        stream.write('{"number": 1, "rungs"')
+    assert looks(store) == (Looks("val_bal", TRUTH, scores=1, rungs=1),)
