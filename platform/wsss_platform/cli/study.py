@@ -258,6 +258,9 @@ class StudyView:
         experiment = self._experiment(dict(row.changes))
         spent = {"trial": row.seconds or 0.0}
         started = self._records.pop(row.number, None)
+        if started is not None and started.config != experiment.config.model_dump(mode="json"):  # an inner setting won
+            own = self._start_record(self._name(row.number), experiment)
+            started = own.model_copy(update={"started": started.started})
         for offset, key in enumerate(row.keys or [row.key]):
             seeded = replace(experiment, seed=experiment.seed + offset)
             name = self._name(row.number) + (f"-seed{seeded.seed}" if offset else "")

@@ -28,6 +28,8 @@ from wsss_platform.engine.study import BEST, LABEL_FREE, stop_file
 from wsss_platform.engine.trainer import checkpoint_of
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.experiment import Experiment, Stage
+from wsss_platform.inner.levels import Levels
+from wsss_platform.inner.search import choose
 from wsss_platform.pipeline import Event, OnEvent, StageProgress, run
 from wsss_platform.stages import METRICS, WEIGHTS, Chunk, EpochEnd, Runner, TrainJob
 from wsss_platform.store import Store
@@ -51,6 +53,8 @@ class TrialPlan:
     retries: int
     seeds: int = 1
     """Runs of a trial, one per seed."""
+    levels: Levels | None = None
+    """With settings: a trial's masks are searched within it."""
 
 
 class TrialStopped(Exception):
@@ -104,21 +108,32 @@ def _stop_if_told(plan: TrialPlan, number: int) -> None:
 
 def _run(plan: TrialPlan, number: int, changes: Mapping[str, Any]) -> dict[str, Any]:
     store, runs = Store(plan.storage), []
+    inner = plan.levels if plan.levels is not None and plan.levels.settings else None
+    made: list[Experiment] = []
     traces: list[list[EpochEnd]] = []
     for offset in range(plan.seeds):
         seeded = replace(plan.experiment, seed=plan.experiment.seed + offset)
         experiment = changed(seeded, changes, f"trial {number}")
         on_event = _watcher(plan, number, changes, experiment, offset)
+        made.append(experiment)
         if plan.objective == LABEL_FREE:
             runs.append(_label_free(experiment, store, plan.runner, on_event))
+        elif inner is not None:
+            run(experiment, store, plan.runner, on_event, until=experiment.stage("maps"))
         else:
             runs.append(_scored(experiment, store, plan.runner, on_event))
         for stage in (stage for stage in experiment.stages if stage.kind == "train"):
             traces.append(_epochs(store, stage))
             for end in traces[-1]:
                 check_applied(changes, experiment, end)
+    found: dict[str, Any] = {}
+    if inner is not None:
+        choice = choose(made, inner, number, store, plan.runner, plan.study)
+        found = {"inner": json.dumps(choice.changes), "settings": inner.settings, "inner_looks": choice.computed}
+        best = [changed(one, choice.changes, f"trial {number}") for one in made]
+        runs = [_scored(one, store, plan.runner, lambda event: None) for one in best]
     first = changed(plan.experiment, changes, f"trial {number}")
-    values = pooled(runs, plan.objective)
+    values = pooled(runs, plan.objective) | found
     return {"event": "finished", **values, "train_key": first.stage("train").key, "trace": trace(traces)}
 
 

@@ -13,6 +13,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import optuna
@@ -67,6 +68,7 @@ def tune(request: StudyRequest, on_event: OnStudyEvent = lambda event: None) -> 
     at_once, started = concurrency(request), time.monotonic()
     folder = StudyFolder(request.store.study_folder(request.name), request.identity(), request.study_storage)
     with folder.driving():
+        request = going_on(request, folder)
         base = request.experiment.config
         if len(folder.finished()) < request.trials:
             _warn_outside(request, on_event)
@@ -115,6 +117,17 @@ def concurrency(request: StudyRequest) -> int:
     return fits if request.max_concurrent is None else min(fits, request.max_concurrent)
 
 
+def going_on(request: StudyRequest, folder: StudyFolder) -> StudyRequest:
+    """Without outer axes one trial is the whole search; asked for more settings than it tried, a further one goes on
+    where it stopped, as the study's table of settings says."""
+    if request.levels.outer.axes:
+        return request
+    finished = folder.finished()
+    tried = max((int(trial.user_attrs.get("settings", 0)) for trial in finished), default=0)
+    more = tried < request.levels.settings
+    return replace(request, trials=max(1, len(finished) + more))
+
+
 def _nodes() -> list[dict[str, Any]]:
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     return nodes
@@ -160,7 +173,9 @@ def _warm(request: StudyRequest, on_event: OnStudyEvent) -> tuple[FrozenTrial, .
             known = [path.parent.name for path in (request.store.root / "studies").glob("*/study.json")]
             raise unknown("study (--warm-start)", name, known)
         url = request.study_storage if (folder / PLACE).is_file() else None
-        told = told_by(open_study(folder, url), folder, request.identity(), request.space, request.experiment.config)
+        told = told_by(
+            open_study(folder, url), folder, request.identity(), request.levels.outer, request.experiment.config
+        )
         on_event(Warned(f"study {name} tells {len(told.trials)} trials; {told.left_out} lie outside this search"))
         trials += told.trials
     return tuple(trials)
@@ -182,7 +197,7 @@ def _run_trials(
         )
     searcher = StudySearcher(
         folder,
-        request.space,
+        request.levels.outer,
         request.experiment.config,
         seed=request.seed,
         sampler=request.sampler,
@@ -205,6 +220,7 @@ def _run_trials(
         rung_pictures=request.rung_pictures,
         retries=request.retries,
         seeds=request.seeds,
+        levels=request.levels,
     )
     scratch = folder.folder / "ray"
     shutil.rmtree(scratch, ignore_errors=True)

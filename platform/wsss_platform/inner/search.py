@@ -25,7 +25,7 @@ from wsss_platform.inner.work import Counts, SettingsWork, read_counts, threshol
 from wsss_platform.metrics.confusion import mean_iou, mean_iou_of_parts
 from wsss_platform.metrics.sweep import confusions
 from wsss_platform.pipeline import check_failures
-from wsss_platform.stages import Chunk, Runner
+from wsss_platform.stages import Chunk, ChunkReport, Runner
 from wsss_platform.store import Store
 from wsss_platform.work import chunks_of
 
@@ -147,8 +147,9 @@ class _Search:
             maps = self._store.open("maps", stage.key).folder
             masks = tuple(one.masks for one in settings)
             work = SettingsWork(experiment, stage.phase, self._list_name, folder, maps, masks)
-            failures: list[tuple[str, str]] = []
-            self._runner.chunks([work], chunks, lambda _, report, to=failures: to.extend(report.failures))
+            reports: list[ChunkReport] = []
+            self._runner.chunks([work], chunks, lambda _, report, to=reports: to.append(report))
+            failures = [failure for report in reports for failure in report.failures]
             check_failures(f"inner settings, rung {rung}", folder, failures, len(ids), self._store.max_failures)
             total = reduce(add, (read_counts(folder, chunk.index) for chunk in chunks))
             share = total.seconds / len(settings)

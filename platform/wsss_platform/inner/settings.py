@@ -123,16 +123,18 @@ def settings_of(experiment: Experiment, levels: Levels) -> tuple[Setting, ...]:
 
 def _proposals(experiment: Experiment, levels: Levels, section: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Published CRFs first, then groups of draws with common kernel widths."""
+    own = experiment.masks_config(experiment.phases[-1]).crf
     for axis in levels.inner:
-        if axis.path == f"{section}.crf" and exists(axis, _beside(experiment, levels)):
-            yield from ((str(choice), {axis.path: choice}) for choice in axis.probes() if choice != "none")
+        if axis.path == f"{section}.crf" and exists(axis, _beside(experiment, levels, {})):
+            published = [choice for choice in axis.probes() if choice not in ("none", own)]
+            yield from ((str(choice), {axis.path: choice}) for choice in published)
     generator = np.random.default_rng(levels.seed)
     wide = [axis for axis in levels.inner if axis.path in {f"{section}.{name}" for name in WIDTHS}]
     for group in range(_GROUPS):
         shared = {axis.path: drawn(axis, generator) for axis in wide}
         for number in range(PER_LATTICE):
-            own = {axis.path: drawn(axis, generator) for axis in levels.inner if axis not in wide}
-            yield f"draw {group * PER_LATTICE + number + 1}", _existing(experiment, levels, {**shared, **own})
+            free = {axis.path: drawn(axis, generator) for axis in levels.inner if axis not in wide}
+            yield f"draw {group * PER_LATTICE + number + 1}", _existing(experiment, levels, {**shared, **free})
 
 
 def _existing(experiment: Experiment, levels: Levels, draws: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,11 +143,10 @@ def _existing(experiment: Experiment, levels: Levels, draws: Mapping[str, Any]) 
     return {path: value for path, value in values.items() if path in draws}
 
 
-def _beside(experiment: Experiment, levels: Levels, draws: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Values of the axes that exist: inner ones as drawn (the trial's own without draws), outer ones the trial's."""
+def _beside(experiment: Experiment, levels: Levels, draws: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of the axes that exist: as drawn, or the trial's own."""
     values: dict[str, Any] = {}
     for axis in levels.space.axes:
         if exists(axis, values):
-            known = draws or {}
-            values[axis.path] = known[axis.path] if axis.path in known else look_up(experiment.config, axis.path)
+            values[axis.path] = draws[axis.path] if axis.path in draws else look_up(experiment.config, axis.path)
     return values
