@@ -19,6 +19,7 @@ from wsss_platform.cli.output import Output, note, output
 from wsss_platform.cli.study_plan import default_study, plan_tables, study_plan
 from wsss_platform.config import MethodConfig, look_up
 from wsss_platform.errors import InputError, unknown
+from wsss_platform.inner.levels import SETTINGS, split
 from wsss_platform.protocol import strongest
 from wsss_platform.retention import KEEP_BEST
 from wsss_platform.selection import SelectionRule, judged_by, read_rule
@@ -67,6 +68,15 @@ def tune(
         list[str] | None,
         typer.Option(
             "--warm-start", help="An earlier study whose trials are told to a new one; repeatable.", metavar="STUDY"
+        ),
+    ] = None,
+    inner: Annotated[
+        int | None,
+        typer.Option(
+            "--inner",
+            help="Settings of those axes that need only stored maps, searched within each trial; 0: every axis is a "
+            f"trial's. Default: {SETTINGS}; where all axes are such, one trial searches --trials settings.",
+            min=0,
         ),
     ] = None,
     space: Annotated[
@@ -125,7 +135,7 @@ def tune(
     """Search loss weights, sampling ratios and thresholds with Ray Tune and Optuna; of a RUN, its rule and CRF."""
     if crf.is_run(Store(storage), method):
         given = {"--data": data != "sample", "--root": root, "--train-list": train_list, "--preset": preset}
-        crf.refuse(method, given | {"--config": config, "--workers": workers != 1})
+        crf.refuse(method, given | {"--config": config, "--workers": workers != 1, "--inner": inner})
         with output(as_json) as out:
             crf.tune(
                 out,
@@ -143,7 +153,7 @@ def tune(
                 dry_run=dry_run,
             )
         return
-    trials = trials or (TRIALS if hours is None else UNLIMITED)
+    asked, trials = trials, trials or (TRIALS if hours is None else UNLIMITED)
     if scheduler not in ("asha", "none"):
         raise unknown("scheduler (--scheduler)", scheduler, ["asha", "none"])
     with output(as_json) as out:
@@ -170,8 +180,18 @@ def tune(
         options.check_lists(experiment)
         searched = load_space(space or find_space(experiment.method.name), experiment.config)
         store = Store(storage)
-        study = check_name(name or default_study(experiment, searched, scheduler, rule, sampler, seeds), "study name")
-        document = study_plan(experiment, searched, store, study, trials, gpus_per_worker, keep_best)
+        truth_free = rule.kind == "none"  # then there is nothing to choose an inner setting by
+        levels = split(experiment, searched, 0 if truth_free else SETTINGS if inner is None else inner, seed)
+        if levels.settings and not levels.outer.axes:
+            levels, trials = replace(levels, settings=asked or crf.SETTINGS), 1
+        study = default_study(experiment, searched, scheduler, rule, sampler, seeds, levels)
+        study = check_name(name or study, "study name")
+        document = study_plan(
+            *(experiment, searched, store, study, trials, gpus_per_worker, keep_best),
+            seeds=seeds,
+            levels=levels,
+            label_free=truth_free,
+        )
         reported = rule.reported(whole.data)
         options.check_lists(replace(whole, data=whole.data.model_copy(update={"score_list": reported})))
         document |= {"selection": rule.stamp, "judged on": experiment.data.score_list, "reported on": reported}
@@ -204,6 +224,7 @@ def tune(
                     sampler=sampler,
                     hours=hours,
                     seeds=seeds,
+                    inner=levels.settings,
                     study_storage=study_storage,
                     warm_start=tuple(warm_start or ()),
                 ),
