@@ -284,6 +284,9 @@ def _print(out: Output, store: Store, study: str, result: StudyResult, default: 
     """The table of trials, the best config, and where everything is."""
     from dataclasses import asdict
 
+    from wsss_platform.inner.table import FILE
+
+    settings = result.folder / FILE
     out.result(
         {
             "study": study,
@@ -292,6 +295,7 @@ def _print(out: Output, store: Store, study: str, result: StudyResult, default: 
             "selection": result.selection,
             "looks": result.looks,
             "report": result.told,
+            "inner": str(settings) if settings.is_file() else None,
             "best": None if result.best is None else asdict(result.best),
             "best_config": None if result.best_config is None else str(result.best_config),
             "trials": [asdict(row) for row in result.rows],
@@ -301,6 +305,7 @@ def _print(out: Output, store: Store, study: str, result: StudyResult, default: 
         *([told_table(result.told)] if result.told is not None else []),
         f"chosen by: {result.objective}, with {result.selection}, looked at {result.looks} times; the number of the "
         "best trial is a selected one",
+        *([f"every setting that was searched within a trial: {settings}"] if settings.is_file() else []),
         f"best config: {result.best_config or 'none, no trial was completed'}",
         "train it with: wsss-platform train METHOD --config FILE",
         f"study, its journal, table, plots and page: {result.folder / 'study.html'}",
