@@ -68,7 +68,7 @@ def choose(
     source = fingerprint([*(_maps(one) for one in experiments), REVISIONS["masks"], REVISIONS["score"]])
     known = known_rows(folder, source)
     missing = [one for one in settings if one.key not in known]
-    work = folder / "inner" / fingerprint([source, *(one.key for one in missing)])[:12]
+    work = folder / "inner" / f"{trial:04d}-{fingerprint([source, *(one.key for one in missing)])[:12]}"
     scored = _Search(experiments, store, runner, work).run(missing) if missing else {}
     rows = []
     for one in settings:
@@ -113,8 +113,7 @@ class _Search:
                 counts[one] = [a + b for a, b in zip(counts[one], own, strict=True)] if one in counts else own
                 at[one] = size
             done = size
-            swept = counts[left[0].key]
-            threshold, best = self._best(swept)
+            threshold, best = self._best(counts[left[0].key])
             values = {one.key: self._value(one, counts[one.key], threshold, best) for one in left}
             others = sorted((one for one in left if one.number), key=lambda one: -values[one.key])  # stable
             last = left

@@ -64,7 +64,7 @@ class Setting:
             threshold: 0..1.
             section: dotted path of the masks section.
         """
-        if not self.swept:
+        if not self.swept or np.isnan(threshold):
             return None
         if self.masks.rule == "constant":
             return {f"{section}.background": threshold}
