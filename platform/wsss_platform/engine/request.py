@@ -64,8 +64,8 @@ class StudyRequest:
     oracle: bool = False
     """Score every trial on the report list, not only the default and the best, where that needs maps of its own."""
     inner: int = 0
-    """Settings of the masks that are searched within each trial on its stored maps (`inner`), for axes that need no more;
-    0: every axis is a trial's. Label-free trials have none."""
+    """Settings of the masks that are searched within each trial on its stored maps, over the axes that need no more
+    (`inner.levels`); 0: every axis is a trial's. Label-free trials have none. Where all axes are inner, one trial is all."""
     retries: int = 1
     """How often a trial whose run failed is tried again."""
     runner: Runner | None = None

@@ -75,8 +75,7 @@ def choose(
         found = scored.get(one.key) or known[one.key]
         changed = override(first.config, one.changes, one.name)
         values = {axis.path: plain(axis, look_up(changed, axis.path)) for axis in levels.inner}
-        own: dict[str, Any] = {"trial": trial, "setting": one.number, "name": one.name, "maps": source, "values": values}
-        rows.append(replace(found, **own))
+        rows.append(replace(found, trial=trial, setting=one.number, name=one.name, maps=source, values=values))
     append_rows(folder, rows, levels.inner)
     shutil.rmtree(work, ignore_errors=True)
     longest = max(row.pictures for row in rows)

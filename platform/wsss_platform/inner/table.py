@@ -106,7 +106,7 @@ def read_rows(folder: Path) -> list[Row]:
     except InputError:
         raise
     except (pa.ArrowException, OSError, KeyError, ValueError, TypeError) as error:
-        raise InputError(f"{path}: damaged or cut short ({error}); delete it, and unfinished trials search anew") from None
+        raise InputError(f"{path}: damaged or cut short ({error}); delete it, and a trial searches anew") from None
 
 
 def known_rows(folder: Path, maps: str) -> dict[str, Row]:
