@@ -73,8 +73,8 @@ def rows(pictures: list[Picture], classes: int, folder: Path) -> Iterator[Row]:
         unit="ms",
         asked=20,
         note=f"per setting; cam, {PICTURES} pictures of {SIDE} pixels of the sample, {EPOCHS} epochs, no halving of so "
-        f"few; all trials were run; both choose {best.name!r} with {100 * values[best.key]:.2f}; the winner's masks and score "
-        f"are counted; with the one training and map pass that ours needs once: "
+        f"few; all trials were run; both choose {best.name!r} with {100 * values[best.key]:.2f}; the winner's masks "
+        "and score are counted; with the one training and map pass that ours needs once: "
         f"{theirs / (each + made):.3g}x; wall time {wall[1] / wall[0]:.3g}x",
     )
 

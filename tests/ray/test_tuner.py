@@ -184,7 +184,7 @@ def test_masks_are_searched_within_a_trial(cluster: None, tmp_path: Path) -> Non
     result = tune(asked)
     assert [row.state for row in result.rows] == ["complete"] * 2
     inner = read_rows(result.folder)
-    assert [(row.trial, row.setting) for row in inner] == [(number, setting) for number in (0, 1) for setting in (0, 1, 2)]
+    assert [(row.trial, row.setting) for row in inner] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
     for row in result.rows:
         own = [item for item in inner if item.trial == row.number]
         assert row.objective == row.fixed == max(item.value for item in own)

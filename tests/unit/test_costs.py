@@ -230,9 +230,7 @@ def test_masks_alone_are_one_trial_with_all_settings(tmp_path: Path) -> None:
     assert asked == {"train:cam": 1, "maps:cam": 1, "masks:cam": 1, "score:cam": 1, "inner settings": 64}
     folder = store.study_folder("s")
     folder.mkdir(parents=True)
-    rows = [
-        Row(0, n, "", str(n), "maps", {"masks.crf": "irn"}, True, 0.3, 0.5, 0.5, 0.5, 8.0, 10) for n in range(60)
-    ]
+    rows = [Row(0, n, "", str(n), "maps", {"masks.crf": "irn"}, True, 0.3, 0.5, 0.5, 0.5, 8.0, 10) for n in range(60)]
     append_rows(folder, rows, levels.inner)
     (folder / "trials.jsonl").write_text(json.dumps({"number": 0, "state": "complete"}))
     more = study_costs(one, axes, 1, store, "s", 3, levels=levels)

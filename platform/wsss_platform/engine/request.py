@@ -65,7 +65,8 @@ class StudyRequest:
     """Score every trial on the report list, not only the default and the best, where that needs maps of its own."""
     inner: int = 0
     """Settings of the masks that are searched within each trial on its stored maps, over the axes that need no more
-    (`inner.levels`); 0: every axis is a trial's. Label-free trials have none. Where all axes are inner, one trial is all."""
+    (`inner.levels`); 0: every axis is a trial's. Label-free trials have none; where all axes are inner, one trial
+    is the whole search."""
     retries: int = 1
     """How often a trial whose run failed is tried again."""
     runner: Runner | None = None

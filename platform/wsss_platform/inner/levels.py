@@ -58,9 +58,7 @@ def split(experiment: Experiment, space: SearchSpace, settings: int, seed: int =
     return Levels(space, outer_space, tuple(inner), settings if inner else 0, seed)
 
 
-def _only_masks(
-    axis: Axis, experiment: Experiment, space: SearchSpace, around: Iterable[Mapping[str, Any]]
-) -> bool:
+def _only_masks(axis: Axis, experiment: Experiment, space: SearchSpace, around: Iterable[Mapping[str, Any]]) -> bool:
     """Whether an axis changes the last masks, and nothing before them, beside each of some other changes."""
     reaches = False
     for others in around:
