@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from wsss_platform.config import fingerprint, look_up, override
+from wsss_platform.config import MasksConfig, fingerprint, look_up, override
 from wsss_platform.crf_search.pictures import ETA, plan
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import REVISIONS, Experiment
@@ -25,7 +25,7 @@ from wsss_platform.inner.work import Counts, SettingsWork, read_counts, threshol
 from wsss_platform.metrics.confusion import mean_iou, mean_iou_of_parts
 from wsss_platform.metrics.sweep import confusions
 from wsss_platform.pipeline import check_failures
-from wsss_platform.stages import Chunk, ChunkReport, Runner
+from wsss_platform.stages import Chunk, Runner
 from wsss_platform.store import Store
 from wsss_platform.work import chunks_of
 
@@ -139,21 +139,25 @@ class _Search:
         ]
         found: dict[str, list[Counts]] = {one.key: [] for one in settings}
         for experiment in self._experiments:
-            stage = experiment.stage("maps")
-            folder = self._folder / f"{stage.key[:12]}-{rung}"
-            folder.mkdir(parents=True, exist_ok=True)
-            maps = self._store.open("maps", stage.key).folder
-            masks = tuple(one.masks for one in settings)
-            work = SettingsWork(experiment, stage.phase, self._list_name, folder, maps, masks)
-            reports: list[ChunkReport] = []
-            self._runner.chunks([work], chunks, lambda _, report, to=reports: to.append(report))
-            failures = [failure for report in reports for failure in report.failures]
-            check_failures(f"inner settings, rung {rung}", folder, failures, len(ids), self._store.max_failures)
-            total = reduce(add, (read_counts(folder, chunk.index) for chunk in chunks))
+            total = self._of_seed(experiment, tuple(one.masks for one in settings), chunks, rung)
             share = total.seconds / len(settings)
             for place, one in enumerate(settings):
                 found[one.key].append(Counts(total.parts[place : place + 1], total.histogram, share))
         return found
+
+    def _of_seed(
+        self, experiment: Experiment, settings: tuple[MasksConfig, ...], chunks: Sequence[Chunk], rung: int
+    ) -> Counts:
+        stage = experiment.stage("maps")
+        folder = self._folder / f"{stage.key[:12]}-{rung}"
+        folder.mkdir(parents=True, exist_ok=True)
+        maps = self._store.open("maps", stage.key).folder
+        work = SettingsWork(experiment, stage.phase, self._list_name, folder, maps, settings)
+        failures: list[tuple[str, str]] = []
+        self._runner.chunks([work], chunks, lambda _, report: failures.extend(report.failures))
+        pictures = sum(len(chunk.ids) for chunk in chunks)
+        check_failures(f"inner settings, rung {rung}", folder, failures, pictures, self._store.max_failures)
+        return reduce(add, (read_counts(folder, chunk.index) for chunk in chunks))
 
     def _best(self, seeds: Sequence[Counts]) -> tuple[float, float]:
         """The sweep's best (threshold, mean IoU) over the seeds' mean; NaN where nothing could be scored."""
