@@ -14,7 +14,7 @@ import cv2
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import confusions, crfs, inference, producers, steps, stores, sweeps, trials, walks
+from benchmarks import confusions, crfs, inference, inner, producers, steps, stores, sweeps, trials, walks
 from benchmarks.measure import Row
 from benchmarks.pictures import Picture, load
 
@@ -24,6 +24,7 @@ PARTS: dict[str, Callable[[list[Picture], int, Path], Iterator[Row]]] = {
     "store": stores.rows,
     "crf": crfs.rows,
     "inference": inference.rows,
+    "inner": inner.rows,
     "producer": producers.rows,
     "step": steps.rows,
     "tuner": trials.rows,

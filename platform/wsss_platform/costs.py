@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from wsss_platform.config import ImportedConfig, override
 from wsss_platform.experiment import Experiment, Kind, Stage, is_cached, needed
@@ -21,16 +21,20 @@ from wsss_platform.space import Axis, FloatAxis, IntAxis, SearchSpace
 from wsss_platform.stages import METRICS
 from wsss_platform.store import MANIFEST, Store
 
+if TYPE_CHECKING:
+    from wsss_platform.inner.levels import Levels
+
 
 @dataclass(frozen=True)
 class Cost:
     """How often a stage is made, at most, and how long one takes."""
 
     stage: str
-    kind: Kind
+    kind: Kind | Literal["inner"]
+    """"inner": a setting of the masks that is only counted, on stored maps."""
     times: int
     crf: bool
-    """Masks: whether a dense CRF runs in it, or may."""
+    """Masks and inner: whether a dense CRF runs in it, or may."""
     seconds: float | None
     """Of one; None when nothing like it was made before."""
     earlier: int
@@ -107,7 +111,16 @@ def run_costs(experiment: Experiment, store: Store, until: Stage) -> list[Cost]:
 
 
 def study_costs(
-    experiment: Experiment, space: SearchSpace, trials: int, store: Store, study: str, keep_best: int
+    experiment: Experiment,
+    space: SearchSpace,
+    trials: int,
+    store: Store,
+    study: str,
+    keep_best: int,
+    *,
+    seeds: int = 1,
+    levels: Levels | None = None,
+    compared: Mapping[str, Experiment] | None = None,
 ) -> list[Cost]:
     """Costs of the trials that a study still lacks, at most: trials that are stopped early take less.
 
@@ -118,28 +131,87 @@ def study_costs(
         store: of the study.
         study: its name, as it may have trials already.
         keep_best: 0 when the maps of every trial are kept and so found again.
+        seeds: runs of each trial, each with a training and maps of its own.
+        levels: which axes are searched within a trial; None: none are.
+        compared: by name the experiments whose masks a label-free objective compares (`label_free.variants`), in the
+            place of a score.
     """
+    from wsss_platform.inner.table import read_rows
+
     speeds, done = Speeds(store), _finished(store.study_folder(study) / "trials.jsonl")
-    missing = max(0, trials - len(done))
-    touching = {
-        stage.name: [axis for axis in space.axes if _touches(axis, experiment, stage, space)]
-        for stage in experiment.stages
-    }
-    shared = [stage for stage in experiment.stages if not touching[stage.name]]
-    once = {stage.key for stage in needed(experiment.stages, store, shared[-1])} if shared and missing else set()
-    costs = []
-    for stage in experiment.stages:
-        axes = touching[stage.name]
-        if not axes:
-            times = int(stage.key in once)
-        else:
-            kept = stage.kind in ("train", "score") or not keep_best
-            times = min(missing, _different(axes)) if kept else missing
-            if 0 not in done and is_cached(stage, store):
+    missing, settings = max(0, trials - len(done)), 0
+    if levels is not None and levels.settings:
+        settings = missing * levels.settings
+        if not levels.outer.axes:  # one trial is all of it
+            known = {row.key for row in read_rows(store.study_folder(study))}
+            settings = max(0, levels.settings - len(known))
+            missing = int(settings > 0)
+    repeats = _Repeats(space, store, missing, done, keep_best, searched=settings > 0)
+    found: dict[str, Cost] = {}
+    for offset in range(seeds):
+        own = {stage.key for stage in replace(experiment, seed=experiment.seed + offset).stages}
+        counted: set[str] = set()
+        for name, one in (compared or {"": experiment}).items():
+            seeded = replace(one, seed=one.seed + offset)
+            stages = [stage for stage in seeded.stages if compared is None or stage.kind != "score"]
+            for stage, times, axes in repeats.of(seeded, stages):
+                if stage.key in counted or not times or _is_copied(seeded, stage):
+                    continue
+                counted.add(stage.key)
+                shown = stage.name if stage.key in own else f"{stage.name} ({name})"
+                cost = replace(_cost(seeded, stage, times, speeds, axes), stage=shown)
+                before = found[shown].times if shown in found else 0
+                found[shown] = replace(cost, times=before + times)
+    inner = [_inner_cost(experiment, levels, settings * seeds, store)] if levels is not None and settings else []
+    return [*found.values(), *inner]
+
+
+@dataclass(frozen=True)
+class _Repeats:
+    """How often the trials that a study lacks make a stage."""
+
+    space: SearchSpace
+    store: Store
+    missing: int
+    """Trials."""
+    done: set[int]
+    """Numbers of those that are finished."""
+    keep_best: int
+    searched: bool
+    """Whether the masks of a trial are those of its best inner setting."""
+
+    def of(self, experiment: Experiment, stages: Sequence[Stage]) -> Iterator[tuple[Stage, int, list[Axis]]]:
+        """Each stage with its times and the axes that it depends on."""
+        touching = {
+            stage.name: [axis for axis in self.space.axes if _touches(axis, experiment, stage, self.space)]
+            for stage in stages
+        }
+        shared = [stage for stage in stages if not touching[stage.name]]
+        some = bool(shared and self.missing)
+        once = {stage.key for stage in needed(experiment.stages, self.store, shared[-1])} if some else set()
+        for stage in stages:
+            axes = touching[stage.name]
+            if not axes:
+                yield stage, int(stage.key in once), axes
+                continue
+            kept = stage.kind in ("train", "score") or not self.keep_best
+            times = min(self.missing, _different(axes)) if kept else self.missing
+            chosen = self.searched and stage.kind in ("masks", "score")  # not those of the default config
+            if 0 not in self.done and is_cached(stage, self.store) and not chosen:
                 times = max(0, times - 1)
-        if times and not _is_copied(experiment, stage):
-            costs.append(_cost(experiment, stage, times, speeds, axes))
-    return costs
+            yield stage, times, axes
+
+
+def _inner_cost(experiment: Experiment, levels: Levels, times: int, store: Store) -> Cost:
+    """Settings that are counted on stored maps, as if each saw every picture."""
+    from wsss_platform.inner.table import seconds_per_picture
+
+    section = experiment.phases[-1].masks
+    values = [value for axis in levels.inner if axis.path == f"{section}.crf" for value in axis.probes()]
+    crf = any(value != "none" for value in [experiment.masks_config(experiment.phases[-1]).crf, *values])
+    each, earlier = seconds_per_picture(store, crf=crf)
+    pictures = len(experiment.dataset.split(experiment.data.score_list).ids)
+    return Cost("inner settings", "inner", times, crf, None if each is None else each * pictures, earlier)
 
 
 def hours(costs: Sequence[Cost]) -> float | None:
@@ -148,11 +220,16 @@ def hours(costs: Sequence[Cost]) -> float | None:
     Stages of pictures that follow each other run beside each other: the slowest counts.
     """
     total, known = 0.0, False
-    for kind, group in groupby(costs, lambda cost: (cost.kind == "train", cost.times)):
+    for kind, group in groupby(costs, _line):
         seconds = [cost.seconds for cost in group if cost.seconds is not None]
         known = known or bool(seconds)
         total += kind[1] * (sum(seconds) if kind[0] else max(seconds, default=0.0))
     return total / 3600 if known else None
+
+
+def _line(cost: Cost) -> tuple[bool, int, str]:
+    """What stages must share to run behind each other; whether it runs alone, and how often, come first."""
+    return cost.kind in ("train", "inner"), cost.times, cost.stage.partition(" ")[2]
 
 
 def cost_document(costs: Sequence[Cost]) -> dict[str, Any]:
@@ -162,7 +239,9 @@ def cost_document(costs: Sequence[Cost]) -> dict[str, Any]:
         "trainings": _times(costs, "train"),
         "map_passes": _times(costs, "maps"),
         "mask_passes": _times(costs, "masks"),
-        "crf_passes": sum(cost.times for cost in costs if cost.crf),
+        "crf_passes": sum(cost.times for cost in costs if cost.crf and cost.kind == "masks"),
+        "inner_settings": _times(costs, "inner"),
+        "inner_crf_settings": sum(cost.times for cost in costs if cost.crf and cost.kind == "inner"),
         "hours": None if took is None else round(took, 4),
         "earlier_stages": sum(cost.earlier for cost in costs),
         "not_measured": [cost.stage for cost in costs if cost.seconds is None],
@@ -188,6 +267,9 @@ def cost_words(document: dict[str, Any], at_most: bool = False) -> str:
         _number(document["map_passes"], "map pass", "map passes"),
         _number(document["mask_passes"], "mask pass", "mask passes") + f" ({crf or 'none'} with CRF)",
     ]
+    if document["inner_settings"]:
+        some = f"{document['inner_crf_settings']} may have a CRF" if document["inner_crf_settings"] else "no CRF"
+        parts.append(f"{document['inner_settings']} inner settings on stored maps ({some})")
     line = f"cost: {'at most ' if at_most else ''}{', '.join(parts)}; "
     if document["hours"] is None:
         return line + "no earlier run to measure from"
@@ -248,7 +330,7 @@ def _finished(table: Path) -> set[int]:
     return {int(row["number"]) for row in rows if row["state"] in ("complete", "pruned", "fail")}
 
 
-def _times(costs: Iterable[Cost], kind: Kind) -> int:
+def _times(costs: Iterable[Cost], kind: str) -> int:
     return sum(cost.times for cost in costs if cost.kind == kind)
 
 

@@ -19,6 +19,7 @@ from wsss_platform.engine.runner import RayRunner
 from wsss_platform.engine.tuner import StudyRequest, StudyResult, concurrency, shared_stages, tune
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment
+from wsss_platform.inner.table import read_rows
 from wsss_platform.local_runner import LocalRunner
 from wsss_platform.pipeline import run
 from wsss_platform.space import read_space
@@ -208,3 +209,52 @@ def test_a_study_of_several_objectives(cluster: None, tmp_path: Path) -> None:
     longer = tune(replace(asked, trials=4))
     assert [row.values for row in longer.rows[:3]] == [row.values for row in result.rows]
     assert result.folder / "front.png" in write_page(open_study(result.folder), result.folder)
+def test_masks_are_searched_within_a_trial(cluster: None, tmp_path: Path) -> None:
+    """One outer and one inner axis: two trainings, and their settings in one table."""
+    axes = {"loss.contrast": CONTRAST, "masks.alpha": {"kind": "float", "low": 1.0, "high": 9.0}}
+    axes["masks.rule"] = {"kind": "categorical", "choices": ["constant", "power", "two_alpha"]}
+    asked = request(tmp_path, 2, axes, inner=3, report_list="train")
+    result = tune(asked)
+    assert [row.state for row in result.rows] == ["complete"] * 2
+    inner = read_rows(result.folder)
+    assert [(row.trial, row.setting) for row in inner] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
+    for row in result.rows:
+        own = [item for item in inner if item.trial == row.number]
+        assert row.objective == row.fixed == max(item.value for item in own)
+        assert "loss.contrast" in row.changes or row.number == 0
+        assert any(path.startswith("masks.") for path in row.changes), "the winner is named"
+    assert result.looks == 2 * 3 + 2
+    assert len(list((tmp_path / "stages" / "train").glob("*/manifest.json"))) == 2
+    assert len(list((tmp_path / "stages" / "masks").glob("*/manifest.json"))) <= 3, "settings leave no masks"
+    assert result.best is not None
+    assert result.best_config is not None
+    best = best_config(result.best_config)
+    outcome = run(replace(asked.experiment, config=best), Store(tmp_path), LocalRunner(threads=1))
+    assert outcome.score is not None
+    assert outcome.score["mean_iou"] == result.best.objective
+    assert result.told is not None
+    fixed = run(asked.experiment, Store(tmp_path), LocalRunner(threads=1)).score
+    assert fixed is not None
+    assert result.told["fixed"]["mean_iou"] == fixed["mean_iou"], "fixed is the default config, nothing chosen"
+    assert result.told["selected"]["mean_iou"] == result.best.objective
+    assert tune(asked).rows == result.rows
+    with pytest.raises(InputError, match="inner is 3 there and 5 here"):
+        tune(replace(asked, inner=5))
+
+
+def test_masks_alone_are_one_trial_that_goes_on(cluster: None, tmp_path: Path) -> None:
+    axes = {
+        "masks.rule": {"kind": "categorical", "choices": ["constant", "two_alpha"]},
+        "masks.low_alpha": {"kind": "float", "low": 1.0, "high": 9.0},
+    }
+    first = tune(request(tmp_path, 1, axes, inner=4))
+    assert [row.number for row in first.rows] == [0]
+    assert tune(request(tmp_path, 1, axes, inner=4)).rows == first.rows
+    more = tune(request(tmp_path, 1, axes, inner=6))
+    assert more.rows[:1] == first.rows
+    assert len(more.rows) == 2
+    rows = read_rows(more.folder)
+    assert [row.seconds for row in rows if row.trial == 1][:4] == [row.seconds for row in rows if row.trial == 0]
+    assert more.looks == 6 + 2
+    for kind in ("train", "maps"):
+        assert len(list((tmp_path / "stages" / kind).glob("*/manifest.json"))) == 1

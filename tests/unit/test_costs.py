@@ -13,6 +13,9 @@ from wsss_methods import get
 from wsss_platform.config import DataConfig
 from wsss_platform.costs import Cost, cost_document, cost_words, hours, like, run_costs, study_costs
 from wsss_platform.experiment import Experiment, Stage
+from wsss_platform.inner.levels import split
+from wsss_platform.inner.table import Row, append_rows
+from wsss_platform.label_free import variants
 from wsss_platform.space import SearchSpace, read_space
 from wsss_platform.stages import METRICS, EpochEnd
 from wsss_platform.store import Store
@@ -171,3 +174,65 @@ def test_weights_from_a_file_are_no_training(tmp_path: Path) -> None:
     costs = run_costs(one, Store(tmp_path), one.stages[-1])
     assert times(costs) == {"maps:cam": 1, "masks:cam": 1, "score:cam": 1}
     assert "no trainings, 1 map pass" in cost_words(cost_document(costs))
+
+
+def test_each_seed_trains(tmp_path: Path) -> None:
+    store, one = Store(tmp_path), experiment()
+    axes = space(one, train__learning_rate=LEARNING_RATE)
+    assert times(study_costs(one, axes, 4, store, "s", 3, seeds=3)) == dict.fromkeys(
+        ("train:cam", "maps:cam", "masks:cam", "score:cam"), 12
+    )
+    put_all(store, one, train=30.0, maps=9.0, masks=9.0, score=9.0)
+    costs = study_costs(one, axes, 4, store, "s", 0, seeds=3)
+    assert times(costs) == dict.fromkeys(("train:cam", "maps:cam", "masks:cam", "score:cam"), 11)
+    assert hours(costs) == pytest.approx(11 * (30 + 9) / 3600)
+    shared = study_costs(one, space(one, masks__crf=CRF), 2, Store(tmp_path / "new"), "s", 3, seeds=2)
+    assert times(shared) == {"train:cam": 2, "maps:cam": 2, "masks:cam": 4, "score:cam": 4}
+
+
+def test_a_label_free_study_makes_what_it_compares(tmp_path: Path) -> None:
+    one = experiment()
+    axes = space(one, train__learning_rate=LEARNING_RATE)
+    costs = study_costs(one, axes, 5, Store(tmp_path), "s", 3, compared=variants(one))
+    assert {name: count for name, count in times(costs).items() if name.startswith(("train", "score"))} == {
+        "train:cam": 5
+    }
+    document = cost_document(costs)
+    assert (document["map_passes"], document["mask_passes"], document["crf_passes"]) == (20, 25, 5)
+
+
+def test_inner_settings_are_no_trainings(tmp_path: Path) -> None:
+    store, one = Store(tmp_path), experiment()
+    axes = space(one, train__learning_rate=LEARNING_RATE, masks__crf=CRF)
+    levels = split(one, axes, 16)
+    costs = study_costs(one, axes, 5, store, "s", 3, seeds=2, levels=levels)
+    assert times(costs) == {
+        **dict.fromkeys(("train:cam", "maps:cam", "masks:cam", "score:cam"), 10),
+        "inner settings": 160,
+    }
+    words = cost_words(cost_document(costs), at_most=True)
+    assert "10 trainings, 10 map passes, 10 mask passes (10 with CRF)" in words
+    assert "160 inner settings on stored maps (160 may have a CRF)" in words
+    folder = store.study_folder("earlier")
+    folder.mkdir(parents=True)
+    row = Row(0, 1, "irn", "key", "maps", {"masks.crf": "irn"}, True, 0.3, 0.5, 0.5, 0.5, 8.0, 4)
+    append_rows(folder, [row], levels.inner)
+    (inner,) = (cost for cost in study_costs(one, axes, 5, store, "s", 3, levels=levels) if cost.kind == "inner")
+    assert inner.seconds == pytest.approx(20.0), "2 s a picture"
+    assert inner.earlier == 1
+    assert hours([inner]) == pytest.approx(80 * 20 / 3600)
+
+
+def test_masks_alone_are_one_trial_with_all_settings(tmp_path: Path) -> None:
+    store, one = Store(tmp_path), experiment()
+    axes = space(one, masks__alpha={"kind": "float", "low": 1.0, "high": 9.0}, masks__crf=CRF)
+    levels = split(one, axes, 64)
+    asked = times(study_costs(one, axes, 1, store, "s", 3, levels=levels))
+    assert asked == {"train:cam": 1, "maps:cam": 1, "masks:cam": 1, "score:cam": 1, "inner settings": 64}
+    folder = store.study_folder("s")
+    folder.mkdir(parents=True)
+    rows = [Row(0, n, "", str(n), "maps", {"masks.crf": "irn"}, True, 0.3, 0.5, 0.5, 0.5, 8.0, 10) for n in range(60)]
+    append_rows(folder, rows, levels.inner)
+    (folder / "trials.jsonl").write_text(json.dumps({"number": 0, "state": "complete"}))
+    more = study_costs(one, axes, 1, store, "s", 3, levels=levels)
+    assert times(more)["inner settings"] == 4

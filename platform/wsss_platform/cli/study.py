@@ -283,7 +283,9 @@ class StudyView:
         keys: list[str | None] = [*(row.keys or [row.key])]
         keys += [None] * self._request.seeds  # a failed or stopped trial has not all
         for (name, seeded), key in zip(self._seeds(row.number, experiment), keys, strict=False):
-            record = self._records.pop(name, None) or self._start_record(name, seeded)
+            record = started = self._records.pop(name, None) or self._start_record(name, seeded)
+            if started.config != seeded.config.model_dump(mode="json"):  # an inner setting won
+                record = self._start_record(name, seeded).model_copy(update={"started": started.started})
             self._write_run(row, record, key, spent if name == self._name(row.number) else {})
 
     def _write_run(self, row: TrialRow, record: RunRecord, key: str | None, spent: dict[str, float]) -> None:

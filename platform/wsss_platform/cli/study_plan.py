@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
@@ -14,6 +14,9 @@ from wsss_platform.selection import SelectionRule
 from wsss_platform.space import SearchSpace
 from wsss_platform.store import Store
 
+if TYPE_CHECKING:
+    from wsss_platform.inner.levels import Levels
+
 
 def default_study(
     experiment: Experiment,
@@ -23,6 +26,7 @@ def default_study(
     sampler: str = "tpe",
     seeds: int = 1,
     objectives: Sequence[str] = ("accuracy",),
+    levels: Levels | None = None,
 ) -> str:
     """Method, data and a hash of all settings but the number of trials."""
     settings = {
@@ -40,6 +44,8 @@ def default_study(
         settings["search"] = [sampler, seeds]
     if len(objectives) > 1:
         settings["objectives"] = list(objectives)
+    if levels is not None and levels.settings:
+        settings["inner"] = levels.settings if levels.outer.axes else "all"
     return f"{experiment.method.name.replace(':', '.')}-{experiment.data.kind}-tune-{fingerprint(settings)[:8]}"
 
 
@@ -51,13 +57,36 @@ def study_plan(
     trials: int,
     gpus_per_worker: float | None,
     keep_best: int = KEEP_BEST,
+    seeds: int = 1,
+    levels: Levels | None = None,
+    label_free: bool = False,
 ) -> dict[str, Any]:
-    """What a study would do, as plain data. Starts nothing."""
+    """What a study would do, as plain data. Starts nothing.
+
+    Args:
+        experiment: with the default config.
+        space: all axes.
+        store: of the study.
+        study: its name.
+        trials: in total.
+        gpus_per_worker: for the reader.
+        keep_best: trials that keep their maps; 0: all.
+        seeds: runs of each trial.
+        levels: which axes are searched within a trial; None: none are.
+        label_free: whether the objective sees no pixel truth, and compares masks instead.
+    """
     from wsss_platform.cli.plan import plan_document
     from wsss_platform.costs import study_costs
 
     resources = {"workers": experiment.workers, "gpus per worker": gpus_per_worker or 0, "storage": str(store.root)}
-    costs = study_costs(experiment, space, trials, store, study, keep_best)
+    compared = None
+    if label_free:
+        from wsss_platform.label_free import variants
+
+        compared = variants(experiment)
+    costs = study_costs(
+        experiment, space, trials, store, study, keep_best, seeds=seeds, levels=levels, compared=compared
+    )
     plan = plan_document(experiment, store, experiment.stages[-1], resources, costs)
     keys = {stage.key for stage in experiment.stages}
     for variant in space.variants():
@@ -69,6 +98,9 @@ def study_plan(
     return {
         "study": study,
         "trials": trials,
+        "seeds": seeds,
+        "inner settings": 0 if levels is None else levels.settings,
+        "inner axes": [] if levels is None else [axis.path for axis in levels.inner],
         "keep_best": keep_best,
         "axes": [axis.model_dump(mode="json") for axis in space.axes],
         "trial 0": "the default config, whose stages these are",
@@ -93,9 +125,20 @@ def plan_tables(document: dict[str, Any]) -> list[Any]:
         *search_words(document["search"]),
         plan_table(document),
         f"made once for all trials: {', '.join(shared) or 'nothing'}; the rest once per trial",
+        *inner_words(document),
         cost_words(document["cost"], at_most=True),
         disk_words(document["keep_best"]),
         axes,
+    ]
+
+
+def inner_words(document: dict[str, Any]) -> list[str]:
+    """What is searched within a trial, in a line; none where nothing is."""
+    if not document["inner settings"]:
+        return []
+    return [
+        f"within each trial, on its stored maps: {document['inner settings']} settings of "
+        f"{', '.join(document['inner axes'])}, kept in the study's inner.parquet"
     ]
 
 

@@ -24,6 +24,7 @@ from wsss_platform.engine.brackets import check_scheduler
 from wsss_platform.engine.objectives import check_measured, read_objectives
 from wsss_platform.errors import InputError, unknown
 from wsss_platform.interrupts import Interrupts
+from wsss_platform.inner.levels import SETTINGS, split
 from wsss_platform.protocol import strongest
 from wsss_platform.retention import KEEP_BEST
 from wsss_platform.selection import SelectionRule, judged_by, read_rule
@@ -75,6 +76,15 @@ def tune(
         list[str] | None,
         typer.Option(
             "--warm-start", help="An earlier study whose trials are told to a new one; repeatable.", metavar="STUDY"
+        ),
+    ] = None,
+    inner: Annotated[
+        int | None,
+        typer.Option(
+            "--inner",
+            help="Settings of those axes that need only stored maps, searched within each trial; 0: every axis is a "
+            f"trial's. Default: {SETTINGS}; where all axes are such, one trial searches --trials settings.",
+            min=0,
         ),
     ] = None,
     space: Annotated[
@@ -142,7 +152,7 @@ def tune(
         if objectives != "accuracy" or gpu_hours is not None:
             raise InputError("--objectives, --gpu-hours: a search of a run's stored maps has one objective, and no GPU")
         given = {"--data": data != "sample", "--root": root, "--train-list": train_list, "--preset": preset}
-        crf.refuse(method, given | {"--config": config, "--workers": workers != 1})
+        crf.refuse(method, given | {"--config": config, "--workers": workers != 1, "--inner": inner})
         with output(as_json) as out:
             crf.tune(
                 out,
@@ -160,7 +170,7 @@ def tune(
                 dry_run=dry_run,
             )
         return
-    limited = trials is not None or (hours is None and gpu_hours is None)
+    asked, limited = trials, trials is not None or (hours is None and gpu_hours is None)
     trials = trials or (TRIALS if limited else UNLIMITED)
     wanted = read_objectives(objectives)
     check_scheduler(scheduler, wanted)
@@ -190,10 +200,18 @@ def tune(
         searched = load_space(space or find_space(experiment.method.name), experiment.config)
         store = options.open_store(storage, mirror=mirror)
         check_measured(wanted, searched)
-        study = check_name(
-            name or default_study(experiment, searched, scheduler, rule, sampler, seeds, wanted), "study name"
+        truth_free = rule.kind == "none"  # then there is nothing to choose an inner setting by
+        levels = split(experiment, searched, 0 if truth_free else SETTINGS if inner is None else inner, seed)
+        if levels.settings and not levels.outer.axes:
+            levels, trials = replace(levels, settings=asked or crf.SETTINGS), 1
+        study = default_study(experiment, searched, scheduler, rule, sampler, seeds, wanted, levels)
+        study = check_name(name or study, "study name")
+        document = study_plan(
+            *(experiment, searched, store, study, trials, gpus_per_worker, keep_best),
+            seeds=seeds,
+            levels=levels,
+            label_free=truth_free,
         )
-        document = study_plan(experiment, searched, store, study, trials, gpus_per_worker, keep_best)
         reported = rule.reported(whole.data)
         options.check_lists(replace(whole, data=whole.data.model_copy(update={"score_list": reported})))
         document |= {"selection": rule.stamp, "judged on": experiment.data.score_list, "reported on": reported}
@@ -233,6 +251,7 @@ def tune(
                     gpu_hours=gpu_hours,
                     objectives=wanted,
                     seeds=seeds,
+                    inner=levels.settings,
                     study_storage=study_storage,
                     warm_start=tuple(warm_start or ()),
                 ),
@@ -295,6 +314,9 @@ def _print(out: Output, store: Store, study: str, result: StudyResult, default: 
     """The table of trials, the best config, and where everything is."""
     from dataclasses import asdict
 
+    from wsss_platform.inner.table import FILE
+
+    settings = result.folder / FILE
     out.result(
         {
             "study": study,
@@ -305,6 +327,7 @@ def _print(out: Output, store: Store, study: str, result: StudyResult, default: 
             "selection": result.selection,
             "looks": result.looks,
             "report": result.told,
+            "inner": str(settings) if settings.is_file() else None,
             "best": None if result.best is None else asdict(result.best),
             "best_config": None if result.best_config is None else str(result.best_config),
             "trials": [asdict(row) for row in result.rows],
@@ -315,6 +338,7 @@ def _print(out: Output, store: Store, study: str, result: StudyResult, default: 
         *([told_table(result.told)] if result.told is not None else []),
         f"chosen by: {result.objective}, with {result.selection}, looked at {result.looks} times; the number of the "
         "best trial is a selected one",
+        *([f"every setting that was searched within a trial: {settings}"] if settings.is_file() else []),
         f"best config: {result.best_config or 'none, no trial was completed'}",
         "train it with: wsss-platform train METHOD --config FILE",
         f"study, its journal, table, plots and page: {result.folder / 'study.html'}",

@@ -87,16 +87,18 @@ def _proposals(space: SearchSpace, section: str, seed: int) -> Iterator[tuple[st
     generator = np.random.default_rng(seed)
     wide = {f"{section}.{name}" for name in WIDTHS}
     for group in range(_ATTEMPTS):
-        shared = {axis.path: _value(axis, generator) for axis in space.axes if axis.path in wide}
+        shared = {axis.path: drawn(axis, generator, ("none",)) for axis in space.axes if axis.path in wide}
         for number in range(PER_LATTICE):
-            free = {axis.path: _value(axis, generator) for axis in space.axes if axis.path not in wide}
+            free = {axis.path: drawn(axis, generator, ("none",)) for axis in space.axes if axis.path not in wide}
             yield f"draw {group * PER_LATTICE + number + 1}", {**shared, **free}
 
 
-def _value(axis: FloatAxis | IntAxis | CategoricalAxis, generator: np.random.Generator) -> Any:
-    """A value of the axis, floats to four digits; never the choice "none", which has its own candidate."""
+def drawn(
+    axis: FloatAxis | IntAxis | CategoricalAxis, generator: np.random.Generator, without: tuple[Any, ...] = ()
+) -> Any:
+    """A value of the axis, floats to four digits; never one of the choices `without`."""
     if isinstance(axis, CategoricalAxis):
-        choices = [choice for choice in axis.choices if choice != "none"]
+        choices = [choice for choice in axis.choices if choice not in without]
         return choices[int(generator.integers(len(choices)))]
     share = float(generator.random())
     if axis.log:

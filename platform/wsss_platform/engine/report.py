@@ -61,7 +61,7 @@ def report(
     every = request.oracle or (same_list and request.selection != "none")
     wanted = [row for row in complete if every or row.number in (0, best.number)]
     chosen = folder.selected_changes(base)
-    on_event(Reporting(request.report_list, len(wanted) + 1))
+    on_event(Reporting(request.report_list, len(wanted) + 1 + bool(request.levels.settings)))
     selected, fixed = _score(request, chosen), None
     number, (reached, threshold) = best.number, _reached(selected)
     for row in wanted:  # one score in memory at a time
@@ -69,10 +69,13 @@ def report(
         fixed = score if row.number == 0 else fixed
         if _reached(score)[0] > reached:
             number, (reached, threshold) = row.number, _reached(score)
+    if fixed is not None and request.levels.settings:  # what trial 0 changes is its best inner setting
+        fixed = _score(request, {})
     gap = None if fixed is None else paired_bootstrap(selected, fixed).difference
     looks = {request.experiment.data.score_list: folder.looks()} if request.selection != "none" else {}
     if not (same_list and looks):
         looks[request.report_list] = len(wanted) + (chosen not in [dict(row.changes) for row in wanted])
+        looks[request.report_list] += bool(request.levels.settings and fixed is not None)
     told = {
         "report_list": request.report_list,
         "seed": request.experiment.seed,

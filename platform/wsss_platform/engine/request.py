@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from wsss_platform.engine.study import BEST, LABEL_FREE, MASKS, TrialRow
 from wsss_platform.engine.study_storage import absolute
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment
+from wsss_platform.inner.levels import Levels, split
 from wsss_platform.protocol import Selection
 from wsss_platform.selection import SelectionRule
 from wsss_platform.space import SearchSpace
@@ -70,6 +72,10 @@ class StudyRequest:
     """On which fixed, selected and oracle are told at the end; None: they are not."""
     oracle: bool = False
     """Score every trial on the report list, not only the default and the best, where that needs maps of its own."""
+    inner: int = 0
+    """Settings of the masks that are searched within each trial on its stored maps, over the axes that need no more
+    (`inner.levels`); 0: every axis is a trial's. Label-free trials have none; where all axes are inner, one trial
+    is the whole search."""
     retries: int = 1
     """How often a trial whose run failed is tried again."""
     runner: Runner | None = None
@@ -86,6 +92,7 @@ class StudyRequest:
             ("rung_pictures", 1),
             ("retries", 0),
             ("seeds", 1),
+            ("inner", 0),
         ):
             if getattr(self, name) < low:
                 raise InputError(f"{name}: expected at least {low}, got {getattr(self, name)}")
@@ -116,7 +123,12 @@ class StudyRequest:
         that changes how masks are made is judged by the masks' mean IoU, any other by the best of the exact sweep."""
         if self.selection == "none":
             return LABEL_FREE
-        return MASKS if "masks" in self.space.stages() else BEST
+        return MASKS if self.levels.settings or "masks" in self.space.stages() else BEST
+
+    @cached_property
+    def levels(self) -> Levels:
+        """Which axes are trials, and which are searched within each."""
+        return split(self.experiment, self.space, 0 if self.selection == "none" else self.inner, self.seed)
 
     @property
     def selection(self) -> Selection:
@@ -162,7 +174,15 @@ class StudyRequest:
             "seeds": None if self.seeds == 1 else self.seeds,
             "objectives": None if self.objectives == SINGLE else list(self.objectives),
             "brackets": len(self.rungs) + 1 if self.scheduler == "hyperband" else None,
+            "inner": self._inner_identity,
         }
+
+    @property
+    def _inner_identity(self) -> int | str | None:
+        """A search without outer axes may be continued with more settings; another number makes trials incomparable."""
+        if not self.levels.settings:
+            return None
+        return self.levels.settings if self.levels.outer.axes else "all"
 
     def of_seed(self, offset: int) -> Experiment:
         """The experiment of one of a trial's seeds, from 0."""

@@ -281,11 +281,17 @@ class StudySearcher(Searcher):
             "spread",
             "each",
             "keys",
+            "settings",
+            "inner_looks",
         ):
             value = result.get(name)
             if value is not None and not (isinstance(value, float) and not math.isfinite(value)):
                 trial.set_user_attr(name, value)
         self._gpu_clock.end(trial)
+        if "inner" in result:  # from now on the best setting is part of what the trial changes
+            sampled = trial.user_attrs["changes"]
+            trial.set_user_attr("sampled", sampled)
+            trial.set_user_attr("changes", {**sampled, **json.loads(result["inner"])})
         state, values, reason = _verdict(result, error, self._objectives)
         if error:
             reason = f"{reason}: {self.why_died(trial_id)}"

@@ -188,15 +188,17 @@ class StudyFolder:
         return changes
 
     def looks(self) -> int:
-        """How often pixel truth was looked at to choose: once per run that was scored, and once per rung.
+        """How often pixel truth was looked at to choose: once per run that was scored, and once per rung,
+        and once per setting that was searched within a trial (on each of its seeds).
 
         One look at a sweep tells the score at all its thresholds.
         """
         if self._selection == "none":
             return 0
         trials = [trial for trial in self.study.get_trials(deepcopy=False) if FROM not in trial.user_attrs]
+        inner = sum(int(trial.user_attrs.get("inner_looks", 0)) for trial in trials)
         scored = [len(trial.user_attrs.get("keys", ())) or "key" in trial.user_attrs for trial in trials]
-        return sum(map(int, scored)) + sum(len(trial.intermediate_values) for trial in trials)
+        return sum(map(int, scored)) + inner + sum(len(trial.intermediate_values) for trial in trials)
 
 
 def stop_file(folder: Path, number: int) -> Path:

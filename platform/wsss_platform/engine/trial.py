@@ -34,6 +34,8 @@ from wsss_platform.engine.trial_costs import measured
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.experiment import Experiment, Stage
 from wsss_platform.interrupts import Interrupted, interruptible
+from wsss_platform.inner.levels import Levels
+from wsss_platform.inner.search import choose
 from wsss_platform.pipeline import Event, OnEvent, StageProgress, run
 from wsss_platform.sharing import Shared, Sharing
 from wsss_platform.stages import METRICS, WEIGHTS, Chunk, EpochEnd, Runner, TrainJob
@@ -61,14 +63,16 @@ class TrialPlan:
     objectives: tuple[str, ...] = SINGLE
     bracket_reduction: int | None = None
     """Of HyperBand, whose brackets differ in the first rung; None: all trials have the same rungs."""
+    mirror: Elsewhere | None = None
+    """Where its stages are shared with other stores."""
+    levels: Levels | None = None
+    """With settings: a trial's masks are searched within it."""
 
     def rungs_of(self, number: int) -> tuple[int, ...]:
         """The rungs of one trial."""
         if self.bracket_reduction is None:
             return self.rungs
         return own_rungs(self.rungs, self.study.name, number, self.bracket_reduction)
-    mirror: Elsewhere | None = None
-    """Where its stages are shared with other stores."""
 
 
 class TrialStopped(Exception):
@@ -128,6 +132,7 @@ def _stop_if_told(plan: TrialPlan, number: int) -> None:
 
 def _run(plan: TrialPlan, number: int, changes: Mapping[str, Any]) -> dict[str, Any]:
     store, runs, experiments = Store(plan.storage, mirror=plan.mirror), [], []
+    inner = plan.levels if plan.levels is not None and plan.levels.settings else None
     traces: list[list[EpochEnd]] = []
     for offset in range(plan.seeds):
         seeded = replace(plan.experiment, seed=plan.experiment.seed + offset)
@@ -139,15 +144,24 @@ def _run(plan: TrialPlan, number: int, changes: Mapping[str, Any]) -> dict[str, 
                 Sharing(store, on_event).bring(stage)
         if plan.objective == LABEL_FREE:
             runs.append(_label_free(experiment, store, plan.runner, on_event))
+        elif inner is not None:
+            run(experiment, store, plan.runner, on_event, until=experiment.stage("maps"))
         else:
             runs.append(_scored(experiment, store, plan.runner, on_event))
         for stage in (stage for stage in experiment.stages if stage.kind == "train"):
             traces.append(_epochs(store, stage))
             for end in traces[-1]:
                 check_applied(changes, experiment, end)
-    values = pooled(runs, plan.objective)
+    found: dict[str, Any] = {}
+    key = experiments[0].stage("train").key
+    if inner is not None:
+        choice = choose(experiments, inner, number, store, plan.runner, plan.study)
+        found = {"inner": json.dumps(choice.changes), "settings": inner.settings, "inner_looks": choice.computed}
+        experiments = [changed(one, choice.changes, f"trial {number}") for one in experiments]
+        runs = [_scored(one, store, plan.runner, lambda event: None) for one in experiments]
+    values = pooled(runs, plan.objective) | found
     values |= measured(experiments, store, plan.objectives, scored=plan.objective != LABEL_FREE)
-    return {"event": "finished", **values, "train_key": experiments[0].stage("train").key, "trace": trace(traces)}
+    return {"event": "finished", **values, "train_key": key, "trace": trace(traces)}
 
 
 def _watcher(plan: TrialPlan, number: int, changes: Mapping[str, Any], experiment: Experiment, offset: int) -> OnEvent:

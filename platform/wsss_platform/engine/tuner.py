@@ -13,6 +13,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,7 @@ def tune(
     check_writable(request.store.root)
     folder = StudyFolder(request.store.study_folder(request.name), request.identity(), request.study_storage)
     with folder.driving(), explained(request.store.root):
+        request = going_on(request, folder)
         base = request.experiment.config
         halt = Halt(folder.folder, asked)
         if len(folder.finished()) < request.trials:
@@ -138,6 +140,17 @@ def concurrency(request: StudyRequest) -> int:
     return fits if request.max_concurrent is None else min(fits, request.max_concurrent)
 
 
+def going_on(request: StudyRequest, folder: StudyFolder) -> StudyRequest:
+    """Without outer axes one trial is the whole search; asked for more settings than it tried, a further one goes on
+    where it stopped, as the study's table of settings says."""
+    if request.levels.outer.axes:
+        return request
+    finished = folder.finished()
+    tried = max((int(trial.user_attrs.get("settings", 0)) for trial in finished), default=0)
+    more = tried < request.levels.settings
+    return replace(request, trials=max(1, len(finished) + more))
+
+
 def _nodes() -> list[dict[str, Any]]:
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     return nodes
@@ -188,7 +201,9 @@ def _warm(request: StudyRequest, folder: StudyFolder, on_event: OnStudyEvent) ->
             known = [path.parent.name for path in (request.store.root / "studies").glob("*/study.json")]
             raise unknown("study (--warm-start)", name, known)
         url = request.study_storage if (earlier / PLACE).is_file() else None
-        told = told_by(open_study(earlier, url), earlier, request.identity(), request.space, request.experiment.config)
+        told = told_by(
+            open_study(earlier, url), earlier, request.identity(), request.levels.outer, request.experiment.config
+        )
         on_event(Warned(f"study {name} tells {len(told.trials)} trials; {told.left_out} lie outside this search"))
         trials += told.trials
     return tuple(trials)
@@ -205,7 +220,7 @@ def _run_trials(
 ) -> None:
     searcher = StudySearcher(
         folder,
-        request.space,
+        request.levels.outer,
         request.experiment.config,
         seed=request.seed,
         sampler=request.sampler,
@@ -238,6 +253,7 @@ def _run_trials(
         bracket_reduction=request.reduction if request.scheduler == "hyperband" else None,
         # what losing trials do not keep here is not kept there
         mirror=None if request.store.mirror is None else Withholding(request.store.mirror, LARGE),
+        levels=request.levels,
     )
     scratch = folder.folder / "ray"
     shutil.rmtree(scratch, ignore_errors=True)

@@ -20,7 +20,7 @@ from wsss_platform.engine.study import FROM, read_json
 from wsss_platform.errors import InputError
 from wsss_platform.space import CategoricalAxis, SearchSpace, choice_label, exists
 
-COMPARABLE = ("method", "data", "truth", "objective", "selection", "seeds", "objectives")
+COMPARABLE = ("method", "data", "truth", "objective", "selection", "seeds", "objectives", "inner")
 """Parts of a study's identity that must be equal, or its numbers mean something else."""
 
 
@@ -61,7 +61,7 @@ def told_by(
     for trial in earlier.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
         if FROM in trial.user_attrs:
             continue
-        changes = trial.user_attrs.get("changes", {})
+        changes = trial.user_attrs.get("sampled", trial.user_attrs.get("changes", {}))  # without its inner setting
         values = {**base, **changes}
         stray = [path for path, value in mine.items() if path not in axes and values.get(path) != value]
         params = None if stray else _params(space, values)
