@@ -37,10 +37,11 @@ MAY: dict[str, tuple[str, ...] | None] = {
     "masks": ("config", "data.index_png", "data.split", "errors", "maps.storage", "store"),
     "metrics": ("config", "errors", "store"),
     "affinity": ("config", "errors", "method", "nets", "objective"),
-    "experiment": ("affinity", "config", "data", "errors", "method", "store"),
+    "experiment": ("affinity", "config", "data", "errors", "method", "schedule", "store"),
     "protocol": ("affinity", "config", "errors", "experiment"),
     "selection": ("config", "data.part", "errors", "experiment", "protocol"),
-    "stages": ("experiment", "method"),
+    "schedule": ("config", "errors", "method"),
+    "stages": ("experiment", "method", "schedule"),
     "train": (
         "config",
         "data",

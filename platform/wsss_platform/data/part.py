@@ -1,4 +1,4 @@
-"""Parts of a list, by name, so that a run can see the truth of some pictures and be scored on the others.
+"""Parts of a list (or of a part), by name, so that a run can see the truth of some pictures and be scored on the others.
 
     train:held-out-3   pictures of "train" that hold at least 3 of each class (fewer where the list has fewer)
     train:rest-3       the pictures of "train" that are not in train:held-out-3
@@ -164,12 +164,12 @@ class PartedDataset:
             InputError: no such list or kind of part (with the nearest name), or a part without pictures.
         """
         ids = self._ids(name)
-        return self.whole.split(name) if ids is None else SplitPart(self.whole.split(base_of(name)), name, ids)
+        return self.whole.split(name) if ids is None else SplitPart(self.split(base_of(name)), name, ids)
 
     def truth(self, name: str) -> Truth:
         """The pixel truth of a list or of a part."""
         ids = self._ids(name)
-        return self.whole.truth(name) if ids is None else TruthPart(self.whole.truth(base_of(name)), name, ids)
+        return self.whole.truth(name) if ids is None else TruthPart(self.truth(base_of(name)), name, ids)
 
     def _ids(self, name: str) -> tuple[str, ...] | None:
         """The pictures of a part; None when the name is that of a whole list. Asked for with every chunk."""
@@ -182,7 +182,7 @@ class PartedDataset:
         if found is None or name in self.whole.lists():
             return None
         part_name(found["base"], found["kind"], int(found["count"]))
-        split, count = self.whole.split(found["base"]), int(found["count"])
+        split, count = self.split(found["base"]), int(found["count"])
         if found["kind"] == "spread":
             return spread(split.ids, count)
         known = held_out(split, count)
