@@ -88,6 +88,7 @@ OWNERS: dict[str, tuple[tuple[str, ...], str]] = {
             "wsss_platform.engine.searcher",
             "wsss_platform.engine.study",
             "wsss_platform.engine.study_page",
+            "wsss_platform.engine.population_run",
             "wsss_platform.engine.samplers",
             "wsss_platform.engine.study_storage",
             "wsss_platform.engine.warm_start",

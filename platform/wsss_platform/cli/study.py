@@ -63,6 +63,7 @@ class StudyView:
         )
         self._study: TaskID | None = None
         self._bars: dict[int, TaskID] = {}
+        self._begun: dict[int, dict[str, Any]] = {}
         self._told: set[str] = set()
         self._opened: Any = None
 
@@ -157,12 +158,15 @@ class StudyView:
             )
             tracker.start()
             self._trackers[event.number] = tracker
+        if self._begun.get(event.number) != dict(event.changes):  # a member of a population changes on its way
+            self._begun[event.number] = dict(event.changes)
             experiment = self._experiment(dict(event.changes))
             self._records[event.number] = self._start_record(self._name(event.number), experiment)
             write_record(self._request.store, self._records[event.number])  # from now on its stages are in use
+        shown = event.changes["schedule"][-1]["values"] if "schedule" in event.changes else event.changes
         told = ", ".join(
             f"{path} {value:.4g}" if isinstance(value, float) else f"{path} {value}"
-            for path, value in event.changes.items()
+            for path, value in shown.items()
         )
         self._say(event.number, told or "the default config", detail="starting")
 

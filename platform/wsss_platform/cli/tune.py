@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from wsss_platform.cli import crf, options
+from wsss_platform.cli import crf, options, population
 from wsss_platform.cli.engine import check_resources, default_gpus
 from wsss_platform.cli.output import Output, note, output
 from wsss_platform.cli.study_plan import default_study, plan_tables, study_plan
@@ -94,8 +94,15 @@ def tune(
         typer.Option("--oracle", help="Score every trial on the list of the report, also where that needs new maps."),
     ] = False,
     scheduler: Annotated[
-        str, typer.Option("--scheduler", help="asha stops trials that lag behind; none.", metavar="asha|none")
+        str,
+        typer.Option(
+            "--scheduler",
+            help="asha stops trials that lag behind; none; pbt copies better ones in the middle of a training.",
+            metavar="asha|none|pbt",
+        ),
     ] = "asha",
+    members: population.Members = None,
+    interval: population.Interval = None,
     concurrent: Annotated[
         int | None,
         typer.Option("--concurrent", help="Trials (pictures of a run) at once; default: all there is room for.", min=1),
@@ -143,10 +150,12 @@ def tune(
                 dry_run=dry_run,
             )
         return
-    trials = trials or (TRIALS if hours is None else UNLIMITED)
-    if scheduler not in ("asha", "none"):
-        raise unknown("scheduler (--scheduler)", scheduler, ["asha", "none"])
+    if scheduler not in population.SCHEDULERS:
+        raise unknown("scheduler (--scheduler)", scheduler, population.SCHEDULERS)
     with output(as_json) as out:
+        given = {"--trials": trials, "--hours": hours, "--sampler": sampler != "tpe", "--seeds": seeds != 1}
+        people = population.read_population(scheduler, members, interval, given | {"--warm-start": warm_start})
+        trials = people.members if people else trials or (TRIALS if hours is None else UNLIMITED)
         experiment = options.build_experiment(
             method,
             data=data,
@@ -169,14 +178,17 @@ def tune(
         whole, experiment = experiment, judged_by(rule, experiment)
         options.check_lists(experiment)
         searched = load_space(space or find_space(experiment.method.name), experiment.config)
+        searched = population.moving(people, experiment, searched)
         store = Store(storage)
-        study = check_name(name or default_study(experiment, searched, scheduler, rule, sampler, seeds), "study name")
+        how = str(people.identity()) if people else scheduler
+        study = check_name(name or default_study(experiment, searched, how, rule, sampler, seeds), "study name")
         document = study_plan(experiment, searched, store, study, trials, gpus_per_worker, keep_best)
         reported = rule.reported(whole.data)
         options.check_lists(replace(whole, data=whole.data.model_copy(update={"score_list": reported})))
         document |= {"selection": rule.stamp, "judged on": experiment.data.score_list, "reported on": reported}
         if dry_run:
-            out.result(document, *plan_tables(document))
+            words = [population.plan_words(people, experiment)] if people else []
+            out.result(document, *words, *plan_tables(document))
             return
         from wsss_platform.engine.cluster import connect
         from wsss_platform.engine.request import StudyRequest
@@ -198,6 +210,7 @@ def tune(
                     cpus_per_worker=cluster.cpus_beside(gpus),
                     scheduler="asha" if scheduler == "asha" else "none",
                     max_concurrent=concurrent,
+                    population=people,
                     rule=rule,
                     report_list=reported,
                     oracle=oracle,
@@ -215,8 +228,8 @@ def tune(
 
 def check_search(sampler: str, scheduler: str) -> None:
     """Both must exist and have the packages that they need, before anything starts."""
-    if scheduler not in ("asha", "none"):
-        raise unknown("scheduler (--scheduler)", scheduler, ["asha", "none"])
+    if scheduler not in population.SCHEDULERS:
+        raise unknown("scheduler (--scheduler)", scheduler, population.SCHEDULERS)
     if sampler != "tpe":
         from wsss_platform.engine.samplers import check_sampler
 
@@ -333,6 +346,8 @@ def told_table(told: Mapping[str, Any]) -> Table:
 def best_table(result: StudyResult, default: MethodConfig) -> Table:
     """What the best trial has that the default config has not."""
     assert result.best is not None
+    if "schedule" in result.best.changes:
+        return population.schedule_table(result.best.changes["schedule"])
     table = Table("field", "default", "best", title=f"trial {result.best.number}, the best", title_justify="left")
     for path, value in result.best.changes.items():
         table.add_row(path, _shown(look_up(default, path)), _shown(value))

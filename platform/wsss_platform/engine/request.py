@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wsss_platform.engine.cluster import check_gpu_share
+from wsss_platform.engine.population import Population
 from wsss_platform.engine.samplers import check_sampler
 from wsss_platform.engine.study import BEST, LABEL_FREE, MASKS, TrialRow
 from wsss_platform.errors import InputError
@@ -63,6 +64,9 @@ class StudyRequest:
     """Score every trial on the report list, not only the default and the best, where that needs maps of its own."""
     retries: int = 1
     """How often a trial whose run failed is tried again."""
+    population: Population | None = None
+    """Population based training in the place of independent trials; `trials` is then its number of members, and the
+    space holds axes that may change during a training (`population.movable`)."""
     runner: Runner | None = None
     """Where a trial's stages run; None: Ray Train and actors, with the resources above. Another one must be
     picklable and runs in the trial's own process."""
@@ -83,11 +87,22 @@ class StudyRequest:
         if self.max_concurrent is not None and self.max_concurrent < 1:
             raise InputError(f"max_concurrent: expected at least 1, got {self.max_concurrent}")
         check_sampler(self.sampler)
+        if self.population is not None:
+            self._check_population(self.population)
         if self.hours is not None and not self.hours > 0:
             raise InputError(f"hours: expected more than 0, got {self.hours}")
         check_gpu_share(self.workers, self.gpus_per_worker)
         if self.workers != self.experiment.workers:
             raise InputError(f"workers: {self.workers}, but the experiment was planned with {self.experiment.workers}")
+
+    def _check_population(self, population: Population) -> None:
+        if self.trials != population.members:
+            raise InputError(f"trials: a population of {population.members} has as many, got {self.trials}")
+        if self.selection == "none":
+            raise InputError("--scheduler pbt copies what scores better, and --selection none sees no score")
+        for name, default in (("seeds", 1), ("sampler", "tpe"), ("hours", None), ("warm_start", ())):
+            if getattr(self, name) != default:
+                raise InputError(f"{name}: population based training takes no such setting, got {getattr(self, name)!r}")
 
     @property
     def objective(self) -> str:
@@ -112,6 +127,8 @@ class StudyRequest:
         A rung is a score, so there is none where no truth may be seen.
         """
         if self.selection == "none" or self.scheduler == "none" or "train" not in self.space.stages():
+            return ()
+        if self.population is not None:  # its members are judged at the ends of segments
             return ()
         if self.experiment.phases[-1].refines:  # what it refines is not there before its training ends
             return ()
@@ -147,6 +164,7 @@ class StudyRequest:
             # null where it is what studies did before it could be said
             "sampler": None if self.sampler == "tpe" else self.sampler,
             "seeds": None if self.seeds == 1 else self.seeds,
+            "population": None if self.population is None else self.population.identity(),
         }
 
     def of_seed(self, offset: int) -> Experiment:

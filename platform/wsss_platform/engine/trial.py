@@ -28,6 +28,7 @@ from wsss_platform.engine.study import BEST, LABEL_FREE, stop_file
 from wsss_platform.engine.trainer import checkpoint_of
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.experiment import Experiment, Stage
+from wsss_platform.method import Phase
 from wsss_platform.pipeline import Event, OnEvent, StageProgress, run
 from wsss_platform.stages import METRICS, WEIGHTS, Chunk, EpochEnd, Runner, TrainJob
 from wsss_platform.store import Store
@@ -247,6 +248,17 @@ def _epochs(store: Store, stage: Stage) -> list[EpochEnd]:
     return read_epochs(store.folder("train", stage.key) / METRICS)
 
 
+def quick_look(experiment: Experiment, phase: Phase) -> Experiment:
+    """The experiment whose maps are made at one scale without flip, and its masks without CRF."""
+    sizes = experiment.maps_config(phase).sizes
+    one_view = {"scales": [1.0], "sizes": sizes[len(sizes) // 2 :][:1], "flip": False}
+    return changed(
+        experiment,
+        {**{f"{phase.maps}.{name}": value for name, value in one_view.items()}, f"{phase.masks}.crf": "none"},
+        "rung",
+    )
+
+
 def rung_value(experiment: Experiment, stage: Stage, store: Store, epoch: int, pictures: int) -> float | None:
     """Best mean IoU 0..1 of the sweep after some epochs, on a few pictures of the scored list.
 
@@ -264,13 +276,7 @@ def rung_value(experiment: Experiment, stage: Stage, store: Store, epoch: int, p
     checkpoint = checkpoint_of(store.partial("train", stage.key), epoch)
     if checkpoint is None:
         return None
-    sizes = experiment.maps_config(phase).sizes
-    one_view = {"scales": [1.0], "sizes": sizes[len(sizes) // 2 :][:1], "flip": False}
-    quick = changed(
-        experiment,
-        {**{f"{phase.maps}.{name}": value for name, value in one_view.items()}, f"{phase.masks}.crf": "none"},
-        "rung",
-    )
+    quick = quick_look(experiment, phase)
     name = experiment.data.score_list
     chunk = Chunk(0, spread(experiment.dataset.split(name).ids, pictures))
     with tempfile.TemporaryDirectory(prefix="wsss-rung-") as text:

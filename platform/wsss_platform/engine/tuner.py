@@ -33,6 +33,7 @@ from wsss_platform.engine.events import (
     TrialStarted,
     Warned,
 )
+from wsss_platform.engine.population_run import run_population, slot
 from wsss_platform.engine.report import report
 from wsss_platform.engine.request import StudyRequest, StudyResult
 from wsss_platform.engine.runner import RayRunner
@@ -175,6 +176,11 @@ def _warn_outside(request: StudyRequest, on_event: OnStudyEvent) -> None:
 def _run_trials(
     request: StudyRequest, folder: StudyFolder, at_once: int, started: float, on_event: OnStudyEvent
 ) -> None:
+    if request.population is not None:
+        with _quiet():
+            memory = slot([node for node in _nodes() if node["Alive"]], at_once)
+            run_population(request, folder, memory, on_event, lambda n: _finished(request, folder, n, on_event))
+        return
     pruner = None
     if request.rungs:
         pruner = optuna.pruners.SuccessiveHalvingPruner(
