@@ -24,7 +24,7 @@ from wsss_platform.train.loop import train_phase
 from wsss_platform.train.record import read_epochs
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "ray"))
-from tiny_method import TinyConfig, tiny_sample  # noqa: E402
+from tiny_method import TinyConfig, tiny_sample
 
 CONTRAST = "loss.contrast"
 
@@ -85,7 +85,7 @@ def test_configs_without_a_schedule_keep_their_keys() -> None:
     plain = scheduled()
     assert keys(plain) == keys(replace(plain, config=override(plain.config, {"schedule": None})))
     assert keys(plain) == keys(replace(plain, config=override(plain.config, {"schedule": []})))
-    assert "schedule" not in to_toml(plain.config)
+    assert "until" not in to_toml(plain.config)
 
 
 def test_a_schedule_survives_toml(tmp_path: Path) -> None:
@@ -104,19 +104,22 @@ def test_a_schedule_survives_toml(tmp_path: Path) -> None:
         ([(4, {"loss.contarst": 1.0})], "did you mean 'loss.contrast'"),
         ([(4, {"masks.background": 0.2})], r"masks.background must stay as it is during a training: the training of"),
         ([(4, {"train.epochs": 8})], "train.epochs must stay as it is during a training: it sets the length"),
-        ([(2, {}), (4, {"loss.contrast": "much"})], "schedule until epoch 4: loss.contrast: Input should be a valid number"),
+        (
+            [(2, {}), (4, {"loss.contrast": "much"})],
+            "schedule until epoch 4: loss.contrast: Input should be a valid number",
+        ),
     ],
 )
 def test_illegal_schedules_are_told(parts: list[tuple[int, dict[str, Any]]], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        scheduled(*parts).stages
+        _ = scheduled(*parts).stages
 
 
 def test_a_schedule_of_weights_from_a_file_is_refused() -> None:
     experiment = scheduled((4, {}))
     taken = replace(experiment, config=override(experiment.config, {"released": ["tiny=there.pt"]}))
     with pytest.raises(InputError, match="taken from a file; nothing is trained"):
-        taken.stages
+        _ = taken.stages
 
 
 def test_which_paths_may_change() -> None:
@@ -124,7 +127,13 @@ def test_which_paths_may_change() -> None:
     last = phases["fbr"]
     for path in ("loss.negative_regions", "sampling.temperature", "train.learning_rate", "train.weight_decay"):
         assert fixed_because(last, path) is None, path
-    for path in ("seed.masks.confident_foreground", "maps.flip", "masks.crf", "seed.loss.classification", "seed.train.power"):
+    for path in (
+        "seed.masks.confident_foreground",
+        "maps.flip",
+        "masks.crf",
+        "seed.loss.classification",
+        "seed.train.power",
+    ):
         assert "does not read it" in str(fixed_because(last, path)), path
     for path in ("train.epochs", "train.batch", "train.crop", "train.optimiser", "train.schedule", "train.bias_factor"):
         assert "sets the length, the sizes or the state" in str(fixed_because(last, path)), path

@@ -25,9 +25,7 @@ Members = Annotated[
 ]
 Interval = Annotated[
     int | None,
-    typer.Option(
-        "--interval", help="With pbt: epochs between two judgements. Default: 1.", min=1, metavar="EPOCHS"
-    ),
+    typer.Option("--interval", help="With pbt: epochs between two judgements. Default: 1.", min=1, metavar="EPOCHS"),
 ]
 
 
@@ -61,7 +59,7 @@ def read_population(
 
 
 def moving(population: Population | None, experiment: Experiment, space: SearchSpace) -> SearchSpace:
-    """The axes that a population moves, the others being told and held at the config's values; without a population all.
+    """The axes that a population moves; the others are told and held at the config's values. Without one: all.
 
     Raises:
         InputError: no axis may move, or nothing is ever judged.
@@ -74,8 +72,8 @@ def moving(population: Population | None, experiment: Experiment, space: SearchS
     epochs = experiment.train_config(phase).epochs
     if population.interval >= epochs:
         raise InputError(
-            f"--interval {population.interval}: phase {phase.name!r} trains {epochs} epochs, so no member would ever be "
-            f"judged; expected at most {epochs - 1}"
+            f"--interval {population.interval}: phase {phase.name!r} trains {epochs} epochs, so no member would "
+            f"ever be judged; expected at most {epochs - 1}"
         )
     free, held = movable(experiment, space)
     for path, reason in held.items():
@@ -89,7 +87,7 @@ def plan_words(population: Population, experiment: Experiment) -> str:
     judgements = len(range(population.interval, epochs, population.interval))
     return (
         f"population: {population.members} members, judged {judgements} times, every {population.interval} of {epochs} "
-        f"epochs; the lower {population.quantile:.0%} then copy one of the upper {population.quantile:.0%} and move its "
+        f"epochs; the lower {population.quantile:.0%} then copy one of the upper and move its "
         "values. Segments of finished members are dropped at the end"
     )
 

@@ -165,8 +165,7 @@ class StudyView:
             write_record(self._request.store, self._records[event.number])  # from now on its stages are in use
         shown = event.changes["schedule"][-1]["values"] if "schedule" in event.changes else event.changes
         told = ", ".join(
-            f"{path} {value:.4g}" if isinstance(value, float) else f"{path} {value}"
-            for path, value in shown.items()
+            f"{path} {value:.4g}" if isinstance(value, float) else f"{path} {value}" for path, value in shown.items()
         )
         self._say(event.number, told or "the default config", detail="starting")
 

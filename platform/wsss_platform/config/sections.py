@@ -298,7 +298,7 @@ class MethodConfig(Section):
     weights.pt of another training. The option `--weights` writes it."""
     schedule: tuple[SegmentConfig, ...] | None = None
     """Segments of the training of the last phase (of the method, not the affinity phase), from its first epoch on, each
-    with its own values; the last one may end before `epochs`. `tune --scheduler pbt` writes it. None: nothing changes."""
+    with its own values; the last may end before `epochs`. `tune --scheduler pbt` writes it. None: nothing changes."""
 
     @model_validator(mode="after")
     def _files(self) -> Self:

@@ -1,4 +1,4 @@
-"""The lineage of a population's member: which segments its weights went through, whose they were, and how they scored."""
+"""The lineage of a population's member: which segments its weights went through, whose they were, how they scored."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Grown:
     member: int
     """Who trained it."""
     score: float | None
-    """Best mean IoU 0..1 of the sweep on the few pictures of the judgement; None of the last one, which is not judged."""
+    """Best mean IoU 0..1 of the sweep on the few pictures of the judgement; None of the last, which is not judged."""
 
 
 @dataclass(frozen=True)

@@ -165,7 +165,7 @@ def judging(experiment: Experiment, pictures: int) -> Experiment:
 
 
 def _judged(plan: MemberPlan, experiment: Experiment, values: Mapping[str, Any]) -> float:
-    """Best mean IoU 0..1 of the exact sweep over a few pictures; its score stays in the store, its maps and masks go."""
+    """Best mean IoU 0..1 of the exact sweep over a few pictures; the score stays in the store, maps and masks go."""
     quick, store = judging(experiment, plan.pictures), Store(plan.storage)
     if not is_cached(quick.stages[-1], store):  # else an earlier call trained it, and may have dropped it since
         _train(plan, experiment, values)

@@ -1,7 +1,7 @@
 """Population based training (Jaderberg et al. 2017): who takes part, which axes may move, and what a copy changes.
 
-Every draw is a function of the study's seed, the member's number and the epoch, so a study that is called again makes the
-same ones. No Ray here: `population_run` hands this to Ray's scheduler.
+Every draw is a function of the study's seed, the member's number and the epoch, so a study that is called again makes
+the same ones. No Ray here: `population_run` hands this to Ray's scheduler.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class _Shapes:
 
 
 def first_values(space: SearchSpace, experiment: Experiment, seed: int, number: int) -> dict[str, Any]:
-    """The values with which a member begins: number 0 with the default config's, the others with draws from the axes."""
+    """The values with which a member begins: number 0 with the default config's, the others with draws."""
     if number == 0:
         return {axis.path: _plain(look_up(experiment.config, axis.path)) for axis in space.axes}
     source = random.Random(f"{seed} first {number}")

@@ -1,8 +1,8 @@
 """`tune --scheduler pbt`: a population on Ray Tune, its members in the study's journal.
 
-Nothing of Ray's own state is taken up again. The same call plays the whole population once more: every segment, judgement
-and score that is in the store is found there by its key, and as all draws follow from the seed the members come to where
-they were and go on.
+Nothing of Ray's own state is taken up again. The same call plays the whole population once more: every segment,
+judgement and score that is in the store is found there by its key, and as all draws follow from the seed the members
+come to where they were and go on.
 """
 
 from __future__ import annotations
@@ -92,7 +92,9 @@ def run_population(
     shutil.rmtree(scratch, ignore_errors=True)
     done = len(folder.finished())
     if done < population.members:
-        died = f"; member {journal.died}'s process died more often than it is retried" if journal.died is not None else ""
+        died = (
+            f"; member {journal.died}'s process died more often than it is retried" if journal.died is not None else ""
+        )
         raise RunError(f"the population ended with {done} of {population.members} members finished{died}; run it again")
     drop_segments(request, folder)
 
@@ -231,7 +233,7 @@ def _lenient() -> Iterator[None]:
 def slot(nodes: list[dict[str, Any]], at_once: int) -> int:
     """Bytes of a node's "memory" for one running member, so that about `at_once` of them run in the whole cluster.
 
-    Tune limits concurrent trials only where a search algorithm proposes them; with a scheduler that pauses, resources do.
+    Tune limits concurrent trials only where a search algorithm proposes them; with one that pauses, resources do.
     With more than nine a node one more may start, which then waits for its workers.
     """
     least = min(float(node["Resources"].get("memory", 0.0)) for node in nodes)

@@ -1,8 +1,8 @@
 """Ray's PopulationBasedTraining with draws that depend on the seed alone, and values that stay on their axes.
 
 Ray's scheduler (2.60) draws from Python's global generator and, unless it is told to wait, judges a member against
-whatever the others had reached by then: two runs differ. Here it waits for all members (`synch`), the global generator is
-seeded around each decision, and what a copy changes is ours (`population.explored`).
+whatever the others had reached by then: two runs differ. Here it waits for all members (`synch`), the global generator
+is seeded around each decision, and what a copy changes is ours (`population.explored`).
 """
 
 from __future__ import annotations

@@ -102,7 +102,9 @@ class StudyRequest:
             raise InputError("--scheduler pbt copies what scores better, and --selection none sees no score")
         for name, default in (("seeds", 1), ("sampler", "tpe"), ("hours", None), ("warm_start", ())):
             if getattr(self, name) != default:
-                raise InputError(f"{name}: population based training takes no such setting, got {getattr(self, name)!r}")
+                raise InputError(
+                    f"{name}: population based training takes no such setting, got {getattr(self, name)!r}"
+                )
 
     @property
     def objective(self) -> str:

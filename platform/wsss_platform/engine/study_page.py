@@ -150,7 +150,7 @@ def _pictures(study: optuna.Study, rows: Sequence[TrialRow]) -> Mapping[str, tup
         )
     if any("schedule" in item.changes for item in rows):
         pictures["schedules"] = (
-            "Values over epochs, a line for each member's lineage: where it copied another one, the line is that one's.",
+            "Values over epochs, a line for each member's lineage: where it copied another, the line is that one's.",
             lambda: schedule_figure(rows),
         )
     if any(item.state == "fail" for item in rows):

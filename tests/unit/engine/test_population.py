@@ -27,7 +27,7 @@ from wsss_platform.space import SearchSpace, load_space, read_space
 from wsss_platform.store import Store
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "ray"))
-from tiny_method import tiny_sample  # noqa: E402
+from tiny_method import tiny_sample
 
 SPACES = Path(__file__).parents[3] / "search_spaces"
 AXES = {
@@ -38,7 +38,9 @@ AXES = {
 
 
 def space(axes: dict[str, Any], config: MethodConfig) -> SearchSpace:
-    return read_space({"axes": {path: {"reason": "to test with", **table} for path, table in axes.items()}}, config, "s")
+    return read_space(
+        {"axes": {path: {"reason": "to test with", **table} for path, table in axes.items()}}, config, "s"
+    )
 
 
 def tiny(epochs: int = 4) -> Experiment:
@@ -215,7 +217,11 @@ def test_ends_of_segments(done: int, interval: int, epochs: int, found: tuple[in
 
 
 def test_a_lineage_is_a_schedule(tmp_path: Path) -> None:
-    lineage = Lineage().with_next(Grown(1, {"loss.contrast": 0.2}, 2, 0.31)).with_next(Grown(2, {"loss.contrast": 0.3}, 0, None))
+    lineage = (
+        Lineage()
+        .with_next(Grown(1, {"loss.contrast": 0.2}, 2, 0.31))
+        .with_next(Grown(2, {"loss.contrast": 0.3}, 0, None))
+    )
     assert Lineage.from_json(lineage.to_json()) == lineage
     whole = lineage.schedule((3, 4), {"loss.contrast": 0.4})
     assert [item["until"] for item in whole] == [1, 2, 3, 4]
@@ -228,7 +234,9 @@ def test_a_lineage_is_a_schedule(tmp_path: Path) -> None:
 
 
 def test_a_judgement_sees_few_pictures_also_of_a_held_out_list() -> None:
-    experiment = replace(tiny(), data=DataConfig(score_list="train:held-out-2", sample=SampleConfig(train=12, val=2, size=64)))
+    experiment = replace(
+        tiny(), data=DataConfig(score_list="train:held-out-2", sample=SampleConfig(train=12, val=2, size=64))
+    )
     quick = judging(of_schedule(experiment, [{"until": 1, "values": {}}]), 3)
     assert quick.data.score_list == "train:held-out-2:spread-3"
     seen = quick.dataset.split(quick.data.score_list).ids
