@@ -32,6 +32,9 @@ from wsss_platform.errors import RunError
 from wsss_platform.space import Axis, CategoricalAxis, choice_label
 from wsss_platform.stages import EpochEnd
 
+SEGMENTS = "segments"
+"""Note of a member: content keys of the trainings that it ended before the last epoch, those it gave up for a copy too."""
+
 
 def run_population(
     request: StudyRequest,
@@ -100,18 +103,16 @@ def run_population(
 
 
 def drop_segments(request: StudyRequest, folder: StudyFolder) -> int:
-    """Delete what only a population that goes on needs: segments before the last, with their checkpoints.
+    """Delete what only a population that goes on needs: all segments but the members' last ones, with their checkpoints.
 
     Returns:
         How many were deleted.
     """
     dropped = 0
     for trial in folder.study.get_trials(deepcopy=False):
-        schedule = trial.user_attrs.get("changes", {}).get("schedule", [])
-        for stage in of_schedule(request.experiment, schedule).stages if schedule else ():
-            if stage.segment is not None and not stage.segment.is_last:
-                reason = f"study {request.name} is over; it is a part of the training of member {trial.number}"
-                dropped += request.store.remove(stage.kind, stage.key, reason)
+        for key in trial.user_attrs.get(SEGMENTS, ()):
+            reason = f"study {request.name} is over; member {trial.number} has trained on"
+            dropped += request.store.remove("train", key, reason)
     return dropped
 
 
@@ -121,6 +122,7 @@ class Journal(ray_tune.Callback):
     def __init__(
         self, request: StudyRequest, folder: StudyFolder, on_event: OnStudyEvent, on_finish: Callable[[int], None]
     ) -> None:
+        self._experiment = request.experiment
         self._study, self._folder, self._on_event, self._on_finish = folder.study, folder.folder, on_event, on_finish
         self._seconds: dict[int, float] = {}
         self._begun_with: dict[int, list[dict[str, Any]]] = {}
@@ -181,10 +183,13 @@ class Journal(ray_tune.Callback):
     def _judged(self, number: int, result: dict[str, Any]) -> None:
         epoch, score = int(result[EPOCH]), float(result[SCORE])
         self._seconds[number] = self._seconds.get(number, 0.0) + float(result["seconds"])
-        write_schedule(self._folder, number, Lineage.from_json(result["lineage"]))
-        open_trial = self._trial(number)
+        lineage, open_trial = Lineage.from_json(result["lineage"]), self._trial(number)
+        write_schedule(self._folder, number, lineage)
         if score == NAN or open_trial is None:
             return
+        key = of_schedule(self._experiment, lineage.schedule()).stage("train").key
+        if key not in open_trial.user_attrs.get(SEGMENTS, ()):
+            open_trial.set_user_attr(SEGMENTS, [*open_trial.user_attrs.get(SEGMENTS, ()), key])
         if epoch not in self._study.get_trials(deepcopy=False)[number].intermediate_values:
             open_trial.report(score, step=epoch)
         self._on_event(TrialRung(number, epoch, score))
