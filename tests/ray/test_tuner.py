@@ -203,6 +203,7 @@ def test_a_population_copies_state_and_repeats_nothing(cluster: None, tmp_path: 
         assert number == after.member
         if before.member != number:
             assert before.values != after.values
+            assert before.score is not None
             assert before.score >= max(row.rungs[2] for row in result.rows)
     # the weights are those of the lineage, trained again elsewhere from nothing
     number = copied[0]

@@ -33,7 +33,7 @@ from wsss_platform.space import Axis, CategoricalAxis, choice_label
 from wsss_platform.stages import EpochEnd
 
 SEGMENTS = "segments"
-"""Note of a member: content keys of the trainings that it ended before the last epoch, those it gave up for a copy too."""
+"""Note of a member: content keys of the trainings that it ended before the last epoch, also those it gave up."""
 
 
 def run_population(
@@ -103,7 +103,7 @@ def run_population(
 
 
 def drop_segments(request: StudyRequest, folder: StudyFolder) -> int:
-    """Delete what only a population that goes on needs: all segments but the members' last ones, with their checkpoints.
+    """Delete what only a population that goes on needs: all segments but the last ones, with their checkpoints.
 
     Returns:
         How many were deleted.
