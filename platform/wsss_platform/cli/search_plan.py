@@ -32,8 +32,9 @@ Scheduler = Annotated[
     str,
     typer.Option(
         "--scheduler",
-        help="asha stops trials that lag behind; hyperband does so in brackets that begin later and later; none.",
-        metavar="asha|hyperband|none",
+        help="asha stops trials that lag behind; hyperband does so in brackets that begin later and later; pbt copies "
+        "better ones in the middle of a training; none.",
+        metavar="asha|hyperband|pbt|none",
     ),
 ]
 

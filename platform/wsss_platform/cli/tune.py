@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from wsss_platform.cli import crf, options, search_plan
+from wsss_platform.cli import crf, options, population, search_plan
 from wsss_platform.cli.engine import check_resources, default_gpus
 from wsss_platform.cli.front import cells, cost_names, front_lines, headings
 from wsss_platform.cli.output import Output, note, output
@@ -112,6 +112,8 @@ def tune(
         typer.Option("--oracle", help="Score every trial on the list of the report, also where that needs new maps."),
     ] = False,
     scheduler: search_plan.Scheduler = "asha",
+    members: population.Members = None,
+    interval: population.Interval = None,
     concurrent: Annotated[
         int | None,
         typer.Option("--concurrent", help="Trials (pictures of a run) at once; default: all there is room for.", min=1),
@@ -171,10 +173,13 @@ def tune(
             )
         return
     asked, limited = trials, trials is not None or (hours is None and gpu_hours is None)
-    trials = trials or (TRIALS if limited else UNLIMITED)
     wanted = read_objectives(objectives)
     check_scheduler(scheduler, wanted)
     with output(as_json) as out:
+        given = {"--trials": asked, "--hours": hours, "--sampler": sampler != "tpe", "--seeds": seeds != 1}
+        given |= {"--warm-start": warm_start, "--gpu-hours": gpu_hours, "--inner": inner}
+        people = population.read_population(scheduler, members, interval, given)
+        trials = people.members if people else asked or (TRIALS if limited else UNLIMITED)
         experiment = options.build_experiment(
             method,
             data=data,
@@ -198,13 +203,16 @@ def tune(
         whole, experiment = experiment, judged_by(rule, experiment)
         options.check_lists(experiment)
         searched = load_space(space or find_space(experiment.method.name), experiment.config)
+        searched = population.moving(people, experiment, searched)
         store = options.open_store(storage, mirror=mirror)
         check_measured(wanted, searched)
         truth_free = rule.kind == "none"  # then there is nothing to choose an inner setting by
-        levels = split(experiment, searched, 0 if truth_free else SETTINGS if inner is None else inner, seed)
+        within = 0 if truth_free or people else SETTINGS if inner is None else inner
+        levels = split(experiment, searched, within, seed)
         if levels.settings and not levels.outer.axes:
             levels, trials = replace(levels, settings=asked or crf.SETTINGS), 1
-        study = default_study(experiment, searched, scheduler, rule, sampler, seeds, wanted, levels)
+        how = str(people.identity()) if people else scheduler
+        study = default_study(experiment, searched, how, rule, sampler, seeds, wanted, levels)
         study = check_name(name or study, "study name")
         document = study_plan(
             *(experiment, searched, store, study, trials, gpus_per_worker, keep_best),
@@ -219,7 +227,8 @@ def tune(
         named = {"sampler": sampler, "scheduler": scheduler, "objectives": list(wanted)}
         document["search"] = search_plan.search_plan(experiment, searched, rule.stamp, named, budget, study, trials)
         if dry_run:
-            out.result(document, *plan_tables(document))
+            words = [population.plan_words(people, experiment)] if people else []
+            out.result(document, *words, *plan_tables(document))
             return
         from wsss_platform.engine.cluster import connect
         from wsss_platform.engine.request import StudyRequest
@@ -243,6 +252,7 @@ def tune(
                     scheduler=scheduler,  # type: ignore[arg-type]  # checked above
                     max_concurrent=concurrent,
                     retries=retries,
+                    population=people,
                     rule=rule,
                     report_list=reported,
                     oracle=oracle,
@@ -394,6 +404,8 @@ def told_table(told: Mapping[str, Any]) -> Table:
 def best_table(result: StudyResult, default: MethodConfig) -> Table:
     """What the best trial has that the default config has not."""
     assert result.best is not None
+    if "schedule" in result.best.changes:
+        return population.schedule_table(result.best.changes["schedule"])
     table = Table("field", "default", "best", title=f"trial {result.best.number}, the best", title_justify="left")
     for path, value in result.best.changes.items():
         table.add_row(path, _shown(look_up(default, path)), _shown(value))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from wsss_platform.config.affinity import WalkConfig
 from wsss_platform.config.imported import ImportedConfig, ImportSection
+from wsss_platform.config.schedule import SegmentConfig
 from wsss_platform.config.section import (
     Section,
     SectionType,
@@ -47,6 +48,7 @@ __all__ = [
     "SampleConfig",
     "Section",
     "SectionType",
+    "SegmentConfig",
     "SuppressionConfig",
     "TrainConfig",
     "WalkConfig",

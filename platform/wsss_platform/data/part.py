@@ -1,4 +1,4 @@
-"""Parts of a list, by name, so that a run can see the truth of some pictures and be scored on the others.
+"""Parts of a list (or of a part), by name: a run can see the truth of some pictures and be scored on the others.
 
     train:held-out-3   pictures of "train" that hold at least 3 of each class (fewer where the list has fewer)
     train:rest-3       the pictures of "train" that are not in train:held-out-3
@@ -190,7 +190,7 @@ class PartedDataset:
         if found is None or name in self.whole.lists():
             return None
         part_name(found["base"], found["kind"], int(found["count"]))
-        split, count = self.whole.split(found["base"]), int(found["count"])
+        split, count = self.split(found["base"]), int(found["count"])
         if found["kind"] == "spread":
             return spread(split.ids, count)
         known = held_out(split, count)

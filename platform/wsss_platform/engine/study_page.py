@@ -22,6 +22,7 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
 
 from wsss_platform.engine.front_figure import by_accuracy, front_axes, towards_accuracy
+from wsss_platform.engine.lineage import schedule_figure
 from wsss_platform.engine.report import REPORT
 from wsss_platform.engine.study import TrialRow, read_json, table
 from wsss_platform.store import write_atomic
@@ -161,6 +162,11 @@ def _pictures(study: optuna.Study, rows: Sequence[TrialRow]) -> Mapping[str, tup
         pictures["rungs"] = (
             "What early stopping saw: the sweep's best on a few pictures, by finished epochs.",
             lambda: sized(plots.plot_intermediate_values(study)),
+        )
+    if any("schedule" in item.changes for item in rows):
+        pictures["schedules"] = (
+            "Values over epochs, a line for each member's lineage: where it copied another, the line is that one's.",
+            lambda: schedule_figure(rows),
         )
     if any(item.state == "fail" for item in rows):
         pictures["failures"] = ("Failed trials and why.", lambda: failure_figure(rows))

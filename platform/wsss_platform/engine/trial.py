@@ -33,9 +33,10 @@ from wsss_platform.engine.trainer import checkpoint_of
 from wsss_platform.engine.trial_costs import measured
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.experiment import Experiment, Stage
-from wsss_platform.interrupts import Interrupted, interruptible
 from wsss_platform.inner.levels import Levels
 from wsss_platform.inner.search import choose
+from wsss_platform.interrupts import Interrupted, interruptible
+from wsss_platform.method import Phase
 from wsss_platform.pipeline import Event, OnEvent, StageProgress, run
 from wsss_platform.sharing import Shared, Sharing
 from wsss_platform.stages import METRICS, WEIGHTS, Chunk, EpochEnd, Runner, TrainJob
@@ -291,6 +292,17 @@ def _epochs(store: Store, stage: Stage) -> list[EpochEnd]:
     return read_epochs(store.folder("train", stage.key) / METRICS)
 
 
+def quick_look(experiment: Experiment, phase: Phase) -> Experiment:
+    """The experiment whose maps are made at one scale without flip, and its masks without CRF."""
+    sizes = experiment.maps_config(phase).sizes
+    one_view = {"scales": [1.0], "sizes": sizes[len(sizes) // 2 :][:1], "flip": False}
+    return changed(
+        experiment,
+        {**{f"{phase.maps}.{name}": value for name, value in one_view.items()}, f"{phase.masks}.crf": "none"},
+        "rung",
+    )
+
+
 def rung_value(experiment: Experiment, stage: Stage, store: Store, epoch: int, pictures: int) -> float | None:
     """Best mean IoU 0..1 of the sweep after some epochs, on a few pictures of the scored list.
 
@@ -308,13 +320,7 @@ def rung_value(experiment: Experiment, stage: Stage, store: Store, epoch: int, p
     checkpoint = checkpoint_of(store.partial("train", stage.key), epoch)
     if checkpoint is None:
         return None
-    sizes = experiment.maps_config(phase).sizes
-    one_view = {"scales": [1.0], "sizes": sizes[len(sizes) // 2 :][:1], "flip": False}
-    quick = changed(
-        experiment,
-        {**{f"{phase.maps}.{name}": value for name, value in one_view.items()}, f"{phase.masks}.crf": "none"},
-        "rung",
-    )
+    quick = quick_look(experiment, phase)
     name = experiment.data.score_list
     chunk = Chunk(0, spread(experiment.dataset.split(name).ids, pictures))
     with tempfile.TemporaryDirectory(prefix="wsss-rung-") as text:

@@ -40,6 +40,7 @@ from wsss_platform.engine.halting import Halt
 from wsss_platform.engine.memory_deaths import memory_deaths_survived
 from wsss_platform.engine.reasons import last_line
 from wsss_platform.engine.pruners import make_pruner
+from wsss_platform.engine.population_run import run_population, slot
 from wsss_platform.engine.report import report
 from wsss_platform.engine.request import StudyRequest, StudyResult
 from wsss_platform.engine.runner import RayRunner
@@ -218,6 +219,11 @@ def _warn_outside(request: StudyRequest, on_event: OnStudyEvent) -> None:
 def _run_trials(
     request: StudyRequest, folder: StudyFolder, at_once: int, started: float, on_event: OnStudyEvent, halt: Halt
 ) -> None:
+    if request.population is not None:
+        with _quiet():
+            memory = slot([node for node in _nodes() if node["Alive"]], at_once)
+            run_population(request, folder, memory, on_event, lambda n: _finished(request, folder, n, on_event))
+        return
     searcher = StudySearcher(
         folder,
         request.levels.outer,

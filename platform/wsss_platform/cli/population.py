@@ -1,0 +1,101 @@
+"""The part of `tune` that is about populations: `--scheduler pbt`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from wsss_platform.cli.output import note
+from wsss_platform.errors import InputError
+from wsss_platform.experiment import Experiment
+from wsss_platform.space import SearchSpace
+
+if TYPE_CHECKING:
+    from wsss_platform.engine.population import Population
+
+Members = Annotated[
+    int | None,
+    typer.Option("--population", help="With pbt: members that train side by side. Default: 4.", min=2, metavar="N"),
+]
+Interval = Annotated[
+    int | None,
+    typer.Option("--interval", help="With pbt: epochs between two judgements. Default: 1.", min=1, metavar="EPOCHS"),
+]
+
+
+def read_population(
+    scheduler: str, members: int | None, interval: int | None, given: Mapping[str, Any]
+) -> Population | None:
+    """What the options ask for; None without pbt.
+
+    Args:
+        scheduler: one of `brackets.SCHEDULERS`.
+        members: `--population`.
+        interval: `--interval`.
+        given: other options by name, those that were given a value true.
+
+    Raises:
+        InputError: options that do not go together.
+    """
+    if scheduler != "pbt":
+        for name, value in (("--population", members), ("--interval", interval)):
+            if value is not None:
+                raise InputError(f"{name} belongs to --scheduler pbt, got --scheduler {scheduler}")
+        return None
+    for name, value in given.items():
+        if value:
+            hint = "; the number of members is --population" if name == "--trials" else ""
+            raise InputError(f"{name}: population based training takes no such setting{hint}")
+    from wsss_platform.engine.population import Population
+
+    asked = {name: value for name, value in (("members", members), ("interval", interval)) if value is not None}
+    return Population(**asked)
+
+
+def moving(population: Population | None, experiment: Experiment, space: SearchSpace) -> SearchSpace:
+    """The axes that a population moves; the others are told and held at the config's values. Without one: all.
+
+    Raises:
+        InputError: no axis may move, or nothing is ever judged.
+    """
+    if population is None:
+        return space
+    from wsss_platform.engine.population import movable
+
+    phase = experiment.phases[-1]
+    epochs = experiment.train_config(phase).epochs
+    if population.interval >= epochs:
+        raise InputError(
+            f"--interval {population.interval}: phase {phase.name!r} trains {epochs} epochs, so no member would "
+            f"ever be judged; expected at most {epochs - 1}"
+        )
+    free, held = movable(experiment, space)
+    for path, reason in held.items():
+        note(f"{path} is held at the config's value: {reason}")
+    return free
+
+
+def plan_words(population: Population, experiment: Experiment) -> str:
+    """What a population does, in one line."""
+    epochs = experiment.train_config(experiment.phases[-1]).epochs
+    judgements = len(range(population.interval, epochs, population.interval))
+    return (
+        f"population: {population.members} members, judged {judgements} times, every {population.interval} of {epochs} "
+        f"epochs; the lower {population.quantile:.0%} then copy one of the upper and move its "
+        "values. Segments of finished members are dropped at the end"
+    )
+
+
+def schedule_table(schedule: Sequence[Mapping[str, Any]]) -> Table:
+    """A member's values by epoch."""
+    paths = list(schedule[0]["values"])
+    table = Table("epochs", *paths, title="the best member's values", title_justify="left")
+    first = 0
+    for item in schedule:
+        shown = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in item["values"].values()]
+        table.add_row(f"{first + 1}..{item['until']}", *shown)
+        first = item["until"]
+    return table

@@ -1,0 +1,176 @@
+"""A member of a population: a Tune function that trains segment after segment and is judged at the end of each.
+
+Its big state stays in the store, where each segment is an artefact under the key of its lineage; Tune's checkpoint only
+says which lineage the member is. A member is paused or made a copy of another one only while it waits at the end of a
+segment, so no training is killed, and what Ray Train held for it is free by then.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from wsss_platform.data.part import part_name
+from wsss_platform.engine.lineage import Grown, Lineage, ends
+from wsss_platform.engine.population import NAN, Population
+from wsss_platform.engine.study import BEST
+from wsss_platform.engine.trial import NotAppliedError, best_of, changed, check_applied, pooled, quick_look
+from wsss_platform.errors import InputError, RunError
+from wsss_platform.experiment import Experiment, Stage, is_cached
+from wsss_platform.local_runner import LocalRunner
+from wsss_platform.pipeline import Event, OnEvent, StageProgress, run
+from wsss_platform.stages import Runner
+from wsss_platform.store import Store, write_atomic
+
+EPOCH, SCORE = "judged_epoch", "judged_score"
+"""What Ray's scheduler looks at in a report: finished epochs, and the score there."""
+LINEAGE = "lineage.json"
+"""In Tune's checkpoint of a member."""
+
+
+@dataclass(frozen=True)
+class MemberPlan:
+    """What all members have in common; picklable."""
+
+    experiment: Experiment
+    """The default config's."""
+    storage: Path
+    runner: Runner
+    population: Population
+    pictures: int
+    """Of the scored list, on which members are judged."""
+    retries: int
+    """How often a segment that failed is tried again."""
+
+    @property
+    def epochs(self) -> int:
+        """Of the last phase."""
+        return self.experiment.train_config(self.experiment.phases[-1]).epochs
+
+    def to_come(self, done: int) -> tuple[int, ...]:
+        """Ends of the segments after `done` epochs."""
+        return ends(done, self.population.interval, self.epochs)
+
+
+def train_member(config: dict[str, Any], plan: MemberPlan) -> None:
+    """Tune's trainable. Every way it can end is a report; only a dying process is left to Tune.
+
+    Args:
+        config: {"member": {"number": int, "values": JSON text of dotted path -> value}}.
+        plan: what all members have in common.
+    """
+    number, values = int(config["member"]["number"]), json.loads(config["member"]["values"])
+    lineage, seconds = _restored(), 0.0
+    numbers: dict[str, Any] = {}
+    for until in plan.to_come(lineage.epoch):
+        ahead = plan.to_come(lineage.epoch)
+        tune.report({"event": "segment", "schedule": json.dumps(lineage.schedule(ahead, values))})
+        started = time.monotonic()
+        lineage, numbers = _grow(plan, lineage, number, values, until)
+        seconds = round(time.monotonic() - started, 3)
+        if until < plan.epochs:
+            _hand_in(lineage, seconds)
+    if lineage.failed is not None:
+        tune.report({"event": "failed", "reason": lineage.failed, "seconds": seconds})
+    else:
+        tune.report({"event": "finished", "lineage": lineage.to_json(), **numbers, "seconds": seconds})
+
+
+def _restored() -> Lineage:
+    """Where this member goes on: its own lineage, or that of the one it copies."""
+    checkpoint = tune.get_checkpoint()
+    if checkpoint is None:
+        return Lineage()
+    with checkpoint.as_directory() as folder:
+        return Lineage.from_json((Path(folder) / LINEAGE).read_text(encoding="utf-8"))
+
+
+def _hand_in(lineage: Lineage, seconds: float) -> None:
+    """Report the end of a segment; Tune may pause the member here, and start it again as a copy of another."""
+    score = None if lineage.failed is not None else lineage.grown[-1].score
+    report = {EPOCH: lineage.epoch, SCORE: NAN if score is None else score}
+    with tempfile.TemporaryDirectory(prefix="wsss-member-") as folder:
+        write_atomic(Path(folder) / LINEAGE, lineage.to_json())
+        checkpoint = tune.Checkpoint.from_directory(folder)
+        said = {"event": "judged", "lineage": lineage.to_json(), "seconds": seconds}
+        tune.report({**said, **report}, checkpoint=checkpoint)
+
+
+def _grow(
+    plan: MemberPlan, lineage: Lineage, number: int, values: Mapping[str, Any], until: int
+) -> tuple[Lineage, dict[str, Any]]:
+    """One segment further: trained and judged, or after the last one scored as a whole; the numbers of the latter."""
+    reason = lineage.failed
+    for _ in range(plan.retries + 1 if reason is None else 0):
+        try:
+            experiment = of_schedule(plan.experiment, lineage.schedule([until], values))
+            if until == plan.epochs:
+                _train(plan, experiment, values)
+                return lineage.with_next(Grown(until, values, number, None)), _scored(plan, experiment)
+            score = _judged(plan, experiment, values)
+            return lineage.with_next(Grown(until, values, number, score if math.isfinite(score) else None)), {}
+        except (InputError, NotAppliedError) as error:  # would fail the same way again
+            reason = str(error)
+            break
+        except Exception as error:  # noqa: BLE001  # whatever a method raises is this member's failure, not the study's
+            reason = str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"
+    return replace(lineage, epoch=until, failed=(reason or "")[:2000]), {}
+
+
+def of_schedule(experiment: Experiment, schedule: list[dict[str, Any]]) -> Experiment:
+    """The experiment with a schedule, which may end before the training does."""
+    return changed(experiment, {"schedule": schedule}, "member")
+
+
+def _train(plan: MemberPlan, experiment: Experiment, values: Mapping[str, Any]) -> None:
+    """Train the last segment of a schedule; those before it are in the store."""
+    last = experiment.stage("train", experiment.phases[-1].name)
+    run(experiment, Store(plan.storage), plan.runner, _watcher(experiment, last, values), until=last)
+
+
+def _watcher(experiment: Experiment, last: Stage, values: Mapping[str, Any]) -> OnEvent:
+    """At the end of each epoch: prove what was applied, and tell."""
+    in_force = experiment.of(last)
+
+    def on_event(event: Event) -> None:
+        if isinstance(event, StageProgress) and event.epoch is not None:
+            if event.stage.key == last.key:
+                check_applied(values, in_force, event.epoch)
+            tune.report({"event": "epoch", "phase": event.stage.phase.name, "end": asdict(event.epoch)})
+
+    return on_event
+
+
+def _scored(plan: MemberPlan, experiment: Experiment) -> dict[str, Any]:
+    """The member's numbers at its end, as those of any trial."""
+    outcome = run(experiment, Store(plan.storage), plan.runner)
+    assert outcome.score is not None
+    return pooled([{"key": experiment.key, "score": outcome.score}], BEST)
+
+
+def judging(experiment: Experiment, pictures: int) -> Experiment:
+    """The experiment that judges the weights at the end of a schedule: on a few pictures of the scored list, at one
+    scale, without flip and CRF, as a rung is."""
+    name = part_name(experiment.data.score_list, "spread", pictures)
+    data = experiment.data.model_copy(update={"score_list": name})
+    return replace(quick_look(experiment, experiment.phases[-1]), data=data)
+
+
+def _judged(plan: MemberPlan, experiment: Experiment, values: Mapping[str, Any]) -> float:
+    """Best mean IoU 0..1 of the exact sweep over a few pictures; the score stays in the store, maps and masks go."""
+    quick, store = judging(experiment, plan.pictures), Store(plan.storage)
+    if not is_cached(quick.stages[-1], store):  # else an earlier call trained it, and may have dropped it since
+        _train(plan, experiment, values)
+    outcome = run(quick, store, LocalRunner())
+    assert outcome.score is not None
+    for stage in (quick.stage("maps"), quick.stage("masks")):
+        store.remove(stage.kind, stage.key)
+    return best_of(outcome.score)[1]

@@ -1,0 +1,270 @@
+"""Who moves, what a copy changes, and that all of it follows from the seed."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import wsss_methods
+from wsss_platform.cli.population import moving, read_population
+from wsss_platform.config import DataConfig, MethodConfig, SampleConfig, override
+from wsss_platform.data.part import PartedDataset
+from wsss_platform.data.sample import SampleDataset
+from wsss_platform.engine.lineage import Grown, Lineage, ends, schedule_figure, write_schedule
+from wsss_platform.engine.member import judging, of_schedule
+from wsss_platform.engine.population import Population, explored, first_values, movable
+from wsss_platform.engine.population_run import slot
+from wsss_platform.engine.request import StudyRequest
+from wsss_platform.engine.study import TrialRow
+from wsss_platform.errors import InputError
+from wsss_platform.experiment import Experiment
+from wsss_platform.schedule import in_force
+from wsss_platform.space import SearchSpace, load_space, read_space
+from wsss_platform.store import Store
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "ray"))
+from tiny_method import tiny_sample
+
+SPACES = Path(__file__).parents[3] / "search_spaces"
+AXES = {
+    "loss.contrast": {"kind": "float", "low": 0.01, "high": 1.0, "log": True},
+    "train.learning_rate": {"kind": "float", "low": 1e-4, "high": 1e-2},
+    "train.flip": {"kind": "categorical", "choices": [True, False]},
+}
+
+
+def space(axes: dict[str, Any], config: MethodConfig) -> SearchSpace:
+    return read_space(
+        {"axes": {path: {"reason": "to test with", **table} for path, table in axes.items()}}, config, "s"
+    )
+
+
+def tiny(epochs: int = 4) -> Experiment:
+    experiment = tiny_sample()
+    return replace(experiment, config=override(experiment.config, {"train.epochs": epochs}))
+
+
+def of_method(name: str, **changes: Any) -> Experiment:
+    method = wsss_methods.get(name)
+    config = override(method.config(), {path.replace("__", "."): value for path, value in changes.items()})
+    return Experiment(method, config, DataConfig(sample=SampleConfig(train=4, val=2, size=48)))
+
+
+def test_draws_follow_from_the_seed_and_stay_on_the_axes() -> None:
+    experiment, population = tiny(), Population()
+    axes = space(AXES, experiment.config)
+    assert first_values(axes, experiment, 5, 0) == {
+        "loss.contrast": 0.1,
+        "train.learning_rate": 1e-3,
+        "train.flip": True,
+    }
+    members = [first_values(axes, experiment, 5, number) for number in range(1, 40)]
+    assert members == [first_values(axes, experiment, 5, number) for number in range(1, 40)]
+    assert len({str(values) for values in members}) == 39
+    assert members[0] != first_values(axes, experiment, 6, 1)
+    moved = [explored(axes, members[0], population, 5, number, 2) for number in range(300)]
+    assert moved == [explored(axes, members[0], population, 5, number, 2) for number in range(300)]
+    assert moved[7] != explored(axes, members[0], population, 5, 7, 3)
+    for values in (*members, *moved):
+        assert 0.01 <= values["loss.contrast"] <= 1
+        assert 1e-4 <= values["train.learning_rate"] <= 1e-2
+    assert {values["train.flip"] for values in moved} == {True, False}
+
+
+def test_a_copy_moves_by_the_factors_or_draws_anew() -> None:
+    config = of_method("fbr").config
+    axes = space(
+        {
+            "sampling.temperature": {"kind": "float", "low": 0.1, "high": 1.0},
+            "sampling.clusters": {"kind": "int", "low": 2, "high": 32, "step": 2},
+            "sampling.negatives": {"kind": "categorical", "choices": [64, 128, 256, 512]},
+        },
+        config,
+    )
+    here = {"sampling.temperature": 0.5, "sampling.clusters": 4, "sampling.negatives": 64}
+    perturbed = [explored(axes, here, Population(resample=0), 0, number, 1) for number in range(200)]
+    assert {round(values["sampling.temperature"], 6) for values in perturbed} == {0.4, 0.6}
+    assert {values["sampling.clusters"] for values in perturbed} == {2, 6}  # 4.8 and 3.2 would both be 4
+    assert {values["sampling.negatives"] for values in perturbed} == {64, 128}
+    anew = [explored(axes, here, Population(resample=1), 0, number, 1) for number in range(200)]
+    assert {values["sampling.negatives"] for values in anew} == {64, 128, 256, 512}
+    assert len({values["sampling.temperature"] for values in anew}) == 200
+    assert {values["sampling.clusters"] for values in anew} <= set(range(2, 33, 2))
+    edge = [explored(axes, {**here, "sampling.temperature": 0.95}, Population(resample=0), 0, n, 1) for n in range(50)]
+    assert {round(values["sampling.temperature"], 6) for values in edge} == {0.76, 1.0}
+
+
+def test_fbr_s_own_space_keeps_what_is_read_at_each_step() -> None:
+    experiment = of_method("fbr")
+    free, held = movable(experiment, load_space(SPACES / "fbr.toml", experiment.config))
+    assert {axis.path for axis in free.axes} == {
+        "loss.negative_regions",
+        "loss.intra_foreground",
+        "loss.decorrelation",
+        "sampling.temperature",
+        "sampling.sure_cut",
+        "sampling.entropy_quantile",
+        "sampling.clusters",
+        "sampling.negatives",
+        "sampling.prototype_fraction",
+    }
+    assert held.keys() == {"seed.masks.confident_foreground", "seed.masks.confident_background"}
+    assert all("does not read it" in reason for reason in held.values())
+
+
+def test_axes_that_shape_the_network_or_that_nobody_reads_are_held() -> None:
+    experiment = of_method("fbr")
+    axes = space(
+        {
+            "sampling.bank_size": {"kind": "int", "low": 100, "high": 1000},
+            "heads.projection": {"kind": "int", "low": 16, "high": 64},
+            "train.batch": {"kind": "int", "low": 8, "high": 16},
+            "train.learning_rate": {"kind": "float", "low": 1e-5, "high": 1e-3},
+        },
+        experiment.config,
+    )
+    free, held = movable(experiment, axes)
+    assert [axis.path for axis in free.axes] == ["train.learning_rate"]
+    assert "at 100 the network has other parameters" in held["sampling.bank_size"]
+    assert "other parameters" in held["heads.projection"]
+    assert "sets the length" in held["train.batch"]
+    silent = tiny()
+    with pytest.raises(InputError, match=r"no axis .* may change .*trouble.seconds: the objective does not say"):
+        movable(silent, space({"trouble.seconds": {"kind": "float", "low": 0.0, "high": 1.0}}, silent.config))
+
+
+def test_a_refined_phase_is_refused() -> None:
+    experiment = of_method("cam", affinity__kind="psa")
+    axes = space({"train.learning_rate": {"kind": "float", "low": 1e-5, "high": 1e-3}}, experiment.config)
+    with pytest.raises(InputError, match="set affinity.kind = 'none'"):
+        movable(experiment, axes)
+
+
+def test_conditional_axes_are_held() -> None:
+    experiment = of_method("fbr")
+    axes = space(
+        {
+            "sampling.anchors": {"kind": "categorical", "choices": ["all", "agreeing"]},
+            "sampling.sure_cut": {"kind": "float", "low": 0.2, "high": 0.8, "when": {"sampling.anchors": "all"}},
+            "sampling.temperature": {"kind": "float", "low": 0.1, "high": 1.0},
+        },
+        experiment.config,
+    )
+    free, held = movable(experiment, axes)
+    assert [axis.path for axis in free.axes] == ["sampling.temperature"]
+    assert held["sampling.sure_cut"] == "it exists only beside certain values of other axes"
+    assert held["sampling.anchors"] == "other axes exist only beside certain values of it"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"members": 1}, "members: expected at least 2"),
+        ({"interval": 0}, "interval: expected at least 1"),
+        ({"quantile": 0.6}, "quantile: expected more than 0 and at most 0.5"),
+        ({"resample": 2.0}, r"resample: expected 0\.\.1"),
+    ],
+)
+def test_wrong_populations_are_told(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Population(**wrong)
+
+
+def test_options_that_do_not_go_together_are_told() -> None:
+    assert read_population("asha", None, None, {"--trials": 3}) is None
+    assert read_population("pbt", 5, None, {"--trials": None}) == Population(members=5)
+    with pytest.raises(InputError, match="--interval belongs to --scheduler pbt"):
+        read_population("none", None, 2, {})
+    with pytest.raises(InputError, match="--trials: .*the number of members is --population"):
+        read_population("pbt", None, None, {"--trials": 3})
+    axes = space(AXES, tiny(2).config)
+    with pytest.raises(InputError, match="no member would ever be judged; expected at most 1"):
+        moving(Population(interval=2), tiny(2), axes)
+    assert moving(None, tiny(2), axes) is axes
+
+
+def test_a_request_for_a_population_is_checked(tmp_path: Path) -> None:
+    experiment = tiny()
+    axes = space(AXES, experiment.config)
+
+    def ask(trials: int = 4, **more: Any) -> StudyRequest:
+        return StudyRequest(experiment, axes, trials, Store(tmp_path), "s", population=Population(), **more)
+
+    assert ask().rungs == ()
+    assert ask().identity()["population"]["members"] == 4
+    plain = StudyRequest(experiment, axes, 4, Store(tmp_path), "s")
+    assert plain.identity()["population"] is None
+    for wrong, message in (
+        ({"trials": 5}, "a population of 4 has as many"),
+        ({"seeds": 2}, "seeds: population based training"),
+        ({"sampler": "random"}, "sampler: population based training"),
+        ({"hours": 1.0}, "hours: population based training"),
+    ):
+        with pytest.raises(InputError, match=message):
+            ask(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("done", "interval", "epochs", "found"),
+    [(0, 1, 3, (1, 2, 3)), (0, 2, 5, (2, 4, 5)), (2, 2, 4, (4,)), (4, 2, 4, ()), (0, 9, 4, (4,))],
+)
+def test_ends_of_segments(done: int, interval: int, epochs: int, found: tuple[int, ...]) -> None:
+    assert ends(done, interval, epochs) == found
+
+
+def test_a_lineage_is_a_schedule(tmp_path: Path) -> None:
+    lineage = (
+        Lineage()
+        .with_next(Grown(1, {"loss.contrast": 0.2}, 2, 0.31))
+        .with_next(Grown(2, {"loss.contrast": 0.3}, 0, None))
+    )
+    assert Lineage.from_json(lineage.to_json()) == lineage
+    whole = lineage.schedule((3, 4), {"loss.contrast": 0.4})
+    assert [item["until"] for item in whole] == [1, 2, 3, 4]
+    experiment = of_schedule(tiny(), whole)
+    trainings = [stage for stage in experiment.stages if stage.kind == "train"]
+    in_use = [in_force(experiment.config, stage.segment) for stage in trainings]
+    assert [config.loss.contrast for config in in_use] == [0.2, 0.3, 0.4, 0.4]  # type: ignore[attr-defined]
+    write_schedule(tmp_path, 3, lineage)
+    assert Lineage.from_json((tmp_path / "members" / "0003" / "schedule.json").read_text()) == lineage
+
+
+def test_a_judgement_sees_few_pictures_also_of_a_held_out_list() -> None:
+    experiment = replace(
+        tiny(), data=DataConfig(score_list="train:held-out-2", sample=SampleConfig(train=12, val=2, size=64))
+    )
+    quick = judging(of_schedule(experiment, [{"until": 1, "values": {}}]), 3)
+    assert quick.data.score_list == "train:held-out-2:spread-3"
+    seen = quick.dataset.split(quick.data.score_list).ids
+    assert len(seen) == 3
+    assert set(seen) <= set(experiment.dataset.split("train:held-out-2").ids)
+    truth = PartedDataset(SampleDataset(experiment.data.sample)).truth(quick.data.score_list)
+    truth.mask(seen[0])
+    other = next(id for id in experiment.dataset.split("train").ids if id not in seen)
+    with pytest.raises(InputError, match="is all that may be seen here"):
+        truth.mask(other)
+
+
+def test_schedules_are_drawn() -> None:
+    schedule = [{"until": 1, "values": {"a": 0.1, "b": "x"}}, {"until": 2, "values": {"a": 0.2, "b": "y"}}]
+    row = TrialRow(1, "complete", {"schedule": schedule}, 0.3, None, None, {1: 0.2}, 1.0, None, None)
+    figure = schedule_figure([row, replace(row, number=2)])
+    assert [panel.get_ylabel() for panel in figure.axes] == ["a", "b", "judged, percent"]
+    assert len(figure.axes[0].lines) == 2
+    with pytest.raises(ValueError, match="no member"):
+        schedule_figure([replace(row, changes={})])
+
+
+def test_about_as_many_members_run_as_there_is_room_for() -> None:
+    def node(memory: float) -> dict[str, Any]:
+        return {"Resources": {"memory": memory}}
+
+    for at_once in (1, 2, 3, 8):
+        each = slot([node(1000.0)], at_once)
+        assert 1000 // each == at_once
+    assert 1000 // slot([node(1000.0), node(1000.0)], 3) == 2  # two on each node
+    assert slot([node(0.0)], 4) == 1
