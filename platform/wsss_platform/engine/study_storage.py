@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.study import StudyDirection
 from sqlalchemy.exc import SQLAlchemyError
 
 from wsss_platform.engine.journal import WholeLines
@@ -134,7 +135,7 @@ def _hidden(text: str, url: str) -> str:
 
 
 def _study(storage: BaseStorage, folder: Path, objectives: Mapping[str, str]) -> optuna.Study:
-    directions = list(objectives.values())
+    directions = [StudyDirection[direction.upper()] for direction in objectives.values()]
     study = optuna.create_study(storage=storage, study_name=folder.name, directions=directions, load_if_exists=True)
     if len(study.directions) > 1 and study.metric_names is None:
         with warnings.catch_warnings():

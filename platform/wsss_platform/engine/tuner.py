@@ -191,8 +191,8 @@ def _make_shared(request: StudyRequest, on_event: OnStudyEvent, halt: Halt) -> N
 
 def _warm(request: StudyRequest, folder: StudyFolder, on_event: OnStudyEvent) -> tuple[FrozenTrial, ...]:
     """The trials that earlier studies tell this one, when it is new."""
-    if known := folder.study.get_trials(deepcopy=False):
-        for name in untold(request.warm_start, known):
+    if present := folder.study.get_trials(deepcopy=False):
+        for name in untold(request.warm_start, present):
             on_event(Warned(f"--warm-start {name} is ignored: only a new study is told, and this one has trials"))
         return ()
     trials: list[FrozenTrial] = []
