@@ -23,8 +23,8 @@ from wsss_platform.disk import check_writable
 from wsss_platform.engine.brackets import check_scheduler
 from wsss_platform.engine.objectives import check_measured, read_objectives
 from wsss_platform.errors import InputError, unknown
-from wsss_platform.interrupts import Interrupts
 from wsss_platform.inner.levels import SETTINGS, split
+from wsss_platform.interrupts import Interrupts
 from wsss_platform.protocol import strongest
 from wsss_platform.retention import KEEP_BEST
 from wsss_platform.selection import SelectionRule, judged_by, read_rule

@@ -30,8 +30,8 @@ from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 
 from wsss_platform.config import MethodConfig, look_up
-from wsss_platform.engine.halting import Halt
 from wsss_platform.engine.gpu_hours import GpuClock
+from wsss_platform.engine.halting import Halt
 from wsss_platform.engine.objectives import ACCURACY, REPORTED, SINGLE
 from wsss_platform.engine.samplers import check_sampler, make_sampler
 from wsss_platform.engine.study import StudyFolder

@@ -25,8 +25,8 @@ from ray import tune
 from wsss_platform.config import canonical, look_up, override
 from wsss_platform.data.part import spread
 from wsss_platform.disk import fault_behind
-from wsss_platform.engine.halting import halt_file
 from wsss_platform.engine.brackets import own_rungs
+from wsss_platform.engine.halting import halt_file
 from wsss_platform.engine.objectives import SINGLE
 from wsss_platform.engine.study import BEST, LABEL_FREE, stop_file
 from wsss_platform.engine.trainer import checkpoint_of

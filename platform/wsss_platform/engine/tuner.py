@@ -38,9 +38,9 @@ from wsss_platform.engine.events import (
 )
 from wsss_platform.engine.halting import Halt
 from wsss_platform.engine.memory_deaths import memory_deaths_survived
-from wsss_platform.engine.reasons import last_line
-from wsss_platform.engine.pruners import make_pruner
 from wsss_platform.engine.population_run import run_population, slot
+from wsss_platform.engine.pruners import make_pruner
+from wsss_platform.engine.reasons import last_line
 from wsss_platform.engine.report import report
 from wsss_platform.engine.request import StudyRequest, StudyResult
 from wsss_platform.engine.runner import RayRunner
