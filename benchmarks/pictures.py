@@ -36,11 +36,11 @@ class Picture:
     """Per scale the network's scores float32 [K, h_s, w_s]."""
 
     def stored(self) -> StoredMap:
-        """As this platform stores them: fused at the grid's nodes, uint12."""
+        """As this platform stores them: fused at the grid's nodes, uint11."""
         height, width = self.truth.shape
         covered = padded_size(height, width)
         nodes = np.sum([nodes_of(output, covered, (height, width)) for output in self.outputs], axis=0)
-        scores = quantised(nodes / self._fused().max((1, 2), keepdims=True), "uint12")
+        scores = quantised(nodes / self._fused().max((1, 2), keepdims=True), "uint11")
         return StoredMap(self.id, self.classes, scores, height, width)
 
     def high_res(self) -> NDArray[np.float32]:

@@ -18,7 +18,7 @@ from wsss_platform.metrics.sweep import SweepCells, confusions, grid, histogram,
 
 PICTURES = 8
 FORMS: tuple[tuple[str, float, dict[str, Any]], ...] = (
-    ("default (grid, uint12)", 60, {}),
+    ("default (grid, uint11)", 60, {}),
     ("grid, uint8", 60, {"precision": "uint8"}),
     ("grid, float16", 60, {"precision": "float16"}),
     ("views, uint8", 60, {"store": "views", "precision": "uint8"}),

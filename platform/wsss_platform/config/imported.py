@@ -31,8 +31,8 @@ class ImportSection(Section):
     """Which classes are taken: those the picture's image-level labels name, or all that the files hold."""
     stretch: bool = False
     """Whether maps whose proportions are not their picture's are taken, each axis stretched by its own factor."""
-    precision: Literal["uint8", "uint12", "float16"] = "float16"
-    """Stored type; uint8 is round(255 x score), uint12 round(4080 x score)."""
+    precision: Literal["uint8", "uint11", "float16"] = "float16"
+    """Stored type; uint8 is round(255 x score), uint11 round(2040 x score)."""
     supervision: str = Field(UNKNOWN, min_length=1, max_length=80)
     """What the maps were made from, as the protocol says it; a word of whoever imports. Not part of a key."""
 

@@ -153,8 +153,8 @@ class MapsConfig(Section):
     without labels; the protocol of a score says whether labels were used."""
     gate_threshold: float = Field(0.5, ge=0, lt=1)
     """Gate "predicted": classes whose image score, 0..1 by the network, is above it."""
-    precision: Literal["uint8", "uint12", "float16", "float32"] = "uint12"
-    """Stored type; uint8 is round(255 x score), uint12 round(4080 x score). float32 belongs to store "views", which then
+    precision: Literal["uint8", "uint11", "float16", "float32"] = "uint11"
+    """Stored type; uint8 is round(255 x score), uint11 round(2040 x score). float32 belongs to store "views", which then
     loses nothing."""
     store: Literal["grid", "views"] = "grid"
     """What is kept: "grid" the fused map at nodes 4 pixels apart, quick to sweep; "views" the network's own output
@@ -178,7 +178,7 @@ class MapsConfig(Section):
     @model_validator(mode="after")
     def _stored(self) -> Self:
         if self.store == "grid" and self.precision == "float32":
-            raise ValueError("precision 'float32' needs store 'views'; a grid is kept as uint8, uint12 or float16")
+            raise ValueError("precision 'float32' needs store 'views'; a grid is kept as uint8, uint11 or float16")
         if self.store == "views" and self.activation == "softmax" and self.activate == "fused":
             raise ValueError(
                 "store 'views' keeps the present classes only, and a softmax after fusing needs all; "

@@ -40,19 +40,26 @@ def unpacked(content: bytes, kind: np.dtype[Any], shape: tuple[int, int, int]) -
 
 @njit(cache=True, nogil=True)
 def _add_up(planes, middle, values):  # type: ignore[no-untyped-def] # pragma: no cover
-    """Differences in one or two planes -> values, modulo their type."""
+    """Differences in one or two planes -> values, modulo their type: down all columns at once, then along each row."""
     count, rows, columns = values.shape
     for k in range(count):
         for i in range(rows):
-            line = 0
+            line, lower = values[k, i], planes[0, k, i]
             for j in range(columns):
-                line += planes[0, k, i, j] - middle
-                if len(planes) == 2:
-                    line += planes[1, k, i, j] << 8
-                values[k, i, j] = line
-            if i > 0:
+                line[j] = lower[j] - middle
+            if len(planes) == 2:
+                upper = planes[1, k, i]
                 for j in range(columns):
-                    values[k, i, j] += values[k, i - 1, j]
+                    line[j] += upper[j] << 8
+            if i > 0:
+                above = values[k, i - 1]
+                for j in range(columns):
+                    line[j] += above[j]
+        for i in range(rows):
+            line, total = values[k, i], 0
+            for j in range(columns):
+                total += line[j]
+                line[j] = total
 
 
 def _unsigned(kind: np.dtype[Any]) -> np.dtype[Any]:

@@ -4,7 +4,7 @@ What follows is form "grid"; form "views" keeps the network's outputs instead (`
 
 Geometry: the grid has a node at every `CELL` pixels, at 0, 4, 8, ... where a pixel's centre is at its number + 0.5, the
 last one at or beyond the picture's end. Full size is bilinear interpolation between nodes at the pixels' centres. For
-uint8 and uint12 every interpolated value is a multiple of 1/64 of a level, of which there are less than 2^18: exact in
+uint8 and uint11 every interpolated value is a multiple of 1/64 of a level, of which there are less than 2^17: exact in
 float32, so OpenCV, torch or any other implementation of this rule rebuilds the same bits, and the sweep can count in
 whole numbers (`metrics.levels`).
 """
@@ -38,7 +38,7 @@ FORMAT = {
     "format": "wsss-platform maps",
     "version": 2,
     "geometry": f"nodes at 0, {CELL}, ... pixels (a pixel's centre is at its number + 0.5), bilinear between them",
-    "scores": "C order [classes, rows, columns]; uint8 is score x 255, uint12 (in 16 bits) score x 4080, float16 the "
+    "scores": "C order [classes, rows, columns]; uint8 is score x 255, uint11 (in 16 bits) score x 2040, float16 the "
     "score's bits; of these whole numbers x the differences x[i, j] - x[i - 1, j] - x[i, j - 1] + x[i - 1, j - 1] "
     "(0 outside), of 16 bits + 128, modulo their bits; all lower bytes, then all upper ones",
 }
@@ -57,9 +57,9 @@ _SCHEMA = pa.schema(
     ],
     metadata={"wsss_platform": json.dumps(FORMAT)},
 )
-TOP: Mapping[str, int] = {"uint8": 255, "uint12": 4080}
+TOP: Mapping[str, int] = {"uint8": 255, "uint11": 2040}
 """The level of score 1, by precision."""
-_TYPES: dict[str, np.dtype[Any]] = {"uint8": np.dtype("u1"), "uint12": np.dtype("<u2"), "float16": np.dtype("<f2")}
+_TYPES: dict[str, np.dtype[Any]] = {"uint8": np.dtype("u1"), "uint11": np.dtype("<u2"), "float16": np.dtype("<f2")}
 _PRECISIONS = {kind.name: precision for precision, kind in _TYPES.items()}
 _GROUP = 8  # pictures per row group: what one random read decompresses
 
@@ -77,7 +77,7 @@ class StoredMap:
     classes: NDArray[np.uint8]
     """uint8 [K], 0-based foreground classes in ascending order; K = 0 for a picture without any."""
     scores: NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float16]
-    """uint8 (score x 255), uint16 (score x 4080: precision "uint12") or float16 (score 0..1) [K, rows, columns]."""
+    """uint8 (score x 255), uint16 (score x 2040: precision "uint11") or float16 (score 0..1) [K, rows, columns]."""
     height: int
     """Of the picture in pixels."""
     width: int
@@ -105,7 +105,7 @@ class StoredMap:
 
     @property
     def precision(self) -> str:
-        """ "uint8", "uint12" or "float16"."""
+        """ "uint8", "uint11" or "float16"."""
         return _PRECISIONS[self.scores.dtype.name]
 
     @property

@@ -49,12 +49,12 @@ VIEWS_SCHEMA = pa.schema(
 )
 _TYPES: dict[str, np.dtype[Any]] = {
     "uint8": np.dtype("u1"),
-    "uint12": np.dtype("<u2"),
+    "uint11": np.dtype("<u2"),
     "float16": np.dtype("<f2"),
     "float32": np.dtype("<f4"),
 }
 _PRECISIONS = {kind.name: precision for precision, kind in _TYPES.items()}
-_TOP = {"uint8": 255, "uint12": 4080}  # the level of a class's highest score
+_TOP = {"uint8": 255, "uint11": 2040}  # the level of a class's highest score
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class StoredViews:
     classes: NDArray[np.uint8]
     """uint8 [K], 0-based foreground classes in ascending order."""
     views: tuple[NDArray[Any], ...]
-    """uint8, uint16 (0..4080: precision "uint12"), float16 or float32 [K, h, w] each; empty when K = 0."""
+    """uint8, uint16 (0..2040: precision "uint11"), float16 or float32 [K, h, w] each; empty when K = 0."""
     offset: NDArray[np.float32]
     """float32 [K]."""
     scale: NDArray[np.float32]
@@ -118,7 +118,7 @@ class StoredViews:
 
     @property
     def precision(self) -> str:
-        """ "uint8", "uint12", "float16" or "float32"; of a picture without classes "uint8"."""
+        """ "uint8", "uint11", "float16" or "float32"; of a picture without classes "uint8"."""
         return _PRECISIONS[self.views[0].dtype.name] if self.views else "uint8"
 
     def full_size(self) -> NDArray[np.float32]:
@@ -161,7 +161,7 @@ def stored_views(
     id: str,
     classes: NDArray[np.uint8],
     views: list[NDArray[np.float32]],
-    precision: Literal["uint8", "uint12", "float16", "float32"],
+    precision: Literal["uint8", "uint11", "float16", "float32"],
     size: tuple[int, int],
     recipe: Recipe,
 ) -> StoredViews:

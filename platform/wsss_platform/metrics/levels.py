@@ -1,7 +1,7 @@
 """The sweep of maps that are stored as whole levels at the grid's nodes, without making full-size maps.
 
 Bilinear interpolation at the centres of `CELL` pixels per cell weighs nodes with eighths, so every interpolated value is
-a whole number of 1/64 levels, at most 64 x 4080: exact in integers, and one table says each one's bucket. The
+a whole number of 1/64 levels, at most 64 x 2040: exact in integers, and one table says each one's bucket. The
 counts are bit for bit those of `sweep_picture(full_size(map), ...)` (`maps.storage`), a test holds it. Ours.
 """
 
@@ -20,7 +20,7 @@ from wsss_platform.metrics.sweep import SweepCells
 
 CELL = 4
 """Pixels from node to node, in each direction: `maps.storage.CELL`, whose weights the kernel holds."""
-TOP: Mapping[str, int] = {"uint8": 255, "uint16": 4080}
+TOP: Mapping[str, int] = {"uint8": 255, "uint16": 2040}
 """The level of score 1, by type: `maps.storage.TOP`."""
 
 
@@ -35,7 +35,7 @@ def sweep_levels(
     """Count one picture's pixels by truth, best class and bucket, as `sweep_picture` does of its full-size map.
 
     Args:
-        levels: uint8 (score x 255) or uint16 (score x 4080) [K, rows, columns] at the nodes, which cover the picture.
+        levels: uint8 (score x 255) or uint16 (score x 2040) [K, rows, columns] at the nodes, which cover the picture.
         classes: uint8 [K], 0-based foreground classes; of equal scores the first is the best.
         truth: uint8 [H, W], 0..C or 255 (not counted).
         thresholds: float32 [T], strictly ascending.

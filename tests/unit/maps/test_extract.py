@@ -166,7 +166,7 @@ def test_only_the_classes_present() -> None:
 def test_all_precisions_agree() -> None:
     item = sample(45, 70, [0, 1, 2])
     small, middle, large = (extract(item, **given) for given in ({"precision": "uint8"}, {}, {"precision": "float16"}))
-    assert (small.precision, middle.precision, large.precision) == ("uint8", "uint12", "float16")
+    assert (small.precision, middle.precision, large.precision) == ("uint8", "uint11", "float16")
     assert np.abs(full_size(small) - full_size(large)).max() < 1 / 255
     assert np.abs(full_size(middle) - full_size(large)).max() < 1 / 2000
     assert small.scores.max() == 255

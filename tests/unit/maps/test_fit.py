@@ -51,11 +51,13 @@ def test_a_network_s_map_of_the_picture_s_size_comes_back() -> None:
     assert remarks == Remarks()
     assert stored.classes.tolist() == [1, 3]
     assert stored.precision == "float16"
-    np.testing.assert_allclose(full_size(stored)[:, :32, :44], maps[:, :32, :44], atol=1e-3)
+    inner = np.abs(full_size(stored) - maps)[:, :32, :44]
+    assert np.median(inner) < 2e-4
+    assert inner.max() < 0.01  # where a node is the extreme: it is cut to the highest or lowest pixel
     np.testing.assert_allclose(full_size(stored), maps, atol=0.05)
-    levels, _ = fitted(maps, (1, 3), (1, 3), precision="uint12")
-    assert levels.precision == "uint12"
-    np.testing.assert_allclose(full_size(levels)[:, :32, :44], maps[:, :32, :44], atol=4e-4)
+    levels, _ = fitted(maps, (1, 3), (1, 3), precision="uint11")
+    assert levels.precision == "uint11"
+    np.testing.assert_allclose(full_size(levels), full_size(stored), atol=5e-4)
 
 
 def test_no_grid_comes_nearer_to_a_map_of_the_picture_s_size() -> None:

@@ -32,7 +32,7 @@ from wsss_platform.maps.storage import (
 
 
 def stored(
-    name: str, height: int, width: int, classes: list[int], precision: str = "uint12", seed: int = 0
+    name: str, height: int, width: int, classes: list[int], precision: str = "uint11", seed: int = 0
 ) -> StoredMap:
     generator = np.random.default_rng(seed)
     shape = (len(classes), *grid_size(height, width))
@@ -50,7 +50,7 @@ def equal(a: StoredMap, b: StoredMap) -> bool:
     height=st.integers(1, 90),
     width=st.integers(1, 90),
     seed=st.integers(0, 1000),
-    precision=st.sampled_from(["uint8", "uint12"]),
+    precision=st.sampled_from(["uint8", "uint11"]),
 )
 def test_full_size_is_exact(height: int, width: int, seed: int, precision: str) -> None:
     """Whole levels: the same bits as torch's interpolation of the same geometry."""
@@ -84,7 +84,7 @@ def test_a_pixel_weighs_its_four_nodes_by_eighths() -> None:
         assert full[y, x] == pytest.approx(wanted, abs=1e-6)
 
 
-@pytest.mark.parametrize(("kind", "top"), [(np.uint8, 255), (np.uint16, 4080)])
+@pytest.mark.parametrize(("kind", "top"), [(np.uint8, 255), (np.uint16, 2040)])
 def test_full_size_of_a_level_is_that_level(kind: Any, top: int) -> None:
     for level in (0, 1, 51, 254, 255, top - 1, top):
         item = StoredMap("one", np.array([0], np.uint8), np.full((1, *grid_size(31, 47)), level, kind), 31, 47)
@@ -100,8 +100,8 @@ def test_round_trip(tmp_path: Path) -> None:
         stored(f"2007_{number:06d}", 20 + number, 70 - number, classes, precision, number)
         for number, (classes, precision) in enumerate(
             [
-                ([0], "uint12"),
-                ([], "uint12"),
+                ([0], "uint11"),
+                ([], "uint11"),
                 ([2, 19], "float16"),
                 ([4, 5, 6], "uint8"),
                 ([], "float16"),
@@ -199,7 +199,7 @@ def test_rows_that_do_not_fit(tmp_path: Path) -> None:
         ({"classes": np.array([1, 1], np.uint8)}, "map of p0: classes .* not ascending"),
         ({"classes": np.array([1, 4])}, "map of p0: scores uint16 and classes int64"),
         ({"scores": np.zeros((2, 11, 14), np.float32)}, "map of p0: scores float32"),
-        ({"scores": np.full((2, 11, 14), 4081, np.uint16)}, "map of p0: level 4081, expected at most 4080"),
+        ({"scores": np.full((2, 11, 14), 2041, np.uint16)}, "map of p0: level 2041, expected at most 2040"),
         ({"id": "../p0"}, "not a plain name"),
     ],
 )
@@ -227,19 +227,19 @@ def test_levels_above_the_highest_are_a_damage(tmp_path: Path) -> None:
     path = tmp_path / "maps-000000.parquet"
     write_maps(path, [stored("p0", 40, 50, [1])])
     table = pq.read_table(path)
-    content = packed(np.full((1, *grid_size(40, 50)), 4081, np.uint16))
+    content = packed(np.full((1, *grid_size(40, 50)), 2041, np.uint16))
     column = table.schema.get_field_index("scores")
     wrong = table.set_column(column, "scores", pa.array([content], pa.binary()))
     pq.write_table(wrong.replace_schema_metadata(table.schema.metadata), path)
-    with pytest.raises(InputError, match="map of p0: level 4081"):
+    with pytest.raises(InputError, match="map of p0: level 2041"):
         list(read_maps(path))
 
 
-@pytest.mark.parametrize("precision", ["uint8", "uint12", "float16"])
+@pytest.mark.parametrize("precision", ["uint8", "uint11", "float16"])
 def test_what_a_precision_loses(precision: str) -> None:
     scores = np.array([[[-0.2, 0.0, 0.3], [0.77777, 1.0, 1.3]]], np.float32)
     found = StoredMap("one", np.array([3], np.uint8), quantised(scores, precision), 4, 8)
     assert found.precision == precision
-    error = {"uint8": 0.5 / 255, "uint12": 0.5 / 4080, "float16": 2**-12}[precision]
+    error = {"uint8": 0.5 / 255, "uint11": 0.5 / 2040, "float16": 2**-12}[precision]
     assert np.abs(found.nodes - scores.clip(0, 1)).max() <= error * 1.001
     assert found.nodes.dtype == np.float32

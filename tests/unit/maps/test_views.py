@@ -102,7 +102,7 @@ def test_full_size_is_the_peers(config: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("precision", "error"), [("float32", 0.0), ("float16", 1e-3), ("uint12", 1 / 4080), ("uint8", 1 / 255)]
+    ("precision", "error"), [("float32", 0.0), ("float16", 1e-3), ("uint11", 1 / 2040), ("uint8", 1 / 255)]
 )
 def test_what_a_precision_loses(tmp_path: Path, precision: str, error: float) -> None:
     items = [sample(seed=seed, present=present) for seed, present in enumerate([(0, 1), (), (2,), (0, 1, 2)])]
@@ -139,7 +139,7 @@ def test_files(tmp_path: Path) -> None:
 
 def test_a_map_that_is_zero_everywhere_stays_so() -> None:
     zeros = [np.zeros((1, 3, 4), np.float32)]
-    for precision in ("uint8", "uint12", "float16", "float32"):
+    for precision in ("uint8", "uint11", "float16", "float32"):
         found = stored_views("one", np.array([1], np.uint8), zeros, precision, (40, 60), Recipe("sum", "max"))  # type: ignore[arg-type]
         assert not full_size(found).any()
 
