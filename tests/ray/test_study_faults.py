@@ -65,7 +65,9 @@ def nodes() -> Iterator[list[Any]]:
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)  # a dead node is noticed within seconds
     store = {"object_store_memory": 128 * 1024**2}
-    head = {"num_cpus": 0, "memory": 1000, "include_dashboard": False}
+    # Ray Train asks the dashboard what to clean up after a trial that died with its node.
+    dashboard = {"include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": None}
+    head = {"num_cpus": 0, "memory": 1000, **dashboard}
     cluster = Cluster(initialize_head=True, head_node_args={**head, **store})
     try:
         found = [cluster.add_node(num_cpus=1, memory=10**9, **store) for _ in range(2)]

@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 
 from wsss_platform.config import override
 from wsss_platform.data.part import spread
+from wsss_platform.engine.halting import Halt, halt_file
 from wsss_platform.engine.request import StudyRequest
 from wsss_platform.engine.searcher import TAKEOVERS, StudySearcher, changes_of, default_params
 from wsss_platform.engine.study import StudyFolder
@@ -178,6 +179,21 @@ def test_a_trial_that_gets_on_or_never_ran_is_not_given_up(tmp_path: Path) -> No
             search.on_trial_result("s", {"event": "epoch", "phase": "tiny", "end/epoch": earlier})
     last = searcher(tmp_path / "a")
     assert [last.suggest(name)["number"] for name in ("s", "t")] == [0, 1]
+
+
+def test_a_trial_that_is_handed_over_is_never_given_up(tmp_path: Path) -> None:
+    """By Ctrl-C once, by a full disk, and by Ctrl-C twice: its driver did not die of it."""
+    for way in range(3 * TAKEOVERS):
+        search = searcher(tmp_path / "a", halt=Halt(tmp_path / "a", lambda: False))
+        assert search.suggest("t")["number"] == 0
+        if way % 3 == 2:
+            with pytest.raises(KeyboardInterrupt), search.handing_over():
+                raise KeyboardInterrupt
+            continue
+        search.on_trial_complete("t", {"event": "halted", "fault": ("", "the disk is full")[way % 3]})
+        assert search.suggest("u") == StudySearcher.FINISHED
+        assert halt_file(tmp_path / "a").exists()  # the other trials end, too
+    assert trials(tmp_path / "a")[0].state is TrialState.RUNNING
 
 
 def rung(search: StudySearcher, name: str, epoch: int, score: float) -> None:

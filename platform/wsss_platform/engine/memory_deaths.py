@@ -17,7 +17,8 @@ from ray.exceptions import OutOfMemoryError, RayActorError
 @contextmanager
 def memory_deaths_survived() -> Iterator[None]:
     """While it is open, such a death is retried and counted by Tune like any other."""
-    plain = RayActorManager._actor_task_failed
+    patched: Any = RayActorManager
+    plain = patched._actor_task_failed
 
     def failed(manager: Any, tracked_actor_task: Any, exception: Exception) -> None:
         if isinstance(exception, OutOfMemoryError):
@@ -25,8 +26,8 @@ def memory_deaths_survived() -> Iterator[None]:
             exception = RayActorError(error_msg=f"out of memory: {said}")
         plain(manager, tracked_actor_task, exception)
 
-    RayActorManager._actor_task_failed = failed
+    patched._actor_task_failed = failed
     try:
         yield
     finally:
-        RayActorManager._actor_task_failed = plain
+        patched._actor_task_failed = plain

@@ -190,6 +190,7 @@ class Tracker:
                 return self._init("online")
             except failures as error:
                 self.mode, waited = "offline", time.monotonic() - started
+                self._id = self._id and f"{self._id}-offline"  # the attempt goes on holding the id
                 reason = f"the service did not open the run within {waited:.0f} s ({_short(error)})"
         run = self._init("offline")
         if reason:
