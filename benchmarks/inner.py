@@ -39,7 +39,8 @@ def rows(pictures: list[Picture], classes: int, folder: Path) -> Iterator[Row]:
     one, store = _experiment(), Store(folder / "stored")
     levels = _levels(one)
     settings, runner = settings_of(one, levels), LocalRunner()
-    made = seconds(lambda: run(one, store, runner, until=one.stage("maps")))  # also warms up what is compiled
+    run(one, Store(folder / "warm-up" / "stored"), runner)  # compiles what is compiled
+    made = seconds(lambda: run(one, store, runner, until=one.stage("maps")))
     _searched(one, levels, store, folder / "warm-up")
     own: list[float] = []
     other: list[float] = []

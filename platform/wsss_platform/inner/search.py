@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
@@ -78,6 +79,8 @@ def choose(
         rows.append(replace(found, trial=trial, setting=one.number, name=one.name, maps=source, values=values))
     append_rows(folder, rows, levels.inner)
     shutil.rmtree(work, ignore_errors=True)
+    with suppress(OSError):  # other trials may be at work
+        work.parent.rmdir()
     longest = max(row.pictures for row in rows)
     best = max((row for row in rows if row.pictures == longest), key=lambda row: (row.value, -row.setting))
     winner = settings[best.setting]

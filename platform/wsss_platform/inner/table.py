@@ -120,7 +120,7 @@ def seconds_per_picture(store: Store, *, crf: bool) -> tuple[float | None, int]:
 
     Args:
         store: whose studies.
-        crf: of settings with a dense CRF, or without one.
+        crf: of searches with a CRF among their settings, or of those without, as settings share their seconds.
     """
     took: list[float] = []
     for path in sorted((store.root / "studies").glob(f"*/{FILE}")):
@@ -128,7 +128,8 @@ def seconds_per_picture(store: Store, *, crf: bool) -> tuple[float | None, int]:
             rows = read_rows(path.parent)
         except InputError:  # its own study names it
             continue
-        took += [row.seconds / row.pictures for row in rows if row.crf == crf and row.seconds and row.pictures]
+        with_crf = {row.trial for row in rows if row.crf}
+        took += [row.seconds / row.pictures for row in rows if (row.trial in with_crf) == crf and row.pictures]
     return (statistics.median(took), len(took)) if took else (None, 0)
 
 

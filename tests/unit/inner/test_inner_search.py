@@ -138,7 +138,7 @@ def test_settings_halve_and_as_configured_stays(tmp_path: Path) -> None:
     assert sum(map(len, runner.done)) == 30, "a later rung counts what the earlier one has not"
     dropped = max(row.value for row in rows.values() if row.pictures == 10)
     assert dropped < 1
-    assert not (tmp_path / "inner").exists() or not list((tmp_path / "inner").iterdir())
+    assert not (tmp_path / "inner").exists()
 
 
 def test_nothing_is_repeated(tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_the_table_is_one_file_for_any_reader(tmp_path: Path) -> None:
     assert str(table.schema.field("masks.crf_iterations").type) == "int64"
     study = Store(tmp_path).study_folder("s")
     study.mkdir(parents=True)
-    append_rows(study, [row, replace(row, setting=1, crf=True, seconds=2.0)], axes)
+    append_rows(study, [row, replace(row, trial=4, crf=True, seconds=2.0)], axes)
     assert seconds_per_picture(Store(tmp_path), crf=False) == (2.0, 1)
     assert seconds_per_picture(Store(tmp_path), crf=True) == (0.5, 1)
     (tmp_path / FILE).write_bytes((tmp_path / FILE).read_bytes()[:-20])
