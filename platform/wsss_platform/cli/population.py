@@ -96,6 +96,6 @@ def schedule_table(schedule: Sequence[Mapping[str, Any]]) -> Table:
     first = 0
     for item in schedule:
         shown = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in item["values"].values()]
-        table.add_row(f"{first + 1}..{item['until']}", *shown)
+        table.add_row(f"{first + 1}" if item["until"] == first + 1 else f"{first + 1}..{item['until']}", *shown)
         first = item["until"]
     return table

@@ -103,5 +103,6 @@ def schedule_figure(rows: Sequence[TrialRow]) -> Figure:
     for panel, name in zip(panels, [*paths, "judged, percent"], strict=True):
         panel.set_ylabel(name, fontsize=8)
     panels[-1].set_xlabel("finished epochs")
+    panels[-1].locator_params(axis="x", integer=True)
     panels[0].legend(fontsize=7, ncols=4)
     return figure

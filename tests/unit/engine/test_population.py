@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import random
 import sys
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.tune.schedulers import PopulationBasedTraining
 
 import wsss_methods
 from wsss_platform.cli.population import moving, read_population
@@ -15,13 +20,15 @@ from wsss_platform.config import DataConfig, MethodConfig, SampleConfig, overrid
 from wsss_platform.data.part import PartedDataset
 from wsss_platform.data.sample import SampleDataset
 from wsss_platform.engine.lineage import Grown, Lineage, ends, schedule_figure, write_schedule
-from wsss_platform.engine.member import judging, of_schedule
+from wsss_platform.engine.member import MemberPlan, _grow, judging, of_schedule
 from wsss_platform.engine.population import Population, explored, first_values, movable
 from wsss_platform.engine.population_run import slot
+from wsss_platform.engine.population_scheduler import SeededPopulation
 from wsss_platform.engine.request import StudyRequest
 from wsss_platform.engine.study import TrialRow
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment
+from wsss_platform.local_runner import LocalRunner
 from wsss_platform.schedule import in_force
 from wsss_platform.space import SearchSpace, load_space, read_space
 from wsss_platform.store import Store
@@ -268,3 +275,53 @@ def test_about_as_many_members_run_as_there_is_room_for() -> None:
         assert 1000 // each == at_once
     assert 1000 // slot([node(1000.0), node(1000.0)], 3) == 2  # two on each node
     assert slot([node(0.0)], 4) == 1
+
+
+def test_a_member_that_fails_waits_to_become_a_copy(tmp_path: Path) -> None:
+    experiment = tiny_sample()
+    broken = override(experiment.config, {"train.epochs": 3, "trouble.nan_step": 0})
+    plan = MemberPlan(
+        replace(experiment, config=broken), tmp_path, LocalRunner(threads=1), Population(), pictures=4, retries=1
+    )
+    failed, numbers = _grow(plan, Lineage(), 1, {"loss.contrast": 0.2}, 1)
+    assert failed.failed is not None
+    assert "step 1: loss term 'contrast' is nan" in failed.failed
+    assert (failed.epoch, failed.grown, numbers) == (1, (), {})
+    again, _ = _grow(plan, failed, 1, {"loss.contrast": 0.2}, 2)
+    assert again == replace(failed, epoch=2)
+    wrong, _ = _grow(plan, Lineage(), 1, {"masks.background": 0.2}, 1)
+    assert "must stay as it is during a training" in str(wrong.failed)
+
+
+class Member:
+    """What the scheduler reads of a trial of Tune."""
+
+    def __init__(self, number: int) -> None:
+        self.config = {"member": {"number": number}}
+
+
+def test_ray_s_scheduler_is_seeded_and_spares_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It hangs on one method of Ray's that is not public: where Ray renames it, this fails."""
+    assert "_checkpoint_or_exploit" in vars(PopulationBasedTraining)
+    axes = space(AXES, tiny().config)
+    seen: list[tuple[list[Any], float, dict[str, Any]]] = []
+
+    def decide(self: Any, trial: Any, controller: Any, upper: list[Any], lower: list[Any]) -> None:
+        values = {"loss.contrast": 0.1, "train.learning_rate": 1e-3, "train.flip": True}
+        config = {"member": {"number": 2, "values": json.dumps(values)}}
+        seen.append((lower, random.random(), self._custom_explore_fn(config)["member"]))
+
+    monkeypatch.setattr(PopulationBasedTraining, "_checkpoint_or_exploit", decide)
+    members = [Member(number) for number in range(3)]
+    for _ in range(2):
+        scheduler = SeededPopulation(Population(), axes, seed=4)
+        scheduler._trial_state = defaultdict(lambda: SimpleNamespace(last_train_time=1))
+        random.seed()
+        state = random.getstate()
+        for member in members[:2]:
+            scheduler._checkpoint_or_exploit(member, None, [members[2]], members[:2])
+        assert random.getstate() == state
+    assert seen[:2] == seen[2:]
+    assert [lower for lower, _, _ in seen[:2]] == [[members[1]], members[:2]]
+    assert [config["number"] for _, _, config in seen[:2]] == [0, 1]
+    assert seen[0][1] != seen[1][1]
