@@ -85,7 +85,8 @@ def bucket_table(thresholds: bytes, top: int) -> NDArray[np.uint16] | NDArray[np
     if len(values) == 0 or not np.all(np.diff(values) > 0):
         raise ValueError("thresholds must be float32, at least one, strictly ascending")
     scores = np.arange(64 * top + 1, dtype=np.float32) / np.float32(64) / np.float32(top)  # as full_size() rounds them
-    return np.searchsorted(values, scores).astype(np.uint16 if len(values) < 2**16 else np.int32)
+    buckets = np.searchsorted(values, scores)
+    return buckets.astype(np.uint16) if len(values) < 2**16 else buckets.astype(np.int32)
 
 
 @njit(cache=True, nogil=True)

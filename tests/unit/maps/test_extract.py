@@ -226,7 +226,9 @@ def test_extremes_are_those_of_the_picture_not_of_its_padding() -> None:
     image[:8] = 20
     item = Sample("dark", image, np.array([True, False, False, False]))
     found = extract(item, objective, scales=(1.0,))
-    assert 0.97 < full_size(found).max() < 1  # the picture's last pixel; the node beyond it would be above 1, and is cut
+    assert (
+        0.97 < full_size(found).max() < 1
+    )  # the picture's last pixel; the node beyond it would be above 1, and is cut
 
 
 def test_a_map_that_is_nowhere_positive_is_zero() -> None:
