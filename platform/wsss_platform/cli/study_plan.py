@@ -89,7 +89,7 @@ def plan_tables(document: dict[str, Any]) -> list[Any]:
     shared = [stage["stage"] for stage in document["stages"] if stage["shared"]]
     return [
         f"selection {document['selection']}: judged on {document['judged on']}, told on {document['reported on']}",
-        f"study {document['study']}: {document['trials']} trials, the default config first",
+        f"study {document['study']}: {_number(document)}, the default config first",
         *search_words(document["search"]),
         plan_table(document),
         f"made once for all trials: {', '.join(shared) or 'nothing'}; the rest once per trial",
@@ -97,6 +97,11 @@ def plan_tables(document: dict[str, Any]) -> list[Any]:
         disk_words(document["keep_best"]),
         axes,
     ]
+
+
+def _number(document: dict[str, Any]) -> str:
+    trials = document["search"]["budget"]["trials"]
+    return "as many trials as the budget allows" if trials is None else f"{trials} trials"
 
 
 def disk_words(keep_best: int) -> str:
