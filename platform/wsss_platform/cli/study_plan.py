@@ -121,7 +121,7 @@ def plan_tables(document: dict[str, Any]) -> list[Any]:
     shared = [stage["stage"] for stage in document["stages"] if stage["shared"]]
     return [
         f"selection {document['selection']}: judged on {document['judged on']}, told on {document['reported on']}",
-        f"study {document['study']}: {document['trials']} trials, the default config first",
+        f"study {document['study']}: {_number(document)}, the default config first",
         *search_words(document["search"]),
         plan_table(document),
         f"made once for all trials: {', '.join(shared) or 'nothing'}; the rest once per trial",
@@ -140,6 +140,11 @@ def inner_words(document: dict[str, Any]) -> list[str]:
         f"within each trial, on its stored maps: {document['inner settings']} settings of "
         f"{', '.join(document['inner axes'])}, kept in the study's inner.parquet"
     ]
+
+
+def _number(document: dict[str, Any]) -> str:
+    trials = document["search"]["budget"]["trials"]
+    return "as many trials as the budget allows" if trials is None else f"{trials} trials"
 
 
 def disk_words(keep_best: int) -> str:

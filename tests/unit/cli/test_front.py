@@ -1,0 +1,69 @@
+"""Several objectives in the table of trials, and the search in the plan, as a reader sees them."""
+
+from __future__ import annotations
+
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from wsss_platform.cli.front import front_lines
+from wsss_platform.cli.search_plan import search_words
+from wsss_platform.cli.tune import trials_table
+from wsss_platform.engine.request import StudyResult
+from wsss_platform.engine.study import TrialRow
+
+
+def row(number: int, accuracy: float | None, seconds: float, front: bool | None, **more: Any) -> TrialRow:
+    values = None if front is None or accuracy is None else {"accuracy": accuracy, "seconds": seconds}
+    state = "fail" if accuracy is None else "complete"
+    return TrialRow(
+        number, state, {"a": number}, accuracy, accuracy, 0.3, {}, 7.0, "k", None, values=values, front=front
+    )
+
+
+def shown(rows: tuple[TrialRow, ...]) -> list[str]:
+    text = StringIO()
+    console = Console(file=text, width=160)
+    console.print(trials_table("s", rows, "masks"))
+    return text.getvalue().splitlines()
+
+
+def test_costs_and_the_front_are_in_the_table() -> None:
+    rows = (row(0, 0.2, 50.0, False), row(1, 0.3, 40.0, True), row(2, 0.1, 9.25, True), row(3, None, 0, False))
+    lines = shown(rows)
+    assert "own seconds" in lines[2]
+    assert "front" in lines[2]
+    order = [line.split()[1] for line in lines if line.startswith("│")]
+    assert order == ["1", "0", "2", "3"]
+    marked = {line.split()[1] for line in lines if line.startswith("│") and "*" in line}
+    assert marked == {"1", "2"}
+    assert any("9.25" in line for line in lines)
+    result = StudyResult(Path("f"), rows, rows[1], None, "masks", "train truth", 3, ("accuracy", "seconds"))
+    assert "trials 1, 2, the most accurate first" in front_lines(result)[0]
+
+
+def test_a_study_of_one_looks_as_before() -> None:
+    rows = (row(0, 0.2, 50.0, None),)
+    assert len(shown(rows)) > 4
+    assert not any("own seconds" in line or "front" in line for line in shown(rows))
+    assert front_lines(StudyResult(Path("f"), rows, rows[0], None, "masks", "train truth", 3)) == []
+
+
+def test_the_plan_says_how_it_searches() -> None:
+    search: dict[str, Any] = {
+        "sampler": "tpe",
+        "scheduler": "hyperband",
+        "objectives": ["accuracy"],
+        "rungs": [2, 6],
+        "brackets": [{"rungs": [2, 6], "trials": 5}, {"rungs": [6], "trials": 3}, {"rungs": [], "trials": 2}],
+        "budget": {"trials": 10, "hours": None, "gpu_hours": 1.5},
+    }
+    lines = search_words(search)
+    assert lines[0].startswith("sampler tpe; scheduler hyperband: rungs after epochs 2, 6")
+    assert "3 brackets" in lines[1]
+    assert "5 trials from epoch 2 on; 3 trials from epoch 6 on; 2 trials to the end" in lines[1]
+    assert lines[2] == "budget: 10 trials in total, or 1.5 GPU-hours of all trials and calls"
+    several = {**search, "scheduler": "asha", "objectives": ["accuracy", "seconds"], "rungs": [], "brackets": []}
+    assert "no trial is stopped early, as there are several objectives" in search_words(several)[0]
