@@ -29,7 +29,7 @@ from wsss_platform.store import Store
 
 TRIALS, ROUNDS, FEW, MANY = 32, 3, 20, 200
 AT_ONCE = 2
-AXIS = {"kind": "float", "low": 0.01, "high": 10.0, "log": True, "reason": "a real number, so that no trial is cached"}
+AXIS = {"kind": "float", "low": 1e-4, "high": 1e-1, "log": True, "reason": "a real number, so that no trial is cached"}
 
 
 def rows(pictures: list[Picture], classes: int, folder: Path) -> Iterator[Row]:
@@ -80,7 +80,7 @@ def _request(folder: Path, trials: int) -> Any:
     from wsss_platform.space import read_space
 
     experiment = blink()
-    space = read_space({"axes": {"loss.classification": AXIS}}, experiment.config, "benchmark")
+    space = read_space({"axes": {"train.learning_rate": AXIS}}, experiment.config, "benchmark")
     return StudyRequest(
         experiment,
         space,
@@ -104,13 +104,13 @@ def _ours(folder: Path, trials: int) -> None:
         raise RuntimeError("not every trial was completed")
 
 
-def _function(experiment: Experiment, weight: float, folder: Path) -> float:
+def _function(experiment: Experiment, rate: float, folder: Path) -> float:
     """What both sides run: the best mean IoU of the sweep after all stages."""
     from wsss_platform.engine.trial import best_of, changed
     from wsss_platform.local_runner import LocalRunner
     from wsss_platform.pipeline import run
 
-    other = changed(experiment, {"loss.classification": weight}, "benchmark")
+    other = changed(experiment, {"train.learning_rate": rate}, "benchmark")
     score = run(other, Store(folder), LocalRunner(threads=1)).score
     assert score is not None
     return best_of(score)[1]
@@ -119,7 +119,7 @@ def _function(experiment: Experiment, weight: float, folder: Path) -> float:
 def _trainable(config: dict[str, Any], experiment: Experiment, folder: Path) -> None:
     from ray import tune
 
-    tune.report({"objective": _function(experiment, config["weight"], folder)})
+    tune.report({"objective": _function(experiment, config["rate"], folder)})
 
 
 def _bare(folder: Path, trials: int) -> None:
@@ -132,7 +132,7 @@ def _bare(folder: Path, trials: int) -> None:
     )
     results = tune.Tuner(
         trainable,
-        param_space={"weight": tune.loguniform(AXIS["low"], AXIS["high"])},
+        param_space={"rate": tune.loguniform(AXIS["low"], AXIS["high"])},
         tune_config=tune.TuneConfig(
             search_alg=OptunaSearch(metric="objective", mode="max", seed=0),
             num_samples=trials,
@@ -158,7 +158,7 @@ def _speed(trials: int, rounds: int, folder: Path) -> dict[str, float]:
     def alone(place: Path, count: int) -> None:
         experiment = blink()
         for index in range(count):
-            _function(experiment, 0.5 + index, place)
+            _function(experiment, 1e-3 * (1 + index), place)
 
     for work in (_ours, _bare, alone):  # the cluster's processes and the compiled functions are warm
         work(folder / f"warm{next(number)}", 3)

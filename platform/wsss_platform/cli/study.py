@@ -283,7 +283,7 @@ class StudyView:
     def _write_record(self, row: TrialRow) -> None:
         experiment = self._experiment(dict(row.changes))
         spent = {"trial": row.seconds or 0.0}
-        keys: list[str | None] = [*(row.keys or [row.key])]
+        keys: list[str | None] = [*row.keys] if row.keys else [row.key]
         keys += [None] * self._request.seeds  # a failed or stopped trial has not all
         for (name, seeded), key in zip(self._seeds(row.number, experiment), keys, strict=False):
             record = started = self._records.pop(name, None) or self._start_record(name, seeded)
