@@ -30,6 +30,7 @@ from wsss_platform.pipeline import run
 from wsss_platform.space import read_space
 from wsss_platform.stages import WEIGHTS
 from wsss_platform.store import Store
+from wsss_platform.verification import verify
 
 from tiny_method import METHOD, TinyConfig, Trouble, best_config  # isort: skip
 
@@ -302,6 +303,7 @@ def test_a_population_copies_state_and_repeats_nothing(cluster: None, tmp_path: 
     # only the members' last segments stay, and a study begun anew on this storage trains nothing
     trained = sorted(path.name for path in (tmp_path / "stages" / "train").iterdir() if path.is_dir())
     assert len(trained) == 3
+    assert not verify(Store(tmp_path))
     shutil.rmtree(result.folder)
     assert [replace(row, seconds=None) for row in tune(request(tmp_path, 3, axes, **more)).rows] == [
         replace(row, seconds=None) for row in result.rows

@@ -172,5 +172,5 @@ def _judged(plan: MemberPlan, experiment: Experiment, values: Mapping[str, Any])
     outcome = run(quick, store, LocalRunner())
     assert outcome.score is not None
     for stage in (quick.stage("maps"), quick.stage("masks")):
-        store.remove(stage.kind, stage.key)
+        store.remove(stage.kind, stage.key, "made to judge a member of a population")
     return best_of(outcome.score)[1]
