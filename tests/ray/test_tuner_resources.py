@@ -133,15 +133,15 @@ def _train(job: TrainJob, folder: Path) -> None:
 
 
 def test_more_trials_than_the_cluster_has_room_for_end(small: None, tmp_path: Path) -> None:
-    """Four trials of three chunks each, two at once, on one GPU in halves: maps hold a part of it and a CPU while the
+    """Three trials of two chunks each, two at once, on one GPU in halves: maps hold a part of it and a CPU while the
     masks of others wait for a CPU. Nobody waits for ever."""
     events: list[StudyEvent] = []
-    asked = request(tmp_path, 4, gpus_per_worker=0.5, epochs=1)
-    data = DataConfig(sample=SampleConfig(train=72, val=2, size=48))
+    asked = request(tmp_path, 3, gpus_per_worker=0.5, epochs=1)
+    data = DataConfig(sample=SampleConfig(train=36, val=2, size=48))
     asked = replace(asked, experiment=replace(asked.experiment, data=data), runner=OnShare(1, 0.5))
     assert concurrency(asked) == 2
     result = tune(asked, events.append)
-    assert [row.state for row in result.rows] == ["complete"] * 4, [row.reason for row in result.rows]
+    assert [row.state for row in result.rows] == ["complete"] * 3, [row.reason for row in result.rows]
     running = most = 0
     for event in events:
         running += isinstance(event, TrialStarted) - isinstance(event, TrialFinished)
