@@ -154,8 +154,8 @@ class MapsConfig(Section):
     gate_threshold: float = Field(0.5, ge=0, lt=1)
     """Gate "predicted": classes whose image score, 0..1 by the network, is above it."""
     precision: Literal["uint8", "uint11", "float16", "float32"] = "uint11"
-    """Stored type; uint8 is round(255 x score), uint11 round(2040 x score). float32 belongs to store "views", which then
-    loses nothing."""
+    """Stored type; uint8 is round(255 x score), uint11 round(2040 x score). float32 belongs to store "views", which
+    then loses nothing."""
     store: Literal["grid", "views"] = "grid"
     """What is kept: "grid" the fused map at nodes 4 pixels apart, quick to sweep; "views" the network's own output
     at each scale, still nearer to maps made at full size, but slower to sweep."""

@@ -140,7 +140,7 @@ class Extractor:
         )
 
     def _on_grid(self, scores: Tensor, height: int, width: int) -> Tensor:
-        """Network outputs on the stored grid of a picture of height x width pixels: [views, channels, rows, columns]."""
+        """The nodes of a picture of height x width pixels: [views, channels, rows, columns] of network outputs."""
         covered = (height, width) if self.config.sizes else padded_size(height, width)
         down, across = (
             torch.tensor(node_weights(found, over, pixels), device=self.device)

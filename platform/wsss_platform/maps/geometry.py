@@ -1,9 +1,10 @@
 """Where a picture's stored grid lies, and the grid of nodes that comes nearest to a map.
 
 The grid has a node at every `CELL` pixels from the picture's upper left corner on, at 0, 4, 8, ... where a pixel's
-centre is at its number + 0.5, and a last one at or beyond the picture's end. A network's outputs of stride 8, 16 or 32
-have their own bilinear knots (the centres of their cells: 4, 12, ...; 8, 24, ...; 16, 48, ...) on nodes, so their sum is
-piecewise bilinear between nodes and nothing of it is lost; only knots elsewhere (scale 1.5) are approximated. Ours.
+centre is at its number + 0.5, and a last one at or beyond the picture's end. A network's outputs of stride 8, 16
+or 32 have their own bilinear knots (the centres of their cells: 4, 12, ...; 8, 24, ...; 16, 48, ...) on nodes, so their
+sum is piecewise bilinear between nodes and nothing of it is lost; only knots elsewhere (scale 1.5) are approximated.
+Ours.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def nodes_of(maps: NDArray[np.float32], covered: tuple[int, int], size: tuple[in
         size: height and width of the picture.
 
     Returns:
-        float32 [..., rows, columns] of `grid_size(*size)`; may leave the maps' range a little where they are not smooth.
+        float32 [..., rows, columns] of `grid_size(*size)`; may leave the maps' range a little where these are rough.
     """
     down, across = (
         node_weights(found, over, pixels) for found, over, pixels in zip(maps.shape[-2:], covered, size, strict=True)

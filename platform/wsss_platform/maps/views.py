@@ -1,7 +1,7 @@
 """The stored form that keeps the network's own outputs, one small grid per scale, and how to make full size of them.
 
 Interpolating each view straight to the picture, then fusing and normalising there, is what IRN and its followers do
-for their full-size maps; the fused grid of `storage` interpolates twice. In float32 nothing is lost: full size is the
+for their full-size maps; the fused grid of `storage` is fitted to them. In float32 nothing is lost: full size is the
 same bits as before storing. Ours; what was measured is in docs/decisions/0009-stored-views.md.
 """
 

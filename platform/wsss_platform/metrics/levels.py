@@ -1,7 +1,7 @@
 """The sweep of maps that are stored as whole levels at the grid's nodes, without making full-size maps.
 
-Bilinear interpolation at the centres of `CELL` pixels per cell weighs nodes with eighths, so every interpolated value is
-a whole number of 1/64 levels, at most 64 x 2040: exact in integers, and one table says each one's bucket. The
+Bilinear interpolation at the centres of `CELL` pixels per cell weighs nodes with eighths, so every interpolated value
+is a whole number of 1/64 levels, at most 64 x 2040: exact in integers, and one table says each one's bucket. The
 counts are bit for bit those of `sweep_picture(full_size(map), ...)` (`maps.storage`), a test holds it. Ours.
 """
 
@@ -76,7 +76,7 @@ def sweep_levels(
 
 @lru_cache(maxsize=8)
 def bucket_table(thresholds: bytes, top: int) -> NDArray[np.uint16] | NDArray[np.int32]:
-    """The bucket of every interpolated value: [64 x top + 1], uint16 where that is enough, of float32 thresholds' bytes.
+    """The bucket of every interpolated value: [64 x top + 1], uint16 where enough, of float32 thresholds as bytes.
 
     Raises:
         ValueError: the thresholds are not strictly ascending, or there are none.
@@ -104,7 +104,7 @@ def _count(levels, truth, places, table, present, buckets):  # type: ignore[no-u
 
     Two counters in turn, so that runs of equal pixels do not wait for their own counter.
     """
-    number, rows, columns = levels.shape
+    number, _, columns = levels.shape
     height, width = truth.shape
     counts = np.zeros((2, present * number * buckets), np.uint32)
     line = np.empty(columns, np.int32)
