@@ -216,6 +216,8 @@ def test_a_study_of_several_objectives(cluster: None, tmp_path: Path) -> None:
     longer = tune(replace(asked, trials=4))
     assert [row.values for row in longer.rows[:3]] == [row.values for row in result.rows]
     assert result.folder / "front.png" in write_page(open_study(result.folder), result.folder)
+
+
 def test_masks_are_searched_within_a_trial(cluster: None, tmp_path: Path) -> None:
     """One outer and one inner axis: two trainings, and their settings in one table."""
     axes = {"loss.contrast": CONTRAST, "masks.alpha": {"kind": "float", "low": 1.0, "high": 9.0}}
@@ -265,6 +267,8 @@ def test_masks_alone_are_one_trial_that_goes_on(cluster: None, tmp_path: Path) -
     assert more.looks == 6 + 2
     for kind in ("train", "maps"):
         assert len(list((tmp_path / "stages" / kind).glob("*/manifest.json"))) == 1
+
+
 def test_a_population_copies_state_and_repeats_nothing(cluster: None, tmp_path: Path) -> None:
     """Three members, three segments, on Ray's scheduler; two of them at once."""
     rate = {"kind": "float", "low": 1e-5, "high": 1e-1, "log": True}
