@@ -64,7 +64,8 @@ def sweep_levels(
     if len(classes) == 0:
         levels = np.zeros((1, *levels.shape[1:]), levels.dtype)
     places = np.zeros(256, np.int32)
-    places[values] = np.searchsorted(counted, values)  # 255 comes last, behind all that is counted
+    slots = len(levels) * (len(thresholds) + 1)
+    places[values] = slots * np.searchsorted(counted, values)  # 255 comes last, behind all that is counted
     counts = _count(np.ascontiguousarray(levels), truth, places, table, len(counted) + 1, len(thresholds) + 1)
     counts = counts[:-1]
     counts[:, 0, 0] = counts[:, :, 0].sum(1)
@@ -100,7 +101,7 @@ def _present(truth):  # type: ignore[no-untyped-def] # pragma: no cover
 
 @njit(cache=True, nogil=True)
 def _count(levels, truth, places, table, present, buckets):  # type: ignore[no-untyped-def] # pragma: no cover
-    """uint32 [present, K, buckets] by place of the truth, of the best class, and bucket. Line by line of the picture.
+    """uint32 [present, K, buckets] by truth, best class and bucket; `places` says where a truth value begins.
 
     Two counters in turn, so that runs of equal pixels do not wait for their own counter.
     """
@@ -131,7 +132,7 @@ def _count(levels, truth, places, table, present, buckets):  # type: ignore[no-u
                     best[x] = other[x] if better else best[x]
                     cell[x] = k * buckets if better else cell[x]
         for x in range(width):
-            cell[x] += places[truth[y, x]] * (number * buckets) + table[best[x]]
+            cell[x] += places[truth[y, x]] + table[best[x]]
         for x in range(0, width - 1, 2):
             counts[0, cell[x]] += 1
             counts[1, cell[x + 1]] += 1
