@@ -167,16 +167,18 @@ class PartedDataset:
         """
         if name not in self._splits:
             ids = self._ids(name)
-            whole = self.whole.split(name if ids is None else base_of(name))
-            self._splits[name] = whole if ids is None else SplitPart(whole, name, ids)
+            self._splits[name] = (
+                self.whole.split(name) if ids is None else SplitPart(self.split(base_of(name)), name, ids)
+            )
         return self._splits[name]
 
     def truth(self, name: str) -> Truth:
         """The pixel truth of a list or of a part; read once."""
         if name not in self._truths:
             ids = self._ids(name)
-            whole = self.whole.truth(name if ids is None else base_of(name))
-            self._truths[name] = whole if ids is None else TruthPart(whole, name, ids)
+            self._truths[name] = (
+                self.whole.truth(name) if ids is None else TruthPart(self.truth(base_of(name)), name, ids)
+            )
         return self._truths[name]
 
     def _ids(self, name: str) -> tuple[str, ...] | None:

@@ -36,7 +36,7 @@ def check_scheduler(name: str, objectives: Sequence[str] = ("accuracy",)) -> str
     if name in ("hyperband", "pbt") and len(objectives) > 1:
         raise InputError(
             f"scheduler (--scheduler) {name!r}: trials of several objectives ({', '.join(objectives)}) cannot be "
-            "compared early, as none of them is behind before its cost is known; expected none (asha is taken as none)"
+            "stopped early, as none of them is behind before its cost is known; expected none (asha is taken as none)"
         )
     return name
 

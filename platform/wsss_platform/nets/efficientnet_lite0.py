@@ -184,6 +184,7 @@ def _dilated(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> T
     The same numbers up to rounding. Backward through a dilated one takes the CPU's library five to ten times as long.
     """
     batch, channels, height, width = x.shape
+    last = x.is_contiguous(memory_format=torch.channels_last)
     below, right = -height % dilation, -width % dilation
     x = functional.pad(x, (0, right, 0, below)).permute(0, 2, 3, 1)
     rows, columns = x.shape[1] // dilation, x.shape[2] // dilation
@@ -192,7 +193,8 @@ def _dilated(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> T
     y = functional.conv2d(parts, weight, bias, padding=weight.shape[-1] // 2, groups=channels)
     y = y.permute(0, 2, 3, 1).reshape(dilation, dilation, batch, rows, columns, channels).permute(2, 3, 0, 4, 1, 5)
     y = y.reshape(batch, rows * dilation, columns * dilation, channels).permute(0, 3, 1, 2)
-    return y[..., :height, :width]
+    # In the layout that it came in: what is drawn at random afterwards (dropout) is drawn in the order of memory.
+    return y[..., :height, :width].contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
 
 
 def _same(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int, int]:

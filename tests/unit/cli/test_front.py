@@ -10,7 +10,7 @@ from rich.console import Console
 
 from wsss_platform.cli.front import front_lines
 from wsss_platform.cli.search_plan import search_words
-from wsss_platform.cli.tune import trials_table
+from wsss_platform.cli.study_tables import trials_table
 from wsss_platform.engine.request import StudyResult
 from wsss_platform.engine.study import TrialRow
 
