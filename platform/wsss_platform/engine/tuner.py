@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -28,19 +27,15 @@ from wsss_platform.engine.cluster import cluster_info
 from wsss_platform.engine.events import (
     OnStudyEvent,
     SharedStage,
-    StudyEvent,
     StudyState,
-    TrialEpoch,
     TrialFinished,
-    TrialRung,
-    TrialStarted,
     Warned,
 )
 from wsss_platform.engine.halting import Halt
 from wsss_platform.engine.memory_deaths import memory_deaths_survived
 from wsss_platform.engine.population_run import run_population, slot
+from wsss_platform.engine.progress import Listener, Progress
 from wsss_platform.engine.pruners import make_pruner
-from wsss_platform.engine.reasons import last_line
 from wsss_platform.engine.report import report
 from wsss_platform.engine.request import StudyRequest, StudyResult
 from wsss_platform.engine.runner import RayRunner
@@ -56,7 +51,6 @@ from wsss_platform.pipeline import run
 from wsss_platform.retention import LARGE
 from wsss_platform.sharing import Withholding
 from wsss_platform.space import SearchSpace
-from wsss_platform.stages import EpochEnd
 
 __all__ = ["StudyRequest", "StudyResult", "concurrency", "shared_stages", "tune"]
 
@@ -82,7 +76,7 @@ def tune(
         RunError: a shared stage failed, every trial did, or the disk is full.
         Interrupted: ended because `asked` said so; the same call continues.
     """
-    on_event = _Listener(on_event)
+    on_event = Listener(on_event)
     at_once, started = concurrency(request), time.monotonic()
     check_writable(request.store.root)
     folder = StudyFolder(request.store.study_folder(request.name), request.identity(), request.study_storage)
@@ -266,7 +260,7 @@ def _run_trials(
     trainable = ray_tune.with_resources(
         ray_tune.with_parameters(run_trial, plan=plan), ray_tune.PlacementGroupFactory([{"memory": TRIAL_MEMORY}])
     )
-    progress = _Progress(searcher, on_event, halt)
+    progress = Progress(searcher, on_event, halt)
     searcher.why_died = progress.why_died
     with _quiet(), memory_deaths_survived(), searcher.handing_over():
         ray_tune.Tuner(
@@ -295,55 +289,6 @@ def _run_trials(
         on_event(Warned(f"{request.gpu_hours:g} GPU-hours are used up; a larger --gpu-hours goes on where it stopped"))
     elif len(folder.finished()) < request.trials:
         raise RunError(f"Ray Tune ended after {len(folder.finished())} of {request.trials} trials; run it again")
-
-
-class _Listener:
-    """`on_event` for objects that Tune pickles into its own records: a listener (a terminal) stays here."""
-
-    def __init__(self, on_event: OnStudyEvent) -> None:
-        self._on_event = on_event
-
-    def __call__(self, event: StudyEvent) -> None:
-        self._on_event(event)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _Listener, (_nobody,)
-
-
-def _nobody(event: StudyEvent) -> None:
-    """Who listens in a copy."""
-
-
-class _Progress(ray_tune.Callback):
-    """Tune's callbacks as study events."""
-
-    def __init__(self, searcher: StudySearcher, on_event: OnStudyEvent, halt: Halt) -> None:
-        self._searcher, self._on_event, self._halt = searcher, on_event, halt
-        self._trials: list[Any] = []
-
-    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        self._trials = trials
-        self._halt.look()
-
-    def why_died(self, trial_id: str) -> str:
-        """What Ray said last about the death of a trial's process."""
-        paths = [trial.error_file for trial in self._trials if trial.trial_id == trial_id and trial.error_file]
-        return last_line(RuntimeError(Path(paths[0]).read_text(encoding="utf-8"))) if paths else "no reason is known"
-
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._searcher.started(trial.trial_id)
-        self._on_event(TrialStarted(trial.config["number"], self._searcher.changes(trial.trial_id)))
-
-    def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
-    ) -> None:
-        number = trial.config["number"]
-        if result.get("event") == "epoch":
-            self._on_event(TrialEpoch(number, result["phase"], EpochEnd(**result["end"])))
-        elif result.get("event") == "rung":
-            self._on_event(TrialRung(number, result["epoch"], result["value"]))
-        elif result.get("event") == "warned":
-            self._on_event(Warned(result["message"]))
 
 
 def _finished(request: StudyRequest, folder: StudyFolder, number: int, on_event: OnStudyEvent) -> None:
