@@ -24,11 +24,11 @@ PARTS: dict[str, Callable[[list[Picture], int, Path], Iterator[Row]]] = {
     "store": stores.rows,
     "crf": crfs.rows,
     "inference": inference.rows,
-    "inner": inner.rows,
     "producer": producers.rows,
     "step": steps.rows,
     "tuner": trials.rows,
     "walk": walks.rows,
+    "inner": inner.rows,  # last: its trainings change how this process treats freed memory
 }
 
 

@@ -56,7 +56,7 @@ MAY: dict[str, tuple[str, ...] | None] = {
         "stages",
         "store",
     ),
-    "tracking": ("config", "errors", "experiment", "metrics", "protocol", "store"),
+    "tracking": ("config", "errors", "experiment", "inner.table", "metrics", "protocol", "store"),
     "disk": ("errors",),
     "interrupts": ("experiment", "pipeline"),
     "inventory": ("errors", "store", "tracking.records"),

@@ -89,7 +89,10 @@ def _size(folder: Path) -> tuple[int, float]:
             with suppress(FileNotFoundError):  # a process that works there renames its files
                 stat = os.lstat(os.path.join(place, name))  # noqa: PTH118 (a Path per mask takes longer than the rest)
                 size, changed = size + stat.st_size, max(changed, stat.st_mtime)
-    return size, changed or folder.stat().st_mtime
+    if not changed:
+        with suppress(FileNotFoundError):  # it was committed or deleted meanwhile
+            changed = folder.stat().st_mtime
+    return size, changed
 
 
 @dataclass(frozen=True)

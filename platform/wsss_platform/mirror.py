@@ -179,8 +179,15 @@ class Mirror:
     def _try(self, work: Callable[..., T], *arguments: Any) -> T:
         try:
             return work(*arguments)
-        except (pa.ArrowException, OSError, json.JSONDecodeError) as error:
-            raise RunError(f"{self.url}: {_first_line(error)}") from None
+        except (
+            pa.ArrowException,
+            OSError,
+            ValueError,
+            TypeError,
+            AttributeError,
+            KeyError,
+        ) as error:  # also odd content
+            raise RunError(f"{self.url}: {type(error).__name__}: {_first_line(error)}") from None
 
     def _has(self, kind: str, key: str) -> bool:
         return self._exists(_place(kind, key) / MANIFEST)
@@ -196,6 +203,8 @@ class Mirror:
         before = self._lacking(kind, key)
         paths = sorted(path for path in artefact.folder.rglob("*") if path.is_file())
         names = [path.relative_to(artefact.folder).as_posix() for path in paths]
+        if MANIFEST not in names:  # dropped while we looked
+            return 0, 0
 
         def send(name: str) -> tuple[int, str]:
             return self._write(_place(kind, key) / copy / name, artefact.folder / name)
@@ -218,7 +227,7 @@ class Mirror:
             if partial is None:  # another process made it while we waited
                 return 0, 0
             listed = _listed(self._get(place / FILES), f"{self.url}/{place}/{FILES}")
-            folder = partial.with_name(f"{key}.trash-{uuid.uuid4().hex[:8]}")  # what a crash leaves is rubbish
+            folder = partial.with_name(f"{key}.trash-{uuid.uuid4().hex[:8]}")  # what a crash leaves is rubbish; see gc
             try:
 
                 def fetch(name: str) -> None:
@@ -233,6 +242,10 @@ class Mirror:
                 manifest = json.loads(said)
                 if (manifest.get("kind"), manifest.get("key")) != (kind, key):
                     raise RunError(f"{self.url}/{place}/{MANIFEST}: not the manifest of this key")
+                if int(manifest.get("failures", 0)) > store.max_failures:  # another copy came between
+                    raise RunError(f"{self.url}/{place}: lacks {manifest['failures']} pictures")
+                if short := [name for name in listed if name != MANIFEST and not (folder / name).is_file()]:
+                    raise RunError(f"{folder / short[0]}: gone before it was whole")
                 shutil.rmtree(partial)
                 folder.rename(partial)
             finally:

@@ -88,7 +88,8 @@ def judge(store: Store, *, days: float = DAYS, keep_best: int | None = None, now
     def verdict(entry: Entry) -> Verdict:
         mine = tuple(owners.get(entry.key, ()))
         if entry.state == "trash":
-            return Verdict(entry, True, "a deletion that was cut off")
+            held = store.held(entry.kind, entry.key)  # something is deleted, or fetched from a mirror
+            return Verdict(entry, not held, "is at work" if held else "a deletion or a fetch that was cut off")
         if entry.state == "lock":
             return Verdict(entry, False, "a lock of nothing: harmless, and unlinking it could split its waiters")
         if entry.state in ("partial", "damaged") and store.held(entry.kind, entry.key):
@@ -210,7 +211,9 @@ def drop_losers(store: Store, study: str, keep_best: int, shared: Collection[str
 def _remove(store: Store, verdict: Verdict, current: _Current) -> bool:
     entry = verdict.entry
     if entry.state == "trash":
-        shutil.rmtree(entry.path)
+        if store.held(entry.kind, entry.key):
+            return False
+        shutil.rmtree(entry.path, ignore_errors=True)  # whose it is may be at it, too
         return True
     reason = verdict.reason if verdict.owners and entry.state == "finished" else ""
     unfinished = entry.state == "partial"

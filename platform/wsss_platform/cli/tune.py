@@ -206,9 +206,20 @@ def tune(
         store = options.open_store(storage, mirror=mirror)
         check_measured(wanted, searched)
         truth_free = rule.kind == "none"  # then there is nothing to choose an inner setting by
-        within = 0 if truth_free or people else SETTINGS if inner is None else inner
+        if inner and (truth_free or len(wanted) > 1):
+            raise InputError(
+                "--inner: settings within a trial are chosen by accuracy on pixel truth, which "
+                + ("--selection none sees none of" if truth_free else "would hide what --objectives trades it for")
+                + "; leave it out, and every axis is a trial's"
+            )
+        within = 0 if truth_free or people or len(wanted) > 1 else SETTINGS if inner is None else inner
         levels = split(experiment, searched, within, seed)
         if levels.settings and not levels.outer.axes:
+            if hours is not None or gpu_hours is not None or inner is not None:
+                raise InputError(
+                    "--hours, --gpu-hours, --inner: all axes need stored maps alone, so one trial searches them all; "
+                    "--trials is their number"
+                )
             levels, trials = replace(levels, settings=asked or crf.SETTINGS), 1
         how = str(people.identity()) if people else scheduler
         study = default_study(experiment, searched, how, rule, sampler, seeds, wanted, levels)

@@ -11,7 +11,7 @@ optimistic, and the report says so.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from wsss_platform.engine.request import StudyRequest
 from wsss_platform.engine.runner import RayRunner
 from wsss_platform.engine.study import StudyFolder, TrialRow
 from wsss_platform.experiment import Experiment
+from wsss_platform.interrupts import interruptible
 from wsss_platform.metrics.confusion import mean_iou
 from wsss_platform.metrics.score import Score, paired_bootstrap
 from wsss_platform.pipeline import run
@@ -44,9 +45,16 @@ class Told:
 
 
 def report(
-    request: StudyRequest, folder: StudyFolder, rows: Sequence[TrialRow], on_event: OnStudyEvent
+    request: StudyRequest,
+    folder: StudyFolder,
+    rows: Sequence[TrialRow],
+    on_event: OnStudyEvent,
+    asked: Callable[[], bool] = lambda: False,
 ) -> Mapping[str, Any]:
     """Score what is to be told, and write `selection.json`. Call it when the study has a best trial.
+
+    Raises:
+        Interrupted: `asked` says that the user wants an end; the next call repeats the report alone.
 
     Returns:
         What was written: "fixed", "selected" and "oracle" (the fields of `Told`; fixed is None when trial 0 failed),
@@ -62,15 +70,15 @@ def report(
     wanted = [row for row in complete if every or row.number in (0, best.number)]
     chosen = folder.selected_changes(base)
     on_event(Reporting(request.report_list, len(wanted) + 1 + bool(request.levels.settings)))
-    selected, fixed = _score(request, chosen), None
+    selected, fixed = _score(request, chosen, asked), None
     number, (reached, threshold) = best.number, _reached(selected)
     for row in wanted:  # one score in memory at a time
-        score = _score(request, row.changes)
+        score = _score(request, row.changes, asked)
         fixed = score if row.number == 0 else fixed
         if _reached(score)[0] > reached:
             number, (reached, threshold) = row.number, _reached(score)
     if fixed is not None and request.levels.settings:  # what trial 0 changes is its best inner setting
-        fixed = _score(request, {})
+        fixed = _score(request, {}, asked)
     gap = None if fixed is None else paired_bootstrap(selected, fixed).difference
     looks = {request.experiment.data.score_list: folder.looks()} if request.selection != "none" else {}
     if not (same_list and looks):
@@ -106,10 +114,10 @@ def _overlap(request: StudyRequest) -> bool:
     return not set(data.split(request.experiment.data.score_list).ids).isdisjoint(data.split(request.report_list).ids)
 
 
-def _score(request: StudyRequest, changes: Mapping[str, Any]) -> Score:
+def _score(request: StudyRequest, changes: Mapping[str, Any], asked: Callable[[], bool]) -> Score:
     experiment = _experiment(request, changes)
     runner = request.runner or RayRunner(request.workers, request.gpus_per_worker, request.cpus_per_worker)
-    run(experiment, request.store, runner)
+    run(experiment, request.store, runner, interruptible(lambda event: None, asked, experiment))
     return Score.read(request.store.open("score", experiment.key).folder)
 
 

@@ -146,7 +146,8 @@ class StudyRequest:
     @cached_property
     def levels(self) -> Levels:
         """Which axes are trials, and which are searched within each."""
-        return split(self.experiment, self.space, 0 if self.selection == "none" else self.inner, self.seed)
+        within = 0 if self.selection == "none" or len(self.objectives) > 1 else self.inner
+        return split(self.experiment, self.space, within, self.seed)
 
     @property
     def selection(self) -> Selection:

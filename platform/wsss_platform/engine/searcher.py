@@ -14,7 +14,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import optuna
@@ -251,8 +251,8 @@ class StudySearcher(Searcher):
 
     def changes(self, trial_id: str) -> dict[str, Any]:
         """What a running trial changes in the default config."""
-        changes: dict[str, Any] = self._live[trial_id].user_attrs["changes"]
-        return changes
+        trial = self._live.get(trial_id)
+        return {} if trial is None else dict(trial.user_attrs["changes"])
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Close the trial in the journal: complete, stopped early, or failed with a reason."""
@@ -261,10 +261,11 @@ class StudySearcher(Searcher):
             return
         result = dict(result or {})
         if result.get("event") == "halted":
-            self._gpu_clock.end(trial)
-            _hand_over(trial)
             if self._halt is not None:
                 self._halt.ask(str(result["fault"]))
+            with suppress(OSError):  # the journal lies on the disk that is at fault
+                self._gpu_clock.end(trial)
+                _hand_over(trial)
             return
         proxies = {name[8:]: value for name, value in result.items() if name.startswith("proxies/")}
         if proxies:  # Tune hands over flat results
@@ -282,7 +283,6 @@ class StudySearcher(Searcher):
             "each",
             "keys",
             "settings",
-            "inner_looks",
         ):
             value = result.get(name)
             if value is not None and not (isinstance(value, float) and not math.isfinite(value)):

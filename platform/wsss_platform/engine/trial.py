@@ -156,10 +156,11 @@ def _run(plan: TrialPlan, number: int, changes: Mapping[str, Any]) -> dict[str, 
     found: dict[str, Any] = {}
     key = experiments[0].stage("train").key
     if inner is not None:
-        choice = choose(experiments, inner, number, store, plan.runner, plan.study)
-        found = {"inner": json.dumps(choice.changes), "settings": inner.settings, "inner_looks": choice.computed}
+        choice = choose(experiments, inner, number, store, plan.runner, plan.study, halt_file(plan.study).exists)
+        found = {"inner": json.dumps(choice.changes), "settings": inner.settings}
         experiments = [changed(one, choice.changes, f"trial {number}") for one in experiments]
-        runs = [_scored(one, store, plan.runner, lambda event: None) for one in experiments]
+        for offset, one in enumerate(experiments):
+            runs.append(_scored(one, store, plan.runner, _watcher(plan, number, changes, one, offset)))
     values = pooled(runs, plan.objective) | found
     values |= measured(experiments, store, plan.objectives, scored=plan.objective != LABEL_FREE)
     return {"event": "finished", **values, "train_key": key, "trace": trace(traces)}

@@ -92,7 +92,7 @@ def tune(
         told, finished = None, len(folder.finished())
         ended = halt.wanted and finished < request.trials
         if request.report_list is not None and folder.best() is not None and not ended:
-            told = report(request, folder, rows, on_event)
+            told = report(request, folder, rows, on_event, asked)
     if ended:
         halt.end(finished, request.trials)
     best = folder.best()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -23,10 +23,11 @@ from wsss_platform.inner.levels import Levels
 from wsss_platform.inner.settings import Setting, settings_of
 from wsss_platform.inner.table import Row, append_rows, known_rows, plain
 from wsss_platform.inner.work import Counts, SettingsWork, read_counts, thresholds
+from wsss_platform.interrupts import Interrupted
 from wsss_platform.metrics.confusion import mean_iou, mean_iou_of_parts
 from wsss_platform.metrics.sweep import confusions
 from wsss_platform.pipeline import check_failures
-from wsss_platform.stages import Chunk, Runner
+from wsss_platform.stages import Chunk, ChunkReport, Runner
 from wsss_platform.store import Store
 from wsss_platform.work import chunks_of
 
@@ -39,12 +40,16 @@ class Choice:
     """What the best setting changes in the trial's config, its solved background among it."""
     row: Row
     """Its row."""
-    computed: int
-    """Settings that this call scored, on each seed: looks at pixel truth."""
 
 
 def choose(
-    experiments: Sequence[Experiment], levels: Levels, trial: int, store: Store, runner: Runner, folder: Path
+    experiments: Sequence[Experiment],
+    levels: Levels,
+    trial: int,
+    store: Store,
+    runner: Runner,
+    folder: Path,
+    asked: Callable[[], bool] = lambda: False,
 ) -> Choice:
     """Search the inner settings of one trial and add them to the study's table; what is in it is not repeated.
 
@@ -57,8 +62,10 @@ def choose(
         store: of the maps.
         runner: where chunks are counted.
         folder: the study's; counts of an unfinished search are kept under `inner/`.
+        asked: whether the user wants an end; looked at after each chunk.
 
     Raises:
+        Interrupted: they do; the next call goes on with the chunk after.
         InputError: a picture or its truth that cannot be used, or an inner axis that changes these maps.
     """
     first = experiments[0]
@@ -70,7 +77,7 @@ def choose(
     known = known_rows(folder, source)
     missing = [one for one in settings if one.key not in known]
     work = folder / "inner" / f"{trial:04d}-{fingerprint([source, *(one.key for one in missing)])[:12]}"
-    scored = _Search(experiments, store, runner, work).run(missing) if missing else {}
+    scored = _Search(experiments, store, runner, work, asked).run(missing) if missing else {}
     rows = []
     for one in settings:
         found = scored.get(one.key) or known[one.key]
@@ -85,7 +92,7 @@ def choose(
     best = max((row for row in rows if row.pictures == longest), key=lambda row: (row.value, -row.setting))
     winner = settings[best.setting]
     solved = winner.solved(best.best_threshold, first.phases[-1].masks) or {}
-    return Choice({**winner.changes, **solved}, best, len(missing) * len(experiments))
+    return Choice({**winner.changes, **solved}, best)
 
 
 def _maps(experiment: Experiment) -> str:
@@ -95,8 +102,16 @@ def _maps(experiment: Experiment) -> str:
 class _Search:
     """The settings that are not known yet, on the maps of every seed."""
 
-    def __init__(self, experiments: Sequence[Experiment], store: Store, runner: Runner, folder: Path) -> None:
+    def __init__(
+        self,
+        experiments: Sequence[Experiment],
+        store: Store,
+        runner: Runner,
+        folder: Path,
+        asked: Callable[[], bool],
+    ) -> None:
         self._experiments, self._store, self._runner, self._folder = experiments, store, runner, folder
+        self._asked = asked
         self._section = experiments[0].phases[-1].masks
         stage = experiments[0].stage("maps")
         self._list_name = stage.list_name
@@ -157,7 +172,13 @@ class _Search:
         maps = self._store.open("maps", stage.key).folder
         work = SettingsWork(experiment, stage.phase, self._list_name, folder, maps, settings)
         failures: list[tuple[str, str]] = []
-        self._runner.chunks([work], chunks, lambda _, report: failures.extend(report.failures))
+
+        def on_chunk(place: int, report: ChunkReport) -> None:
+            failures.extend(report.failures)
+            if self._asked():
+                raise Interrupted
+
+        self._runner.chunks([work], chunks, on_chunk)
         pictures = sum(len(chunk.ids) for chunk in chunks)
         check_failures(f"inner settings, rung {rung}", folder, failures, pictures, self._store.max_failures)
         return reduce(add, (read_counts(folder, chunk.index) for chunk in chunks))

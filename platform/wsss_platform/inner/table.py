@@ -115,6 +115,11 @@ def known_rows(folder: Path, maps: str) -> dict[str, Row]:
     return {row.key: row for row in sorted(rows, key=lambda row: row.pictures)}
 
 
+def looks(folder: Path, seeds: int) -> int:
+    """How often a study looked at pixel truth for its settings: once for each on the same maps, on each seed's."""
+    return seeds * len({(row.maps, row.key) for row in read_rows(folder)})
+
+
 def seconds_per_picture(store: Store, *, crf: bool) -> tuple[float | None, int]:
     """What a setting took, the median over the store's studies, and of how many; (None, 0) without any.
 

@@ -4,7 +4,7 @@ Nothing is written for it: it is read off what is there. A look is
 
     a score      one run's masks and its whole sweep, however often it is read again; with saliency one more
     a rung       a trial of a study was scored on a few pictures to decide whether it goes on
-    a setting    a setting of a search on stored maps (`tune RUN`)
+    a setting    a setting of a search on stored maps, of a run (`tune RUN`) or within a trial (on each of its seeds)
 
 A score that left the store counts as long as a record or a study's table tells of it. Looking at pictures (`show`) and
 fitting a rule to counts that are there (`score --rule`) are none.
@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wsss_platform.errors import InputError
+from wsss_platform.inner.table import looks as inner_looks
 from wsss_platform.store import MANIFEST, Store
 from wsss_platform.tracking.records import read_records
 
@@ -65,10 +67,13 @@ def looks(store: Store) -> tuple[Looks, ...]:
         if study is not None:
             where = (str(study.get("data", {}).get("score_list", "")), str(study.get("truth", UNKNOWN))[:12])
             for row in _rows(folder / "trials.jsonl"):
-                rungs[where] += len(row.get("rungs") or {})
+                if study.get("population") is None:  # whose rungs are scores of their own
+                    rungs[where] += len(row.get("rungs") or {})
                 for key in row.get("keys") or [row.get("key")]:
                     if key is not None and scores.get(key, ("", UNKNOWN))[1] == UNKNOWN:
                         scores[key] = where
+            with suppress(InputError):  # a damaged table of settings: its study names it
+                settings[where] += inner_looks(folder, int(study.get("seeds") or 1))
         if search is not None and "list" in search:
             settings[str(search["list"]), str(search.get("truth", UNKNOWN))] += _settings(folder, search)
     found: dict[tuple[str, str], int] = defaultdict(int)

@@ -216,7 +216,7 @@ def read_record(store: Store, name: str) -> RunRecord:
     path = store.run_folder(name) / RECORD
     try:
         stat = path.stat()
-        return _read(path, stat.st_mtime_ns, stat.st_ino, stat.st_size)
+        return _read(path, (stat.st_mtime_ns, stat.st_ino, stat.st_size))
     except FileNotFoundError:
         raise unknown("run", name, _names(store)) from None
     except ValidationError as error:
@@ -228,10 +228,15 @@ def read_record(store: Store, name: str) -> RunRecord:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-@lru_cache(maxsize=1024)
-def _read(path: Path, changed: int, inode: int, size: int) -> RunRecord:
+_PARSED: dict[Path, tuple[tuple[int, int, int], RunRecord]] = {}
+
+
+def _read(path: Path, stamp: tuple[int, int, int]) -> RunRecord:
     """After each trial a study looks at all records; each is parsed again only when it was written again."""
-    return RunRecord.model_validate_json(path.read_bytes())
+    known = _PARSED.get(path)
+    if known is None or known[0] != stamp:
+        known = _PARSED[path] = stamp, RunRecord.model_validate_json(path.read_bytes())
+    return known[1]
 
 
 def read_records(store: Store) -> Records:

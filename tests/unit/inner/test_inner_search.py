@@ -18,7 +18,8 @@ from wsss_platform.errors import InputError, RunError
 from wsss_platform.experiment import Experiment
 from wsss_platform.inner.levels import Levels, split
 from wsss_platform.inner.search import choose
-from wsss_platform.inner.table import FILE, Row, append_rows, read_rows, seconds_per_picture
+from wsss_platform.inner.table import FILE, Row, append_rows, looks, read_rows, seconds_per_picture
+from wsss_platform.interrupts import Interrupted
 from wsss_platform.maps.storage import StoredMap, grid_size, maps_file, write_maps
 from wsss_platform.pipeline import run
 from wsss_platform.space import read_space
@@ -111,7 +112,7 @@ def test_inner_results_are_the_pipelines(tmp_path: Path) -> None:
     winner = run(replace(one, config=override(one.config, choice.changes)), store, Here()).score
     assert winner is not None
     assert winner["mean_iou"] == choice.row.value == max(row.value for row in rows)
-    assert choice.computed == 7
+    assert looks(tmp_path, 1) == 7
 
 
 @pytest.mark.parametrize("rule", ["constant", "power"])
@@ -151,15 +152,24 @@ def test_nothing_is_repeated(tmp_path: Path) -> None:
     seconds = [file.stat().st_mtime_ns for file in (tmp_path / "inner").rglob("counts-*.npz")]
     first = choose([one], levels(one, 2), 0, store, resumed, tmp_path)
     assert len(seconds) == 1
-    assert first.computed == 2
+    assert looks(tmp_path, 1) == 2
     again = choose([one], levels(one, 2), 0, store, Here(breaks_after=0), tmp_path)
-    assert (again.changes, again.row, again.computed) == (first.changes, first.row, 0)
+    assert (again.changes, again.row, looks(tmp_path, 1)) == (first.changes, first.row, 2)
     more = choose([one], levels(one, 4), 1, store, Here(), tmp_path)  # a further trial of the same maps
     rows = read_rows(tmp_path)
-    assert more.computed == 2
+    assert looks(tmp_path, 1) == 4, "what both trials tried on the same maps is looked at once"
     assert [(row.trial, row.setting) for row in rows] == [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2), (1, 3)]
     assert [replace(row, trial=0) for row in rows[2:4]] == rows[:2]
     assert more.row.value >= first.row.value
+
+
+def test_ctrl_c_ends_between_chunks_and_nothing_is_lost(tmp_path: Path) -> None:
+    store, one = Store(tmp_path), experiment(40)
+    put_maps(store, one)
+    with pytest.raises(Interrupted):
+        choose([one], levels(one, 2), 0, store, Here(), tmp_path, asked=lambda: True)
+    assert len(list((tmp_path / "inner").rglob("counts-*.npz"))) == 1
+    assert len(choose([one], levels(one, 2), 0, store, Here(), tmp_path).changes) > 0
 
 
 def test_seeds_are_pooled(tmp_path: Path) -> None:
@@ -175,7 +185,7 @@ def test_seeds_are_pooled(tmp_path: Path) -> None:
         means.append(score["mean_iou"])
     assert means[0] != means[1]
     assert choice.row.value == pytest.approx(np.mean(means), abs=1e-12)
-    assert choice.computed == 10
+    assert looks(tmp_path, 2) == 10
 
 
 def test_the_table_is_one_file_for_any_reader(tmp_path: Path) -> None:
