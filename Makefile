@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-.PHONY: tune test lint bench clean
+.PHONY: tune test drills lint bench clean
 .DELETE_ON_ERROR:
 
 $(VENV)/.installed: pyproject.toml
@@ -18,7 +18,10 @@ tune: $(VENV)/.installed  ## search FBR on the built-in sample (ARGS="--data voc
 
 test: $(VENV)/.installed  ## every test that this machine can run: those without a cluster, then Ray and Slurm
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "not ray and not slurm" $(ARGS) || [ $$? -eq 5 ]
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "(ray or slurm) and not upstream" $(ARGS) || [ $$? -eq 5 ]
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "(ray or slurm) and not upstream and not drill" $(ARGS) || [ $$? -eq 5 ]
+
+drills: $(VENV)/.installed  ## studies that are really broken: nodes, workers, disks, memory, Ctrl-C; one after the other
+	$(BIN)/python -m pytest -m drill $(ARGS) || [ $$? -eq 5 ]
 
 lint: $(VENV)/.installed  ## style, types, shell scripts
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -28,7 +28,7 @@ from wsss_platform.train.record import read_epochs
 
 from test_tuner import request  # isort: skip
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.drill]
 
 TRIALS, EPOCHS = 3, 3
 """Of each study here, one trial at a time unless it says otherwise; two steps an epoch."""

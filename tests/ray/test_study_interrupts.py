@@ -28,7 +28,7 @@ from wsss_platform.train.record import read_epochs
 
 from tiny_method import METHOD, TinyConfig  # isort: skip
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.drill]
 
 SPACE = """
 [axes."loss.contrast"]
