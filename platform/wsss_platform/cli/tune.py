@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from wsss_platform.engine.tuner import StudyResult
 
 TRIALS = 6
-"""Default number of trials: what two cores do in about five minutes on the sample."""
+"""Default number of trials: what two cores do in a few minutes on the sample."""
 UNLIMITED = 10_000
 """Trials where hours are the budget."""
 FINISHING = "finishing: no trial starts any more, those that run end after their epoch or chunk and are kept"
