@@ -8,7 +8,7 @@ begin alike share their first segments, whatever led to them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,6 +72,26 @@ def in_force(config: MethodConfig, segment: Segment | None) -> MethodConfig:
     if segment is None:
         return config
     return override(config, {**segment.values, "schedule": None}, f"schedule until epoch {segment.until}")
+
+
+def check_search(config: MethodConfig, paths: Iterable[str], *, population: bool) -> None:
+    """A config that a population left can be searched around, but not along what its schedule sets.
+
+    Args:
+        config: the search's base.
+        paths: of all axes.
+        population: whether the search is one itself.
+
+    Raises:
+        InputError: the base has a schedule, and the search would set the same values, or a schedule of its own.
+    """
+    held = sorted({path for item in config.schedule or () for path in item.values}.intersection(paths))
+    if held or (config.schedule and population):
+        which = f"{', '.join(held)} in the middle of the training" if held else "its own schedule"
+        raise InputError(
+            f"schedule: the config that the search starts from sets {which}; delete [[schedule]] from it, or leave the "
+            "axes out of the search space"
+        )
 
 
 def fixed_because(phase: Phase, path: str) -> str | None:

@@ -16,7 +16,7 @@ from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment
 from wsss_platform.local_runner import LocalRunner
 from wsss_platform.pipeline import run
-from wsss_platform.schedule import Segment, fixed_because, in_force, segments
+from wsss_platform.schedule import Segment, check_search, fixed_because, in_force, segments
 from wsss_platform.stages import CHECKPOINT, METRICS, WEIGHTS, Parent, TrainJob
 from wsss_platform.store import Store
 from wsss_platform.train.checkpoint import STATE, read_torch
@@ -237,3 +237,13 @@ def test_in_force_without_a_segment_is_the_config() -> None:
     config = MethodConfig(train=TrainConfig(epochs=3))
     assert in_force(config, None) is config
     assert segments(config, tiny_sample().phases[0]) == ()
+
+
+def test_a_search_does_not_fight_its_base_schedule() -> None:
+    config = scheduled((4, {CONTRAST: 0.3})).config
+    check_search(config, ["train.learning_rate"], population=False)
+    with pytest.raises(InputError, match=r"sets loss\.contrast in the middle"):
+        check_search(config, [CONTRAST], population=False)
+    with pytest.raises(InputError, match="its own schedule"):
+        check_search(config, [], population=True)
+    check_search(TinyConfig(), [CONTRAST], population=True)

@@ -27,6 +27,7 @@ from wsss_platform.inner.levels import SETTINGS, split
 from wsss_platform.interrupts import Interrupts
 from wsss_platform.protocol import strongest
 from wsss_platform.retention import KEEP_BEST
+from wsss_platform.schedule import check_search as check_schedule
 from wsss_platform.selection import SelectionRule, judged_by, read_rule
 from wsss_platform.space import load_space
 from wsss_platform.store import Store, check_name
@@ -202,6 +203,7 @@ def tune(
         whole, experiment = experiment, judged_by(rule, experiment)
         options.check_lists(experiment)
         searched = load_space(space or find_space(experiment.method.name), experiment.config)
+        check_schedule(experiment.config, (axis.path for axis in searched.axes), population=people is not None)
         searched = population.moving(people, experiment, searched)
         store = options.open_store(storage, mirror=mirror)
         check_measured(wanted, searched)
