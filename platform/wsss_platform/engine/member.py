@@ -19,12 +19,14 @@ from typing import Any
 from ray import tune
 
 from wsss_platform.data.part import part_name
+from wsss_platform.engine.halting import halt_file
 from wsss_platform.engine.lineage import Grown, Lineage, ends
 from wsss_platform.engine.population import NAN, Population
 from wsss_platform.engine.study import BEST
 from wsss_platform.engine.trial import NotAppliedError, best_of, changed, check_applied, pooled, quick_look
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.experiment import Experiment, Stage, is_cached
+from wsss_platform.interrupts import Interrupted, interruptible
 from wsss_platform.local_runner import LocalRunner
 from wsss_platform.pipeline import Event, OnEvent, StageProgress, run
 from wsss_platform.stages import Runner
@@ -43,6 +45,8 @@ class MemberPlan:
     experiment: Experiment
     """The default config's."""
     storage: Path
+    study: Path
+    """The study's folder."""
     runner: Runner
     population: Population
     pictures: int
@@ -68,9 +72,24 @@ def train_member(config: dict[str, Any], plan: MemberPlan) -> None:
         plan: what all members have in common.
     """
     number, values = int(config["member"]["number"]), json.loads(config["member"]["values"])
+    try:
+        end = _lived(plan, number, values)
+    except Interrupted:
+        end = {"event": "halted", "fault": ""}
+    tune.report(end)
+
+
+def _lived(plan: MemberPlan, number: int, values: Mapping[str, Any]) -> dict[str, Any]:
+    """A member's trainings from where it is; its last report.
+
+    Raises:
+        Interrupted: the study ends early.
+    """
     lineage, seconds = _restored(), 0.0
     numbers: dict[str, Any] = {}
     for until in plan.to_come(lineage.epoch):
+        if halt_file(plan.study).exists():
+            raise Interrupted
         ahead = plan.to_come(lineage.epoch)
         tune.report({"event": "segment", "schedule": json.dumps(lineage.schedule(ahead, values))})
         started = time.monotonic()
@@ -79,9 +98,8 @@ def train_member(config: dict[str, Any], plan: MemberPlan) -> None:
         if until < plan.epochs:
             _hand_in(lineage, seconds)
     if lineage.failed is not None:
-        tune.report({"event": "failed", "reason": lineage.failed, "seconds": seconds})
-    else:
-        tune.report({"event": "finished", "lineage": lineage.to_json(), **numbers, "seconds": seconds})
+        return {"event": "failed", "reason": lineage.failed, "seconds": seconds}
+    return {"event": "finished", "lineage": lineage.to_json(), **numbers, "seconds": seconds}
 
 
 def _restored() -> Lineage:
@@ -120,6 +138,8 @@ def _grow(
         except (InputError, NotAppliedError) as error:  # would fail the same way again
             reason = str(error)
             break
+        except Interrupted:
+            raise
         except Exception as error:  # noqa: BLE001  # whatever a method raises is this member's failure, not the study's
             reason = str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"
     return replace(lineage, epoch=until, failed=(reason or "")[:2000]), {}
@@ -133,11 +153,11 @@ def of_schedule(experiment: Experiment, schedule: list[dict[str, Any]]) -> Exper
 def _train(plan: MemberPlan, experiment: Experiment, values: Mapping[str, Any]) -> None:
     """Train the last segment of a schedule; those before it are in the store."""
     last = experiment.stage("train", experiment.phases[-1].name)
-    run(experiment, Store(plan.storage), plan.runner, _watcher(experiment, last, values), until=last)
+    run(experiment, Store(plan.storage), plan.runner, _watcher(plan, experiment, last, values), until=last)
 
 
-def _watcher(experiment: Experiment, last: Stage, values: Mapping[str, Any]) -> OnEvent:
-    """At the end of each epoch: prove what was applied, and tell."""
+def _watcher(plan: MemberPlan, experiment: Experiment, last: Stage, values: Mapping[str, Any]) -> OnEvent:
+    """At the end of each epoch: prove what was applied, tell, and end when the study does."""
     in_force = experiment.of(last)
 
     def on_event(event: Event) -> None:
@@ -146,12 +166,16 @@ def _watcher(experiment: Experiment, last: Stage, values: Mapping[str, Any]) -> 
                 check_applied(values, in_force, event.epoch)
             tune.report({"event": "epoch", "phase": event.stage.phase.name, "end": asdict(event.epoch)})
 
-    return on_event
+    return _ended_with(plan, experiment, on_event)
+
+
+def _ended_with(plan: MemberPlan, experiment: Experiment, on_event: OnEvent = lambda event: None) -> OnEvent:
+    return interruptible(on_event, halt_file(plan.study).exists, experiment)
 
 
 def _scored(plan: MemberPlan, experiment: Experiment) -> dict[str, Any]:
     """The member's numbers at its end, as those of any trial."""
-    outcome = run(experiment, Store(plan.storage), plan.runner)
+    outcome = run(experiment, Store(plan.storage), plan.runner, _ended_with(plan, experiment))
     assert outcome.score is not None
     return pooled([{"key": experiment.key, "score": outcome.score}], BEST)
 

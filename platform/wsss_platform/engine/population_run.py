@@ -20,6 +20,7 @@ from optuna.trial import TrialState
 from ray import tune as ray_tune
 
 from wsss_platform.engine.events import OnStudyEvent, TrialEpoch, TrialRung, TrialStarted
+from wsss_platform.engine.halting import Halt
 from wsss_platform.engine.lineage import Lineage, write_schedule
 from wsss_platform.engine.member import EPOCH, SCORE, MemberPlan, of_schedule, train_member
 from wsss_platform.engine.population import NAN, first_values
@@ -42,8 +43,9 @@ def run_population(
     memory: int,
     on_event: OnStudyEvent,
     on_finish: Callable[[int], None],
+    halt: Halt,
 ) -> None:
-    """Train a study's population to its end.
+    """Train a study's population to its end, or to where the study ends early.
 
     Args:
         request: with a population; `trials` is its number of members.
@@ -51,6 +53,7 @@ def run_population(
         memory: bytes of each node's "memory" that a running member reserves: how many run at once.
         on_event: told what goes on. Tune pickles it.
         on_finish: told the number of each member that has been closed.
+        halt: whether the study ends early.
 
     Raises:
         RunError: Tune ended before all members did.
@@ -60,12 +63,13 @@ def run_population(
     plan = MemberPlan(
         experiment=request.experiment,
         storage=request.store.root,
+        study=folder.folder,
         runner=request.runner or RayRunner(request.workers, request.gpus_per_worker, request.cpus_per_worker),
         population=population,
         pictures=request.rung_pictures,
         retries=request.retries,
     )
-    journal = Journal(request, folder, on_event, on_finish)
+    journal = Journal(request, folder, on_event, on_finish, halt)
     first = [
         {"number": number, "values": json.dumps(first_values(request.space, request.experiment, request.seed, number))}
         for number in range(population.members)
@@ -80,7 +84,7 @@ def run_population(
             trainable,
             param_space={"member": ray_tune.grid_search(first)},
             tune_config=ray_tune.TuneConfig(
-                scheduler=SeededPopulation(population, request.space, request.seed),
+                scheduler=SeededPopulation(population, request.space, request.seed, halt),
                 reuse_actors=True,  # the next segment finds the packages imported
                 trial_dirname_creator=lambda trial: f"member-{trial.config['member']['number']:04d}-{trial.trial_id}",
             ),
@@ -94,6 +98,8 @@ def run_population(
         ).fit()
     shutil.rmtree(scratch, ignore_errors=True)
     done = len(folder.finished())
+    if halt.wanted:
+        return
     if done < population.members:
         died = (
             f"; member {journal.died}'s process died more often than it is retried" if journal.died is not None else ""
@@ -120,10 +126,16 @@ class Journal(ray_tune.Callback):
     """Writes what Tune tells of the members to the study, and tells it on."""
 
     def __init__(
-        self, request: StudyRequest, folder: StudyFolder, on_event: OnStudyEvent, on_finish: Callable[[int], None]
+        self,
+        request: StudyRequest,
+        folder: StudyFolder,
+        on_event: OnStudyEvent,
+        on_finish: Callable[[int], None],
+        halt: Halt,
     ) -> None:
         self._experiment = request.experiment
         self._study, self._folder, self._on_event, self._on_finish = folder.study, folder.folder, on_event, on_finish
+        self._halt = halt
         self._seconds: dict[int, float] = {}
         self._begun_with: dict[int, list[dict[str, Any]]] = {}
         self.died: int | None = None
@@ -150,6 +162,10 @@ class Journal(ray_tune.Callback):
         frozen = self._study.get_trials(deepcopy=False)[number]
         return None if frozen.state in FINISHED else optuna.Trial(self._study, frozen._trial_id)
 
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Passes a Ctrl-C on to the members."""
+        self._halt.look()
+
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
@@ -167,6 +183,8 @@ class Journal(ray_tune.Callback):
                 self._close(number, result, result.get("objective"), None)
             case "failed":
                 self._close(number, result, None, str(result["reason"]))
+            case "halted":  # it stays open, and the next call takes it over
+                self._halt.ask(str(result["fault"]))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A member's process died for good."""

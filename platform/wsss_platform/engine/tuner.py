@@ -216,7 +216,7 @@ def _run_trials(
     if request.population is not None:
         with _quiet():
             memory = slot([node for node in _nodes() if node["Alive"]], at_once)
-            run_population(request, folder, memory, on_event, lambda n: _finished(request, folder, n, on_event))
+            run_population(request, folder, memory, on_event, lambda n: _finished(request, folder, n, on_event), halt)
         return
     searcher = StudySearcher(
         folder,

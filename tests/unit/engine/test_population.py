@@ -19,6 +19,7 @@ from wsss_platform.cli.population import moving, read_population
 from wsss_platform.config import DataConfig, MethodConfig, SampleConfig, override
 from wsss_platform.data.part import PartedDataset
 from wsss_platform.data.sample import SampleDataset
+from wsss_platform.engine.halting import Halt
 from wsss_platform.engine.lineage import Grown, Lineage, ends, schedule_figure, write_schedule
 from wsss_platform.engine.member import MemberPlan, _grow, judging, of_schedule
 from wsss_platform.engine.population import Population, explored, first_values, movable
@@ -281,7 +282,13 @@ def test_a_member_that_fails_waits_to_become_a_copy(tmp_path: Path) -> None:
     experiment = tiny_sample()
     broken = override(experiment.config, {"train.epochs": 3, "trouble.nan_step": 0})
     plan = MemberPlan(
-        replace(experiment, config=broken), tmp_path, LocalRunner(threads=1), Population(), pictures=4, retries=1
+        replace(experiment, config=broken),
+        tmp_path,
+        tmp_path / "study",
+        LocalRunner(threads=1),
+        Population(),
+        4,
+        retries=1,
     )
     failed, numbers = _grow(plan, Lineage(), 1, {"loss.contrast": 0.2}, 1)
     assert failed.failed is not None
@@ -300,7 +307,7 @@ class Member:
         self.config = {"member": {"number": number}}
 
 
-def test_ray_s_scheduler_is_seeded_and_spares_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ray_s_scheduler_is_seeded_and_spares_the_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """It hangs on one method of Ray's that is not public: where Ray renames it, this fails."""
     assert "_checkpoint_or_exploit" in vars(PopulationBasedTraining)
     axes = space(AXES, tiny().config)
@@ -314,7 +321,7 @@ def test_ray_s_scheduler_is_seeded_and_spares_the_default(monkeypatch: pytest.Mo
     monkeypatch.setattr(PopulationBasedTraining, "_checkpoint_or_exploit", decide)
     members = [Member(number) for number in range(3)]
     for _ in range(2):
-        scheduler = SeededPopulation(Population(), axes, seed=4)
+        scheduler = SeededPopulation(Population(), axes, 4, Halt(tmp_path, lambda: False))
         scheduler._trial_state = defaultdict(lambda: SimpleNamespace(last_train_time=1))
         random.seed()
         state = random.getstate()
