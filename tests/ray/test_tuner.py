@@ -101,6 +101,181 @@ def test_a_study_from_default_to_best_config(cluster: None, tmp_path: Path) -> N
     assert best.loss.contrast == result.best.changes.get("loss.contrast", 0.1)
     assert best.masks.background == result.best.threshold
     # the same call again runs nothing, a larger number runs only what is missing
+    before = sorted((tmp_path / "stages" / "train").iterdir())
+    assert tune(asked).rows == result.rows
+    assert sorted((tmp_path / "stages" / "train").iterdir()) == before
+    more: list[StudyEvent] = []
+    longer = tune(request(tmp_path, 3), more.append)
+    assert longer.rows[:2] == result.rows
+    assert {event.number for event in more if isinstance(event, TrialStarted)} == {2}
+    with pytest.raises(InputError, match=r"config\.train\.epochs is 2 there and 3 here"):
+        tune(request(tmp_path, 4, epochs=3))
+    assert cpus_free() == 2
+
+
+def test_the_seed_decides_with_one_trial_at_a_time(cluster: None, tmp_path: Path) -> None:
+    one = tune(request(tmp_path / "a", 3, max_concurrent=1))
+    other = tune(request(tmp_path / "b", 3, max_concurrent=1))
+    assert [(row.changes, row.objective, row.key) for row in one.rows] == [
+        (row.changes, row.objective, row.key) for row in other.rows
+    ]
+    assert len({row.key for row in one.rows}) == 3
+
+
+def test_seeds_hours_and_an_earlier_study(cluster: None, tmp_path: Path) -> None:
+    """A trial of two seeds is two runs and one number; time ends a study that the next call goes on with."""
+    two = tune(request(tmp_path, 2, seeds=2))
+    assert all(row.state == "complete" and len(row.keys) == 2 and row.spread is not None for row in two.rows)
+    assert two.looks == 4
+    assert len(list((tmp_path / "stages" / "train").glob("*/manifest.json"))) == 4
+    again = replace(request(tmp_path, 6, seeds=2), name="again", warm_start=("study",), hours=1e-9)
+    again = replace(again, study_storage=f"sqlite:///{tmp_path}/studies.db")  # an earlier journal tells a database
+    said: list[StudyEvent] = []
+    stopped = tune(again, said.append)
+    assert stopped.best is None
+    assert [row.state for row in stopped.rows] == ["waiting", "told", "told"]
+    assert any("hours are over" in event.message for event in said if isinstance(event, Warned))
+    more = tune(replace(again, hours=1.0, trials=2))
+    assert [row.state for row in more.rows] == ["complete", "told", "told", "complete"]
+    assert more.rows[0].objective == two.rows[0].objective
+    late: list[StudyEvent] = []
+    tune(replace(request(tmp_path, 3, seeds=2), warm_start=("again",), hours=1e-9), late.append)
+    assert any("--warm-start again is ignored" in event.message for event in late if isinstance(event, Warned))
+    with pytest.raises(InputError, match="did you mean 'study'"):
+        tune(replace(again, name="third", warm_start=("stduy",), hours=None))
+
+
+def test_a_failing_trial_is_recorded_and_blocks_nothing(cluster: None, tmp_path: Path) -> None:
+    result = tune(request(tmp_path, 6, {"trouble.nan_step": TROUBLE}))
+    states = {(row.state, row.changes.get("trouble.nan_step", -1)) for row in result.rows}
+    assert states == {("complete", -1), ("fail", 0)}
+    reason = next(row.reason for row in result.rows if row.state == "fail")
+    assert reason is not None
+    assert "step 1: loss term 'contrast' is nan" in reason
+    assert result.best is not None
+    assert result.best.state == "complete"
+    assert cpus_free() == 2
+
+
+def test_a_trial_that_needs_every_cpu_does_not_wait_for_itself(cluster: None, tmp_path: Path) -> None:
+    """The trial's own process must not hold back a part of the CPU that its last worker needs."""
+    asked = request(tmp_path, 1, workers=2, max_concurrent=4, nested=True)
+    assert concurrency(asked) == 1
+    result = tune(asked)
+    assert [row.state for row in result.rows] == ["complete"]
+
+
+def test_more_than_the_cluster_has_is_refused_at_once(cluster: None, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="one trial needs room for 3 workers"):
+        tune(request(tmp_path, 2, workers=3))
+    with pytest.raises(InputError, match="1 GPUs each"):
+        tune(request(tmp_path, 2, gpus_per_worker=1.0))
+    with pytest.raises(InputError, match="needs room for 1 workers with 4 CPUs"):
+        tune(request(tmp_path, 2, cpus_per_worker=4))
+    assert not (tmp_path / "studies").exists()
+
+
+def test_only_what_the_axes_change_is_repeated(cluster: None, tmp_path: Path) -> None:
+    """A space of maps and masks trains once, before the trials, and is judged by the masks."""
+    axes = {"masks.rule": {"kind": "categorical", "choices": ["constant", "power"]}}
+    asked = request(tmp_path, 3, axes)
+    assert asked.objective == "masks"
+    assert [stage.kind for stage in shared_stages(asked.experiment, asked.space)] == ["train", "maps"]
+    result = tune(asked)
+    assert [row.objective for row in result.rows] == [row.fixed for row in result.rows]
+    assert len(list((tmp_path / "stages" / "train").glob("*/manifest.json"))) == 1
+    assert len(list((tmp_path / "stages" / "maps").glob("*/manifest.json"))) == 1
+
+
+def test_a_study_of_several_objectives(cluster: None, tmp_path: Path) -> None:
+    """Accuracy against cost on the real way: a front, its configs, a resume, a report, a page."""
+    from wsss_platform.engine.study_page import write_page
+    from wsss_platform.engine.study_storage import open_study
+
+    axes = {"train.epochs": {"kind": "int", "low": 1, "high": 3}, "loss.contrast": CONTRAST}
+    names = ("accuracy", "seconds", "memory")
+    events: list[StudyEvent] = []
+    asked = request(tmp_path, 3, axes, objectives=names, scheduler="asha", report_list="train")
+    result = tune(asked, events.append)
+    assert [row.state for row in result.rows] == ["complete"] * 3
+    assert all(row.values and set(row.values) == set(names) and min(row.values.values()) > 0 for row in result.rows)
+    assert any("no trial is stopped early" in event.message for event in events if isinstance(event, Warned))
+    assert result.best is not None
+    assert result.best in result.front
+    assert result.best.objective == max(row.objective or 0 for row in result.rows)
+    assert result.told is not None
+    assert result.told["selected"]["trial"] == result.best.number
+    for row in result.front:
+        stored = best_config(result.folder / f"front-{row.number:04d}.toml")
+        assert stored.train.epochs == row.changes.get("train.epochs", 2)
+    # a cached trial costs what it did: the same space again finds everything in the store
+    again = tune(replace(asked, name="again", trials=1))
+    assert again.rows[0].values is not None
+    assert result.rows[0].values is not None
+    assert again.rows[0].values == result.rows[0].values
+    # and the same call goes on
+    longer = tune(replace(asked, trials=4))
+    assert [row.values for row in longer.rows[:3]] == [row.values for row in result.rows]
+    assert result.folder / "front.png" in write_page(open_study(result.folder), result.folder)
+
+
+def test_masks_are_searched_within_a_trial(cluster: None, tmp_path: Path) -> None:
+    """One outer and one inner axis: two trainings, and their settings in one table."""
+    axes = {"loss.contrast": CONTRAST, "masks.alpha": {"kind": "float", "low": 1.0, "high": 9.0}}
+    axes["masks.rule"] = {"kind": "categorical", "choices": ["constant", "power", "two_alpha"]}
+    asked = request(tmp_path, 2, axes, inner=3, report_list="train")
+    result = tune(asked)
+    assert [row.state for row in result.rows] == ["complete"] * 2
+    inner = read_rows(result.folder)
+    assert [(row.trial, row.setting) for row in inner] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
+    for row in result.rows:
+        own = [item for item in inner if item.trial == row.number]
+        assert row.objective == row.fixed == max(item.value for item in own)
+        assert "loss.contrast" in row.changes or row.number == 0
+        assert any(path.startswith("masks.") for path in row.changes), "the winner is named"
+    assert result.looks == 2 * 3 + 2
+    assert len(list((tmp_path / "stages" / "train").glob("*/manifest.json"))) == 2
+    assert len(list((tmp_path / "stages" / "masks").glob("*/manifest.json"))) <= 3, "settings leave no masks"
+    assert result.best is not None
+    assert result.best_config is not None
+    best = best_config(result.best_config)
+    outcome = run(replace(asked.experiment, config=best), Store(tmp_path), LocalRunner(threads=1))
+    assert outcome.score is not None
+    assert outcome.score["mean_iou"] == result.best.objective
+    assert result.told is not None
+    fixed = run(asked.experiment, Store(tmp_path), LocalRunner(threads=1)).score
+    assert fixed is not None
+    assert result.told["fixed"]["mean_iou"] == fixed["mean_iou"], "fixed is the default config, nothing chosen"
+    assert result.told["selected"]["mean_iou"] == result.best.objective
+    assert tune(asked).rows == result.rows
+    with pytest.raises(InputError, match="inner is 3 there and 5 here"):
+        tune(replace(asked, inner=5))
+
+
+def test_masks_alone_are_one_trial_that_goes_on(cluster: None, tmp_path: Path) -> None:
+    axes = {
+        "masks.rule": {"kind": "categorical", "choices": ["constant", "two_alpha"]},
+        "masks.low_alpha": {"kind": "float", "low": 1.0, "high": 9.0},
+    }
+    first = tune(request(tmp_path, 1, axes, inner=4))
+    assert [row.number for row in first.rows] == [0]
+    assert tune(request(tmp_path, 1, axes, inner=4)).rows == first.rows
+    more = tune(request(tmp_path, 1, axes, inner=6))
+    assert more.rows[:1] == first.rows
+    assert len(more.rows) == 2
+    rows = read_rows(more.folder)
+    assert [row.seconds for row in rows if row.trial == 1][:4] == [row.seconds for row in rows if row.trial == 0]
+    assert more.looks == 6 + 2
+    for kind in ("train", "maps"):
+        assert len(list((tmp_path / "stages" / kind).glob("*/manifest.json"))) == 1
+
+
+def test_a_population_ends_as_the_user_asks_and_goes_on(cluster: None, tmp_path: Path) -> None:
+    """Asked after the first judgement: those that wait for one do not wait for ever."""
+    more = {"epochs": 3, "population": Population(members=3, interval=1), "scheduler": "pbt", "seed": 1}
+    said: list[StudyEvent] = []
+    with pytest.raises(Interrupted, match="0 of 3 trials are finished"):
+        tune(request(tmp_path, 3, **more), said.append, lambda: any(isinstance(one, TrialRung) for one in said))
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "stages" / "train").glob("*/manifest.json")}
     assert 0 < len(before) < 3 * 3
     result = tune(request(tmp_path, 3, **more))

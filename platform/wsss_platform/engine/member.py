@@ -19,6 +19,7 @@ from typing import Any
 from ray import tune
 
 from wsss_platform.data.part import part_name
+from wsss_platform.disk import fault_behind
 from wsss_platform.engine.halting import halt_file
 from wsss_platform.engine.lineage import Grown, Lineage, ends
 from wsss_platform.engine.population import NAN, Population
@@ -36,6 +37,10 @@ EPOCH, SCORE = "judged_epoch", "judged_score"
 """What Ray's scheduler looks at in a report: finished epochs, and the score there."""
 LINEAGE = "lineage.json"
 """In Tune's checkpoint of a member."""
+
+
+class DiskFaultError(Exception):
+    """A full or read-only disk is behind a failure: no member's fault."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,13 @@ def train_member(config: dict[str, Any], plan: MemberPlan) -> None:
         end = _lived(plan, number, values)
     except Interrupted:
         end = {"event": "halted", "fault": ""}
+    except DiskFaultError as error:
+        end = {"event": "halted", "fault": str(error)}
+    except OSError as error:  # of Tune's own files
+        fault = fault_behind(str(error), plan.storage)
+        if fault is None:
+            raise
+        end = {"event": "halted", "fault": fault}
     tune.report(end)
 
 
@@ -84,6 +96,7 @@ def _lived(plan: MemberPlan, number: int, values: Mapping[str, Any]) -> dict[str
 
     Raises:
         Interrupted: the study ends early.
+        DiskFaultError: nothing can be stored.
     """
     lineage, seconds = _restored(), 0.0
     numbers: dict[str, Any] = {}
@@ -135,13 +148,15 @@ def _grow(
                 return lineage.with_next(Grown(until, values, number, None)), _scored(plan, experiment)
             score = _judged(plan, experiment, values)
             return lineage.with_next(Grown(until, values, number, score if math.isfinite(score) else None)), {}
-        except (InputError, NotAppliedError) as error:  # would fail the same way again
-            reason = str(error)
-            break
         except Interrupted:
             raise
         except Exception as error:  # noqa: BLE001  # whatever a method raises is this member's failure, not the study's
-            reason = str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"
+            reason = str(error) if isinstance(error, InputError | RunError) else f"{type(error).__name__}: {error}"
+            fault = fault_behind(reason, plan.storage)
+            if fault is not None:
+                raise DiskFaultError(fault) from error
+            if isinstance(error, InputError | NotAppliedError):  # would fail the same way again
+                break
     return replace(lineage, epoch=until, failed=(reason or "")[:2000]), {}
 
 

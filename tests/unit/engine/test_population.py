@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import random
 import sys
 from collections import defaultdict
@@ -19,9 +21,10 @@ from wsss_platform.cli.population import moving, read_population
 from wsss_platform.config import DataConfig, MethodConfig, SampleConfig, override
 from wsss_platform.data.part import PartedDataset
 from wsss_platform.data.sample import SampleDataset
+from wsss_platform.engine import member
 from wsss_platform.engine.halting import Halt
 from wsss_platform.engine.lineage import Grown, Lineage, ends, schedule_figure, write_schedule
-from wsss_platform.engine.member import MemberPlan, _grow, judging, of_schedule
+from wsss_platform.engine.member import MemberPlan, _grow, judging, of_schedule, train_member
 from wsss_platform.engine.population import Population, explored, first_values, movable
 from wsss_platform.engine.population_run import slot
 from wsss_platform.engine.population_scheduler import SeededPopulation
@@ -298,6 +301,26 @@ def test_a_member_that_fails_waits_to_become_a_copy(tmp_path: Path) -> None:
     assert again == replace(failed, epoch=2)
     wrong, _ = _grow(plan, Lineage(), 1, {"masks.background": 0.2}, 1)
     assert "must stay as it is during a training" in str(wrong.failed)
+
+
+def test_a_full_disk_is_no_member_s_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = MemberPlan(tiny(), tmp_path, tmp_path / "study", LocalRunner(threads=1), Population(), 4, retries=1)
+
+    def full(*_: Any) -> float:
+        raise RuntimeError(f"a worker said: {os.strerror(errno.ENOSPC)}")
+
+    said: list[dict[str, Any]] = []
+    monkeypatch.setattr(member, "_judged", full)
+    monkeypatch.setattr(member.tune, "report", said.append)
+    monkeypatch.setattr(member.tune, "get_checkpoint", lambda: None)
+    train_member({"member": {"number": 1, "values": '{"loss.contrast": 0.2}'}}, plan)
+    assert [one["event"] for one in said] == ["segment", "halted"]
+    assert "a disk was full or read-only" in said[1]["fault"]
+    (plan.study / "stop").mkdir(parents=True)
+    halt = Halt(plan.study, lambda: False)
+    halt.ask("a disk was full")
+    train_member({"member": {"number": 2, "values": "{}"}}, plan)  # one that starts afterwards
+    assert said[2:] == [{"event": "halted", "fault": ""}]
 
 
 class Member:
