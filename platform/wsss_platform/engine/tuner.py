@@ -214,7 +214,7 @@ def _run_trials(
     request: StudyRequest, folder: StudyFolder, at_once: int, started: float, on_event: OnStudyEvent, halt: Halt
 ) -> None:
     if request.population is not None:
-        with _quiet():
+        with _quiet(), memory_deaths_survived():
             memory = slot([node for node in _nodes() if node["Alive"]], at_once)
             run_population(request, folder, memory, on_event, lambda n: _finished(request, folder, n, on_event), halt)
         return
