@@ -30,6 +30,7 @@ from wsss_platform.experiment import Experiment, Stage, is_cached
 from wsss_platform.interrupts import Interrupted, interruptible
 from wsss_platform.local_runner import LocalRunner
 from wsss_platform.pipeline import Event, OnEvent, StageProgress, run
+from wsss_platform.sharing import Shared, Sharing, Withholding
 from wsss_platform.stages import Runner
 from wsss_platform.store import Store, write_atomic
 
@@ -58,6 +59,8 @@ class MemberPlan:
     """Of the scored list, on which members are judged."""
     retries: int
     """How often a segment that failed is tried again."""
+    mirror: Withholding | None = None
+    """Where its stages are shared with other stores."""
 
     @property
     def epochs(self) -> int:
@@ -67,6 +70,14 @@ class MemberPlan:
     def to_come(self, done: int) -> tuple[int, ...]:
         """Ends of the segments after `done` epochs."""
         return ends(done, self.population.interval, self.epochs)
+
+    def store(self, experiment: Experiment) -> Store:
+        """The store for a run; segments that another one follows stay here, as they hold checkpoints and are dropped
+        at the end."""
+        if self.mirror is None:
+            return Store(self.storage)
+        followed = {one.key for one in experiment.stages if one.segment and one.segment.until < self.epochs}
+        return Store(self.storage, mirror=replace(self.mirror, keys=frozenset(followed)))
 
 
 def train_member(config: dict[str, Any], plan: MemberPlan) -> None:
@@ -150,7 +161,7 @@ def _grow(
             return lineage.with_next(Grown(until, values, number, score if math.isfinite(score) else None)), {}
         except Interrupted:
             raise
-        except Exception as error:  # noqa: BLE001  # whatever a method raises is this member's failure, not the study's
+        except Exception as error:  # whatever a method raises is this member's failure, not the study's
             reason = str(error) if isinstance(error, InputError | RunError) else f"{type(error).__name__}: {error}"
             fault = fault_behind(reason, plan.storage)
             if fault is not None:
@@ -168,7 +179,7 @@ def of_schedule(experiment: Experiment, schedule: list[dict[str, Any]]) -> Exper
 def _train(plan: MemberPlan, experiment: Experiment, values: Mapping[str, Any]) -> None:
     """Train the last segment of a schedule; those before it are in the store."""
     last = experiment.stage("train", experiment.phases[-1].name)
-    run(experiment, Store(plan.storage), plan.runner, _watcher(plan, experiment, last, values), until=last)
+    run(experiment, plan.store(experiment), plan.runner, _watcher(plan, experiment, last, values), until=last)
 
 
 def _watcher(plan: MemberPlan, experiment: Experiment, last: Stage, values: Mapping[str, Any]) -> OnEvent:
@@ -176,6 +187,8 @@ def _watcher(plan: MemberPlan, experiment: Experiment, last: Stage, values: Mapp
     in_force = experiment.of(last)
 
     def on_event(event: Event) -> None:
+        if isinstance(event, Shared) and event.what == "failed":
+            tune.report({"event": "warned", "message": event.words})
         if isinstance(event, StageProgress) and event.epoch is not None:
             if event.stage.key == last.key:
                 check_applied(values, in_force, event.epoch)
@@ -190,7 +203,7 @@ def _ended_with(plan: MemberPlan, experiment: Experiment, on_event: OnEvent = la
 
 def _scored(plan: MemberPlan, experiment: Experiment) -> dict[str, Any]:
     """The member's numbers at its end, as those of any trial."""
-    outcome = run(experiment, Store(plan.storage), plan.runner, _ended_with(plan, experiment))
+    outcome = run(experiment, plan.store(experiment), plan.runner, _ended_with(plan, experiment))
     assert outcome.score is not None
     return pooled([{"key": experiment.key, "score": outcome.score}], BEST)
 
@@ -205,7 +218,9 @@ def judging(experiment: Experiment, pictures: int) -> Experiment:
 
 def _judged(plan: MemberPlan, experiment: Experiment, values: Mapping[str, Any]) -> float:
     """Best mean IoU 0..1 of the exact sweep over a few pictures; the score stays in the store, maps and masks go."""
-    quick, store = judging(experiment, plan.pictures), Store(plan.storage)
+    quick = judging(experiment, plan.pictures)
+    store = plan.store(quick)
+    Sharing(store).bring(quick.stages[-1])
     if not is_cached(quick.stages[-1], store):  # else an earlier call trained it, and may have dropped it since
         _train(plan, experiment, values)
     outcome = run(quick, store, LocalRunner())

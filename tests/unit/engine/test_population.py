@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import random
+import shutil
 import sys
 from collections import defaultdict
 from dataclasses import replace
@@ -21,7 +22,7 @@ from wsss_platform.cli.population import moving, read_population
 from wsss_platform.config import DataConfig, MethodConfig, SampleConfig, override
 from wsss_platform.data.part import PartedDataset
 from wsss_platform.data.sample import SampleDataset
-from wsss_platform.engine import member
+from wsss_platform.engine import member as members
 from wsss_platform.engine.halting import Halt
 from wsss_platform.engine.lineage import Grown, Lineage, ends, schedule_figure, write_schedule
 from wsss_platform.engine.member import MemberPlan, _grow, judging, of_schedule, train_member
@@ -33,7 +34,9 @@ from wsss_platform.engine.study import TrialRow
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment
 from wsss_platform.local_runner import LocalRunner
+from wsss_platform.retention import LARGE
 from wsss_platform.schedule import in_force
+from wsss_platform.sharing import Withholding
 from wsss_platform.space import SearchSpace, load_space, read_space
 from wsss_platform.store import Store
 
@@ -310,9 +313,9 @@ def test_a_full_disk_is_no_member_s_failure(tmp_path: Path, monkeypatch: pytest.
         raise RuntimeError(f"a worker said: {os.strerror(errno.ENOSPC)}")
 
     said: list[dict[str, Any]] = []
-    monkeypatch.setattr(member, "_judged", full)
-    monkeypatch.setattr(member.tune, "report", said.append)
-    monkeypatch.setattr(member.tune, "get_checkpoint", lambda: None)
+    monkeypatch.setattr(members, "_judged", full)
+    monkeypatch.setattr(members.tune, "report", said.append)
+    monkeypatch.setattr(members.tune, "get_checkpoint", lambda: None)
     train_member({"member": {"number": 1, "values": '{"loss.contrast": 0.2}'}}, plan)
     assert [one["event"] for one in said] == ["segment", "halted"]
     assert "a disk was full or read-only" in said[1]["fault"]
@@ -321,6 +324,56 @@ def test_a_full_disk_is_no_member_s_failure(tmp_path: Path, monkeypatch: pytest.
     halt.ask("a disk was full")
     train_member({"member": {"number": 2, "values": "{}"}}, plan)  # one that starts afterwards
     assert said[2:] == [{"event": "halted", "fault": ""}]
+
+
+class Elsewhere:
+    """A mirror in memory."""
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[str, str], Path] = {}
+        self.brought: list[str] = []
+
+    def bring(self, store: Store, kind: str, key: str) -> bool:
+        if (kind, key) not in self.kept:
+            return False
+        self.brought.append(kind)
+        with store.building(kind, key) as folder:
+            assert folder is not None
+            shutil.copytree(self.kept[kind, key], folder, dirs_exist_ok=True)
+            manifest = json.loads((folder / "manifest.json").read_text())
+            (folder / "manifest.json").unlink()
+            store.commit(kind, key, manifest)
+        return True
+
+    def send(self, store: Store, kind: str, key: str) -> bool:
+        self.kept[kind, key] = store.folder(kind, key)
+        return True
+
+
+def test_a_mirror_gets_judgements_and_the_last_segment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(members.tune, "report", lambda report: None)
+    mirror, rate = Elsewhere(), {"loss.contrast": 0.2}
+    plan = MemberPlan(
+        tiny(2),
+        tmp_path / "a",
+        tmp_path / "study",
+        LocalRunner(threads=1),
+        Population(),
+        4,
+        0,
+        Withholding(mirror, LARGE),
+    )
+    first, _ = _grow(plan, Lineage(), 1, rate, 1)
+    last, numbers = _grow(plan, first, 1, rate, 2)
+    assert last.failed is None
+    trained = of_schedule(plan.experiment, last.schedule()).stage("train").key
+    assert sorted(kind for kind, _ in mirror.kept) == ["score", "score", "train"]
+    assert ("train", trained) in mirror.kept
+    elsewhere = replace(plan, storage=tmp_path / "b")
+    again, _ = _grow(elsewhere, Lineage(), 1, rate, 1)
+    assert again == first
+    assert _grow(elsewhere, again, 1, rate, 2) == (last, numbers)
+    assert mirror.brought == ["score", "train", "score"]
 
 
 class Member:
