@@ -108,11 +108,12 @@ def run_population(
             f"; member {journal.died}'s process died more often than it is retried" if journal.died is not None else ""
         )
         raise RunError(f"the population ended with {done} of {population.members} members finished{died}; run it again")
-    drop_segments(request, folder)
 
 
 def drop_segments(request: StudyRequest, folder: StudyFolder) -> int:
     """Delete what only a population that goes on needs: all segments but the last ones, with their checkpoints.
+
+    Those that are gone already are passed over, so an end that was cut short is made up for by the next call.
 
     Returns:
         How many were deleted.

@@ -33,7 +33,7 @@ from wsss_platform.engine.events import (
 )
 from wsss_platform.engine.halting import Halt
 from wsss_platform.engine.memory_deaths import memory_deaths_survived
-from wsss_platform.engine.population_run import run_population, slot
+from wsss_platform.engine.population_run import drop_segments, run_population, slot
 from wsss_platform.engine.progress import Listener, Progress
 from wsss_platform.engine.pruners import make_pruner
 from wsss_platform.engine.report import report
@@ -88,6 +88,8 @@ def tune(
             _warn_outside(request, on_event)
             _make_shared(request, on_event, halt)
             _run_trials(request, folder, at_once, started, on_event, halt)
+        if request.population is not None and len(folder.finished()) >= request.trials:
+            drop_segments(request, folder)
         rows = folder.write_tables(base)
         told, finished = None, len(folder.finished())
         ended = halt.wanted and finished < request.trials
