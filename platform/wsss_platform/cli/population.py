@@ -11,6 +11,7 @@ from rich.table import Table
 from wsss_platform.cli.output import note
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment
+from wsss_platform.selection import SelectionRule
 from wsss_platform.space import SearchSpace
 
 if TYPE_CHECKING:
@@ -53,6 +54,14 @@ def read_population(
 
     asked = {name: value for name, value in (("members", members), ("interval", interval)) if value is not None}
     return Population(**asked)
+
+
+def check_rule(population: Population | None, rule: SelectionRule) -> None:
+    """InputError when a population would have no score to be judged by."""
+    if population is not None:
+        from wsss_platform.engine.population import check_scored
+
+        check_scored(rule.kind == "none")
 
 
 def moving(population: Population | None, experiment: Experiment, space: SearchSpace) -> SearchSpace:

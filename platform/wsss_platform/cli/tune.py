@@ -198,6 +198,7 @@ def tune(
             study_storage = absolute(study_storage)
             note(f"the study lives in {without_secrets(study_storage)}")
         rule = read_rule(selection, experiment.data)
+        population.check_rule(people, rule)
         check_base(rule, strongest(options.chosen_with(config), options.check_released(experiment)))
         whole, experiment = experiment, judged_by(rule, experiment)
         options.check_lists(experiment)

@@ -18,7 +18,7 @@ import pytest
 from ray.tune.schedulers import PopulationBasedTraining
 
 import wsss_methods
-from wsss_platform.cli.population import moving, read_population
+from wsss_platform.cli.population import check_rule, moving, read_population
 from wsss_platform.config import DataConfig, MethodConfig, SampleConfig, override
 from wsss_platform.data.part import PartedDataset
 from wsss_platform.data.sample import SampleDataset
@@ -36,6 +36,7 @@ from wsss_platform.experiment import Experiment
 from wsss_platform.local_runner import LocalRunner
 from wsss_platform.retention import LARGE
 from wsss_platform.schedule import in_force
+from wsss_platform.selection import SelectionRule
 from wsss_platform.sharing import Withholding
 from wsss_platform.space import SearchSpace, load_space, read_space
 from wsss_platform.store import Store
@@ -199,6 +200,10 @@ def test_options_that_do_not_go_together_are_told() -> None:
     with pytest.raises(InputError, match="no member would ever be judged; expected at most 1"):
         moving(Population(interval=2), tiny(2), axes)
     assert moving(None, tiny(2), axes) is axes
+    check_rule(None, SelectionRule("none"))
+    check_rule(Population(), SelectionRule("train"))
+    with pytest.raises(InputError, match="--selection none sees no score"):
+        check_rule(Population(), SelectionRule("none"))
 
 
 def test_a_request_for_a_population_is_checked(tmp_path: Path) -> None:
@@ -206,7 +211,9 @@ def test_a_request_for_a_population_is_checked(tmp_path: Path) -> None:
     axes = space(AXES, experiment.config)
 
     def ask(trials: int = 4, **more: Any) -> StudyRequest:
-        return StudyRequest(experiment, axes, trials, Store(tmp_path), "s", population=Population(), **more)
+        return StudyRequest(
+            experiment, axes, trials, Store(tmp_path), "s", **{"population": Population(), "scheduler": "pbt", **more}
+        )
 
     assert ask().rungs == ()
     assert ask().identity()["population"]["members"] == 4
@@ -217,6 +224,10 @@ def test_a_request_for_a_population_is_checked(tmp_path: Path) -> None:
         ({"seeds": 2}, "seeds: population based training"),
         ({"sampler": "random"}, "sampler: population based training"),
         ({"hours": 1.0}, "hours: population based training"),
+        ({"rule": SelectionRule("none")}, "--selection none sees no score"),
+        ({"objectives": ("accuracy", "seconds")}, "objectives"),
+        ({"scheduler": "asha"}, "it belongs to scheduler 'pbt', and that to one; got 'asha'"),
+        ({"population": None}, "it belongs to scheduler 'pbt', and that to one; got 'pbt'"),
     ):
         with pytest.raises(InputError, match=message):
             ask(**wrong)
