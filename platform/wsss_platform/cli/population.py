@@ -26,6 +26,9 @@ Interval = Annotated[
     typer.Option("--interval", help="With pbt: epochs between two judgements. Default: 1.", min=1, metavar="EPOCHS"),
 ]
 
+PICTURES = 32
+"""On which a member is judged; the default of `StudyRequest.rung_pictures`."""
+
 
 def read_population(
     scheduler: str, members: int | None, interval: int | None, given: Mapping[str, Any]
@@ -87,15 +90,29 @@ def moving(population: Population | None, experiment: Experiment, space: SearchS
     return free
 
 
-def plan_words(population: Population, experiment: Experiment) -> str:
-    """What a population does, in one line."""
+def plan(population: Population | None, experiment: Experiment) -> dict[str, Any]:
+    """What a population does, for the plan; empty without one."""
+    if population is None:
+        return {}
     epochs = experiment.train_config(experiment.phases[-1]).epochs
-    judgements = len(range(population.interval, epochs, population.interval))
-    return (
-        f"population: {population.members} members, judged {judgements} times, every {population.interval} of {epochs} "
-        f"epochs; the lower {population.quantile:.0%} then copy one of the upper and move its "
-        "values. Segments of finished members are dropped at the end"
-    )
+    each = len(range(population.interval, epochs, population.interval))
+    judged = {"epochs": epochs, "judgements": population.members * each, "pictures at most": PICTURES}
+    return {"population": {**population.identity(), **judged}}
+
+
+def plan_words(document: Mapping[str, Any]) -> list[str]:
+    """The same in two lines; none without a population."""
+    if "population" not in document:
+        return []
+    one = document["population"]
+    each = one["judgements"] // one["members"]
+    return [
+        f"population: {one['members']} members, judged {each} times, every {one['interval']} of {one['epochs']} "
+        f"epochs; the lower {one['quantile']:.0%} then copy one of the upper and move its values. Segments of finished "
+        "members are dropped at the end",
+        f"cost of judging: {one['members']} x {each} = {one['judgements']} judgements, each maps, masks and a score of "
+        f"at most {one['pictures at most']} pictures at one scale",
+    ]
 
 
 def schedule_table(schedule: Sequence[Mapping[str, Any]]) -> Table:

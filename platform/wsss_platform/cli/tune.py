@@ -220,6 +220,7 @@ def tune(
             levels=levels,
             label_free=truth_free,
         )
+        document |= population.plan(people, experiment)
         reported = rule.reported(whole.data)
         options.check_lists(replace(whole, data=whole.data.model_copy(update={"score_list": reported})))
         document |= {"selection": rule.stamp, "judged on": experiment.data.score_list, "reported on": reported}
@@ -227,8 +228,7 @@ def tune(
         named = {"sampler": sampler, "scheduler": scheduler, "objectives": list(wanted)}
         document["search"] = search_plan.search_plan(experiment, searched, rule.stamp, named, budget, study, trials)
         if dry_run:
-            words = [population.plan_words(people, experiment)] if people else []
-            out.result(document, *words, *plan_tables(document))
+            out.result(document, *population.plan_words(document), *plan_tables(document))
             return
         from wsss_platform.engine.cluster import connect
         from wsss_platform.engine.request import StudyRequest
