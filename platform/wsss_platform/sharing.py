@@ -86,15 +86,17 @@ class Sharing:
 
 @dataclass(frozen=True)
 class Withholding:
-    """A mirror to which some kinds of stages are not sent."""
+    """A mirror to which some stages are not sent."""
 
     mirror: Elsewhere
     kinds: tuple[str, ...]
+    keys: frozenset[str] = frozenset()
+    """Of single stages, beside those kinds."""
 
     def bring(self, store: Store, kind: str, key: str) -> bool:
         """See `store.Elsewhere`."""
         return self.mirror.bring(store, kind, key)
 
     def send(self, store: Store, kind: str, key: str) -> bool:
-        """See `store.Elsewhere`; False for the kinds withheld."""
-        return kind not in self.kinds and self.mirror.send(store, kind, key)
+        """See `store.Elsewhere`; False for what is withheld."""
+        return kind not in self.kinds and key not in self.keys and self.mirror.send(store, kind, key)

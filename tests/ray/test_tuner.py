@@ -25,6 +25,7 @@ from wsss_platform.engine.tuner import StudyRequest, StudyResult, concurrency, s
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment
 from wsss_platform.inner.table import read_rows
+from wsss_platform.interrupts import Interrupted
 from wsss_platform.local_runner import LocalRunner
 from wsss_platform.pipeline import run
 from wsss_platform.space import read_space
@@ -269,11 +270,26 @@ def test_masks_alone_are_one_trial_that_goes_on(cluster: None, tmp_path: Path) -
         assert len(list((tmp_path / "stages" / kind).glob("*/manifest.json"))) == 1
 
 
+def test_a_population_ends_as_the_user_asks_and_goes_on(cluster: None, tmp_path: Path) -> None:
+    """Asked after the first judgement: those that wait for one do not wait for ever."""
+    more = {"epochs": 3, "population": Population(members=3, interval=1), "scheduler": "pbt", "seed": 1}
+    said: list[StudyEvent] = []
+    with pytest.raises(Interrupted, match="0 of 3 trials are finished"):
+        tune(request(tmp_path, 3, **more), said.append, lambda: any(isinstance(one, TrialRung) for one in said))
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "stages" / "train").glob("*/manifest.json")}
+    assert 0 < len(before) < 3 * 3
+    result = tune(request(tmp_path, 3, **more))
+    assert [row.state for row in result.rows] == ["complete"] * 3
+    assert [set(row.rungs) for row in result.rows] == [{1, 2}] * 3
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in before.items() if path.is_file())
+    assert cpus_free() == 2
+
+
 def test_a_population_copies_state_and_repeats_nothing(cluster: None, tmp_path: Path) -> None:
     """Three members, three segments, on Ray's scheduler; two of them at once."""
     rate = {"kind": "float", "low": 1e-5, "high": 1e-1, "log": True}
     axes = {"train.learning_rate": rate, "loss.contrast": CONTRAST}
-    more = {"epochs": 3, "population": Population(members=3, interval=1), "seed": 1}
+    more = {"epochs": 3, "population": Population(members=3, interval=1), "scheduler": "pbt", "seed": 1}
     said: list[StudyEvent] = []
     result = tune(request(tmp_path, 3, axes, **more), said.append)
     assert [row.state for row in result.rows] == ["complete"] * 3

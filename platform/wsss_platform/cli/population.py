@@ -11,6 +11,7 @@ from rich.table import Table
 from wsss_platform.cli.output import note
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment
+from wsss_platform.selection import SelectionRule
 from wsss_platform.space import SearchSpace
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ Interval = Annotated[
     int | None,
     typer.Option("--interval", help="With pbt: epochs between two judgements. Default: 1.", min=1, metavar="EPOCHS"),
 ]
+
+PICTURES = 32
+"""On which a member is judged; the default of `StudyRequest.rung_pictures`."""
 
 
 def read_population(
@@ -55,6 +59,14 @@ def read_population(
     return Population(**asked)
 
 
+def check_rule(population: Population | None, rule: SelectionRule) -> None:
+    """InputError when a population would have no score to be judged by."""
+    if population is not None:
+        from wsss_platform.engine.population import check_scored
+
+        check_scored(rule.kind == "none")
+
+
 def moving(population: Population | None, experiment: Experiment, space: SearchSpace) -> SearchSpace:
     """The axes that a population moves; the others are told and held at the config's values. Without one: all.
 
@@ -78,15 +90,29 @@ def moving(population: Population | None, experiment: Experiment, space: SearchS
     return free
 
 
-def plan_words(population: Population, experiment: Experiment) -> str:
-    """What a population does, in one line."""
+def plan(population: Population | None, experiment: Experiment) -> dict[str, Any]:
+    """What a population does, for the plan; empty without one."""
+    if population is None:
+        return {}
     epochs = experiment.train_config(experiment.phases[-1]).epochs
-    judgements = len(range(population.interval, epochs, population.interval))
-    return (
-        f"population: {population.members} members, judged {judgements} times, every {population.interval} of {epochs} "
-        f"epochs; the lower {population.quantile:.0%} then copy one of the upper and move its "
-        "values. Segments of finished members are dropped at the end"
-    )
+    each = len(range(population.interval, epochs, population.interval))
+    judged = {"epochs": epochs, "judgements": population.members * each, "pictures at most": PICTURES}
+    return {"population": {**population.identity(), **judged}}
+
+
+def plan_words(document: Mapping[str, Any]) -> list[str]:
+    """The same in two lines; none without a population."""
+    if "population" not in document:
+        return []
+    one = document["population"]
+    each = one["judgements"] // one["members"]
+    return [
+        f"population: {one['members']} members, judged {each} times, every {one['interval']} of {one['epochs']} "
+        f"epochs; the lower {one['quantile']:.0%} then copy one of the upper and move its values. Segments of finished "
+        "members are dropped at the end",
+        f"cost of judging: {one['members']} x {each} = {one['judgements']} judgements, each maps, masks and a score of "
+        f"at most {one['pictures at most']} pictures at one scale",
+    ]
 
 
 def schedule_table(schedule: Sequence[Mapping[str, Any]]) -> Table:

@@ -66,10 +66,12 @@ def search_plan(
         count = len(rungs) + 1
         found = [bracket_of(study, number, count) for number in range(min(trials, MOST))]
         brackets = [{"rungs": list(rungs[place:]), "trials": found.count(place)} for place in range(count)]
+    if scheduler == "pbt":  # it draws for itself, and stops nobody
+        named = {name: value for name, value in named.items() if name != "sampler"}
     return {**named, "rungs": list(rungs), "brackets": brackets, "budget": dict(budget)}
 
 
-def search_words(search: dict[str, Any]) -> list[str]:
+def search_words(search: Mapping[str, Any]) -> list[str]:
     """The search in a few lines."""
     budget = search["budget"]
     parts = [
@@ -78,7 +80,10 @@ def search_words(search: dict[str, Any]) -> list[str]:
         None if budget["gpu_hours"] is None else f"{budget['gpu_hours']:g} GPU-hours of all trials and calls",
     ]
     ends = ", or ".join(part for part in parts if part)
-    lines = [f"sampler {search['sampler']}; scheduler {search['scheduler']}: {_stopping(search)}", f"budget: {ends}"]
+    how = f"scheduler {search['scheduler']}"
+    if "sampler" in search:
+        how = f"sampler {search['sampler']}; {how}: {_stopping(search)}"
+    lines = [how, f"budget: {ends}"]
     if len(search["objectives"]) > 1:
         lines.insert(1, f"objectives: {', '.join(search['objectives'])}; the best config is the most accurate one")
     brackets = search["brackets"]
@@ -89,7 +94,7 @@ def search_words(search: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _stopping(search: dict[str, Any]) -> str:
+def _stopping(search: Mapping[str, Any]) -> str:
     if search["rungs"]:
         return f"rungs after {_epochs(search['rungs'])} of the last phase; the default config is never stopped"
     if search["scheduler"] != "none" and len(search["objectives"]) > 1:

@@ -199,6 +199,7 @@ def tune(
             study_storage = absolute(study_storage)
             note(f"the study lives in {without_secrets(study_storage)}")
         rule = read_rule(selection, experiment.data)
+        population.check_rule(people, rule)
         check_base(rule, strongest(options.chosen_with(config), options.check_released(experiment)))
         whole, experiment = experiment, judged_by(rule, experiment)
         options.check_lists(experiment)
@@ -232,6 +233,7 @@ def tune(
             levels=levels,
             label_free=truth_free,
         )
+        document |= population.plan(people, experiment)
         reported = rule.reported(whole.data)
         options.check_lists(replace(whole, data=whole.data.model_copy(update={"score_list": reported})))
         document |= {"selection": rule.stamp, "judged on": experiment.data.score_list, "reported on": reported}
@@ -239,8 +241,7 @@ def tune(
         named = {"sampler": sampler, "scheduler": scheduler, "objectives": list(wanted)}
         document["search"] = search_plan.search_plan(experiment, searched, rule.stamp, named, budget, study, trials)
         if dry_run:
-            words = [population.plan_words(people, experiment)] if people else []
-            out.result(document, *words, *plan_tables(document))
+            out.result(document, *population.plan_words(document), *plan_tables(document))
             return
         from wsss_platform.engine.cluster import connect
         from wsss_platform.engine.request import StudyRequest

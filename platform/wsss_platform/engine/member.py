@@ -19,14 +19,18 @@ from typing import Any
 from ray import tune
 
 from wsss_platform.data.part import part_name
+from wsss_platform.disk import fault_behind
+from wsss_platform.engine.halting import halt_file
 from wsss_platform.engine.lineage import Grown, Lineage, ends
 from wsss_platform.engine.population import NAN, Population
 from wsss_platform.engine.study import BEST
 from wsss_platform.engine.trial import NotAppliedError, best_of, changed, check_applied, pooled, quick_look
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.experiment import Experiment, Stage, is_cached
+from wsss_platform.interrupts import Interrupted, interruptible
 from wsss_platform.local_runner import LocalRunner
 from wsss_platform.pipeline import Event, OnEvent, StageProgress, run
+from wsss_platform.sharing import Shared, Sharing, Withholding
 from wsss_platform.stages import Runner
 from wsss_platform.store import Store, write_atomic
 
@@ -36,6 +40,10 @@ LINEAGE = "lineage.json"
 """In Tune's checkpoint of a member."""
 
 
+class DiskFaultError(Exception):
+    """A full or read-only disk is behind a failure: no member's fault."""
+
+
 @dataclass(frozen=True)
 class MemberPlan:
     """What all members have in common; picklable."""
@@ -43,12 +51,16 @@ class MemberPlan:
     experiment: Experiment
     """The default config's."""
     storage: Path
+    study: Path
+    """The study's folder."""
     runner: Runner
     population: Population
     pictures: int
     """Of the scored list, on which members are judged."""
     retries: int
     """How often a segment that failed is tried again."""
+    mirror: Withholding | None = None
+    """Where its stages are shared with other stores."""
 
     @property
     def epochs(self) -> int:
@@ -59,6 +71,14 @@ class MemberPlan:
         """Ends of the segments after `done` epochs."""
         return ends(done, self.population.interval, self.epochs)
 
+    def store(self, experiment: Experiment) -> Store:
+        """The store for a run; segments that another one follows stay here, as they hold checkpoints and are dropped
+        at the end."""
+        if self.mirror is None:
+            return Store(self.storage)
+        followed = {one.key for one in experiment.stages if one.segment and one.segment.until < self.epochs}
+        return Store(self.storage, mirror=replace(self.mirror, keys=frozenset(followed)))
+
 
 def train_member(config: dict[str, Any], plan: MemberPlan) -> None:
     """Tune's trainable. Every way it can end is a report; only a dying process is left to Tune.
@@ -68,9 +88,32 @@ def train_member(config: dict[str, Any], plan: MemberPlan) -> None:
         plan: what all members have in common.
     """
     number, values = int(config["member"]["number"]), json.loads(config["member"]["values"])
+    try:
+        end = _lived(plan, number, values)
+    except Interrupted:
+        end = {"event": "halted", "fault": ""}
+    except DiskFaultError as error:
+        end = {"event": "halted", "fault": str(error)}
+    except OSError as error:  # of Tune's own files
+        fault = fault_behind(str(error), plan.storage)
+        if fault is None:
+            raise
+        end = {"event": "halted", "fault": fault}
+    tune.report(end)
+
+
+def _lived(plan: MemberPlan, number: int, values: Mapping[str, Any]) -> dict[str, Any]:
+    """A member's trainings from where it is; its last report.
+
+    Raises:
+        Interrupted: the study ends early.
+        DiskFaultError: nothing can be stored.
+    """
     lineage, seconds = _restored(), 0.0
     numbers: dict[str, Any] = {}
     for until in plan.to_come(lineage.epoch):
+        if halt_file(plan.study).exists():
+            raise Interrupted
         ahead = plan.to_come(lineage.epoch)
         tune.report({"event": "segment", "schedule": json.dumps(lineage.schedule(ahead, values))})
         started = time.monotonic()
@@ -79,9 +122,8 @@ def train_member(config: dict[str, Any], plan: MemberPlan) -> None:
         if until < plan.epochs:
             _hand_in(lineage, seconds)
     if lineage.failed is not None:
-        tune.report({"event": "failed", "reason": lineage.failed, "seconds": seconds})
-    else:
-        tune.report({"event": "finished", "lineage": lineage.to_json(), **numbers, "seconds": seconds})
+        return {"event": "failed", "reason": lineage.failed, "seconds": seconds}
+    return {"event": "finished", "lineage": lineage.to_json(), **numbers, "seconds": seconds}
 
 
 def _restored() -> Lineage:
@@ -117,11 +159,15 @@ def _grow(
                 return lineage.with_next(Grown(until, values, number, None)), _scored(plan, experiment)
             score = _judged(plan, experiment, values)
             return lineage.with_next(Grown(until, values, number, score if math.isfinite(score) else None)), {}
-        except (InputError, NotAppliedError) as error:  # would fail the same way again
-            reason = str(error)
-            break
-        except Exception as error:  # noqa: BLE001  # whatever a method raises is this member's failure, not the study's
-            reason = str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"
+        except Interrupted:
+            raise
+        except Exception as error:  # whatever a method raises is this member's failure, not the study's
+            reason = str(error) if isinstance(error, InputError | RunError) else f"{type(error).__name__}: {error}"
+            fault = fault_behind(reason, plan.storage)
+            if fault is not None:
+                raise DiskFaultError(fault) from error
+            if isinstance(error, InputError | NotAppliedError):  # would fail the same way again
+                break
     return replace(lineage, epoch=until, failed=(reason or "")[:2000]), {}
 
 
@@ -133,25 +179,31 @@ def of_schedule(experiment: Experiment, schedule: list[dict[str, Any]]) -> Exper
 def _train(plan: MemberPlan, experiment: Experiment, values: Mapping[str, Any]) -> None:
     """Train the last segment of a schedule; those before it are in the store."""
     last = experiment.stage("train", experiment.phases[-1].name)
-    run(experiment, Store(plan.storage), plan.runner, _watcher(experiment, last, values), until=last)
+    run(experiment, plan.store(experiment), plan.runner, _watcher(plan, experiment, last, values), until=last)
 
 
-def _watcher(experiment: Experiment, last: Stage, values: Mapping[str, Any]) -> OnEvent:
-    """At the end of each epoch: prove what was applied, and tell."""
+def _watcher(plan: MemberPlan, experiment: Experiment, last: Stage, values: Mapping[str, Any]) -> OnEvent:
+    """At the end of each epoch: prove what was applied, tell, and end when the study does."""
     in_force = experiment.of(last)
 
     def on_event(event: Event) -> None:
+        if isinstance(event, Shared) and event.what == "failed":
+            tune.report({"event": "warned", "message": event.words})
         if isinstance(event, StageProgress) and event.epoch is not None:
             if event.stage.key == last.key:
                 check_applied(values, in_force, event.epoch)
             tune.report({"event": "epoch", "phase": event.stage.phase.name, "end": asdict(event.epoch)})
 
-    return on_event
+    return _ended_with(plan, experiment, on_event)
+
+
+def _ended_with(plan: MemberPlan, experiment: Experiment, on_event: OnEvent = lambda event: None) -> OnEvent:
+    return interruptible(on_event, halt_file(plan.study).exists, experiment)
 
 
 def _scored(plan: MemberPlan, experiment: Experiment) -> dict[str, Any]:
     """The member's numbers at its end, as those of any trial."""
-    outcome = run(experiment, Store(plan.storage), plan.runner)
+    outcome = run(experiment, plan.store(experiment), plan.runner, _ended_with(plan, experiment))
     assert outcome.score is not None
     return pooled([{"key": experiment.key, "score": outcome.score}], BEST)
 
@@ -166,7 +218,9 @@ def judging(experiment: Experiment, pictures: int) -> Experiment:
 
 def _judged(plan: MemberPlan, experiment: Experiment, values: Mapping[str, Any]) -> float:
     """Best mean IoU 0..1 of the exact sweep over a few pictures; the score stays in the store, maps and masks go."""
-    quick, store = judging(experiment, plan.pictures), Store(plan.storage)
+    quick = judging(experiment, plan.pictures)
+    store = plan.store(quick)
+    Sharing(store).bring(quick.stages[-1])
     if not is_cached(quick.stages[-1], store):  # else an earlier call trained it, and may have dropped it since
         _train(plan, experiment, values)
     outcome = run(quick, store, LocalRunner())

@@ -19,7 +19,8 @@ import optuna
 from optuna.trial import TrialState
 from ray import tune as ray_tune
 
-from wsss_platform.engine.events import OnStudyEvent, TrialEpoch, TrialRung, TrialStarted
+from wsss_platform.engine.events import OnStudyEvent, TrialEpoch, TrialRung, TrialStarted, Warned
+from wsss_platform.engine.halting import Halt
 from wsss_platform.engine.lineage import Lineage, write_schedule
 from wsss_platform.engine.member import EPOCH, SCORE, MemberPlan, of_schedule, train_member
 from wsss_platform.engine.population import NAN, first_values
@@ -29,6 +30,8 @@ from wsss_platform.engine.runner import RayRunner
 from wsss_platform.engine.searcher import distribution
 from wsss_platform.engine.study import FINISHED, StudyFolder
 from wsss_platform.errors import RunError
+from wsss_platform.retention import LARGE
+from wsss_platform.sharing import Withholding
 from wsss_platform.space import Axis, CategoricalAxis, choice_label
 from wsss_platform.stages import EpochEnd
 
@@ -42,8 +45,9 @@ def run_population(
     memory: int,
     on_event: OnStudyEvent,
     on_finish: Callable[[int], None],
+    halt: Halt,
 ) -> None:
-    """Train a study's population to its end.
+    """Train a study's population to its end, or to where the study ends early.
 
     Args:
         request: with a population; `trials` is its number of members.
@@ -51,6 +55,7 @@ def run_population(
         memory: bytes of each node's "memory" that a running member reserves: how many run at once.
         on_event: told what goes on. Tune pickles it.
         on_finish: told the number of each member that has been closed.
+        halt: whether the study ends early.
 
     Raises:
         RunError: Tune ended before all members did.
@@ -60,12 +65,14 @@ def run_population(
     plan = MemberPlan(
         experiment=request.experiment,
         storage=request.store.root,
+        study=folder.folder,
         runner=request.runner or RayRunner(request.workers, request.gpus_per_worker, request.cpus_per_worker),
         population=population,
         pictures=request.rung_pictures,
         retries=request.retries,
+        mirror=None if request.store.mirror is None else Withholding(request.store.mirror, LARGE),
     )
-    journal = Journal(request, folder, on_event, on_finish)
+    journal = Journal(request, folder, on_event, on_finish, halt)
     first = [
         {"number": number, "values": json.dumps(first_values(request.space, request.experiment, request.seed, number))}
         for number in range(population.members)
@@ -80,7 +87,7 @@ def run_population(
             trainable,
             param_space={"member": ray_tune.grid_search(first)},
             tune_config=ray_tune.TuneConfig(
-                scheduler=SeededPopulation(population, request.space, request.seed),
+                scheduler=SeededPopulation(population, request.space, request.seed, halt),
                 reuse_actors=True,  # the next segment finds the packages imported
                 trial_dirname_creator=lambda trial: f"member-{trial.config['member']['number']:04d}-{trial.trial_id}",
             ),
@@ -94,16 +101,19 @@ def run_population(
         ).fit()
     shutil.rmtree(scratch, ignore_errors=True)
     done = len(folder.finished())
+    if halt.wanted:
+        return
     if done < population.members:
         died = (
             f"; member {journal.died}'s process died more often than it is retried" if journal.died is not None else ""
         )
         raise RunError(f"the population ended with {done} of {population.members} members finished{died}; run it again")
-    drop_segments(request, folder)
 
 
 def drop_segments(request: StudyRequest, folder: StudyFolder) -> int:
     """Delete what only a population that goes on needs: all segments but the last ones, with their checkpoints.
+
+    Those that are gone already are passed over, so an end that was cut short is made up for by the next call.
 
     Returns:
         How many were deleted.
@@ -120,10 +130,16 @@ class Journal(ray_tune.Callback):
     """Writes what Tune tells of the members to the study, and tells it on."""
 
     def __init__(
-        self, request: StudyRequest, folder: StudyFolder, on_event: OnStudyEvent, on_finish: Callable[[int], None]
+        self,
+        request: StudyRequest,
+        folder: StudyFolder,
+        on_event: OnStudyEvent,
+        on_finish: Callable[[int], None],
+        halt: Halt,
     ) -> None:
         self._experiment = request.experiment
         self._study, self._folder, self._on_event, self._on_finish = folder.study, folder.folder, on_event, on_finish
+        self._halt = halt
         self._seconds: dict[int, float] = {}
         self._begun_with: dict[int, list[dict[str, Any]]] = {}
         self.died: int | None = None
@@ -150,6 +166,10 @@ class Journal(ray_tune.Callback):
         frozen = self._study.get_trials(deepcopy=False)[number]
         return None if frozen.state in FINISHED else optuna.Trial(self._study, frozen._trial_id)
 
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Passes a Ctrl-C on to the members."""
+        self._halt.look()
+
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
@@ -160,6 +180,8 @@ class Journal(ray_tune.Callback):
                 self._begun(number, json.loads(result["schedule"]))
             case "epoch":
                 self._on_event(TrialEpoch(number, result["phase"], EpochEnd(**result["end"])))
+            case "warned":
+                self._on_event(Warned(result["message"]))
             case "judged":
                 self._judged(number, result)
             case "finished":
@@ -167,6 +189,8 @@ class Journal(ray_tune.Callback):
                 self._close(number, result, result.get("objective"), None)
             case "failed":
                 self._close(number, result, None, str(result["reason"]))
+            case "halted":  # it stays open, and the next call takes it over
+                self._halt.ask(str(result["fault"]))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A member's process died for good."""

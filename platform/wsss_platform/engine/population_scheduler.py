@@ -13,6 +13,7 @@ from typing import Any
 
 from ray.tune.schedulers import PopulationBasedTraining
 
+from wsss_platform.engine.halting import Halt
 from wsss_platform.engine.member import EPOCH, SCORE
 from wsss_platform.engine.population import Population, explored
 from wsss_platform.space import SearchSpace
@@ -21,12 +22,13 @@ from wsss_platform.space import SearchSpace
 class SeededPopulation(PopulationBasedTraining):
     """Member 0, the default config, is never overwritten; it can be copied."""
 
-    def __init__(self, population: Population, space: SearchSpace, seed: int) -> None:
+    def __init__(self, population: Population, space: SearchSpace, seed: int, halt: Halt) -> None:
         """
         Args:
             population: how it is trained.
             space: the axes that move.
             seed: of the study.
+            halt: whether the study ends early.
         """
         super().__init__(
             time_attr=EPOCH,
@@ -40,6 +42,7 @@ class SeededPopulation(PopulationBasedTraining):
             synch=True,
         )
         self._population, self._space, self._seed = population, space, seed
+        self._halt = halt
         self._deciding: tuple[int, int] = (0, 0)
         """(member, finished epochs) that a decision is about."""
 
@@ -64,6 +67,15 @@ class SeededPopulation(PopulationBasedTraining):
         values = json.loads(config["member"]["values"])
         moved = explored(self._space, values, self._population, self._seed, number, epoch)
         return {**config, "member": {"number": number, "values": json.dumps(moved)}}
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """No member starts in a study that ends early, which is over once none runs any more: those that wait for a
+        judgement would wait for ever, as Ray's scheduler decides only when a judged one comes in."""
+        if not self._halt.wanted:
+            return super().choose_trial_to_run(tune_controller)
+        if all(trial.status != "RUNNING" for trial in tune_controller.get_trials()):
+            tune_controller.request_stop_experiment()
+        return None
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """A member whose process died too often ends the run: the others would wait for it for ever."""

@@ -12,7 +12,7 @@ from wsss_platform.engine.brackets import REDUCTION, check_scheduler, planned_ru
 from wsss_platform.engine.cluster import check_gpu_share
 from wsss_platform.engine.gpu_hours import check_gpu_hours
 from wsss_platform.engine.objectives import SINGLE, check_measured, check_objectives
-from wsss_platform.engine.population import Population
+from wsss_platform.engine.population import Population, check_scored
 from wsss_platform.engine.samplers import check_sampler
 from wsss_platform.engine.study import BEST, LABEL_FREE, MASKS, TrialRow
 from wsss_platform.engine.study_storage import absolute
@@ -109,6 +109,8 @@ class StudyRequest:
         object.__setattr__(self, "objectives", objectives)
         if self.study_storage is not None:
             object.__setattr__(self, "study_storage", absolute(self.study_storage))
+        if (self.scheduler == "pbt") != (self.population is not None):
+            raise InputError(f"population: it belongs to scheduler 'pbt', and that to one; got {self.scheduler!r}")
         if self.population is not None:
             self._check_population(self.population)
         if self.hours is not None and not self.hours > 0:
@@ -121,9 +123,16 @@ class StudyRequest:
     def _check_population(self, population: Population) -> None:
         if self.trials != population.members:
             raise InputError(f"trials: a population of {population.members} has as many, got {self.trials}")
-        if self.selection == "none":
-            raise InputError("--scheduler pbt copies what scores better, and --selection none sees no score")
-        unused = {"seeds": 1, "sampler": "tpe", "hours": None, "gpu_hours": None, "inner": 0, "warm_start": ()}
+        check_scored(self.selection == "none")
+        unused: dict[str, Any] = {
+            "objectives": SINGLE,
+            "seeds": 1,
+            "sampler": "tpe",
+            "hours": None,
+            "gpu_hours": None,
+            "inner": 0,
+            "warm_start": (),
+        }
         for name, default in unused.items():
             if getattr(self, name) != default:
                 raise InputError(

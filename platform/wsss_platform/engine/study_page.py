@@ -37,6 +37,8 @@ ESTIMATOR = (
     f"best {TOP:.0%} of the complete trials apart; shares add up to 1. With fewer than about 50 trials it is a hint."
 )
 """Which estimator the importance comes from."""
+OF_FIXED_VALUES = ("importance", "parallel", "contour", "rank")
+"""Pictures of what a trial's parameters do; a population's trials have only those that their members began with."""
 PAIRS = 4
 """Axes in the pictures of pairs: the most important ones."""
 
@@ -55,7 +57,12 @@ def write_page(study: optuna.Study, folder: Path, on_skip: Callable[[str], None]
     rows = table(study)
     drawn: list[tuple[str, str, Path]] = []
     skipped: list[str] = []
-    for name, (caption, draw) in _pictures(study, rows).items():
+    pictures = dict(_pictures(study, rows))
+    if any("schedule" in item.changes for item in rows):
+        left_out = ", ".join(f"{name}.png" for name in OF_FIXED_VALUES if pictures.pop(name, None))
+        skipped.append(f"{left_out} are left out: members began with their parameters, and a copy gives them up")
+        on_skip(skipped[-1])
+    for name, (caption, draw) in pictures.items():
         path = folder / f"{name}.png"
         try:
             with _plain_pyplot():

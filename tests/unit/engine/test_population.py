@@ -11,25 +11,27 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import optuna
 import pytest
 from ray.tune.schedulers import PopulationBasedTraining
 
 import wsss_methods
-from wsss_platform.cli.population import moving, read_population
+from wsss_platform.cli.population import check_rule, moving, plan, plan_words, read_population
+from wsss_platform.cli.search_plan import search_plan, search_words
 from wsss_platform.config import DataConfig, MethodConfig, SampleConfig, override
-from wsss_platform.data.part import PartedDataset
-from wsss_platform.data.sample import SampleDataset
+from wsss_platform.engine.halting import Halt
 from wsss_platform.engine.lineage import Grown, Lineage, ends, schedule_figure, write_schedule
-from wsss_platform.engine.member import MemberPlan, _grow, judging, of_schedule
+from wsss_platform.engine.member import of_schedule
 from wsss_platform.engine.population import Population, explored, first_values, movable
 from wsss_platform.engine.population_run import slot
 from wsss_platform.engine.population_scheduler import SeededPopulation
 from wsss_platform.engine.request import StudyRequest
 from wsss_platform.engine.study import TrialRow
+from wsss_platform.engine.study_page import write_page
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment
-from wsss_platform.local_runner import LocalRunner
 from wsss_platform.schedule import in_force
+from wsss_platform.selection import SelectionRule
 from wsss_platform.space import SearchSpace, load_space, read_space
 from wsss_platform.store import Store
 
@@ -192,6 +194,10 @@ def test_options_that_do_not_go_together_are_told() -> None:
     with pytest.raises(InputError, match="no member would ever be judged; expected at most 1"):
         moving(Population(interval=2), tiny(2), axes)
     assert moving(None, tiny(2), axes) is axes
+    check_rule(None, SelectionRule("none"))
+    check_rule(Population(), SelectionRule("train"))
+    with pytest.raises(InputError, match="--selection none sees no score"):
+        check_rule(Population(), SelectionRule("none"))
 
 
 def test_a_request_for_a_population_is_checked(tmp_path: Path) -> None:
@@ -199,7 +205,9 @@ def test_a_request_for_a_population_is_checked(tmp_path: Path) -> None:
     axes = space(AXES, experiment.config)
 
     def ask(trials: int = 4, **more: Any) -> StudyRequest:
-        return StudyRequest(experiment, axes, trials, Store(tmp_path), "s", population=Population(), **more)
+        return StudyRequest(
+            experiment, axes, trials, Store(tmp_path), "s", **{"population": Population(), "scheduler": "pbt", **more}
+        )
 
     assert ask().rungs == ()
     assert ask().identity()["population"]["members"] == 4
@@ -210,6 +218,10 @@ def test_a_request_for_a_population_is_checked(tmp_path: Path) -> None:
         ({"seeds": 2}, "seeds: population based training"),
         ({"sampler": "random"}, "sampler: population based training"),
         ({"hours": 1.0}, "hours: population based training"),
+        ({"rule": SelectionRule("none")}, "--selection none sees no score"),
+        ({"objectives": ("accuracy", "seconds")}, "objectives"),
+        ({"scheduler": "asha"}, "it belongs to scheduler 'pbt', and that to one; got 'asha'"),
+        ({"population": None}, "it belongs to scheduler 'pbt', and that to one; got 'pbt'"),
     ):
         with pytest.raises(InputError, match=message):
             ask(**wrong)
@@ -240,22 +252,6 @@ def test_a_lineage_is_a_schedule(tmp_path: Path) -> None:
     assert Lineage.from_json((tmp_path / "members" / "0003" / "schedule.json").read_text()) == lineage
 
 
-def test_a_judgement_sees_few_pictures_also_of_a_held_out_list() -> None:
-    experiment = replace(
-        tiny(), data=DataConfig(score_list="train:held-out-2", sample=SampleConfig(train=12, val=2, size=64))
-    )
-    quick = judging(of_schedule(experiment, [{"until": 1, "values": {}}]), 3)
-    assert quick.data.score_list == "train:held-out-2:spread-3"
-    seen = quick.dataset.split(quick.data.score_list).ids
-    assert len(seen) == 3
-    assert set(seen) <= set(experiment.dataset.split("train:held-out-2").ids)
-    truth = PartedDataset(SampleDataset(experiment.data.sample)).truth(quick.data.score_list)
-    truth.mask(seen[0])
-    other = next(id for id in experiment.dataset.split("train").ids if id not in seen)
-    with pytest.raises(InputError, match="is all that may be seen here"):
-        truth.mask(other)
-
-
 def test_schedules_are_drawn() -> None:
     schedule = [{"until": 1, "values": {"a": 0.1, "b": "x"}}, {"until": 2, "values": {"a": 0.2, "b": "y"}}]
     row = TrialRow(1, "complete", {"schedule": schedule}, 0.3, None, None, {1: 0.2}, 1.0, None, None)
@@ -277,20 +273,53 @@ def test_about_as_many_members_run_as_there_is_room_for() -> None:
     assert slot([node(0.0)], 4) == 1
 
 
-def test_a_member_that_fails_waits_to_become_a_copy(tmp_path: Path) -> None:
-    experiment = tiny_sample()
-    broken = override(experiment.config, {"train.epochs": 3, "trouble.nan_step": 0})
-    plan = MemberPlan(
-        replace(experiment, config=broken), tmp_path, LocalRunner(threads=1), Population(), pictures=4, retries=1
-    )
-    failed, numbers = _grow(plan, Lineage(), 1, {"loss.contrast": 0.2}, 1)
-    assert failed.failed is not None
-    assert "step 1: loss term 'contrast' is nan" in failed.failed
-    assert (failed.epoch, failed.grown, numbers) == (1, (), {})
-    again, _ = _grow(plan, failed, 1, {"loss.contrast": 0.2}, 2)
-    assert again == replace(failed, epoch=2)
-    wrong, _ = _grow(plan, Lineage(), 1, {"masks.background": 0.2}, 1)
-    assert "must stay as it is during a training" in str(wrong.failed)
+def test_the_plan_says_how_a_population_is_judged() -> None:
+    document = plan(Population(members=3, interval=2), tiny(5))
+    assert plan(None, tiny(5)) == {}
+    assert plan_words({}) == []
+    assert document["population"] == {
+        **Population(members=3, interval=2).identity(),
+        "epochs": 5,
+        "judgements": 6,
+        "pictures at most": StudyRequest.rung_pictures,
+    }
+    words = " ".join(plan_words(document))
+    assert "3 members, judged 2 times, every 2 of 5 epochs" in words
+    assert "3 x 2 = 6 judgements" in words
+    experiment = tiny(5)
+    named = {"sampler": "tpe", "scheduler": "pbt", "objectives": ["accuracy"]}
+    budget = {"trials": 3, "hours": None, "gpu_hours": None}
+    search = search_plan(experiment, space(AXES, experiment.config), "train truth", named, budget, "s", 3)
+    assert "sampler" not in search
+    assert search_words(search) == ["scheduler pbt", "budget: 3 trials in total"]
+    assert search_words(
+        search_plan(
+            experiment, space(AXES, experiment.config), "train truth", {**named, "scheduler": "none"}, budget, "s", 3
+        )
+    )[0].startswith("sampler tpe; scheduler none")
+
+
+def test_the_page_leaves_out_pictures_of_what_members_began_with(tmp_path: Path) -> None:
+    study = optuna.create_study(direction="maximize")
+    for number in range(4):
+        changes = {"schedule": [{"until": 1, "values": {"a": 0.1}}, {"until": 2, "values": {"a": 0.2 + number}}]}
+        study.add_trial(
+            optuna.trial.create_trial(
+                params={"a": 0.1 * number},
+                distributions={"a": optuna.distributions.FloatDistribution(0, 1)},
+                value=0.1 * number,
+                user_attrs={"changes": changes},
+                intermediate_values={1: 0.2},
+            )
+        )
+    said: list[str] = []
+    written = write_page(study, tmp_path, said.append)
+    assert {path.stem for path in written} == {"history", "rungs", "schedules", "study"}
+    assert said == [
+        "importance.png, parallel.png, contour.png, rank.png are left out: members began with their parameters, "
+        "and a copy gives them up"
+    ]
+    assert said[0] in (tmp_path / "study.html").read_text()
 
 
 class Member:
@@ -300,7 +329,7 @@ class Member:
         self.config = {"member": {"number": number}}
 
 
-def test_ray_s_scheduler_is_seeded_and_spares_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ray_s_scheduler_is_seeded_and_spares_the_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """It hangs on one method of Ray's that is not public: where Ray renames it, this fails."""
     assert "_checkpoint_or_exploit" in vars(PopulationBasedTraining)
     axes = space(AXES, tiny().config)
@@ -314,7 +343,7 @@ def test_ray_s_scheduler_is_seeded_and_spares_the_default(monkeypatch: pytest.Mo
     monkeypatch.setattr(PopulationBasedTraining, "_checkpoint_or_exploit", decide)
     members = [Member(number) for number in range(3)]
     for _ in range(2):
-        scheduler = SeededPopulation(Population(), axes, seed=4)
+        scheduler = SeededPopulation(Population(), axes, 4, Halt(tmp_path, lambda: False))
         scheduler._trial_state = defaultdict(lambda: SimpleNamespace(last_train_time=1))
         random.seed()
         state = random.getstate()
