@@ -56,6 +56,7 @@ def test_a_killed_worker_is_recovered(undisturbed: Path, tmp_path: Path, capsys:
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.drill
 def test_workers_lost_too_often_end_the_run_and_it_can_go_on(undisturbed: Path, tmp_path: Path) -> None:
     job = tiny_job(train=TRAIN, trouble=Trouble(kill_step=4, once=str(tmp_path / "once")))
     with pytest.raises(RunError, match=r"^worker 0: .*died") as caught:
@@ -131,6 +132,7 @@ with connect("local", cpus=1, object_store=128 * 1024**2):
 """
 
 
+@pytest.mark.drill
 def test_a_killed_driver_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     """kill -9 after two epochs; the same command ends with the weights of an undisturbed training, and
     trains again at most the epoch whose checkpoint was not committed."""

@@ -270,6 +270,7 @@ def test_masks_alone_are_one_trial_that_goes_on(cluster: None, tmp_path: Path) -
         assert len(list((tmp_path / "stages" / kind).glob("*/manifest.json"))) == 1
 
 
+@pytest.mark.drill
 def test_a_population_ends_as_the_user_asks_and_goes_on(cluster: None, tmp_path: Path) -> None:
     """Asked after the first judgement: those that wait for one do not wait for ever."""
     more = {"epochs": 3, "population": Population(members=3, interval=1), "scheduler": "pbt", "seed": 1}

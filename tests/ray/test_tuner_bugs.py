@@ -74,6 +74,7 @@ def no_state_api() -> Iterator[None]:
         ray.shutdown()
 
 
+@pytest.mark.drill
 def test_stopped_trials_leak_nothing_without_the_state_api(no_state_api: None, tmp_path: Path) -> None:
     """Successive halving stops nested trainings; each ends itself, so its CPUs come back by no one's clean-up."""
     events: list[StudyEvent] = []

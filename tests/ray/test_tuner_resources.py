@@ -132,6 +132,7 @@ def _train(job: TrainJob, folder: Path) -> None:
     LocalRunner(threads=1).train(job, folder, lambda end: None)
 
 
+@pytest.mark.drill
 def test_more_trials_than_the_cluster_has_room_for_end(small: None, tmp_path: Path) -> None:
     """Three trials of two chunks each, two at once, on one GPU in halves: maps hold a part of it and a CPU while the
     masks of others wait for a CPU. Nobody waits for ever."""
