@@ -162,10 +162,6 @@ def _convolve(x: Tensor, convolution: nn.Conv2d, norm: nn.Module) -> Tensor:
         scale, bias = norm.affine()
         weight = weight * scale.view(-1, 1, 1, 1)
     stride, dilation = convolution.stride[0], convolution.dilation[0]
-    trains = torch.is_grad_enabled() and x.device.type == "cpu"
-    if trains and dilation > 1 and stride == 1 and convolution.groups > 1:
-        y = _dilated(x, weight, bias, dilation)
-        return y if isinstance(norm, FrozenBatchNorm) else norm(y)
     height, above, below = _same(x.shape[-2], convolution.kernel_size[0], stride, dilation)
     width, left, right = _same(x.shape[-1], convolution.kernel_size[1], stride, dilation)
     if above == below and left == right:
@@ -176,25 +172,6 @@ def _convolve(x: Tensor, convolution: nn.Conv2d, norm: nn.Module) -> Tensor:
         y = functional.conv2d(x, weight, bias, stride, padding, dilation, convolution.groups)
         y = y[..., 1 : 1 + height, 1 : 1 + width]
     return y if isinstance(norm, FrozenBatchNorm) else norm(y)
-
-
-def _dilated(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> Tensor:
-    """A depthwise convolution at stride 1 and dilation d as one without dilation on the d x d interleaved parts of x.
-
-    The same numbers up to rounding. Backward through a dilated one takes the CPU's library five to ten times as long.
-    """
-    batch, channels, height, width = x.shape
-    last = x.is_contiguous(memory_format=torch.channels_last)
-    below, right = -height % dilation, -width % dilation
-    x = functional.pad(x, (0, right, 0, below)).permute(0, 2, 3, 1)
-    rows, columns = x.shape[1] // dilation, x.shape[2] // dilation
-    parts = x.reshape(batch, rows, dilation, columns, dilation, channels).permute(2, 4, 0, 1, 3, 5)
-    parts = parts.reshape(-1, rows, columns, channels).permute(0, 3, 1, 2)
-    y = functional.conv2d(parts, weight, bias, padding=weight.shape[-1] // 2, groups=channels)
-    y = y.permute(0, 2, 3, 1).reshape(dilation, dilation, batch, rows, columns, channels).permute(2, 3, 0, 4, 1, 5)
-    y = y.reshape(batch, rows * dilation, columns * dilation, channels).permute(0, 3, 1, 2)
-    # In the layout that it came in: what is drawn at random afterwards (dropout) is drawn in the order of memory.
-    return y[..., :height, :width].contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
 
 
 def _same(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int, int]:
