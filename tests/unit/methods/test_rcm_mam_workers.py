@@ -125,7 +125,7 @@ def test_two_workers_give_the_terms_gradients_and_supportnet_of_one(shared: Path
         assert found.keys() == alone.keys()
         for name, value in alone.items():
             scale = float(value.double().abs().max()) + 1e-12
-            assert float((found[name] - value).double().abs().max()) / scale < 3e-3, name  # sums in another order
+            assert float((found[name] - value).double().abs().max()) / scale < 1e-3, name
     assert min(float(value) for name, value in alone.items() if name.startswith("term ")) > 0
 
 
