@@ -21,6 +21,8 @@ SETTINGS = {
 """Environment variables of Ray that are set unless the user has set them."""
 MOST_CPUS = 8
 """Of one training process: beyond it neither its convolutions nor its picture loaders gain."""
+_PORT = "RAY_GCS_SERVER_PORT"
+"""Environment variable: the port of a new cluster's head."""
 OBJECT_STORE = 512 * 1024**2
 """Bytes of shared memory of a local cluster. Only jobs and reports cross it; pictures are read where they are used."""
 
@@ -103,30 +105,49 @@ def _quiet() -> Iterator[None]:
 
 
 def _start(cpus: int | None, object_store: int) -> str:
-    context = ray.init(
-        address="local",
-        num_cpus=cpus,
-        object_store_memory=object_store,
-        # Ray Train's clean-up of stopped trials asks the dashboard; without it their CPUs are never freed.
-        include_dashboard=True,
-        dashboard_host="127.0.0.1",
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        runtime_env={"env_vars": worker_environment()},
-    )
+    with _free_port() as port:
+        context = ray.init(
+            address="local",
+            num_cpus=cpus,
+            object_store_memory=object_store,
+            # Ray Train's clean-up of stopped trials asks the dashboard; without it their CPUs are never freed.
+            include_dashboard=True,
+            dashboard_host="127.0.0.1",
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env={"env_vars": worker_environment(f"127.0.0.1:{port}")},
+        )
     return f"http://{context.dashboard_url}" if context.dashboard_url else ""
+
+
+@contextlib.contextmanager
+def _free_port() -> Iterator[int]:
+    """A port that a new cluster's head takes, so that its address is known before its processes start."""
+    with socket.socket() as place:
+        place.bind(("", 0))
+        port: int = place.getsockname()[1]
+    before = os.environ.get(_PORT)
+    os.environ[_PORT] = str(port)
+    try:
+        yield port
+    finally:
+        if before is None:
+            del os.environ[_PORT]
+        else:
+            os.environ[_PORT] = before
 
 
 def _join(address: str) -> str:
     host, _, port = address.rpartition(":")
+    plain = bool(host) and port.isdigit() and "//" not in address
     try:
-        if host and port.isdigit() and "//" not in address:  # Ray itself would try for minutes
+        if plain:  # Ray itself would try for minutes
             socket.create_connection((host, int(port)), timeout=10).close()
         context = ray.init(
             address=address,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            runtime_env={"env_vars": worker_environment()},
+            runtime_env={"env_vars": worker_environment(address if plain else None)},
         )
     except (ConnectionError, TimeoutError, socket.gaierror) as error:
         raise RunError(f"no Ray cluster at {address!r}: {error}") from None
@@ -148,10 +169,18 @@ def check_gpu_share(workers: int, gpus_per_worker: float) -> None:
         )
 
 
-def worker_environment() -> dict[str, str]:
-    """Variables of every worker process: one thread each unless the work asks torch for more."""
+def worker_environment(address: str | None = None) -> dict[str, str]:
+    """Variables of every worker process: one thread each unless the work asks torch for more, and its own cluster.
+
+    Ray Train's clean-up asks "the" cluster of the machine which trainings are alive. With two of them it may ask the other
+    one, which knows none, and takes the resources of a training that runs for those of one that died.
+
+    Args:
+        address: of the cluster, host:port; None leaves Ray to find it.
+    """
     threads = {name: os.environ.get(name, "1") for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")}
-    return {**threads, **{name: os.environ.get(name, value) for name, value in SETTINGS.items()}}
+    own = {} if address is None else {"RAY_ADDRESS": address}
+    return {**threads, **own, **{name: os.environ.get(name, value) for name, value in SETTINGS.items()}}
 
 
 def total_resources() -> dict[str, float]:
