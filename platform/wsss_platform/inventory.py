@@ -176,12 +176,19 @@ def driven(store: Store) -> tuple[str, ...]:
 def stamp(store: Store) -> frozenset[tuple[str, int, int]]:
     """Of all files that `references` reads; another one when any of them has changed, come or gone."""
     found = set()
-    for pattern in (f"runs/*/{RECORD}", "studies/*/trials.jsonl"):
-        for path in store.root.glob(pattern):
-            with suppress(FileNotFoundError):
-                stat = path.stat()
-                found.add((str(path), stat.st_mtime_ns, stat.st_ino))  # each writing makes a new file
+    for folder, name in (("runs", RECORD), ("studies", "trials.jsonl")):
+        for path in _named(store.root / folder, name):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                stat = os.stat(path)  # noqa: PTH116 (a study asks for all of them after each trial)
+                found.add((path, stat.st_mtime_ns, stat.st_ino))  # each writing makes a new file
     return frozenset(found)
+
+
+def _named(folder: Path, name: str) -> list[str]:
+    """The file of that name in each folder of this one, whether it is there or not."""
+    with suppress(FileNotFoundError), os.scandir(folder) as inside:
+        return [os.path.join(each.path, name) for each in inside]  # noqa: PTH118
+    return []
 
 
 def unchanged(entry: Entry) -> bool:

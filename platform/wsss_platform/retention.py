@@ -169,7 +169,9 @@ class _Current:
         return not driven(self._store) and (entry.kind in PIPELINE or not any(key in owners for key in entry.inputs))
 
 
-def drop_losers(store: Store, study: str, keep_best: int, shared: Collection[str] = ()) -> list[str]:
+def drop_losers(
+    store: Store, study: str, keep_best: int, shared: Collection[str] = (), gone: set[tuple[str, str]] | None = None
+) -> list[str]:
     """Delete maps and masks that only losing trials of a study refer to, and the checkpoints of those that were
     stopped early; to be called when a trial has ended.
 
@@ -178,10 +180,12 @@ def drop_losers(store: Store, study: str, keep_best: int, shared: Collection[str
         study: its name.
         keep_best: trials that keep theirs; 0: all.
         shared: content keys that later trials will need.
+        gone: kind and key of what earlier calls found dropped, which is not looked for again; this call adds its own.
 
     Raises:
         InputError: a record that cannot be read: nothing is deleted then.
     """
+    gone = set() if gone is None else gone
     if not keep_best:
         return []
     current = _Current(store)
@@ -197,7 +201,7 @@ def drop_losers(store: Store, study: str, keep_best: int, shared: Collection[str
         stopped = known.states.get(_trial_of(record.name)) == "pruned"  # early; it is never gone on with
         for stage, key in record.stages.items() if record.name in lost else ():
             kind = stage.split(":")[0]
-            if key in needed or key in shared:
+            if key in needed or key in shared or (kind, key) in gone or not (kind in LARGE or stopped):
                 continue
             if kind in LARGE and store.has(kind, key):
                 reason = f"study {study} keeps the maps and masks of its best {keep_best} trials"
@@ -205,6 +209,8 @@ def drop_losers(store: Store, study: str, keep_best: int, shared: Collection[str
                     dropped.append(f"{kind} {key[:12]}")
             elif stopped and store.remove(kind, key, partial=True, still=functools.partial(unneeded, key)):
                 dropped.append(f"unfinished {kind} {key[:12]}")
+            if not store.finished(kind, key) and not store.partial(kind, key).exists():
+                gone.add((kind, key))
     return dropped
 
 

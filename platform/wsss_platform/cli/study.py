@@ -66,6 +66,7 @@ class StudyView:
         self._bars: dict[int, TaskID] = {}
         self._begun: dict[int, dict[str, Any]] = {}
         self._told: set[str] = set()
+        self._gone: set[tuple[str, str]] = set()
         self._opened: Any = None
 
     def __enter__(self) -> StudyView:
@@ -107,7 +108,9 @@ class StudyView:
     def drop_losers(self) -> None:
         """Drop the maps and masks of trials that lost. The study goes on when that cannot be done."""
         try:
-            dropped = drop_losers(self._request.store, self._request.name, self._keep_best, self._shared_keys)
+            dropped = drop_losers(
+                self._request.store, self._request.name, self._keep_best, self._shared_keys, self._gone
+            )
         except (InputError, OSError) as error:
             self._tell(f"maps of losing trials are kept for now: {error}")
             return
@@ -203,7 +206,10 @@ class StudyView:
         words = event.state if event.objective is None else f"{event.state}, {100 * event.objective:.2f}"
         if event.reason:
             words += f" ({event.reason})"
-        self._say(event.number, words, detail=words)
+        self._say(event.number, words)
+        bar = self._bars.pop(event.number, None)
+        if bar is not None:  # its line stays; hundreds of bars would fill the screen
+            self._progress.remove_task(bar)
         self.record(row for row in self._rows() if row.number == event.number)
         tracker = self._trackers.pop(event.number, None)
         if tracker is not None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import ray
 
+from wsss_platform.environment import environment
 from wsss_platform.errors import InputError, RunError
 
 SETTINGS = {
@@ -105,7 +106,8 @@ def _quiet() -> Iterator[None]:
 
 
 def _start(cpus: int | None, object_store: int) -> str:
-    with _free_port() as port:
+    port = _free_port()  # chosen here, so that the address is known before the processes start
+    with environment({_PORT: str(port)}):
         context = ray.init(
             address="local",
             num_cpus=cpus,
@@ -120,21 +122,11 @@ def _start(cpus: int | None, object_store: int) -> str:
     return f"http://{context.dashboard_url}" if context.dashboard_url else ""
 
 
-@contextlib.contextmanager
-def _free_port() -> Iterator[int]:
-    """A port that a new cluster's head takes, so that its address is known before its processes start."""
+def _free_port() -> int:
     with socket.socket() as place:
         place.bind(("", 0))
         port: int = place.getsockname()[1]
-    before = os.environ.get(_PORT)
-    os.environ[_PORT] = str(port)
-    try:
-        yield port
-    finally:
-        if before is None:
-            del os.environ[_PORT]
-        else:
-            os.environ[_PORT] = before
+    return port
 
 
 def _join(address: str) -> str:
@@ -172,8 +164,8 @@ def check_gpu_share(workers: int, gpus_per_worker: float) -> None:
 def worker_environment(address: str | None = None) -> dict[str, str]:
     """Variables of every worker process: one thread each unless the work asks torch for more, and its own cluster.
 
-    Ray Train's clean-up asks "the" cluster of the machine which trainings are alive. With two of them it may ask the other
-    one, which knows none, and takes the resources of a training that runs for those of one that died.
+    Ray Train's clean-up asks "the" cluster of the machine which trainings are alive. With two of them it may ask the
+    other one, which knows none, and takes the resources of a training that runs for those of one that died.
 
     Args:
         address: of the cluster, host:port; None leaves Ray to find it.

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import optuna
@@ -29,6 +27,7 @@ from wsss_platform.engine.request import StudyRequest
 from wsss_platform.engine.runner import RayRunner
 from wsss_platform.engine.searcher import distribution
 from wsss_platform.engine.study import FINISHED, StudyFolder
+from wsss_platform.environment import environment
 from wsss_platform.errors import RunError
 from wsss_platform.retention import LARGE
 from wsss_platform.sharing import Withholding
@@ -37,6 +36,8 @@ from wsss_platform.stages import EpochEnd
 
 SEGMENTS = "segments"
 """Note of a member: content keys of the trainings that it ended before the last epoch, also those it gave up."""
+_LENIENT = {"TUNE_DISABLE_STRICT_METRIC_CHECKING": "1"}
+"""Tune without its demand that every report has the scheduler's metric: those of epochs have none."""
 
 
 def run_population(
@@ -82,7 +83,7 @@ def run_population(
     trainable = ray_tune.with_resources(
         ray_tune.with_parameters(train_member, plan=plan), ray_tune.PlacementGroupFactory([{"memory": memory}])
     )
-    with _lenient():
+    with environment(_LENIENT):
         ray_tune.Tuner(
             trainable,
             param_space={"member": ray_tune.grid_search(first)},
@@ -242,21 +243,6 @@ def _param(axis: Axis, value: Any) -> Any:
     if isinstance(axis, CategoricalAxis):
         return choice_label(tuple(value) if isinstance(value, list) else value)
     return axis.nearest(value)
-
-
-@contextmanager
-def _lenient() -> Iterator[None]:
-    """Tune without its demand that every report has the scheduler's metric: those of epochs have none."""
-    name = "TUNE_DISABLE_STRICT_METRIC_CHECKING"
-    before = os.environ.get(name)
-    os.environ[name] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
 
 
 def slot(nodes: list[dict[str, Any]], at_once: int) -> int:

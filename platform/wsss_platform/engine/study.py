@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +156,7 @@ class StudyFolder:
         The best config gets the background threshold that the sweep found best, selected with the same truth.
         """
         rows = table(self.study)
-        write_atomic(self.folder / "trials.jsonl", "".join(json.dumps(asdict(item)) + "\n" for item in rows))
+        write_atomic(self.folder / "trials.jsonl", "".join(json.dumps(vars(item)) + "\n" for item in rows))
         best = self.best()
         if best is not None:
             self._write_config("best.toml", base, best)

@@ -8,7 +8,6 @@ continued by the same command, and more trials are added by a larger number.
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -44,6 +43,7 @@ from wsss_platform.engine.study import StudyFolder
 from wsss_platform.engine.study_storage import PLACE, open_study
 from wsss_platform.engine.trial import TrialPlan, changed, run_trial
 from wsss_platform.engine.warm_start import told_by, untold
+from wsss_platform.environment import environment
 from wsss_platform.errors import InputError, RunError, unknown
 from wsss_platform.experiment import Experiment, Stage
 from wsss_platform.interrupts import interruptible
@@ -343,17 +343,11 @@ def _quiet() -> Iterator[None]:
         "RAY_AIR_NEW_OUTPUT": "0",
         "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is heard by `interrupts`
     }
-    before = {name: os.environ.get(name) for name in wanted}
     logger = logging.getLogger("ray.tune")
     level = logger.level
-    os.environ.update(wanted)
     logger.setLevel(logging.ERROR)
     try:
-        yield
+        with environment(wanted):
+            yield
     finally:
         logger.setLevel(level)
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
