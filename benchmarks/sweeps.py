@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 def rows(pictures: list[Picture], classes: int, folder: Path) -> Iterator[Row]:
     """100 and 1000 thresholds; the truth is in memory on every side, the maps are read from disk."""
     sides = classes + 1
-    for count, some, rounds, asked in ((100, pictures[:4], 3, (150, 40)), (1000, pictures[:1], 1, (1500, 400))):
+    for count, some, rounds, asked in ((100, pictures[:4], 3, (150, 40)), (1000, pictures[:1], 3, (1500, 400))):
         thresholds = grid(count)
         path = folder / f"maps-{count:06d}.parquet"
         stored = [picture.stored() for picture in some]

@@ -63,7 +63,7 @@ def sweep_levels(
     table = bucket_table(thresholds.tobytes(), top)
     if len(classes) == 0:
         levels = np.zeros((1, *levels.shape[1:]), levels.dtype)
-    places = np.zeros(256, np.int32)
+    places = np.zeros(256, np.uint32)
     slots = len(levels) * (len(thresholds) + 1)
     places[values] = slots * np.searchsorted(counted, values)  # 255 comes last, behind all that is counted
     counts = _count(np.ascontiguousarray(levels), truth, places, table, len(counted) + 1, len(thresholds) + 1)
@@ -76,7 +76,7 @@ def sweep_levels(
 
 
 @lru_cache(maxsize=8)
-def bucket_table(thresholds: bytes, top: int) -> NDArray[np.uint16] | NDArray[np.int32]:
+def bucket_table(thresholds: bytes, top: int) -> NDArray[np.uint16] | NDArray[np.uint32]:
     """The bucket of every interpolated value: [64 x top + 1], uint16 where enough, of float32 thresholds as bytes.
 
     Raises:
@@ -87,15 +87,21 @@ def bucket_table(thresholds: bytes, top: int) -> NDArray[np.uint16] | NDArray[np
         raise ValueError("thresholds must be float32, at least one, strictly ascending")
     scores = np.arange(64 * top + 1, dtype=np.float32) / np.float32(64) / np.float32(top)  # as full_size() rounds them
     buckets = np.searchsorted(values, scores)
-    return buckets.astype(np.uint16) if len(values) < 2**16 else buckets.astype(np.int32)
+    return buckets.astype(np.uint16) if len(values) < 2**16 else buckets.astype(np.uint32)
 
 
 @njit(cache=True, nogil=True)
 def _present(truth):  # type: ignore[no-untyped-def] # pragma: no cover
-    """Which of the 256 values occur."""
+    """Which of the 256 values occur. Masks are flat: eight pixels that repeat the eight before them tell nothing new."""
     found = np.zeros(256, np.bool_)
-    for i in range(truth.size):
-        found[truth[i]] = True
+    whole = truth.size // 8 * 8
+    eights = truth[:whole].view(np.uint64)
+    for i in range(len(eights)):
+        if i == 0 or eights[i] != eights[i - 1]:
+            for x in range(8 * i, 8 * i + 8):
+                found[truth[x]] = True
+    for x in range(whole, truth.size):
+        found[truth[x]] = True
     return found
 
 
@@ -103,34 +109,38 @@ def _present(truth):  # type: ignore[no-untyped-def] # pragma: no cover
 def _count(levels, truth, places, table, present, buckets):  # type: ignore[no-untyped-def] # pragma: no cover
     """uint32 [present, K, buckets] by truth, best class and bucket; `places` says where a truth value begins.
 
-    Two counters in turn, so that runs of equal pixels do not wait for their own counter.
+    Two counters in turn, so that runs of equal pixels do not wait for their own counter; unsigned places, so that none
+    is looked at for a count from the end.
     """
     number, _, columns = levels.shape
     height, width = truth.shape
     counts = np.zeros((2, present * number * buckets), np.uint32)
-    line = np.empty(columns, np.int32)
-    best = np.empty(CELL * columns, np.int32)
-    other = np.empty(CELL * columns, np.int32)
-    cell = np.empty(CELL * columns, np.int32)
+    line = np.empty(columns, np.uint32)
+    best = np.empty(CELL * columns, np.uint32)
+    other = np.empty(CELL * columns, np.uint32)
+    cell = np.empty(CELL * columns, np.uint32)
+    one, three, five, seven = np.uint32(1), np.uint32(3), np.uint32(5), np.uint32(7)
     for y in range(height):
         above = y // CELL
-        below = 2 * (y % CELL) + 1  # eighths of the node below, by the pixel's place in its cell
+        below = np.uint32(2 * (y % CELL) + 1)  # eighths of the node below, by the pixel's place in its cell
+        over = np.uint32(8) - below
         cell[:] = 0
         for k in range(number):
+            here = np.uint32(k * buckets)
             for j in range(columns):
-                line[j] = (8 - below) * levels[k, above, j] + below * levels[k, above + 1, j]
+                line[j] = over * np.uint32(levels[k, above, j]) + below * np.uint32(levels[k, above + 1, j])
             score = best if k == 0 else other
             for j in range(columns - 1):
                 left, right = line[j], line[j + 1]
-                score[4 * j] = 7 * left + right
-                score[4 * j + 1] = 5 * left + 3 * right
-                score[4 * j + 2] = 3 * left + 5 * right
-                score[4 * j + 3] = left + 7 * right
+                score[4 * j] = seven * left + one * right
+                score[4 * j + 1] = five * left + three * right
+                score[4 * j + 2] = three * left + five * right
+                score[4 * j + 3] = one * left + seven * right
             if k > 0:
                 for x in range(width):
                     better = other[x] > best[x]
                     best[x] = other[x] if better else best[x]
-                    cell[x] = k * buckets if better else cell[x]
+                    cell[x] = here if better else cell[x]
         for x in range(width):
             cell[x] += places[truth[y, x]] + table[best[x]]
         for x in range(0, width - 1, 2):

@@ -148,9 +148,11 @@ def histogram(cells: Iterable[SweepCells], classes: int, thresholds: int) -> NDA
 
 def confusions(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     """The square confusion at every threshold: int64 [T, C + 1, C + 1] from a dense histogram [C + 1, C, T + 1]."""
-    square = np.zeros((counts.shape[2], counts.shape[0], counts.shape[0]), np.int64)
-    square[:, :, 1:] = np.moveaxis(counts, 2, 0)
-    square = square[:-1].cumsum(0, out=square[:-1])  # pixels with a bucket of at most i
-    np.subtract(np.pad(counts.sum(2), ((0, 0), (1, 0))), square, out=square)
-    square[:, :, 0] = counts.sum((1, 2)) - square[:, :, 1:].sum(2)
+    sides, _, buckets = counts.shape
+    rows = counts.sum((1, 2))
+    above = counts.cumsum(2)[:, :, :-1]  # pixels with a bucket of at most i ...
+    np.subtract(counts.sum(2)[:, :, None], above, out=above)  # ... and those that are foreground at threshold i
+    square = np.empty((buckets - 1, sides, sides), np.int64)
+    square[:, :, 1:] = above.transpose(2, 0, 1)
+    square[:, :, 0] = (rows[:, None] - above.sum(1)).T
     return square
