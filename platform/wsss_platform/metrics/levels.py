@@ -92,7 +92,7 @@ def bucket_table(thresholds: bytes, top: int) -> NDArray[np.uint16] | NDArray[np
 
 @njit(cache=True, nogil=True)
 def _present(truth):  # type: ignore[no-untyped-def] # pragma: no cover
-    """Which of the 256 values occur. Masks are flat: eight pixels that repeat the eight before them tell nothing new."""
+    """Which of the 256 values occur. Masks are flat: eight pixels like the eight before them tell nothing new."""
     found = np.zeros(256, np.bool_)
     whole = truth.size // 8 * 8
     eights = truth[:whole].view(np.uint64)
