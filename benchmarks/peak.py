@@ -8,7 +8,8 @@ from pathlib import Path
 
 
 class Peak:
-    """`with Peak() as peak: ...`; then `peak.megabytes`. Looks every 20 ms."""
+    """`with Peak() as peak: ...`; then `peak.megabytes`, and `peak.whole` with what was there at the start. Looks every
+    20 ms."""
 
     def __enter__(self) -> Peak:
         self._stop, self._start, self.megabytes = threading.Event(), _now(), 0.0
@@ -19,6 +20,11 @@ class Peak:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
+
+    @property
+    def whole(self) -> float:
+        """MB, the start included."""
+        return self._start + self.megabytes
 
     def _watch(self) -> None:
         while not self._stop.wait(0.02):

@@ -18,7 +18,8 @@ from wsss_platform.metrics.confusion import mean_iou_of_parts
 
 LEVEL = 0.95
 """Coverage of every interval here."""
-_BATCH = 64  # resamples per matrix product: bounds the memory
+_BATCH = 64  # resamples per matrix product
+_DRAWS = 2**18  # pictures drawn for one matrix product, and weighted at once: bounds the memory
 
 
 @dataclass(frozen=True)
@@ -89,10 +90,14 @@ def _require(parts: NDArray[np.int64]) -> None:
 
 
 def _weights(pictures: int, resamples: int, seed: int) -> Iterator[NDArray[np.float64]]:
-    """Batches [r, N]: how often each picture is drawn in each resample of N with replacement."""
+    """Batches [r, N]: how often each picture is drawn in each resample of N with replacement.
+
+    The draws follow each other in one stream, so they do not depend on how large the batches are.
+    """
     generator = np.random.default_rng(seed)
-    for start in range(0, resamples, _BATCH):
-        rows = min(_BATCH, resamples - start)
+    batch = max(1, min(_BATCH, _DRAWS // pictures))
+    for start in range(0, resamples, batch):
+        rows = min(batch, resamples - start)
         drawn = generator.integers(0, pictures, (rows, pictures)) + np.arange(rows)[:, None] * pictures
         counts = np.bincount(drawn.ravel(), minlength=rows * pictures)
         yield counts.reshape(rows, pictures).astype(np.float64)
@@ -100,7 +105,12 @@ def _weights(pictures: int, resamples: int, seed: int) -> Iterator[NDArray[np.fl
 
 def _weighted(weights: NDArray[np.float64], parts: NDArray[np.int64]) -> NDArray[np.float64]:
     """Sums [r, 3, C + 1]; whole numbers below 2^53, so exact in float64."""
-    sums = weights @ parts.reshape(len(parts), -1).astype(np.float64)
+    flat = parts.reshape(len(parts), -1)
+    step = max(1, _DRAWS // flat.shape[1])
+    sums = np.zeros((len(weights), flat.shape[1]))
+    for start in range(0, len(flat), step):
+        some = slice(start, start + step)
+        sums += weights[:, some] @ flat[some].astype(np.float64)
     return sums.reshape(len(weights), *parts.shape[1:])
 
 
