@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import pickle
 import shutil
@@ -97,7 +96,6 @@ def test_what_one_machine_made_another_finds(experiment: Experiment, made: Path,
     assert not third.has("train", experiment.stage("train").key), "with maps there, no weights are needed"
 
 
-@pytest.mark.skipif(importlib.util.find_spec("moto") is None, reason="no imitation of S3 (pip install 'moto[server]')")
 def test_the_same_over_s3(experiment: Experiment, made: Path, tmp_path: Path, s3: str) -> None:
     round_trip(s3.replace("BUCKET", "shared"), experiment, made, tmp_path)
     with pytest.raises(InputError, match="no bucket 'nosuch'"):
