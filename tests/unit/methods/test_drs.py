@@ -183,6 +183,13 @@ def test_the_space_of_the_label_rule_repeats_the_masks_alone(pytestconfig: pytes
         assert list(space.stages()) == ["masks"]
 
 
+def test_the_space_of_the_classifier_alone_needs_no_second_phase(pytestconfig: pytest.Config) -> None:
+    alone = config(**{"refine.enabled": False, "suppression.control": "constant"})
+    space = load_space(pytestconfig.rootpath / "search_spaces" / "drs_classify.toml", alone)
+    assert not [axis.path for axis in space.axes if axis.path.startswith("refine")]
+    assert list(space.stages())[0] == "train"
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Experiment, Store, dict[str, Any]]:
     """Both phases on eight small pictures from random weights, with the label rule that reads saliency."""
