@@ -170,7 +170,11 @@ class _Current:
 
 
 def drop_losers(
-    store: Store, study: str, keep_best: int, shared: Collection[str] = (), gone: set[tuple[str, str]] | None = None
+    store: Store,
+    study: str,
+    keep_best: int,
+    shared: Collection[str] = (),
+    gone: set[tuple[str, str, str]] | None = None,
 ) -> list[str]:
     """Delete maps and masks that only losing trials of a study refer to, and the checkpoints of those that were
     stopped early; to be called when a trial has ended.
@@ -180,7 +184,8 @@ def drop_losers(
         study: its name.
         keep_best: trials that keep theirs; 0: all.
         shared: content keys that later trials will need.
-        gone: kind and key of what earlier calls found dropped, which is not looked for again; this call adds its own.
+        gone: trial, kind and key of what earlier calls found dropped, which is not looked for again; this call adds its
+            own. (A later trial that makes the same again is another one.)
 
     Raises:
         InputError: a record that cannot be read: nothing is deleted then.
@@ -201,7 +206,7 @@ def drop_losers(
         stopped = known.states.get(_trial_of(record.name)) == "pruned"  # early; it is never gone on with
         for stage, key in record.stages.items() if record.name in lost else ():
             kind = stage.split(":")[0]
-            if key in needed or key in shared or (kind, key) in gone or not (kind in LARGE or stopped):
+            if key in needed or key in shared or (record.name, kind, key) in gone or not (kind in LARGE or stopped):
                 continue
             if kind in LARGE and store.has(kind, key):
                 reason = f"study {study} keeps the maps and masks of its best {keep_best} trials"
@@ -210,7 +215,7 @@ def drop_losers(
             elif stopped and store.remove(kind, key, partial=True, still=functools.partial(unneeded, key)):
                 dropped.append(f"unfinished {kind} {key[:12]}")
             if not store.finished(kind, key) and not store.partial(kind, key).exists():
-                gone.add((kind, key))
+                gone.add((record.name, kind, key))
     return dropped
 
 

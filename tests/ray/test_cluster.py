@@ -31,23 +31,26 @@ def test_a_local_cluster_is_ours_and_ends_with_the_context(monkeypatch: pytest.M
         assert ray.is_initialized()
         other = _other_process()
         assert other.returncode == 0, other.stderr
-        assert other.stdout.split() == ["1", "True", "False", "True"]
+        assert other.stdout.split() == ["1", "True", "False", "True", "True"]
         assert other.stderr == ""
     assert not ray.is_initialized()
 
 
 def _other_process() -> subprocess.CompletedProcess[str]:
-    """A second program on this machine: it must not join the cluster that runs here, nor may its workers ask it."""
+    """A second program on this machine: it must not join the cluster that runs here, nor may its workers ask it,
+    nor see a GPU that they do not hold."""
     code = f"""
     import ray
     from wsss_platform.engine.cluster import connect
     @ray.remote
     def asked():
+        import os
         from ray.util.state import list_nodes
-        return [node.node_id for node in list_nodes()]
+        return [node.node_id for node in list_nodes()], os.environ.get("CUDA_VISIBLE_DEVICES")
     with connect(cpus=1, object_store=128 * 1024**2) as cluster:
         print(int(cluster.cpus), cluster.started, cluster.address == {ray.get_runtime_context().gcs_address!r})
-        print(ray.get(asked.remote()) == [node["NodeID"] for node in ray.nodes()])
+        nodes, devices = ray.get(asked.remote())
+        print(nodes == [node["NodeID"] for node in ray.nodes()], devices == "")
     """
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=120, check=False

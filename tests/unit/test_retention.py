@@ -134,6 +134,21 @@ def test_the_seeds_of_a_trial_are_kept_or_dropped_together() -> None:
     assert losers(everyone, {}, 1) == {*names[1], *names[2]}
 
 
+def test_what_a_later_trial_makes_again_is_dropped_again(tmp_path: Path) -> None:
+    store, gone = Store(tmp_path), set[tuple[str, str, str]]()
+    trial(store, 0, 0.5)
+    lost = trial(store, 1, 0.1)
+    assert len(drop_losers(store, "s", 1, gone=gone)) == 2
+    assert drop_losers(store, "s", 1, gone=gone) == []
+    for name in ("maps:cam", "masks:cam"):
+        kind = name.split(":")[0]
+        with store.building(kind, lost[name]) as folder:
+            assert folder is not None
+            store.commit(kind, lost[name], {"inputs": {}})
+    write_trial(store, 2, 0.2, lost)
+    assert len(drop_losers(store, "s", 1, gone=gone)) == 2
+
+
 def test_losing_trials_lose_maps_and_masks_and_nothing_else(tmp_path: Path) -> None:
     store = Store(tmp_path)
     stages = [trial(store, number, objective) for number, objective in enumerate([0.5, 0.1, 0.7, 0.3])]

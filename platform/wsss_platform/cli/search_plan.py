@@ -16,7 +16,11 @@ MOST = 1000
 
 GpuHours = Annotated[
     float | None,
-    typer.Option("--gpu-hours", help="No new trial starts once all, of earlier calls too, used so many.", min=0.0),
+    typer.Option(
+        "--gpu-hours",
+        help="No new trial starts once all, of earlier calls too, took so many: each its GPUs from start to end.",
+        min=0.0,
+    ),
 ]
 Objectives = Annotated[
     str,

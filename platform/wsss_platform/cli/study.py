@@ -66,7 +66,7 @@ class StudyView:
         self._bars: dict[int, TaskID] = {}
         self._begun: dict[int, dict[str, Any]] = {}
         self._told: set[str] = set()
-        self._gone: set[tuple[str, str]] = set()
+        self._gone: set[tuple[str, str, str]] = set()
         self._opened: Any = None
 
     def __enter__(self) -> StudyView:

@@ -5,6 +5,7 @@ The same command continues, a larger --trials adds trials.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,9 +23,9 @@ from wsss_platform.config import MethodConfig
 from wsss_platform.disk import check_writable
 from wsss_platform.engine.brackets import check_scheduler
 from wsss_platform.engine.objectives import check_measured, read_objectives
-from wsss_platform.errors import InputError, unknown
+from wsss_platform.errors import InputError, RunError, unknown
 from wsss_platform.inner.levels import SETTINGS, split
-from wsss_platform.interrupts import Interrupts
+from wsss_platform.interrupts import Interrupted, Interrupts
 from wsss_platform.protocol import strongest
 from wsss_platform.retention import KEEP_BEST
 from wsss_platform.schedule import check_search as check_schedule
@@ -140,6 +141,7 @@ def tune(
         ),
     ] = None,
     storage: options.Storage = options.STORAGE,
+    max_failures: options.MaxFailures = 0,
     mirror: options.MirrorUrl = None,
     seed: options.Seed = 0,
     workers: options.Workers = 1,
@@ -206,7 +208,7 @@ def tune(
         searched = load_space(space or find_space(experiment.method.name), experiment.config)
         check_schedule(experiment.config, (axis.path for axis in searched.axes), population=people is not None)
         searched = population.moving(people, experiment, searched)
-        store = options.open_store(storage, mirror=mirror)
+        store = options.open_store(storage, max_failures, mirror)
         check_measured(wanted, searched)
         truth_free = rule.kind == "none"  # then there is nothing to choose an inner setting by
         if inner and (truth_free or len(wanted) > 1):
@@ -321,14 +323,22 @@ def find_space(method: str) -> Path:
 
 def _search(request: StudyRequest, wandb: str, keep_best: int, asked: Callable[[], bool]) -> StudyResult:
     from wsss_platform.cli.study import StudyView
-    from wsss_platform.engine.study_page import write_page
+    from wsss_platform.engine.study_page import PAGE, write_page
     from wsss_platform.engine.study_storage import open_study
     from wsss_platform.engine.tuner import tune as run_study
 
-    with StudyView(request, wandb, keep_best) as view:
-        result = run_study(request, view, asked)
-        view.record(result.rows)
-        view.drop_losers()
+    folder = request.store.study_folder(request.name)
+    try:
+        with StudyView(request, wandb, keep_best) as view:
+            result = run_study(request, view, asked)
+            view.record(result.rows)
+            view.drop_losers()
+    except (RunError, Interrupted):
+        if (folder / "trials.jsonl").is_file():  # whatever ended the study, its failures can be looked at
+            with contextlib.suppress(InputError, OSError):
+                write_page(open_study(folder, request.study_storage), folder, note)
+                note(f"trials so far, with their failures: {folder / PAGE}")
+        raise
     write_page(open_study(result.folder, request.study_storage), result.folder, note)
     return result
 

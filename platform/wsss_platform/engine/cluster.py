@@ -18,10 +18,13 @@ SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # the default of 2 s is paid at every checkpoint
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean the same in a worker
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # work that holds no GPU sees none, else all of it would use the first
 }
 """Environment variables of Ray that are set unless the user has set them."""
 MOST_CPUS = 8
 """Of one training process: beyond it neither its convolutions nor its picture loaders gain."""
+LOOPBACK = ("localhost", "127.0.0.1")
+"""Names that mean another machine on each."""
 _PORT = "RAY_GCS_SERVER_PORT"
 """Environment variable: the port of a new cluster's head."""
 OBJECT_STORE = 512 * 1024**2
@@ -106,7 +109,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _start(cpus: int | None, object_store: int) -> str:
-    port = _free_port()  # chosen here, so that the address is known before the processes start
+    port = int(os.environ.get(_PORT, 0)) or _free_port()  # so that the address is known before the processes start
     with environment({_PORT: str(port)}):
         context = ray.init(
             address="local",
@@ -139,7 +142,7 @@ def _join(address: str) -> str:
             address=address,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            runtime_env={"env_vars": worker_environment(address if plain else None)},
+            runtime_env={"env_vars": worker_environment(address if plain and host not in LOOPBACK else None)},
         )
     except (ConnectionError, TimeoutError, socket.gaierror) as error:
         raise RunError(f"no Ray cluster at {address!r}: {error}") from None
@@ -168,7 +171,7 @@ def worker_environment(address: str | None = None) -> dict[str, str]:
     other one, which knows none, and takes the resources of a training that runs for those of one that died.
 
     Args:
-        address: of the cluster, host:port; None leaves Ray to find it.
+        address: of the cluster, host:port, as all its nodes know it; None leaves Ray to find it.
     """
     threads = {name: os.environ.get(name, "1") for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")}
     own = {} if address is None else {"RAY_ADDRESS": address}

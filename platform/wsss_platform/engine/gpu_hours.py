@@ -1,8 +1,9 @@
-"""How long a study's trials have held GPUs, over all calls: the budget of `--gpu-hours`.
+"""How long a study's trials have had GPUs to themselves, over all calls: the budget of `--gpu-hours`.
 
-A trial holds its workers' GPUs from its start to its end, so its GPU-seconds are workers x GPUs per worker x seconds.
-They are noted in the study's journal at each of its epochs and at its end; what a killed driver's trial used after its
-last epoch is lost. Stages that are made once for all trials, and the report, belong to no trial.
+A trial's GPU-seconds are workers x GPUs per worker x seconds from its start to its end. That is an upper bound: its
+masks are made on CPUs, and another trial's work may use its GPUs meanwhile. They are noted in the study's journal at
+each of its epochs and at its end; what a killed driver's trial used after its last epoch is lost. Stages that are made
+once for all trials, and the report, belong to no trial.
 """
 
 from __future__ import annotations

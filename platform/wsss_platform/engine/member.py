@@ -61,6 +61,8 @@ class MemberPlan:
     """How often a segment that failed is tried again."""
     mirror: Withholding | None = None
     """Where its stages are shared with other stores."""
+    max_failures: int = 0
+    """Pictures that may fail in a stage."""
 
     @property
     def epochs(self) -> int:
@@ -75,9 +77,9 @@ class MemberPlan:
         """The store for a run; segments that another one follows stay here, as they hold checkpoints and are dropped
         at the end."""
         if self.mirror is None:
-            return Store(self.storage)
+            return Store(self.storage, self.max_failures)
         followed = {one.key for one in experiment.stages if one.segment and one.segment.until < self.epochs}
-        return Store(self.storage, mirror=replace(self.mirror, keys=frozenset(followed)))
+        return Store(self.storage, self.max_failures, replace(self.mirror, keys=frozenset(followed)))
 
 
 def train_member(config: dict[str, Any], plan: MemberPlan) -> None:

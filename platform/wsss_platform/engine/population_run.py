@@ -72,6 +72,7 @@ def run_population(
         pictures=request.rung_pictures,
         retries=request.retries,
         mirror=None if request.store.mirror is None else Withholding(request.store.mirror, LARGE),
+        max_failures=request.store.max_failures,
     )
     journal = Journal(request, folder, on_event, on_finish, halt)
     first = [

@@ -68,7 +68,7 @@ def write_page(study: optuna.Study, folder: Path, on_skip: Callable[[str], None]
             with _plain_pyplot():
                 figure = draw()
                 figure.savefig(path, dpi=110, bbox_inches="tight")
-        except (ImportError, ValueError, RuntimeError, TypeError, AttributeError, KeyError) as error:
+        except Exception as error:  # noqa: BLE001  # whatever a plot raises, the study is done and its table waits
             skipped.append(f"{name}.png was not drawn: {type(error).__name__}: {error}")
             on_skip(skipped[-1])
             continue
@@ -87,6 +87,15 @@ def importance(study: optuna.Study) -> dict[str, float]:
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         target = towards_accuracy(study).get("target")
         return get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=TOP), target=target)
+
+
+def left_out(study: optuna.Study) -> str:
+    """A sentence on the axes without an importance: those that some complete trial has not, as they are conditional."""
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    every = {name for trial in complete for name in trial.params}
+    common = set.intersection(*(set(trial.params) for trial in complete)) if complete else set()
+    missing = ", ".join(sorted(every - common))
+    return f" Not among them, as not every trial has it: {missing}." if missing else ""
 
 
 def failure_figure(rows: Sequence[TrialRow]) -> Figure:
@@ -138,7 +147,7 @@ def _pictures(study: optuna.Study, rows: Sequence[TrialRow]) -> Mapping[str, tup
             lambda: sized(plots.plot_optimization_history(study, **target)),
         ),
         "importance": (
-            ESTIMATOR,
+            ESTIMATOR + left_out(study),
             lambda: sized(
                 plots.plot_param_importances(
                     study, evaluator=PedAnovaImportanceEvaluator(target_quantile=TOP), **towards_accuracy(study)

@@ -68,6 +68,8 @@ class TrialPlan:
     """Where its stages are shared with other stores."""
     levels: Levels | None = None
     """With settings: a trial's masks are searched within it."""
+    max_failures: int = 0
+    """Pictures that may fail in a stage."""
 
     def rungs_of(self, number: int) -> tuple[int, ...]:
         """The rungs of one trial."""
@@ -132,7 +134,7 @@ def _stop_if_told(plan: TrialPlan, number: int) -> None:
 
 
 def _run(plan: TrialPlan, number: int, changes: Mapping[str, Any]) -> dict[str, Any]:
-    store, runs, experiments = Store(plan.storage, mirror=plan.mirror), [], []
+    store, runs, experiments = Store(plan.storage, plan.max_failures, plan.mirror), [], []
     inner = plan.levels if plan.levels is not None and plan.levels.settings else None
     traces: list[list[EpochEnd]] = []
     for offset in range(plan.seeds):
@@ -168,7 +170,7 @@ def _run(plan: TrialPlan, number: int, changes: Mapping[str, Any]) -> dict[str, 
 
 def _watcher(plan: TrialPlan, number: int, changes: Mapping[str, Any], experiment: Experiment, offset: int) -> OnEvent:
     """What a run of a trial does at the end of each epoch: prove what was applied, tell, and stop when told."""
-    store, last, rungs = Store(plan.storage), experiment.phases[-1].name, plan.rungs_of(number)
+    store, last, rungs = Store(plan.storage, plan.max_failures), experiment.phases[-1].name, plan.rungs_of(number)
 
     def on_event(event: Event) -> None:
         if isinstance(event, Shared) and event.what == "failed":

@@ -256,6 +256,7 @@ def _run_trials(
         # what losing trials do not keep here is not kept there
         mirror=None if request.store.mirror is None else Withholding(request.store.mirror, LARGE),
         levels=request.levels,
+        max_failures=request.store.max_failures,
     )
     scratch = folder.folder / "ray"
     shutil.rmtree(scratch, ignore_errors=True)

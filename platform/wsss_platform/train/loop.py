@@ -19,7 +19,7 @@ from wsss_platform.objective import Batch, Objective
 from wsss_platform.stages import EpochEnd, TrainJob
 from wsss_platform.train.batches import batches
 from wsss_platform.train.checkpoint import Training
-from wsss_platform.train.optimiser import build_optimiser, pretrained_rate, schedule_factor
+from wsss_platform.train.optimiser import build_optimiser, in_force, pretrained_rate, schedule_factor
 from wsss_platform.train.peak_memory import PeakMemory
 from wsss_platform.train.randomness import seed_everything
 
@@ -118,7 +118,12 @@ def train_phase(
             learning_rate=pretrained_rate(optimiser),
             pictures_per_second=train.batch * per_epoch / seconds,
             seconds=seconds,
-            applied={**objective.applied(), **{f"{phase.loss}.{name}": weight for name, weight in weights.items()}},
+            applied={
+                **objective.applied(),
+                **{f"{phase.loss}.{name}": weight for name, weight in weights.items()},
+                **{f"{phase.train}.{name}": used for name, used in in_force(optimiser, train, step - 1, steps).items()},
+                f"{phase.train}.epochs": steps // per_epoch,
+            },
             memory=round(peak.gibibytes(), 4),
         )
         yield end, _saver(training, end, job.key)

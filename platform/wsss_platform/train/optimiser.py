@@ -57,6 +57,15 @@ def schedule_factor(train: TrainConfig, step: int, steps: int) -> float:
             return float(0.1 ** sum(first <= epoch for first in train.steps))
 
 
+def in_force(optimiser: Optimizer, train: TrainConfig, step: int, steps: int) -> dict[str, float]:
+    """What the live optimiser was told, by field of `TrainConfig`: "learning_rate", without what the schedule makes of
+    it at `step` (steps done before the last one), and "weight_decay", of the groups that have any."""
+    return {
+        "learning_rate": pretrained_rate(optimiser) / schedule_factor(train, step, steps),
+        "weight_decay": max(float(group["weight_decay"]) for group in optimiser.param_groups),
+    }
+
+
 def pretrained_rate(optimiser: Optimizer) -> float:
     """The present learning rate of the pretrained weights; of the first group when none is called so."""
     named = [group for group in optimiser.param_groups if str(group.get("name", "")).startswith("pretrained")]

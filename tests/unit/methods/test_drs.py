@@ -187,7 +187,7 @@ def test_the_space_of_the_classifier_alone_needs_no_second_phase(pytestconfig: p
     alone = config(**{"refine.enabled": False, "suppression.control": "constant"})
     space = load_space(pytestconfig.rootpath / "search_spaces" / "drs_classify.toml", alone)
     assert not [axis.path for axis in space.axes if axis.path.startswith("refine")]
-    assert list(space.stages())[0] == "train"
+    assert next(iter(space.stages())) == "train"
 
 
 @pytest.fixture(scope="module")

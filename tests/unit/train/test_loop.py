@@ -76,7 +76,13 @@ def test_the_loss_falls_and_the_total_is_the_weighted_sum() -> None:
         parts = end.losses["classification"] + 0.1 * end.losses["contrast"]
         assert end.losses["total"] == pytest.approx(parts, rel=1e-5)
     assert [end.step for end in ends] == [3 * epoch for epoch in range(1, 13)]
-    assert ends[0].applied == {"loss.classification": 1.0, "loss.contrast": 0.1}
+    optimiser = {"train.learning_rate": 5e-3, "train.weight_decay": job.experiment.config.train.weight_decay}
+    assert ends[0].applied == {
+        "loss.classification": 1.0,
+        "loss.contrast": 0.1,
+        **{path: pytest.approx(value) for path, value in optimiser.items()},
+        "train.epochs": 12,
+    }
     assert ends[0].pictures_per_second > 0
 
 
