@@ -120,6 +120,7 @@ def test_fbr_s_own_space_keeps_what_is_read_at_each_step() -> None:
         "sampling.clusters",
         "sampling.negatives",
         "sampling.prototype_fraction",
+        "sampling.anchors",
     }
     assert held.keys() == {"seed.masks.confident_foreground", "seed.masks.confident_background"}
     assert all("does not read it" in reason for reason in held.values())
