@@ -136,6 +136,13 @@ def test_a_study_plan_says_what_is_shared_and_starts_nothing(tmp_path: Path) -> 
     assert not (tmp_path / "store").exists()
 
 
+def test_a_plan_of_hours_says_what_one_trial_costs(tmp_path: Path) -> None:
+    plan = document("tune", "cam", "--hours", "1", "--dry-run", "--storage", str(tmp_path / "store"))
+    assert plan["trials"] is None
+    assert plan["cost"]["trainings"] == 1
+    assert plan["search"]["budget"] == {"trials": None, "hours": 1.0, "gpu_hours": None}
+
+
 def test_one_run_from_training_to_leaderboard(tmp_path: Path) -> None:
     storage = ["--storage", str(tmp_path)]
     trained = document("train", "cam", "--name", "first", *TINY, "--local", *storage)

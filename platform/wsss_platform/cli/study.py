@@ -24,6 +24,7 @@ from wsss_platform.cli.output import StageBars, console, note
 from wsss_platform.cli.recording import score_summary, scores_of
 from wsss_platform.config import override
 from wsss_platform.engine import events
+from wsss_platform.engine.halting import UNLIMITED
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment
 from wsss_platform.label_free import variant_stages
@@ -160,7 +161,8 @@ class StudyView:
         if self._study is None:
             self._shared.stop()
             self._progress.start()
-            self._study = self._progress.add_task(f"study {self._request.name}", total=self._request.trials, detail="")
+            total = None if self._request.trials == UNLIMITED else self._request.trials
+            self._study = self._progress.add_task(f"study {self._request.name}", total=total, detail="")
         return self._study
 
     def _started(self, event: events.TrialStarted) -> None:

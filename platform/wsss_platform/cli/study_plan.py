@@ -54,7 +54,7 @@ def study_plan(
     space: SearchSpace,
     store: Store,
     study: str,
-    trials: int,
+    trials: int | None,
     gpus_per_worker: float | None,
     keep_best: int = KEEP_BEST,
     seeds: int = 1,
@@ -68,7 +68,7 @@ def study_plan(
         space: all axes.
         store: of the study.
         study: its name.
-        trials: in total.
+        trials: in total; None: as many as a budget of hours allows, and the cost is that of one.
         gpus_per_worker: for the reader.
         keep_best: trials that keep their maps; 0: all.
         seeds: runs of each trial.
@@ -85,7 +85,7 @@ def study_plan(
 
         compared = variants(experiment)
     costs = study_costs(
-        experiment, space, trials, store, study, keep_best, seeds=seeds, levels=levels, compared=compared
+        experiment, space, trials or 1, store, study, keep_best, seeds=seeds, levels=levels, compared=compared
     )
     plan = plan_document(experiment, store, experiment.stages[-1], resources, costs)
     keys = {stage.key for stage in experiment.stages}
@@ -126,7 +126,7 @@ def plan_tables(document: dict[str, Any]) -> list[Any]:
         plan_table(document),
         f"made once for all trials: {', '.join(shared) or 'nothing'}; the rest once per trial",
         *inner_words(document),
-        cost_words(document["cost"], at_most=True),
+        cost_words(document["cost"], at_most=True) + (" (for one trial)" if document["trials"] is None else ""),
         disk_words(document["keep_best"], stops="population" not in document),
         axes,
     ]

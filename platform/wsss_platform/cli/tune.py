@@ -22,6 +22,7 @@ from wsss_platform.cli.study_tables import best_table, told_table, trials_table
 from wsss_platform.config import MethodConfig
 from wsss_platform.disk import check_writable
 from wsss_platform.engine.brackets import check_scheduler
+from wsss_platform.engine.halting import UNLIMITED
 from wsss_platform.engine.objectives import check_measured, read_objectives
 from wsss_platform.errors import InputError, RunError, unknown
 from wsss_platform.inner.levels import SETTINGS, split
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 
 TRIALS = 6
 """Default number of trials: what two cores do in a few minutes on the sample."""
-UNLIMITED = 10_000
-"""Trials where hours are the budget."""
 FINISHING = "finishing: no trial starts any more, those that run end after their epoch or chunk and are kept"
 
 
@@ -230,7 +229,7 @@ def tune(
         study = default_study(experiment, searched, how, rule, sampler, seeds, wanted, levels)
         study = check_name(name or study, "study name")
         document = study_plan(
-            *(experiment, searched, store, study, trials, gpus_per_worker, keep_best),
+            *(experiment, searched, store, study, None if trials == UNLIMITED else trials, gpus_per_worker, keep_best),
             seeds=seeds,
             levels=levels,
             label_free=truth_free,

@@ -66,7 +66,8 @@ class StudyState:
     """The study as a whole, after each trial."""
 
     finished: int
-    total: int
+    total: int | None
+    """None: as many as a budget of hours allows."""
     running: int
     best: int | None
     """Number of the best trial."""

@@ -14,6 +14,9 @@ from typing import Any
 from wsss_platform.errors import RunError
 from wsss_platform.interrupts import Interrupted
 
+UNLIMITED = 10_000
+"""Trials of a study whose budget is hours alone."""
+
 
 def halt_file(study: Path) -> Path:
     """In a study's folder; exists while every trial shall end."""
@@ -60,7 +63,8 @@ class Halt:
             Interrupted: the user was.
         """
         if self.wanted:
-            count = f"{finished} of {trials} trials are finished, those that ran are kept"
+            limit = "" if trials == UNLIMITED else f"of {trials} "
+            count = f"{finished} {limit}trials are finished, those that ran are kept"
             if self.fault:
                 raise RunError(f"{self.fault}; {count}; the same command continues once that is mended")
             raise Interrupted(count)

@@ -30,7 +30,7 @@ from wsss_platform.engine.events import (
     TrialFinished,
     Warned,
 )
-from wsss_platform.engine.halting import Halt
+from wsss_platform.engine.halting import UNLIMITED, Halt
 from wsss_platform.engine.memory_deaths import memory_deaths_survived
 from wsss_platform.engine.population_run import drop_segments, run_population, slot
 from wsss_platform.engine.progress import Listener, Progress
@@ -314,7 +314,7 @@ def _state(request: StudyRequest, folder: StudyFolder) -> StudyState:
     best = folder.best()
     return StudyState(
         finished=len(folder.finished()),
-        total=request.trials,
+        total=None if request.trials == UNLIMITED else request.trials,
         running=len(folder.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,))),
         best=None if best is None else best.number,
         objective=None if best is None else best.values[0],
