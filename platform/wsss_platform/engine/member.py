@@ -38,6 +38,8 @@ EPOCH, SCORE = "judged_epoch", "judged_score"
 """What Ray's scheduler looks at in a report: finished epochs, and the score there."""
 LINEAGE = "lineage.json"
 """In Tune's checkpoint of a member."""
+DIED = "its process died more often than it is retried (out of memory?)"
+"""Why a member failed whose process, not its training, was at fault."""
 
 
 class DiskFaultError(Exception):
@@ -117,7 +119,10 @@ def _lived(plan: MemberPlan, number: int, values: Mapping[str, Any]) -> dict[str
         if halt_file(plan.study).exists():
             raise Interrupted
         ahead = plan.to_come(lineage.epoch)
-        tune.report({"event": "segment", "schedule": json.dumps(lineage.schedule(ahead, values))})
+        schedule = json.dumps(lineage.schedule(ahead, values))
+        tune.report({"event": "segment", "schedule": schedule})
+        if _died_in(plan.study, number) == json.loads(schedule):  # in an earlier call; it would again
+            lineage = replace(lineage, failed=DIED)
         started = time.monotonic()
         lineage, numbers = _grow(plan, lineage, number, values, until)
         seconds = round(time.monotonic() - started, 3)
@@ -126,6 +131,25 @@ def _lived(plan: MemberPlan, number: int, values: Mapping[str, Any]) -> dict[str
     if lineage.failed is not None:
         return {"event": "failed", "reason": lineage.failed, "seconds": seconds}
     return {"event": "finished", "lineage": lineage.to_json(), **numbers, "seconds": seconds}
+
+
+def note_death(study: Path, number: int, schedule: list[dict[str, Any]]) -> None:
+    """Write down that a member's process died for good while it trained by a schedule.
+
+    The run ends there, as the others would wait for it; the next one counts the member among the failed.
+    """
+    place = study / "died" / f"{number:04d}.json"
+    place.parent.mkdir(exist_ok=True)
+    write_atomic(place, json.dumps(schedule))
+
+
+def _died_in(study: Path, number: int) -> list[dict[str, Any]] | None:
+    """The schedule that a member's process died of; None when it did not."""
+    try:
+        found: list[dict[str, Any]] = json.loads((study / "died" / f"{number:04d}.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return found
 
 
 def _restored() -> Lineage:

@@ -20,7 +20,7 @@ from ray import tune as ray_tune
 from wsss_platform.engine.events import OnStudyEvent, TrialEpoch, TrialRung, TrialStarted, Warned
 from wsss_platform.engine.halting import Halt
 from wsss_platform.engine.lineage import Lineage, write_schedule
-from wsss_platform.engine.member import EPOCH, SCORE, MemberPlan, of_schedule, train_member
+from wsss_platform.engine.member import EPOCH, SCORE, MemberPlan, note_death, of_schedule, train_member
 from wsss_platform.engine.population import NAN, first_values
 from wsss_platform.engine.population_scheduler import SeededPopulation
 from wsss_platform.engine.request import StudyRequest
@@ -106,10 +106,13 @@ def run_population(
     if halt.wanted:
         return
     if done < population.members:
-        died = (
-            f"; member {journal.died}'s process died more often than it is retried" if journal.died is not None else ""
+        ended = f"the population ended with {done} of {population.members} members finished"
+        if journal.died is None:
+            raise RunError(f"{ended}; run it again")
+        raise RunError(
+            f"{ended}: member {journal.died}'s process died more often than it is retried; run it again, it goes "
+            "on with that member among the failed"
         )
-        raise RunError(f"the population ended with {done} of {population.members} members finished{died}; run it again")
 
 
 def drop_segments(request: StudyRequest, folder: StudyFolder) -> int:
@@ -197,6 +200,8 @@ class Journal(ray_tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A member's process died for good."""
         self.died = int(trial.config["member"]["number"])
+        if self.died in self._begun_with:
+            note_death(self._folder, self.died, self._begun_with[self.died])
 
     def _begun(self, number: int, schedule: list[dict[str, Any]]) -> None:
         open_trial = self._trial(number)

@@ -95,6 +95,35 @@ def test_a_full_disk_is_no_member_s_failure(tmp_path: Path, monkeypatch: pytest.
     assert said[2:] == [{"event": "halted", "fault": ""}]
 
 
+def test_a_segment_that_killed_its_process_for_good_is_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = MemberPlan(tiny(), tmp_path, tmp_path / "study", LocalRunner(threads=1), Population(), 4, retries=1)
+    plan.study.mkdir()
+    grown: list[int] = []
+    said: list[dict[str, Any]] = []
+
+    def grow(plan: MemberPlan, lineage: Lineage, *rest: Any) -> tuple[Lineage, dict[str, Any]]:
+        grown.append(lineage.epoch)
+        return (lineage, {}) if lineage.failed else (lineage.with_next(members.Grown(rest[-1], rest[1], 1, 0.5)), {})
+
+    monkeypatch.setattr(members, "_grow", grow)
+    monkeypatch.setattr(members.tune, "report", lambda report, checkpoint=None: said.append(report))
+    monkeypatch.setattr(members.tune, "get_checkpoint", lambda: None)
+    config = {"member": {"number": 1, "values": '{"loss.contrast": 0.2}'}}
+    train_member(config, plan)
+    assert said[-1]["event"] == "finished"
+    segments = [json.loads(one["schedule"]) for one in said if one["event"] == "segment"]
+    members.note_death(plan.study, 1, segments[0])
+    said.clear()
+    train_member(config, plan)
+    assert (said[-1]["event"], said[-1]["reason"]) == ("failed", members.DIED)
+    members.note_death(plan.study, 1, [{"until": 9, "values": {}}])  # of another lineage
+    said.clear()
+    train_member(config, plan)
+    assert said[-1]["event"] == "finished"
+
+
 class Elsewhere:
     """A mirror in memory."""
 
