@@ -35,6 +35,7 @@ MAY: dict[str, tuple[str, ...] | None] = {
     "nets": ("config", "errors", "masks.affinity", "objective"),
     "maps": ("config", "data", "errors", "nets.folding", "objective", "store"),
     "memory": (),
+    "environment": (),
     "masks": ("config", "data.index_png", "data.split", "errors", "maps.storage", "store"),
     "metrics": ("config", "errors", "store"),
     "affinity": ("config", "errors", "method", "nets", "objective"),
