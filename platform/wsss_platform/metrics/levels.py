@@ -119,7 +119,7 @@ def _count(levels, truth, places, table, present, buckets):  # type: ignore[no-u
     best = np.empty(CELL * columns, np.uint32)
     other = np.empty(CELL * columns, np.uint32)
     cell = np.empty(CELL * columns, np.uint32)
-    one, three, five, seven = np.uint32(1), np.uint32(3), np.uint32(5), np.uint32(7)
+    three, five, seven = np.uint32(3), np.uint32(5), np.uint32(7)
     for y in range(height):
         above = y // CELL
         below = np.uint32(2 * (y % CELL) + 1)  # eighths of the node below, by the pixel's place in its cell
@@ -132,10 +132,10 @@ def _count(levels, truth, places, table, present, buckets):  # type: ignore[no-u
             score = best if k == 0 else other
             for j in range(columns - 1):
                 left, right = line[j], line[j + 1]
-                score[4 * j] = seven * left + one * right
+                score[4 * j] = seven * left + right
                 score[4 * j + 1] = five * left + three * right
                 score[4 * j + 2] = three * left + five * right
-                score[4 * j + 3] = one * left + seven * right
+                score[4 * j + 3] = left + seven * right
             if k > 0:
                 for x in range(width):
                     better = other[x] > best[x]

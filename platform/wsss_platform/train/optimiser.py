@@ -58,12 +58,24 @@ def schedule_factor(train: TrainConfig, step: int, steps: int) -> float:
 
 
 def in_force(optimiser: Optimizer, train: TrainConfig, step: int, steps: int) -> dict[str, float]:
-    """What the live optimiser was told, by field of `TrainConfig`: "learning_rate", without what the schedule makes of
-    it at `step` (steps done before the last one), and "weight_decay", of the groups that have any."""
-    return {
-        "learning_rate": pretrained_rate(optimiser) / schedule_factor(train, step, steps),
-        "weight_decay": max(float(group["weight_decay"]) for group in optimiser.param_groups),
-    }
+    """What the live optimiser was told, by field of `TrainConfig`.
+
+    Args:
+        optimiser: after its step number `step`, counted from 0.
+        train: whose schedule it follows.
+        step: see above.
+        steps: of the whole training.
+
+    Returns:
+        "weight_decay", of the groups that have any; "learning_rate" without what the schedule makes of it, unless
+        nothing pretrained is trained (IRN): all other groups have it times factors of their own.
+    """
+    found = {"weight_decay": max(float(group["weight_decay"]) for group in optimiser.param_groups)}
+    for group in optimiser.param_groups:  # biases may have a factor, too
+        plain = any(parameter.ndim > 1 for parameter in group["params"])
+        if plain and str(group.get("name", "")).startswith("pretrained"):
+            found["learning_rate"] = float(group["lr"]) / schedule_factor(train, step, steps)
+    return found
 
 
 def pretrained_rate(optimiser: Optimizer) -> float:

@@ -20,6 +20,7 @@ from wsss_platform.nets.affinity_net import AffinityNet
 from wsss_platform.nets.irn import Irn
 from wsss_platform.nets.pairs import pair_distances, path_maxima
 from wsss_platform.objective import Batch, Objective
+from wsss_platform.train.optimiser import build_optimiser, in_force, schedule_factor
 
 KINDS = pytest.mark.parametrize("kind", ["psa", "irn"])
 SMALL = BackboneConfig(weights="none")
@@ -88,6 +89,17 @@ def test_every_backbone_fits(kind: str, name: str) -> None:
         assert outputs.shape == (1, 448, 8, 6)
     else:
         assert [tuple(item.shape) for item in outputs] == [(1, 1, 16, 12), (1, 2, 16, 12)]
+
+
+@KINDS
+def test_the_learning_rate_in_force_is_that_of_pretrained_weights(kind: str) -> None:
+    """IRN trains new layers alone, at ten times the rate and more; that proves nothing about the config's."""
+    train = TrainConfig(learning_rate=0.2, weight_decay=0.03, new_layer_factor=10, bias_factor=2, schedule="poly")
+    optimiser = build_optimiser(build(kind), train)
+    for group in optimiser.param_groups:
+        group["lr"] *= schedule_factor(train, 3, 8)
+    expected = {"weight_decay": 0.03} | ({} if kind == "irn" else {"learning_rate": 0.2})
+    assert in_force(optimiser, train, 3, 8) == pytest.approx(expected)
 
 
 @KINDS
