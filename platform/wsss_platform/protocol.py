@@ -50,7 +50,7 @@ class Protocol(Section):
     added = ("affinity",)
 
     data: str
-    """Data set, such as "sample" (with its parameters' hash) or "voc12"."""
+    """Data set, such as "sample-" with its parameters' hash, "voc12" or "coco2014"."""
     train_list: str
     """Pictures trained on, with image-level labels; "unknown (imported)" for imported maps."""
     train_pictures: int
@@ -109,7 +109,6 @@ def protocol(experiment: Experiment, *, selection: Selection = "none") -> Protoc
     labels_from = train.labels_from
     if score.labels_from != labels_from:  # the scored maps are limited to the labels of their own list
         labels_from = f"{train.name}: {labels_from}, {score.name}: {score.labels_from}"
-    name = data.kind if data.kind != "sample" else f"sample-{fingerprint(data.sample)[:8]}"
     rules = {
         "constant": f"constant {masks.background:g}",
         "power": f"(1 - max)^{masks.alpha:g}",
@@ -119,7 +118,7 @@ def protocol(experiment: Experiment, *, selection: Selection = "none") -> Protoc
         f"conflict {masks.conflict_level:g}",
     }
     found = Protocol(
-        data=name,
+        data=experiment.dataset.name,
         train_list=data.train_list,
         train_pictures=len(train.ids),
         score_list=data.score_list,

@@ -118,3 +118,35 @@ def write_sample(
         _, dataset = _open("sample", "", changes)
         write_tree(dataset, folder)
         out.result({"root": str(folder), "lists": dict(dataset.lists())}, f"a VOC2012 tree: --root {folder}")
+
+
+@app.command("convert-coco")
+def convert_coco(
+    source: Annotated[Path, typer.Argument(help="COCO's folder: annotations, and train2014 with the pictures.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to create.")],
+    year: Annotated[str, typer.Option("--year", help="Of the data set.", metavar="2014|2017")] = "2014",
+    copy: Annotated[bool, typer.Option("--copy", help="Copy the pictures instead of linking to them.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Turn COCO's instances into class masks, labels and lists of pictures: a tree for `--data voc12 --root FOLDER`."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from wsss_platform.data.coco import annotation_files, convert, read_annotations
+
+    with output(as_json) as out:
+        found = annotation_files(source, year)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console) as progress:
+            task = progress.add_task("reading annotations", total=None)
+            splits = {name: read_annotations(*files) for name, files in found.items()}
+
+            def show(done: int, total: int) -> None:
+                progress.update(task, description="painting masks", completed=done, total=total)
+
+            convert(splits, folder, f"coco{year}", show, copy=copy)
+        counts = {name: len(split.pictures) for name, split in splits.items()}
+        said = ", ".join(
+            f"{name}: {counts[name]} pictures ({split.without} without annotations left out)"
+            for name, split in splits.items()
+        )
+        out.result({"root": str(folder), "lists": counts}, f"{said}; --data voc12 --root {folder}")

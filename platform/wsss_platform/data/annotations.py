@@ -1,12 +1,15 @@
 """Image-level labels as files: the label JSON and VOC's XML annotations.
 
-A label JSON is {"classes": [class names in mask order], "labels": {picture id: [class names]}}.
+A label JSON is {"classes": [class names in mask order], "labels": {picture id: [class names]}}; "name" may say which
+data set it is.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.parsers import expat
@@ -23,14 +26,28 @@ VOC_CLASSES = (
     "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
 """The 20 foreground classes of VOC 2012; mask value of class c is c + 1."""
+_NAME = re.compile(r"[a-z0-9_-]{0,40}")
 
 
-def read_label_json(path: Path) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
-    """(class names, picture id -> its class names) of a label JSON.
+@dataclass(frozen=True)
+class LabelJson:
+    """What a label JSON says."""
+
+    name: str
+    """Of the data set; "" when it does not say."""
+    classes: tuple[str, ...]
+    """In the order of the mask values."""
+    labels: Mapping[str, tuple[str, ...]]
+    """Picture id -> names of its classes."""
+
+
+def read_label_json(path: Path) -> LabelJson:
+    """A label JSON.
 
     Raises:
-        InputError: missing, not JSON, another structure, an id or class twice, an id with a path in it, or an
-            unknown class (with the nearest right one); names the file and, where there is one, the line.
+        InputError: missing, not JSON, another structure, an id or class twice, an id with a path in it, a name of
+            the data set that is none, or an unknown class (with the nearest right one); names the file and, where
+            there is one, the line.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -44,20 +61,26 @@ def read_label_json(path: Path) -> tuple[tuple[str, ...], dict[str, tuple[str, .
     classes = tuple(data["classes"])
     if not classes or len(set(classes)) < len(classes):
         raise InputError(f"{path}: classes are empty or repeat a name")
+    name = data.get("name", "")
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InputError(
+            f'{path}: "name": {name!r:.60}: expected small letters, digits, "-" and "_", such as "coco2014"'
+        )
     for id, names in data["labels"].items():
         try:
             _check_labels(id, names, classes)
         except InputError as error:
             raise InputError(f"{path}:{_line(text, id)}: {error}") from None
-    return classes, {id: tuple(names) for id, names in data["labels"].items()}
+    return LabelJson(name, classes, {id: tuple(names) for id, names in data["labels"].items()})
 
 
-def write_label_json(path: Path, classes: Sequence[str], labels: Mapping[str, Iterable[str]]) -> None:
-    """Write a label JSON, one line per picture, ids in the given order."""
+def write_label_json(
+    path: Path, classes: Sequence[str], labels: Mapping[str, Iterable[str]], *, name: str = ""
+) -> None:
+    """Write a label JSON, one line per picture, ids in the given order; the data set's name when there is one."""
     lines = [f"  {json.dumps(id)}: {json.dumps(list(names))}" for id, names in labels.items()]
-    write_atomic(
-        path, f'{{\n "classes": {json.dumps(list(classes))},\n "labels": {{\n' + ",\n".join(lines) + "\n }\n}\n"
-    )
+    head = (f' "name": {json.dumps(name)},\n' if name else "") + f' "classes": {json.dumps(list(classes))},\n'
+    write_atomic(path, f'{{\n{head} "labels": {{\n' + ",\n".join(lines) + "\n }\n}\n")
 
 
 def as_vector(names: Iterable[str], classes: Sequence[str], where: str) -> NDArray[np.bool_]:

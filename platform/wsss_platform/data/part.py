@@ -151,6 +151,11 @@ class PartedDataset:
     _truths: dict[str, Truth] = field(default_factory=dict, compare=False, repr=False)
 
     @property
+    def name(self) -> str:
+        """Of the whole data set."""
+        return self.whole.name
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Names of the C foreground classes."""
         return self.whole.classes

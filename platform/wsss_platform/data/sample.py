@@ -154,6 +154,11 @@ class SampleDataset:
         self.config = config or SampleConfig()
 
     @property
+    def name(self) -> str:
+        """For protocols: "sample" and the hash of its parameters."""
+        return f"sample-{fingerprint(self.config)[:8]}"
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Names of the six foreground classes."""
         return CLASSES

@@ -123,6 +123,11 @@ class Dataset(Protocol):
     """What `open_data` returns."""
 
     @property
+    def name(self) -> str:
+        """For protocols: "sample" with its parameters' hash, "voc12", or what the tree's label JSON says."""
+        ...
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Names of the C foreground classes."""
         ...

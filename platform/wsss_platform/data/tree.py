@@ -49,7 +49,7 @@ def write_tree(dataset: SampleDataset, folder: Path) -> None:
         labels: dict[str, list[str]] = {}
         for list_name in dataset.lists():
             labels |= _write_list(dataset, list_name, partial)
-        write_label_json(partial / "image_level_labels.json", dataset.classes, labels)
+        write_label_json(partial / "image_level_labels.json", dataset.classes, labels, name="sample-tree")
         os.replace(partial, folder.absolute())  # noqa: PTH105 (also over an empty folder)
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror})") from None

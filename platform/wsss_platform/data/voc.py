@@ -23,6 +23,8 @@ from wsss_platform.errors import InputError, unknown
 
 LABEL_JSON = "image_level_labels.json"
 """At the root of a tree: labels, and the names of its classes where they are not VOC's twenty."""
+UNNAMED = "unnamed tree"
+"""The data set's name in protocols where a tree has other classes than VOC and its label JSON no "name"."""
 _MASK_FOLDERS = ("SegmentationClassAug", "SegmentationClass")
 _HINTS = ("VOC2012", "VOCdevkit/VOC2012", "..")
 
@@ -146,11 +148,14 @@ class VocDataset:
                 )
         self.label_json = named
         self.classes: tuple[str, ...] = VOC_CLASSES
-        self._json: dict[str, tuple[str, ...]] | None = None
+        self._json: Mapping[str, tuple[str, ...]] | None = None
+        said = ""
         if named.is_file():
-            self.classes, self._json = read_label_json(named)
+            read = read_label_json(named)
+            said, self.classes, self._json = read.name, read.classes, read.labels
         if self.classes != VOC_CLASSES and set(self.classes) == set(VOC_CLASSES):
             raise InputError(f"{named}: classes are VOC's in another order than the mask values: {VOC_CLASSES}")
+        self.name = said or ("voc12" if self.classes == VOC_CLASSES else UNNAMED)
 
     def lists(self) -> Mapping[str, int]:
         """Lists there are and how many pictures each names."""

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsss_platform.data.annotations import VOC_CLASSES, read_label_json, write_label_json
+from wsss_platform.data.annotations import VOC_CLASSES, LabelJson, read_label_json, write_label_json
 from wsss_platform.data.labels import convert_labels
 from wsss_platform.errors import InputError
 
@@ -54,9 +54,9 @@ def test_all_key_types_and_protocols(tmp_path: Path, protocol: int, keys: str, d
     named = {kind(id if "text" in keys else id.replace("_", "")): classes for id, classes in VECTORS.items()}
     source = write_npy(tmp_path / "x.npy", {key: vector(*where, dtype=dtype) for key, where in named.items()}, protocol)
     assert convert_labels(source, tmp_path / "x.json") == 3
-    classes, labels = read_label_json(tmp_path / "x.json")
-    assert classes == VOC_CLASSES
-    assert labels == {id: tuple(VOC_CLASSES[index] for index in where) for id, where in VECTORS.items()}
+    found = read_label_json(tmp_path / "x.json")
+    assert (found.name, found.classes) == ("", VOC_CLASSES)
+    assert found.labels == {id: tuple(VOC_CLASSES[index] for index in where) for id, where in VECTORS.items()}
 
 
 def test_what_numpy_save_writes(tmp_path: Path) -> None:
@@ -173,7 +173,16 @@ def test_label_json_round_trip(tmp_path: Path) -> None:
         "labels": {id: list(names) for id, names in labels.items()},
     }
     write_label_json(tmp_path / "empty.json", ("dog",), {})
-    assert read_label_json(tmp_path / "empty.json") == (("dog",), {})
+    assert read_label_json(tmp_path / "empty.json") == LabelJson("", ("dog",), {})
+    write_label_json(tmp_path / "named.json", ("dog",), {"a": ("dog",)}, name="coco2014")
+    assert read_label_json(tmp_path / "named.json") == LabelJson("coco2014", ("dog",), {"a": ("dog",)})
+
+
+@pytest.mark.parametrize("name", ["../up", "Coco 2014", 3, None, "x" * 41])
+def test_a_wrong_name_of_the_data_set_is_refused(tmp_path: Path, name: Any) -> None:
+    (tmp_path / "x.json").write_text(json.dumps({"name": name, "classes": ["dog"], "labels": {}}))
+    with pytest.raises(InputError, match=r'x\.json: "name": .*such as "coco2014"'):
+        read_label_json(tmp_path / "x.json")
 
 
 @pytest.mark.parametrize(("name", "pictures"), [("irn_int_keys", 12_031), ("str_keys", 1_332)])
@@ -182,8 +191,8 @@ def test_the_fields_own_files(photographs: Path, tmp_path: Path, name: str, pict
     if not source.is_file():
         pytest.skip(f"there is no {source}")
     assert convert_labels(source, tmp_path / "x.json") == pictures
-    _, labels = read_label_json(tmp_path / "x.json")
-    _, known = read_label_json(photographs / "image_level_labels.json")
+    labels = read_label_json(tmp_path / "x.json").labels
+    known = read_label_json(photographs / "image_level_labels.json").labels
     shared = labels.keys() & known.keys()
     assert len(shared) > 900
     assert all(sorted(labels[id]) == sorted(known[id]) for id in shared)

@@ -1,0 +1,231 @@
+"""COCO's annotations as a tree: masks against pycocotools, what is refused, and an interrupted conversion."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools.coco import COCO
+
+from wsss_platform.cli import run_command
+from wsss_platform.config import DataConfig
+from wsss_platform.data import coco, open_data
+from wsss_platform.data.coco import Annotations, Picture, Region, convert, paint, read_annotations
+from wsss_platform.errors import InputError
+from wsss_platform.experiment import Experiment
+from wsss_platform.export.rle import compressed, runs
+
+HEIGHT, WIDTH = 40, 60
+CATEGORIES = [{"id": number, "name": name} for number, name in ((90, "toothbrush"), (1, "person"), (13, "stop sign"))]
+"""Out of order and with gaps, as COCO's ids have; mask values are 1 person, 2 stop sign, 3 toothbrush."""
+SQUARE = [[10.0, 10.0, 30.0, 10.0, 30.0, 30.0, 10.0, 30.0]]
+
+
+def annotation(image: int, category: int, outline: Any, area: float, crowd: int = 0) -> dict[str, Any]:
+    return {
+        "id": 1000 * image + category + int(area),
+        "image_id": image,
+        "category_id": category,
+        "segmentation": outline,
+        "area": area,
+        "iscrowd": crowd,
+    }
+
+
+def lengths(mask: np.ndarray) -> list[int]:
+    return [int(length) for length in runs(mask)]
+
+
+def document() -> dict[str, Any]:
+    """Three pictures: overlapping instances, a crowd under them, and nothing."""
+    crowd = np.zeros((HEIGHT, WIDTH), bool)
+    crowd[5:35, 5:55] = True
+    strip = np.zeros((HEIGHT, WIDTH), bool)
+    strip[0:3, 0:60] = True
+    return {
+        "images": [
+            {"id": number, "file_name": f"COCO_train2014_{number:012d}.jpg", "height": HEIGHT, "width": WIDTH}
+            for number in (7, 3, 5)
+        ],
+        "categories": [*CATEGORIES],
+        "annotations": [
+            annotation(7, 13, [[12.5, 12.5, 20.2, 12.5, 20.2, 18.0]], 21.0),
+            annotation(7, 90, SQUARE, 400.0),
+            annotation(7, 1, {"size": [HEIGHT, WIDTH], "counts": lengths(crowd)}, 1500.0, crowd=1),
+            annotation(3, 1, {"size": [HEIGHT, WIDTH], "counts": compressed(runs(strip))}, 180.0),
+            annotation(3, 1, [*SQUARE, [40.0, 31.0, 55.0, 31.0, 48.0, 38.0]], 450.0),
+        ],
+    }
+
+
+def layout(folder: Path, found: dict[str, Any] | None = None, name: str = "train") -> Path:
+    """COCO's folder with one annotation file and its pictures."""
+    found = found or document()
+    (folder / "annotations").mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}2014").mkdir()
+    (folder / "annotations" / f"instances_{name}2014.json").write_text(json.dumps(found))
+    random = np.random.default_rng(0)
+    for image in found["images"]:
+        pixels = random.integers(0, 255, (image["height"], image["width"], 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{name}2014" / Path(str(image["file_name"])).name)
+    return folder
+
+
+def read(root: Path) -> Annotations:
+    return read_annotations(root / "annotations" / "instances_train2014.json", root / "train2014")
+
+
+def expected(root: Path, number: int) -> np.ndarray:
+    """By pycocotools' own reader, region by region, with the rule written out again."""
+    reader = COCO(root / "annotations" / "instances_train2014.json")
+    values = {1: 1, 13: 2, 90: 3}
+    found = reader.loadAnns(reader.getAnnIds(imgIds=number))
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    crowds = [entry for entry in found if entry["iscrowd"]]
+    for entry in crowds + sorted((one for one in found if not one["iscrowd"]), key=lambda one: -one["area"]):
+        mask[reader.annToMask(entry) == 1] = values[entry["category_id"]]
+    return mask
+
+
+def test_the_command_makes_a_tree_that_trains_and_scores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = layout(tmp_path / "coco")
+    tree = tmp_path / "tree"
+    assert run_command(["data", "convert-coco", str(root), str(tree), "--json"]) == 0, capsys.readouterr().err
+    assert json.loads(capsys.readouterr().out) == {"root": str(tree), "lists": {"train": 2}}
+    dataset = open_data(DataConfig(kind="voc12", root=str(tree)))
+    assert dataset.classes == ("person", "stop sign", "toothbrush")
+    assert dataset.name == "coco2014"
+    split, truth = dataset.split("train"), dataset.truth("train")
+    assert list(split.ids) == ["COCO_train2014_000000000003", "COCO_train2014_000000000007"], "the third shows nothing"
+    for number, id in zip((3, 7), split.ids, strict=True):
+        mask = truth.mask(id)
+        np.testing.assert_array_equal(mask, expected(root, number))
+        assert set(np.unique(mask).tolist()) - {0} == {1 + int(label) for label in np.flatnonzero(split.labels(id))}
+        assert split.read(id).image.shape == (HEIGHT, WIDTH, 3)
+    assert (tree / "JPEGImages" / "COCO_train2014_000000000003.jpg").is_symlink()
+    assert not list(tmp_path.glob(".tree*")), "nothing is left beside the tree"
+    assert run_command(["data", "check", "--data", "voc12", "--root", str(tree)]) == 0
+
+
+def test_smaller_ones_are_in_front_and_crowds_behind(tmp_path: Path) -> None:
+    _, seven = read(layout(tmp_path)).pictures
+    mask = paint(seven)
+    assert mask[14, 18] == 2, "the sign in front of the brush"
+    assert mask[25, 25] == 3, "the brush in front of the crowd, which is larger"
+    assert mask[8, 50] == 1
+    assert mask[1, 1] == 0
+
+
+def test_the_protocol_says_which_data_set(tmp_path: Path) -> None:
+    from wsss_methods.cam import METHOD
+    from wsss_platform.protocol import protocol
+
+    convert({"train": read(layout(tmp_path / "coco"))}, tmp_path / "tree", "coco2014", lambda *_: None, processes=1)
+    config = METHOD.config()
+    data = DataConfig(kind="voc12", root=str(tmp_path / "tree"))
+    assert protocol(Experiment(METHOD, config, data, 0)).data == "coco2014"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda it: it.pop("categories"), "has no 'categories'"),
+        (lambda it: it["images"][0].update(file_name="../up.jpg"), r"file_name '\.\./up\.jpg'.*no path"),
+        (lambda it: it["images"][0].update(file_name="a.png"), r"a\.png.*expected a \.jpg"),
+        (lambda it: it["images"][0].update(file_name="COCO_train2014_000000000003.jpg"), "comes twice"),
+        (lambda it: it["images"][0].update(height=0), "a size of 60 x 0 pixels"),
+        (lambda it: it["images"][0].update(height=10**9), "a size of"),
+        (lambda it: it["annotations"][0].update(category_id=12), "annotation 7034: its category_id 12 is not in the"),
+        (lambda it: it["annotations"][0].update(image_id=12), "its image_id 12 is not"),
+        (lambda it: it["annotations"][0].pop("area"), "has no 'area'"),
+        (lambda it: it["categories"].append({"id": 5, "name": "person"}), "each id and name once"),
+        (lambda it: it.update(images="x"), "not an annotation file of COCO's instances"),
+    ],
+)
+def test_a_wrong_file_is_named(tmp_path: Path, change: Any, message: str) -> None:
+    found = document()
+    change(found)
+    path = tmp_path / "instances_train2014.json"
+    path.write_text(json.dumps(found))
+    with pytest.raises(InputError, match=message) as raised:
+        read_annotations(path, tmp_path)
+    assert str(raised.value).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    ("outline", "message"),
+    [
+        ([], "expected polygons of at least three points"),
+        ([[1.0, 2.0, 3.0, 4.0]], "expected polygons"),
+        ([[1.0, 2.0, 3.0, 4.0, 5.0, "6"]], "expected polygons"),
+        ([[1.0, 2.0, 3.0, 4.0, 5.0, 1e12]], "expected polygons"),
+        ({"size": [40, 61], "counts": [40 * 61]}, r"region of size \[40, 61\], expected \[40, 60\]"),
+        ({"size": [40, 60], "counts": [40 * 60 + 1]}, "do not add up to its 40 x 60"),
+        ({"size": [40, 60], "counts": [-1, 2401]}, "do not add up"),
+        ({"size": [40, 60], "counts": {"a": 1}}, "neither a list nor a text"),
+        ({"size": [40, 60], "counts": "oooooo~~~~"}, "run lengths that cannot be read"),
+        ({"size": [40, 60], "counts": "é"}, "run lengths that cannot be read"),
+        ("text", "expected polygons"),
+    ],
+)
+def test_a_wrong_outline_is_named(outline: Any, message: str) -> None:
+    region = Region(1, 3.0, False, outline)
+    with pytest.raises(InputError, match=message) as raised:
+        paint(Picture("some_picture", Path("x.jpg"), 40, 60, (region,)))
+    assert "some_picture" in str(raised.value)
+
+
+def test_an_interrupted_conversion_goes_on_and_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = read(layout(tmp_path / "coco"))
+    convert({"train": found}, tmp_path / "whole", "coco2014", lambda *_: None, processes=1, copy=True)
+    monkeypatch.setattr(coco, "_AT_ONCE", 1)
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        convert({"train": found}, tmp_path / "tree", "coco2014", stop, processes=1)
+    assert not (tmp_path / "tree").exists()
+    first = tmp_path / ".tree.partial" / "SegmentationClass" / "COCO_train2014_000000000003.png"
+    before = first.stat().st_mtime_ns
+    convert({"train": found}, tmp_path / "tree", "coco2014", lambda *_: None, processes=1, copy=True)
+    there = tmp_path / "tree" / "SegmentationClass" / first.name
+    assert there.stat().st_mtime_ns == before, "what was painted is kept"
+    for path in sorted((tmp_path / "whole").rglob("*")):
+        if path.is_file():
+            assert path.read_bytes() == (tmp_path / "tree" / path.relative_to(tmp_path / "whole")).read_bytes()
+    with pytest.raises(InputError, match="not empty"):
+        convert({"train": found}, tmp_path / "tree", "coco2014", lambda *_: None)
+
+
+def test_masks_of_another_annotation_file_are_not_kept(tmp_path: Path) -> None:
+    root = layout(tmp_path / "coco")
+    left = tmp_path / ".tree.partial" / "SegmentationClass" / "COCO_train2014_000000000003.png"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"stale")
+    convert({"train": read(root)}, tmp_path / "tree", "coco2014", lambda *_: None, processes=1)
+    mask = np.asarray(Image.open(tmp_path / "tree" / "SegmentationClass" / left.name))
+    np.testing.assert_array_equal(mask, expected(root, 3))
+
+
+def test_a_missing_picture_is_named_and_no_tree_appears(tmp_path: Path) -> None:
+    root = layout(tmp_path / "coco")
+    lost = root / "train2014" / "COCO_train2014_000000000007.jpg"
+    lost.unlink()
+    with pytest.raises(InputError, match=f"{lost}: no such picture"):
+        convert({"train": read(root)}, tmp_path / "tree", "coco2014", lambda *_: None, processes=1)
+    assert not (tmp_path / "tree").exists()
+
+
+def test_wrong_folders_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["data", "convert-coco", str(tmp_path), str(tmp_path / "tree")]) == 2
+    assert "instances_train2014.json" in capsys.readouterr().err
+    layout(tmp_path)
+    assert run_command(["data", "convert-coco", str(tmp_path), str(tmp_path / "tree"), "--year", "2015"]) == 2
+    assert "unknown year" in capsys.readouterr().err
+    assert run_command(["data", "convert-coco", str(tmp_path), str(tmp_path / "tree"), "--year", "2017"]) == 2
+    assert "neither instances_train2017.json nor instances_val2017.json" in capsys.readouterr().err
