@@ -9,10 +9,11 @@ import ctypes
 import gc
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
@@ -22,7 +23,8 @@ from benchmarks.pictures import Picture
 from wsss_methods.fbr.amn import Amn
 from wsss_methods.fbr.bank import Bank
 from wsss_methods.fbr.on_eps.host import EpsHost
-from wsss_platform.config import override
+from wsss_platform.config import BackboneConfig, override
+from wsss_platform.nets import efficientnet_lite0
 from wsss_platform.nets.cam_classifier import CamClassifier
 from wsss_platform.nets.drs_classifier import DrsClassifier
 from wsss_platform.objective import Batch, Objective
@@ -46,9 +48,11 @@ HOSTS: dict[str, tuple[str, Callable[[Any, int], Objective]]] = {
 
 
 def rows(pictures: list[Picture], classes: int, folder: Path) -> Iterator[Row]:
-    """One row for each method. Wall time of a whole step, one thread; the two sides take turns."""
+    """Our gradients of dilated convolutions, then one row for each method. Wall time of a whole step, one thread; the
+    two sides take turns."""
     torch.set_num_threads(1)
     batch = _batch()
+    yield _dilated(batch)
     for name, (host_name, build_host) in HOSTS.items():
         method = wsss_methods.get(name)
         config = override(method.config(), {"backbone.weights": "none"})
@@ -58,13 +62,7 @@ def rows(pictures: list[Picture], classes: int, folder: Path) -> Iterator[Row]:
             _Step(build_host(config, CLASSES), batch),
         ]
         peaks = [peak_of_process(side) for side in sides]
-        times: list[list[float]] = [[], []]
-        for _ in range(ROUNDS):
-            for side, own in zip(sides, times, strict=True):
-                started = time.perf_counter()
-                side()
-                own.append(time.perf_counter() - started)
-        ours, theirs = (1e3 * statistics.median(own) for own in times)
+        ours, theirs = _in_turn(sides)
         peaks_known = None not in peaks
         more = f", {peaks[0] - peaks[1]:+.0f} MB" if peaks[0] is not None and peaks[1] is not None else ""
         yield Row(
@@ -77,6 +75,33 @@ def rows(pictures: list[Picture], classes: int, folder: Path) -> Iterator[Row]:
             note=f"batch {BATCH} of {SIDE} x {SIDE} pixels, full banks: {ours - theirs:+.0f} ms{more}; a step's peak "
             "over what the process held before",
         )
+
+
+def _dilated(batch: Batch) -> Row:
+    """A step of CAM with our depthwise gradients and with PyTorch's."""
+    torch.manual_seed(0)
+    ours = _Step(CamClassifier(BackboneConfig(weights="none", output_stride=16), CLASSES), batch)
+
+    def theirs() -> None:
+        with patch.object(efficientnet_lite0, "serves", lambda *_: False):
+            ours()
+
+    own, other = _in_turn([ours, theirs])
+    note = f"EfficientNet-Lite0 at stride 16, batch {BATCH} of {SIDE} x {SIDE} pixels, one thread"
+    return Row(
+        "training step of cam vs PyTorch's gradients of dilated depthwise convolutions", own, other, "ms", note=note
+    )
+
+
+def _in_turn(sides: Sequence[Callable[[], None]]) -> list[float]:
+    """Median ms of each side."""
+    times: list[list[float]] = [[] for _ in sides]
+    for _ in range(ROUNDS):
+        for side, own in zip(sides, times, strict=True):
+            started = time.perf_counter()
+            side()
+            own.append(time.perf_counter() - started)
+    return [1e3 * statistics.median(own) for own in times]
 
 
 class _Step:

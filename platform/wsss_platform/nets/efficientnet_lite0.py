@@ -24,6 +24,7 @@ from wsss_platform.nets.backbone import (
     normaliser,
     read_state,
 )
+from wsss_platform.nets.depthwise import depthwise, serves
 
 _GROUPS = (
     # kernel, stride, expansion, channels, blocks
@@ -164,7 +165,9 @@ def _convolve(x: Tensor, convolution: nn.Conv2d, norm: nn.Module) -> Tensor:
     stride, dilation = convolution.stride[0], convolution.dilation[0]
     height, above, below = _same(x.shape[-2], convolution.kernel_size[0], stride, dilation)
     width, left, right = _same(x.shape[-1], convolution.kernel_size[1], stride, dilation)
-    if above == below and left == right:
+    if above == below and left == right and serves(x, stride, dilation, convolution.groups):
+        y = depthwise(x, weight, bias, (above, left), dilation)
+    elif above == below and left == right:
         y = functional.conv2d(x, weight, bias, stride, (above, left), dilation, convolution.groups)
     else:
         # One stride more padding before and the first output dropped: what uneven padding gives, without a copy.
