@@ -23,7 +23,7 @@ import cv2
 
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.experiment import Experiment
-from wsss_platform.memory import keep_freed_memory
+from wsss_platform.memory import bound_compiled, keep_freed_memory
 from wsss_platform.method import Phase
 from wsss_platform.stages import Chunk, ChunkReport
 from wsss_platform.store import write_atomic
@@ -170,6 +170,7 @@ class MapsWork(PictureWork):
         from wsss_platform.train.checkpoint import load_weights
 
         keep_freed_memory()
+        bound_compiled()
         objective = self.phase.build(self.experiment.config, len(self.experiment.dataset.classes))
         load_weights(objective, self.weights)
         return objective

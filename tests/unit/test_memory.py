@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
 import pytest
+
+from wsss_platform.memory import bound_compiled
 
 PROGRAM = """
 import resource, sys
@@ -34,3 +37,38 @@ def test_a_large_block_is_cleared_once() -> None:
     kept, default = _faults("keep"), _faults("default")
     assert kept < 0.1 * pages
     assert default > kept + 100  # huge pages make the default cheaper, but not as cheap
+
+
+SIZES = """
+import sys
+import torch
+from wsss_platform.memory import bound_compiled
+if sys.argv[1] == "bound":
+    bound_compiled(16)
+torch.set_num_threads(1)
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+convolutions = [torch.nn.Conv2d(64, 64, 3, padding=1, bias=False) for _ in range(2)]
+with torch.inference_mode():
+    convolutions[0](torch.zeros(1, 64, 40, 40))
+    before = resident()
+    for size in range(600):
+        convolutions[0](torch.zeros(1, 64, 8 + size % 30, 8 + size // 30))
+print(resident() - before)
+"""
+
+
+def _grown(how: str) -> int:
+    done = subprocess.run([sys.executable, "-c", SIZES, how], capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_what_is_compiled_for_other_sizes_does_not_pile_up() -> None:
+    assert _grown("bound") < 0.6 * _grown("free")
+
+
+def test_a_users_own_bound_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "3")
+    bound_compiled()
+    assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "3"
