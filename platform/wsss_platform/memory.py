@@ -9,6 +9,7 @@ import sys
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # malloc.h
 _NEVER = 2**31 - 1
+_CAPACITY = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "DNNL_PRIMITIVE_CACHE_CAPACITY")  # its present name and its former
 
 
 def keep_freed_memory() -> bool:
@@ -32,9 +33,10 @@ def bound_compiled(convolutions: int = 256) -> None:
     """Let this process keep the compiled form of so many convolutions; a value that the user has set stays.
 
     oneDNN compiles each convolution for each size and keeps 1024 by default. Over a list of many sizes that fills with
-    what is not met again, and a process that makes maps grew by some MB with every picture. One picture's views, three
-    scales of a network, need less than 256, so that the next picture of the same size compiles nothing.
+    what is not met again. One picture's views, four scales of a network of 53 convolutions, need less than 256, so that
+    the next picture of the same size compiles nothing.
 
     To be called before the first convolution of the process.
     """
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(convolutions))
+    if not any(name in os.environ for name in _CAPACITY):
+        os.environ[_CAPACITY[0]] = str(convolutions)

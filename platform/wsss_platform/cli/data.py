@@ -125,16 +125,21 @@ def convert_coco(
     source: Annotated[Path, typer.Argument(help="COCO's folder: annotations, and train2014 with the pictures.")],
     folder: Annotated[Path, typer.Argument(help="Folder to create.")],
     year: Annotated[str, typer.Option("--year", help="Of the data set.", metavar="2014|2017")] = "2014",
+    only: Annotated[
+        str | None, typer.Option("--list", help="That list alone; default: both.", metavar="train|val")
+    ] = None,
     copy: Annotated[bool, typer.Option("--copy", help="Copy the pictures instead of linking to them.")] = False,
     as_json: options.Json = False,
 ) -> None:
     """Turn COCO's instances into class masks, labels and lists of pictures: a tree for `--data voc12 --root FOLDER`."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from wsss_platform.data.coco import annotation_files, convert, read_annotations
+    from wsss_platform.data.coco import annotation_files, read_annotations
+    from wsss_platform.data.coco_tree import check_target, convert
 
     with output(as_json) as out:
-        found = annotation_files(source, year)
+        found = annotation_files(source, year, only)
+        check_target(folder)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=console) as progress:
             task = progress.add_task("reading annotations", total=None)

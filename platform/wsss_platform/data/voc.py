@@ -149,12 +149,14 @@ class VocDataset:
         self.label_json = named
         self.classes: tuple[str, ...] = VOC_CLASSES
         self._json: Mapping[str, tuple[str, ...]] | None = None
-        said = ""
-        if named.is_file():
-            read = read_label_json(named)
-            said, self.classes, self._json = read.name, read.classes, read.labels
+        own = self.root / LABEL_JSON
+        of_tree = read_label_json(own) if own.is_file() else None
+        read = of_tree if named == own else read_label_json(named)
+        if read is not None:
+            self.classes, self._json = read.classes, read.labels
         if self.classes != VOC_CLASSES and set(self.classes) == set(VOC_CLASSES):
             raise InputError(f"{named}: classes are VOC's in another order than the mask values: {VOC_CLASSES}")
+        said = of_tree.name if of_tree is not None else ""
         self.name = said or ("voc12" if self.classes == VOC_CLASSES else UNNAMED)
 
     def lists(self) -> Mapping[str, int]:

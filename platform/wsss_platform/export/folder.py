@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from wsss_platform.data.annotations import write_label_json
 from wsss_platform.data.split import Split
-from wsss_platform.data.voc import LABEL_JSON, VocSplit
+from wsss_platform.data.voc import LABEL_JSON, UNNAMED, VocSplit
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment
 from wsss_platform.export.coco import RegionFile, category_ids, image_ids, write_map
@@ -74,7 +74,7 @@ def export_masks(
     folder = folder.expanduser().absolute()
     _claim(folder, {"masks": stage.key, "layout": layout, "list": stage.list_name})
     ids = [id for id in split.ids if id not in lacking]
-    with _writer(folder, layout, split, ids) as write:
+    with _writer(folder, layout, split, ids, experiment.dataset.name) as write:
         rows, failures = _write_all(split, ids, masks, write, on_done)
         if failures:
             write_atomic(folder / FAILURES, json.dumps(failures, indent=1))
@@ -111,15 +111,15 @@ Write = Callable[[str, NDArray[np.uint8], Path], None]
 
 
 @contextmanager
-def _writer(folder: Path, layout: Layout, split: Split, ids: Sequence[str]) -> Iterator[Write]:
+def _writer(folder: Path, layout: Layout, split: Split, ids: Sequence[str], name: str) -> Iterator[Write]:
     """What writes one mask; on leaving without an error the lists beside the masks are written."""
     if layout == "voc":
         (folder / "SegmentationClass").mkdir(exist_ok=True)
         yield lambda id, mask, source: _copy(source, folder / "SegmentationClass" / f"{id}.png")
-        _voc_lists(folder, split, ids)
+        _voc_lists(folder, split, ids, name)
         return
-    for name in ("annotations", "pixelmaps"):
-        (folder / name).mkdir(exist_ok=True)
+    for part in ("annotations", "pixelmaps"):
+        (folder / part).mkdir(exist_ok=True)
     categories, numbers = category_ids(split.classes), dict(zip(split.ids, image_ids(split.ids), strict=True))
     regions = RegionFile(folder / "annotations" / f"{split.name}.json", split.classes, f"pseudo masks of {split.name}")
 
@@ -163,8 +163,8 @@ def _write_all(
     return rows, failures
 
 
-def _voc_lists(folder: Path, split: Split, ids: Sequence[str]) -> None:
-    """Lists, labels and the pictures' folder, so that the whole is a VOC tree."""
+def _voc_lists(folder: Path, split: Split, ids: Sequence[str], name: str) -> None:
+    """Lists, labels and the pictures' folder, so that the whole is a VOC tree of the same name."""
     lists = folder / "ImageSets" / "Segmentation"
     lists.mkdir(parents=True, exist_ok=True)
     write_atomic(lists / f"{split.name}.txt", "".join(f"{id}\n" for id in ids))
@@ -172,7 +172,7 @@ def _voc_lists(folder: Path, split: Split, ids: Sequence[str]) -> None:
     write_atomic(lists / f"{split.name}_pairs.txt", pairs)
     write_atomic(folder / "classes.txt", "".join(f"{name}\n" for name in ("background", *split.classes)))
     named = {id: [split.classes[place] for place in np.flatnonzero(split.labels(id))] for id in ids}
-    write_label_json(folder / LABEL_JSON, split.classes, named)
+    write_label_json(folder / LABEL_JSON, split.classes, named, name="" if name == UNNAMED else name)
     pictures = folder / "JPEGImages"
     if isinstance(split, VocSplit) and not pictures.is_symlink():
         pictures.symlink_to(split.root / "JPEGImages", target_is_directory=True)

@@ -14,7 +14,7 @@ from torch.amp.grad_scaler import GradScaler
 
 from wsss_platform.config import TrainConfig
 from wsss_platform.errors import RunError
-from wsss_platform.memory import bound_compiled, keep_freed_memory
+from wsss_platform.memory import keep_freed_memory
 from wsss_platform.objective import Batch, Objective
 from wsss_platform.stages import EpochEnd, TrainJob
 from wsss_platform.train.batches import batches
@@ -65,7 +65,6 @@ def train_phase(
     device = device or torch.device("cpu")
     if device.type == "cpu":
         keep_freed_memory()
-        bound_compiled()
     experiment, phase = job.experiment, job.phase
     train, weights = experiment.train_config(phase), experiment.loss_weights(phase)
     peak = PeakMemory(device)

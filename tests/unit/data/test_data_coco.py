@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 from pycocotools.coco import COCO
 
 from wsss_platform.cli import run_command
 from wsss_platform.config import DataConfig
-from wsss_platform.data import coco, open_data
-from wsss_platform.data.coco import Annotations, Picture, Region, convert, paint, read_annotations
-from wsss_platform.errors import InputError
+from wsss_platform.data import coco_tree, open_data
+from wsss_platform.data.coco import Annotations, Picture, Region, annotation_files, paint, read_annotations, run_lengths
+from wsss_platform.data.coco_tree import SOURCE, convert
+from wsss_platform.errors import InputError, RunError
 from wsss_platform.experiment import Experiment
 from wsss_platform.export.rle import compressed, runs
 
@@ -107,7 +111,7 @@ def test_the_command_makes_a_tree_that_trains_and_scores(tmp_path: Path, capsys:
         assert set(np.unique(mask).tolist()) - {0} == {1 + int(label) for label in np.flatnonzero(split.labels(id))}
         assert split.read(id).image.shape == (HEIGHT, WIDTH, 3)
     assert (tree / "JPEGImages" / "COCO_train2014_000000000003.jpg").is_symlink()
-    assert not list(tmp_path.glob(".tree*")), "nothing is left beside the tree"
+    assert not list(tmp_path.glob(".tree*.partial")), "nothing of it is left beside the tree"
     assert run_command(["data", "check", "--data", "voc12", "--root", str(tree)]) == 0
 
 
@@ -133,7 +137,17 @@ def test_the_protocol_says_which_data_set(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda it: it.pop("categories"), "has no 'categories'"),
+        (lambda it: it.pop("categories"), "has no list 'categories'"),
+        (lambda it: it.update(annotations=None), "has no list 'annotations'"),
+        (lambda it: it.update(annotations=[]), "no picture has an annotation"),
+        (lambda it: it["annotations"][0].update(image_id=7.9), "'image_id' is 7.9, expected a whole number"),
+        (lambda it: it["annotations"][0].update(image_id=True), "'image_id' is True"),
+        (lambda it: it["annotations"][0].update(area=float("nan")), "annotation 7034: area nan"),
+        (lambda it: it["annotations"][0].update(area=float("inf")), "area inf"),
+        (lambda it: it["annotations"][0].update(iscrowd="0"), "iscrowd '0'"),
+        (lambda it: it["images"][0].update(id=float("inf")), "'id' is inf, expected a whole number"),
+        (lambda it: it["images"][0].pop("file_name"), "has no 'file_name'"),
+        (lambda it: it["images"].append(3), "3: it has no 'id'"),
         (lambda it: it["images"][0].update(file_name="../up.jpg"), r"file_name '\.\./up\.jpg'.*no path"),
         (lambda it: it["images"][0].update(file_name="a.png"), r"a\.png.*expected a \.jpg"),
         (lambda it: it["images"][0].update(file_name="COCO_train2014_000000000003.jpg"), "comes twice"),
@@ -163,11 +177,16 @@ def test_a_wrong_file_is_named(tmp_path: Path, change: Any, message: str) -> Non
         ([[1.0, 2.0, 3.0, 4.0]], "expected polygons"),
         ([[1.0, 2.0, 3.0, 4.0, 5.0, "6"]], "expected polygons"),
         ([[1.0, 2.0, 3.0, 4.0, 5.0, 1e12]], "expected polygons"),
+        ([[1.0, 2.0, 3.0, 4.0, 5.0, float("nan")]], "expected polygons"),
         ({"size": [40, 61], "counts": [40 * 61]}, r"region of size \[40, 61\], expected \[40, 60\]"),
         ({"size": [40, 60], "counts": [40 * 60 + 1]}, "do not add up to its 40 x 60"),
         ({"size": [40, 60], "counts": [-1, 2401]}, "do not add up"),
         ({"size": [40, 60], "counts": {"a": 1}}, "neither a list nor a text"),
         ({"size": [40, 60], "counts": "oooooo~~~~"}, "run lengths that cannot be read"),
+        ({"size": [40, 60], "counts": "52"}, "do not add up"),
+        ({"size": [40, 60], "counts": "5P"}, "ends within a number"),
+        ({"size": [40, 60], "counts": "PPPPPPPPPPPPP0"}, "run lengths that cannot be read"),
+        ({"size": [40, 60], "counts": "5\u0000"}, "run lengths that cannot be read"),
         ({"size": [40, 60], "counts": "é"}, "run lengths that cannot be read"),
         ("text", "expected polygons"),
     ],
@@ -182,7 +201,7 @@ def test_a_wrong_outline_is_named(outline: Any, message: str) -> None:
 def test_an_interrupted_conversion_goes_on_and_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = read(layout(tmp_path / "coco"))
     convert({"train": found}, tmp_path / "whole", "coco2014", lambda *_: None, processes=1, copy=True)
-    monkeypatch.setattr(coco, "_AT_ONCE", 1)
+    monkeypatch.setattr(coco_tree, "_AT_ONCE", 1)
 
     def stop(done: int, total: int) -> None:
         raise KeyboardInterrupt
@@ -190,26 +209,90 @@ def test_an_interrupted_conversion_goes_on_and_ends_the_same(tmp_path: Path, mon
     with pytest.raises(KeyboardInterrupt):
         convert({"train": found}, tmp_path / "tree", "coco2014", stop, processes=1)
     assert not (tmp_path / "tree").exists()
-    first = tmp_path / ".tree.partial" / "SegmentationClass" / "COCO_train2014_000000000003.png"
+    (partial,) = tmp_path.glob(".tree.*.partial")
+    first = partial / "SegmentationClass" / "COCO_train2014_000000000003.png"
     before = first.stat().st_mtime_ns
+    (partial / "SegmentationClass" / ".COCO_train2014_000000000007.png.0.tmp").write_bytes(b"cut off by kill -9")
     convert({"train": found}, tmp_path / "tree", "coco2014", lambda *_: None, processes=1, copy=True)
     there = tmp_path / "tree" / "SegmentationClass" / first.name
     assert there.stat().st_mtime_ns == before, "what was painted is kept"
     for path in sorted((tmp_path / "whole").rglob("*")):
         if path.is_file():
             assert path.read_bytes() == (tmp_path / "tree" / path.relative_to(tmp_path / "whole")).read_bytes()
-    with pytest.raises(InputError, match="not empty"):
+    assert {path.name for path in (tmp_path / "tree").rglob("*") if path.is_file()} == {
+        path.name for path in (tmp_path / "whole").rglob("*") if path.is_file()
+    }
+    with pytest.raises(InputError, match="there is something"):
         convert({"train": found}, tmp_path / "tree", "coco2014", lambda *_: None)
 
 
-def test_masks_of_another_annotation_file_are_not_kept(tmp_path: Path) -> None:
+def test_masks_of_another_annotation_file_are_not_taken(tmp_path: Path) -> None:
     root = layout(tmp_path / "coco")
-    left = tmp_path / ".tree.partial" / "SegmentationClass" / "COCO_train2014_000000000003.png"
-    left.parent.mkdir(parents=True)
-    left.write_bytes(b"stale")
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        convert({"train": read(root)}, tmp_path / "tree", "coco2014", stop, processes=1)
+    (old,) = tmp_path.glob(".tree.*.partial")
+    changed = document()
+    changed["annotations"][3]["category_id"] = 90
+    (root / "annotations" / "instances_train2014.json").write_text(json.dumps(changed))
     convert({"train": read(root)}, tmp_path / "tree", "coco2014", lambda *_: None, processes=1)
-    mask = np.asarray(Image.open(tmp_path / "tree" / "SegmentationClass" / left.name))
+    id = "COCO_train2014_000000000003"
+    mask = np.asarray(Image.open(tmp_path / "tree" / "SegmentationClass" / f"{id}.png"))
     np.testing.assert_array_equal(mask, expected(root, 3))
+    assert (np.asarray(Image.open(old / "SegmentationClass" / f"{id}.png")) != mask).any()
+    assert json.loads((tmp_path / "tree" / SOURCE).read_text())["train"]["bytes"] > 0
+
+
+def test_two_at_once_are_refused(tmp_path: Path) -> None:
+    found = {"train": read(layout(tmp_path / "coco"))}
+    with (
+        FileLock(tmp_path / ".tree.lock"),
+        pytest.raises(InputError, match="another process"),
+    ):
+        convert(found, tmp_path / "tree", "coco2014", lambda *_: None, processes=1)
+
+
+def test_a_killed_painter_is_said_with_its_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {"train": read(layout(tmp_path / "coco"))}
+    monkeypatch.setattr(coco_tree, "_paint_all", _dies)
+    with pytest.raises(RunError, match=r"COCO_train2014_000000000003 to .*7 was killed .*goes on"):
+        convert(found, tmp_path / "tree", "coco2014", lambda *_: None, processes=1)
+    monkeypatch.undo()
+    convert(found, tmp_path / "tree", "coco2014", lambda *_: None, processes=1)
+    assert (tmp_path / "tree" / SOURCE).is_file()
+
+
+def _dies(pictures: object, folder: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_picture_of_another_size_is_named(tmp_path: Path) -> None:
+    root = layout(tmp_path / "coco")
+    wrong = root / "train2014" / "COCO_train2014_000000000007.jpg"
+    Image.new("RGB", (30, 20)).save(wrong)
+    with pytest.raises(InputError, match=f"{wrong}: 30 x 20 pixels, but its annotations are of 60 x 40"):
+        convert({"train": read(root)}, tmp_path / "tree", "coco2014", lambda *_: None, processes=1)
+
+
+def test_one_list_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = layout(tmp_path / "coco")
+    (root / "annotations" / "instances_val2014.json").write_text("{}")
+    with pytest.raises(InputError, match=r"val2014: no such folder.*--list train leaves val out"):
+        annotation_files(root, "2014")
+    asked = ["data", "convert-coco", str(root), str(tmp_path / "tree"), "--list", "train", "--json"]
+    assert run_command(asked) == 0, capsys.readouterr().err
+    with pytest.raises(InputError, match="unknown list"):
+        annotation_files(root, "2014", "trian")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_compressed_run_lengths_come_back(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    mask = random.random((int(random.integers(1, 60)), int(random.integers(1, 60)))) < random.random()
+    assert run_lengths(compressed(runs(mask))) == lengths(mask)
 
 
 def test_a_missing_picture_is_named_and_no_tree_appears(tmp_path: Path) -> None:
