@@ -1,15 +1,12 @@
-"""How a process on a CPU treats memory: what the C library keeps of what is freed, which decides a tenth to a half of
-the time, and how much of what oneDNN compiles for each size of a picture stays."""
+"""How the C library treats freed memory, which decides a tenth to a half of the time on a CPU."""
 
 from __future__ import annotations
 
 import ctypes
-import os
 import sys
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # malloc.h
 _NEVER = 2**31 - 1
-_CAPACITY = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "DNNL_PRIMITIVE_CACHE_CAPACITY")  # its present name and its former
 
 
 def keep_freed_memory() -> bool:
@@ -29,14 +26,17 @@ def keep_freed_memory() -> bool:
     return bool(mallopt(_MMAP_MAX, 0)) and bool(mallopt(_TRIM_THRESHOLD, _NEVER))
 
 
-def bound_compiled(convolutions: int = 256) -> None:
-    """Let this process keep the compiled form of so many convolutions; a value that the user has set stays.
+def give_back_freed_memory() -> bool:
+    """Let the system have what this process freed and kept, if its C library is glibc; about 0.1 s for a GB.
 
-    oneDNN compiles each convolution for each size and keeps 1024 by default. Over a list of many sizes that fills with
-    what is not met again. One picture's views, four scales of a network of 53 convolutions, need less than 256, so that
-    the next picture of the same size compiles nothing.
+    Blocks of many sizes leave gaps that no later block fits: a process that makes maps of 30 sizes of pictures held 2.1 GB
+    after 90 of them, of which 0.76 were in use.
 
-    To be called before the first convolution of the process.
+    Returns:
+        Whether it could be asked for.
     """
-    if not any(name in os.environ for name in _CAPACITY):
-        os.environ[_CAPACITY[0]] = str(convolutions)
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform.startswith("linux") else None
+    if trim is None:
+        return False
+    trim(0)
+    return True

@@ -23,7 +23,7 @@ import cv2
 
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.experiment import Experiment
-from wsss_platform.memory import bound_compiled, keep_freed_memory
+from wsss_platform.memory import give_back_freed_memory, keep_freed_memory
 from wsss_platform.method import Phase
 from wsss_platform.stages import Chunk, ChunkReport
 from wsss_platform.store import write_atomic
@@ -170,7 +170,6 @@ class MapsWork(PictureWork):
         from wsss_platform.train.checkpoint import load_weights
 
         keep_freed_memory()
-        bound_compiled()
         objective = self.phase.build(self.experiment.config, len(self.experiment.dataset.classes))
         load_weights(objective, self.weights)
         return objective
@@ -213,6 +212,7 @@ class MapsWork(PictureWork):
                 chunk, lambda picture: refine(split.read(picture), stored[picture]), [self.maps]
             )
         write_maps(target, maps)
+        give_back_freed_memory()
         return self._report(chunk, len(maps), failures)
 
 
