@@ -13,7 +13,7 @@ def keep_freed_memory() -> bool:
     """Let this process keep what it frees and use it again, if its C library is glibc.
 
     By default glibc maps each block above 32 MB anew and gives it back when it is freed, so that the kernel clears it
-    page by page for every tensor. The process then holds its peak until it ends.
+    page by page for every tensor. The process then holds its peak until it ends or calls `give_back_freed_memory`.
 
     Returns:
         Whether it could be asked for.

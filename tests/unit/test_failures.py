@@ -162,3 +162,10 @@ def test_a_stricter_run_that_fails_leaves_the_finished_artefact(tmp_path: Path) 
         raise RuntimeError("still bad")
     assert lenient.has("maps", key)
     assert not strict.has("maps", key)
+
+
+def test_memory_is_given_back_after_each_chunk_of_maps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[int] = []
+    monkeypatch.setattr("wsss_platform.work.give_back_freed_memory", lambda: given.append(1))
+    run(tree(tmp_path / "VOC2012"), Store(tmp_path / "storage", max_failures=2), LocalRunner(threads=1))
+    assert len(given) == 2, "34 pictures are two chunks"

@@ -71,10 +71,10 @@ def convert(
     pictures = [picture for split in splits.values() for picture in split.pictures]
     if len({picture.id for picture in pictures}) < len(pictures):
         raise InputError(f"a picture is in two lists: {paths}")
-    _check_there(pictures)
-    said = json.dumps({list_name: _identity(split.path) for list_name, split in splits.items()}, indent=1) + "\n"
-    partial = folder.with_name(f".{folder.name}.{hashlib.sha256(said.encode()).hexdigest()[:12]}.partial")
     try:
+        _check_there(pictures)
+        said = json.dumps({list_name: _identity(split.path) for list_name, split in splits.items()}, indent=1) + "\n"
+        partial = folder.with_name(f".{folder.name}.{hashlib.sha256(said.encode()).hexdigest()[:12]}.partial")
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0):
             for part in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
@@ -137,7 +137,7 @@ def _made(pictures: list[Picture], partial: Path, copy: bool, processes: int) ->
                 yield done
         except BrokenProcessPool:
             raise RunError(
-                f"a process that paints pictures {task[0].id} to {task[-1].id} was killed (out of memory?); "
+                f"a process that paints pictures near {task[0].id} to {task[-1].id} was killed (out of memory?); "
                 "the same command goes on"
             ) from None
         finally:

@@ -156,7 +156,7 @@ class VocDataset:
             self.classes, self._json = read.classes, read.labels
         if self.classes != VOC_CLASSES and set(self.classes) == set(VOC_CLASSES):
             raise InputError(f"{named}: classes are VOC's in another order than the mask values: {VOC_CLASSES}")
-        said = of_tree.name if of_tree is not None else ""
+        said = of_tree.name if of_tree is not None and of_tree.classes == self.classes else ""
         self.name = said or ("voc12" if self.classes == VOC_CLASSES else UNNAMED)
 
     def lists(self) -> Mapping[str, int]:
