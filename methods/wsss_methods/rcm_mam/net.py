@@ -50,10 +50,11 @@ class Network(nn.Module):
         return Look(features, self.classifier(features))
 
     def contrasted(self, features: Tensor) -> Tensor:
-        """Unit vectors [B, D, h, w] of a look's features, in float32 without autocast: what RCM contrasts."""
+        """Unit vectors [B, D, h, w] of a look's features, without autocast in full precision: what RCM contrasts."""
+        features = full_precision(features)
         if self.projection is not None:
-            features = self.projection(features.float())
-        return functional.normalize(features.float(), dim=1)
+            features = self.projection(features)
+        return functional.normalize(features, dim=1)
 
 
 class Support(nn.Module):
@@ -144,9 +145,14 @@ def scaled(images: Tensor, scale: float, stride: int) -> Tensor:
     return functional.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
 
 
+def full_precision(values: Tensor) -> Tensor:
+    """float32 of autocast's half precisions; float32 and float64 stay."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
 def on_grid(maps: Tensor, grid: torch.Size) -> Tensor:
-    """Maps [B, C, h, w] on another grid, float32 [B, C, N]."""
-    maps = maps.float()
+    """Maps [B, C, h, w] on another grid, in full precision [B, C, N]."""
+    maps = full_precision(maps)
     if maps.shape[2:] != grid:
         maps = functional.interpolate(maps, grid, mode="bilinear", align_corners=False)
     return maps.flatten(2)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from wsss_methods.rcm_mam.config import RcmMamConfig
 from wsss_methods.rcm_mam.losses import activation, attentive, find_prototypes, find_regions, regional_contrast
-from wsss_methods.rcm_mam.net import Look, Network, Support, epochs_done, on_grid, scaled
+from wsss_methods.rcm_mam.net import Look, Network, Support, epochs_done, full_precision, on_grid, scaled
 from wsss_platform.config import leaves
 from wsss_platform.objective import Batch, Objective
 
@@ -38,7 +38,7 @@ class RcmMamObjective(Objective):
     def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
         """`classification`, and RCM's and MAM's terms times the ramp: 0 in the warm-up and where switched off."""
         look: Look = self.main(batch.images)
-        scores = look.maps.mean(dim=(2, 3)).float()
+        scores = full_precision(look.maps.mean(dim=(2, 3)))
         idle = self._idle(scores)
         terms = {
             "classification": functional.multilabel_soft_margin_loss(scores, batch.labels),
@@ -67,7 +67,7 @@ class RcmMamObjective(Objective):
 
     def _idle(self, scores: Tensor) -> Tensor:
         """0. It holds on to the projection, because DDP wants every parameter in every step."""
-        return scores.new_zeros(()) if self.main.projection is None else 0 * self.main.projection.weight.float().sum()
+        return scores.new_zeros(()) if self.main.projection is None else 0 * self.main.projection.weight.sum()
 
     def _supervised(self, look: Look, batch: Batch, support: Support) -> dict[str, Tensor]:
         """The terms that are switched on, after the warm-up."""
@@ -93,7 +93,7 @@ class RcmMamObjective(Objective):
     def _regional_contrast(self, look: Look, theirs: Look, batch: Batch, support: Support) -> Tensor:
         regional = self.config.regions
         inside = _inside(batch, look)
-        scores = activation(theirs.maps.float().flatten(2), batch.labels, inside)
+        scores = activation(full_precision(theirs.maps).flatten(2), batch.labels, inside)
         regions = find_regions(scores, inside, regional)
         vectors = support.contrasted(theirs.features).flatten(2)
         classes, by_image = scores.shape[1], regional.pool == "image"

@@ -34,18 +34,22 @@ CASES: dict[str, dict[str, Any]] = {
 def _batch(rows: slice) -> Batch:
     """The first worker's pictures are padded and have other classes, so that regions differ in kind and number."""
     generator = torch.Generator().manual_seed(1)
-    images = torch.randn(PICTURES, 3, 64, 64, generator=generator)
-    labels = torch.tensor([[1.0, 0, 1], [1, 0, 0], [1, 1, 0], [0, 1, 0]])
+    images = torch.randn(PICTURES, 3, 64, 64, generator=generator, dtype=torch.float64)
+    labels = torch.tensor([[1.0, 0, 1], [1, 0, 0], [1, 1, 0], [0, 1, 0]], dtype=torch.float64)
     valid = torch.ones(PICTURES, 64, 64, dtype=torch.bool)
     valid[:2, 30:] = False
     return Batch([str(i) for i in range(PICTURES)][rows], images[rows], labels[rows], valid[rows])
 
 
 def _two_steps(case: str, rows: slice, share: int) -> dict[str, Tensor]:
-    """Terms and gradients of the second step, and SupportNet after it; the gradients are those of all workers."""
+    """Terms and gradients of the second step, and SupportNet after it; the gradients are those of all workers.
+
+    In float64: regions and maxima are decided by comparisons, and in float32 a rounding can turn one and with it a
+    percent of a gradient.
+    """
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    objective = RcmMamObjective(override(RcmMamConfig(), {**SMALL, **CASES[case]}), 3).train()
+    objective = RcmMamObjective(override(RcmMamConfig(), {**SMALL, **CASES[case]}), 3).double().train()
     for _ in range(2):
         objective.zero_grad()
         terms = objective.losses(_batch(rows), 0.5)
@@ -124,11 +128,8 @@ def test_two_workers_give_the_terms_gradients_and_supportnet_of_one(shared: Path
         found = torch.load(shared / f"{case}-{rank}.pt", weights_only=True)
         assert found.keys() == alone.keys()
         for name, value in alone.items():
-            scale = float(value.double().abs().max()) + 1e-12
-            # With "all" scales the two networks are almost alike, and MAM divides by how far they differ: convolutions
-            # that are off by 1e-7 move these gradients by 1.1e-2, and nothing else.
-            bound = 3e-2 if case == "all" and name.startswith("gradient ") else 1e-3
-            assert float((found[name] - value).double().abs().max()) / scale < bound, name
+            scale = float(value.abs().max()) + 1e-12
+            assert float((found[name] - value).abs().max()) / scale < 1e-6, name
     assert min(float(value) for name, value in alone.items() if name.startswith("term ")) > 0
 
 
@@ -138,7 +139,7 @@ def test_each_workers_own_share_is_another_task() -> None:
     halves = []
     for rows in (slice(0, 2), slice(2, 4)):
         torch.manual_seed(0)
-        objective = RcmMamObjective(override(RcmMamConfig(), SMALL), 3).train()
+        objective = RcmMamObjective(override(RcmMamConfig(), SMALL), 3).double().train()
         halves.append(float(objective.losses(_batch(rows), 0.5)["regional_contrast"].detach()))
     assert sum(halves) / 2 != pytest.approx(float(alone["term regional_contrast"]), rel=0.05)
 
