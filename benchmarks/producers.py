@@ -40,7 +40,7 @@ from wsss_platform.pipeline import run
 from wsss_platform.store import Store
 from wsss_platform.work import chunks_of
 
-WORKERS, ROUNDS, PICTURES, COPIES, MORE_COPIES = 2, 2, 16, 4, 64
+WORKERS, ROUNDS, PICTURES, COPIES, MORE_COPIES = 2, 2, 16, 4, 32
 MANY = 2000
 """Pictures of the memory row."""
 CRF = {"rule": "two_threshold", "crf": "irn", "crf_backend": "auto"}

@@ -27,7 +27,16 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from wsss_platform.config import MethodConfig, Section, leaves, look_up, override, read_toml, validated
+from wsss_platform.config import (
+    MethodConfig,
+    Section,
+    leaves,
+    look_up,
+    override,
+    read_toml,
+    validated,
+    why_without_effect,
+)
 from wsss_platform.errors import InputError, unknown
 
 StageKind = Literal["train", "maps", "masks"]
@@ -243,6 +252,8 @@ def _read_axis(
     _check_when(axis, above, here)
     config = override(config, _needs(above, axis), f"{here}: when")
     _check_kind(axis, config, here)
+    if reason := why_without_effect(config, name):
+        raise InputError(f"{here}: {reason}")
     for value in axis.probes():
         override(config, {name: value}, f"{here} at {value!r}")
     return axis

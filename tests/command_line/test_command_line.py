@@ -44,6 +44,14 @@ def document(*arguments: str) -> Any:
     return json.loads(command(*arguments, "--json").stdout)
 
 
+def test_a_setting_that_does_nothing_is_said(tmp_path: Path) -> None:
+    plan = ["--dry-run", "--storage", str(tmp_path / "store"), "--set", "maps.scales=[1.0]"]
+    said = "--set: maps.scales has no effect: maps.sizes is [208, 256, 304]"
+    assert command("train", "drs", *plan).stderr.count(said) == 1
+    assert "no effect" not in command("train", "drs", *plan, "--set", "maps.sizes=[]").stderr
+    assert "no effect" not in command("train", "cam", *plan).stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

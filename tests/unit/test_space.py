@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import Field
 
-from wsss_platform.config import MethodConfig, Section
+from wsss_platform.config import MapsConfig, MethodConfig, Section
 from wsss_platform.errors import InputError
 from wsss_platform.space import (
     CategoricalAxis,
@@ -132,6 +132,14 @@ def test_each_mistake_is_named(name: str, table: dict[str, Any], expected: str) 
     message = refused({"axes": {name: table}})
     assert expected in message
     assert message.startswith(f'space.toml: [axes."{name}"]')
+
+
+def test_an_axis_that_does_nothing_beside_another_field_is_refused() -> None:
+    scales = {"axes": {"maps.scales": {"kind": "categorical", "choices": [[1.0], [0.5, 1.0, 1.5]], "reason": WHY}}}
+    read_space(scales, Config(), "space.toml")
+    with pytest.raises(InputError, match=r"maps\.scales has no effect: maps\.sizes is \[256\]") as raised:
+        read_space(scales, Config(maps=MapsConfig(sizes=(256,))), "space.toml")
+    assert str(raised.value).startswith('space.toml: [axes."maps.scales"]')
 
 
 def test_an_unquoted_path_is_explained() -> None:

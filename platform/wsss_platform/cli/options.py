@@ -11,7 +11,17 @@ from typing import Annotated, Any
 import typer
 
 from wsss_platform import imported
-from wsss_platform.config import DataConfig, MethodConfig, flatten, override, parse_assignment, read_toml, validated
+from wsss_platform.cli.output import note
+from wsss_platform.config import (
+    DataConfig,
+    MethodConfig,
+    flatten,
+    override,
+    parse_assignment,
+    read_toml,
+    validated,
+    why_without_effect,
+)
 from wsss_platform.errors import InputError, unknown
 from wsss_platform.experiment import Experiment
 from wsss_platform.method import Method
@@ -153,6 +163,9 @@ def build_config(
     if file is not None:
         config = override(config, fields_of(file), str(file))
     config = override(config, changes, "--set")
+    for path in changes:
+        if reason := why_without_effect(config, path):
+            note(f"--set: {reason}")
     return override(config, {"backbone.weights": _absolute(config.backbone.weights, ("imagenet", "none"))}, "--set")
 
 

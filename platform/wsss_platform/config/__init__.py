@@ -23,6 +23,7 @@ from wsss_platform.config.section import (
     read_toml,
     to_toml,
     validated,
+    why_without_effect,
 )
 from wsss_platform.config.sections import (
     AffinityConfig,
@@ -62,4 +63,5 @@ __all__ = [
     "read_toml",
     "to_toml",
     "validated",
+    "why_without_effect",
 ]

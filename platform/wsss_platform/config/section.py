@@ -25,6 +25,10 @@ class Section(BaseModel):
     """Fields that came after stored results: a fingerprint leaves them out while they have the default that
     changes nothing, so the keys of older configs stay."""
 
+    def without_effect(self) -> Mapping[str, str]:
+        """Fields that do nothing beside the others, each with what is used instead."""
+        return {}
+
 
 SectionType = TypeVar("SectionType", bound=Section)
 
@@ -49,6 +53,19 @@ def look_up(config: Section, path: str) -> Any:
             raise unknown("config field", path, [*known, *sections])
         here = getattr(here, part)
     return here
+
+
+def why_without_effect(config: Section, path: str) -> str | None:
+    """What is used instead of the field at a dotted path, where that is so.
+
+    Raises:
+        InputError: no such path.
+    """
+    *parents, last = path.split(".")
+    section = look_up(config, ".".join(parents)) if parents else config
+    look_up(section, last)
+    reason = section.without_effect().get(last)
+    return reason and f"{path} has no effect: {'.'.join([*parents, reason])}"
 
 
 def validated(kind: type[SectionType], data: Mapping[str, Any], where: str) -> SectionType:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -159,6 +160,9 @@ class MapsConfig(Section):
     store: Literal["grid", "views"] = "grid"
     """What is kept: "grid" the fused map at nodes 4 pixels apart, quick to sweep; "views" the network's own output
     at each scale, still nearer to maps made at full size, but slower to sweep."""
+
+    def without_effect(self) -> Mapping[str, str]:
+        return {"scales": f"sizes is {list(self.sizes)}; with sizes = [] scales are used"} if self.sizes else {}
 
     @model_validator(mode="after")
     def _scales(self) -> Self:

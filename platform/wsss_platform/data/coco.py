@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wsss_platform.data.coco_outline import Outline, inside, read_outline
 from wsss_platform.data.split import check_id
 from wsss_platform.errors import InputError, unknown
 
@@ -35,8 +36,8 @@ class Region:
     """In pixels, as COCO says."""
     crowd: bool
     """A region of many; drawn under all others."""
-    outline: Any
-    """Polygons [[x, y, x, y, ...], ...] in pixels, or {"size": [H, W], "counts": run lengths}."""
+    outline: Outline
+    """Checked against the picture's size."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def read_annotations(path: Path, folder: Path) -> Annotations:
 
     Raises:
         InputError: missing, not such a JSON, a name with a path in it, an unknown picture or category, a wrong size,
-            no annotations at all; names the file and the entry.
+            an outline that is none or does not fit its picture, no annotations at all; names the file and the entry.
     """
     try:
         data = json.loads(path.read_bytes())
@@ -132,7 +133,7 @@ def read_annotations(path: Path, folder: Path) -> Annotations:
         if image not in sizes or category not in values:
             lacks = f"image_id {image}" if image not in sizes else f"category_id {category}"
             raise InputError(f"{path}: annotation {entry.get('id')!r:.40}: its {lacks} is not in the file")
-        regions.setdefault(image, []).append(_region(entry, values[category], path))
+        regions.setdefault(image, []).append(_region(entry, values[category], sizes[image], path))
     if not regions:
         raise InputError(f"{path}: no picture has an annotation")
     found = sorted((sizes[number], number) for number in regions)
@@ -144,101 +145,21 @@ def read_annotations(path: Path, folder: Path) -> Annotations:
 
 
 def paint(picture: Picture) -> NDArray[np.uint8]:
-    """The mask uint8 [H, W] of a picture: 0 background, else the value of the uppermost region.
-
-    Raises:
-        InputError: an outline that is none or does not fit the picture; names the picture.
-    """
+    """The mask uint8 [H, W] of a picture: 0 background, else the value of the uppermost region."""
     mask = np.zeros((picture.height, picture.width), np.uint8)
     for region in sorted(picture.regions, key=lambda region: (not region.crowd, -region.area)):
-        mask[_inside(region.outline, picture)] = region.value
+        mask[inside(region.outline, picture.height, picture.width)] = region.value
     return mask
 
 
-def library() -> Any:
-    """pycocotools.mask, COCO's own reader of polygons; InputError when it is not installed."""
-    try:
-        from pycocotools import mask
-    except ImportError:
-        raise InputError("COCO's outlines are read by pycocotools: pip install 'wsss-platform[coco]'") from None
-    return mask
-
-
-def run_lengths(text: str) -> list[int]:
-    """Run lengths from COCO's compressed text: groups of five bits, lowest first, as characters from "0" on; from the
-    third run on the difference to the one two before.
-
-    Raises:
-        ValueError: another character, or the text ends within a number.
-    """
-    found: list[int] = []
-    number = place = 0
-    for character in text:
-        group = ord(character) - 48
-        if not 0 <= group < 64 or place > 6:
-            raise ValueError(f"{text!r:.40} has a {character!r}")
-        number |= (group & 31) << (5 * place)
-        place += 1
-        if group & 32:
-            continue
-        if group & 16:
-            number -= 1 << (5 * place)
-        found.append(number + (found[-2] if len(found) > 2 else 0))
-        number = place = 0
-    if place:
-        raise ValueError(f"{text!r:.40} ends within a number")
-    return found
-
-
-def _inside(outline: Any, picture: Picture) -> NDArray[np.bool_]:
-    """bool [H, W] of an outline."""
-    where, size = f"picture {picture.id}", [picture.height, picture.width]
-    if isinstance(outline, dict):
-        if outline.get("size") != size:
-            raise InputError(f"{where}: a region of size {outline.get('size')!r:.40}, expected {size}")
-        return _filled(outline.get("counts"), picture)
-    if not isinstance(outline, list) or not outline or not all(_is_polygon(part, max(size)) for part in outline):
-        raise InputError(
-            f"{where}: expected polygons of at least three points in it or run lengths, got {outline!r:.60}"
-        )
-    coco = library()
-    parts = coco.frPyObjects([[float(number) for number in polygon] for polygon in outline], *size)
-    return np.asarray(coco.decode([coco.merge(parts)])[:, :, 0], dtype=bool)
-
-
-def _filled(counts: Any, picture: Picture) -> NDArray[np.bool_]:
-    """bool [H, W] of run lengths, of zeros first, down the columns; as a list or as COCO's compressed text."""
-    where = f"picture {picture.id}"
-    if isinstance(counts, str):
-        try:
-            counts = run_lengths(counts)
-        except ValueError as error:
-            raise InputError(f"{where}: run lengths that cannot be read: {error}") from None
-    if not isinstance(counts, list):
-        raise InputError(f"{where}: run lengths that are neither a list nor a text: {counts!r:.40}")
-    good = all(type(count) is int and count >= 0 for count in counts)
-    if not good or sum(counts) != picture.height * picture.width:
-        size = f"{picture.height} x {picture.width}"
-        raise InputError(f"{where}: run lengths that do not add up to its {size}")
-    flat = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
-    return flat.reshape(picture.width, picture.height).T
-
-
-def _is_polygon(polygon: Any, longest: int) -> bool:
-    """At least three points, none farther outside than the picture is long."""
-    return (
-        isinstance(polygon, list)
-        and len(polygon) >= 6
-        and len(polygon) % 2 == 0
-        and all(type(number) in (int, float) and -longest <= number <= 2 * longest for number in polygon)
-    )
-
-
-def _region(entry: Any, value: int, path: Path) -> Region:
+def _region(entry: Any, value: int, picture: tuple[str, int, int], path: Path) -> Region:
+    name, height, width = picture
+    where = f"{path}: annotation {entry.get('id')!r:.40} of {name}"
     area, crowd = _get(entry, "area", path), _get(entry, "iscrowd", path)
     if type(area) not in (int, float) or not 0 <= area < math.inf or crowd not in (0, 1):
-        raise InputError(f"{path}: annotation {entry.get('id')!r:.40}: area {area!r:.40}, iscrowd {crowd!r:.40}")
-    return Region(value, float(area), crowd == 1, _get(entry, "segmentation", path))
+        raise InputError(f"{where}: area {area!r:.40}, iscrowd {crowd!r:.40}")
+    outline = read_outline(_get(entry, "segmentation", path), height, width, where)
+    return Region(value, float(area), crowd == 1, outline)
 
 
 def _sized(entry: Any, path: Path) -> tuple[str, int, int]:

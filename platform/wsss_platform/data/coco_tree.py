@@ -17,7 +17,8 @@ from filelock import FileLock, Timeout
 from PIL import Image
 
 from wsss_platform.data.annotations import write_label_json
-from wsss_platform.data.coco import Annotations, Picture, library, paint
+from wsss_platform.data.coco import Annotations, Picture, paint
+from wsss_platform.data.coco_outline import library
 from wsss_platform.data.reading import image_size
 from wsss_platform.data.tree import voc_palette
 from wsss_platform.errors import InputError, RunError

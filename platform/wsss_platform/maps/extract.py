@@ -21,6 +21,7 @@ from wsss_platform.maps.geometry import CELL, grid_size, node_weights, padded_si
 from wsss_platform.maps.storage import AnyMap, StoredMap, quantised
 from wsss_platform.maps.views import FLOOR, Recipe, stored_views
 from wsss_platform.nets.folding import fold
+from wsss_platform.nets.winograd import quicken
 from wsss_platform.objective import Objective
 
 
@@ -38,7 +39,8 @@ class Extractor:
         device: torch.device | str = "cpu",
         channels_last: bool = True,
     ) -> None:
-        """Take over `objective`: it is moved to `device`, put into eval mode and its BatchNorms are folded.
+        """Take over `objective`: it is moved to `device`, put into eval mode, its BatchNorms are folded, and on a CPU
+        its large convolutions are made quicker.
 
         Args:
             objective: the trained network.
@@ -52,6 +54,8 @@ class Extractor:
         self.device = torch.device(device)
         self.objective = objective.to(self.device).eval()
         fold(self.objective)
+        if self.device.type == "cpu":
+            quicken(self.objective)
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         if channels_last:
             self.objective = self.objective.to(memory_format=torch.channels_last)

@@ -17,7 +17,8 @@ from pycocotools.coco import COCO
 from wsss_platform.cli import run_command
 from wsss_platform.config import DataConfig
 from wsss_platform.data import coco_tree, open_data
-from wsss_platform.data.coco import Annotations, Picture, Region, annotation_files, paint, read_annotations, run_lengths
+from wsss_platform.data.coco import Annotations, annotation_files, paint, read_annotations
+from wsss_platform.data.coco_outline import run_lengths
 from wsss_platform.data.coco_tree import SOURCE, convert
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.experiment import Experiment
@@ -142,7 +143,10 @@ def test_the_protocol_says_which_data_set(tmp_path: Path) -> None:
         (lambda it: it.update(annotations=[]), "no picture has an annotation"),
         (lambda it: it["annotations"][0].update(image_id=7.9), "'image_id' is 7.9, expected a whole number"),
         (lambda it: it["annotations"][0].update(image_id=True), "'image_id' is True"),
-        (lambda it: it["annotations"][0].update(area=float("nan")), "annotation 7034: area nan"),
+        (
+            lambda it: it["annotations"][0].update(area=float("nan")),
+            r"annotation 7034 of COCO_train2014_000000000007\.jpg: area nan",
+        ),
         (lambda it: it["annotations"][0].update(area=float("inf")), "area inf"),
         (lambda it: it["annotations"][0].update(iscrowd="0"), "iscrowd '0'"),
         (lambda it: it["images"][0].update(id=float("inf")), "'id' is inf, expected a whole number"),
@@ -191,11 +195,14 @@ def test_a_wrong_file_is_named(tmp_path: Path, change: Any, message: str) -> Non
         ("text", "expected polygons"),
     ],
 )
-def test_a_wrong_outline_is_named(outline: Any, message: str) -> None:
-    region = Region(1, 3.0, False, outline)
+def test_a_wrong_outline_is_named_before_anything_is_painted(tmp_path: Path, outline: Any, message: str) -> None:
+    found = document()
+    found["annotations"][1]["segmentation"] = outline
+    path = tmp_path / "instances_train2014.json"
+    path.write_text(json.dumps(found))
     with pytest.raises(InputError, match=message) as raised:
-        paint(Picture("some_picture", Path("x.jpg"), 40, 60, (region,)))
-    assert "some_picture" in str(raised.value)
+        read_annotations(path, tmp_path)
+    assert str(raised.value).startswith(f"{path}: annotation 7490 of COCO_train2014_000000000007.jpg: ")
 
 
 def test_an_interrupted_conversion_goes_on_and_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
