@@ -33,7 +33,7 @@ MAY: dict[str, tuple[str, ...] | None] = {
     "method": ("config", "errors", "objective"),
     "data": ("config", "errors", "objective", "store"),
     "nets": ("config", "errors", "masks.affinity", "objective"),
-    "maps": ("config", "data", "errors", "nets.folding", "objective", "store"),
+    "maps": ("config", "data", "errors", "nets.folding", "nets.winograd", "objective", "store"),
     "memory": (),
     "environment": (),
     "masks": ("config", "data.index_png", "data.split", "errors", "maps.storage", "store"),

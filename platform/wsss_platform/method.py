@@ -52,6 +52,9 @@ class Phase:
     that makes maps from pictures alone."""
     refine_sections: tuple[str, ...] = ()
     """Dotted paths of what `Objective.refine` reads beside the weights; a change repeats the refined maps."""
+    begins: str = ""
+    """Dotted path of the epochs before which what makes the maps is not trained, so that a search compares no trials on
+    them; "" where all is trained from the first step."""
     extras: tuple[str, ...] = ()
     """Supervision beyond image-level labels that this phase trains on, of `EXTRAS`; stamped in the protocol.
     "saliency" gives `batch.extras["saliency"]`, float32 [B, 1, H, W] in 0..1, 0 where padded."""

@@ -14,6 +14,7 @@ import binascii
 import math
 from collections.abc import Sequence
 
+from wsss_platform.config import look_up
 from wsss_platform.errors import InputError, unknown
 from wsss_platform.experiment import Experiment
 from wsss_platform.space import SearchSpace
@@ -51,22 +52,34 @@ def planned_rungs(
 ) -> tuple[int, ...]:
     """Finished epochs of the last phase after which trials are compared; empty when none is stopped early.
 
-    A rung is a score, so there is none where no truth may be seen; trials of several objectives are never stopped.
+    A rung is a score, so there is none where no truth may be seen, nor while a trial may have maps of an untrained
+    head (`Phase.begins`); trials of several objectives are never stopped.
     """
     if selection == "none" or len(objectives) > 1 or "train" not in space.stages():
         return ()
     if experiment.phases[-1].refines:  # what it refines is not there before its training ends
         return ()
     train = experiment.train_config(experiment.phases[-1])
+    begun = _begun(experiment, space)
     if scheduler == "hyperband":
-        return hyperband_rungs(train.epochs, reduction, train.checkpoint_every)
+        rungs = hyperband_rungs(train.epochs, reduction, train.checkpoint_every)
+        return tuple(epoch for epoch in rungs if epoch > begun)
     if scheduler != "asha":
         return ()
-    rungs, epoch = [], first_rung(train.epochs, reduction)
+    found, epoch = [], first_rung(train.epochs, reduction)
     while epoch < train.epochs:
-        rungs.append(epoch)
+        found.append(epoch)
         epoch *= reduction
-    return tuple(epoch for epoch in rungs if epoch % train.checkpoint_every == 0)
+    return tuple(epoch for epoch in found if epoch % train.checkpoint_every == 0 and epoch > begun)
+
+
+def _begun(experiment: Experiment, space: SearchSpace) -> float:
+    """Epochs after which the maps of every trial come from something that is trained."""
+    path = experiment.phases[-1].begins
+    if not path:
+        return 0
+    sampled = [value for axis in space.axes if axis.path == path for value in axis.probes()]
+    return max(float(value) for value in (look_up(experiment.config, path), *sampled))
 
 
 def first_rung(epochs: int, reduction: int) -> int:

@@ -1,0 +1,44 @@
+"""At which epochs trials are compared: never while a trial's maps may come from a head that is not trained yet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from wsss_methods import get
+from wsss_platform.config import DataConfig, override
+from wsss_platform.engine.brackets import planned_rungs
+from wsss_platform.experiment import Experiment
+from wsss_platform.space import read_space
+
+RATE = {"train.learning_rate": {"kind": "float", "low": 1e-4, "high": 1e-3, "reason": "around the default"}}
+
+
+def rungs(
+    start: float, scheduler: str = "asha", name: str = "rtc", axis: dict[str, Any] | None = None
+) -> tuple[int, ...]:
+    method = get(name)
+    changes = {"train.epochs": 9} | ({"segmentation.start": start} if name == "rtc" else {})
+    config = override(method.config(), changes)
+    axes = RATE if axis is None else {**RATE, "segmentation.start": {"reason": "when the head begins", **axis}}
+    return planned_rungs(
+        Experiment(method, config, DataConfig()), read_space({"axes": axes}, config, "test"), scheduler, "train"
+    )
+
+
+@pytest.mark.parametrize("scheduler", ["asha", "hyperband"])
+@pytest.mark.parametrize(("start", "expected"), [(0, (1, 3)), (0.9, (1, 3)), (1, (3,)), (2.9, (3,)), (3, ()), (5, ())])
+def test_a_head_that_begins_later_moves_the_first_comparison(
+    scheduler: str, start: float, expected: tuple[int, ...]
+) -> None:
+    assert rungs(start, scheduler) == expected
+
+
+def test_an_axis_counts_with_its_latest_start() -> None:
+    assert rungs(0, axis={"kind": "float", "low": 0.0, "high": 2.5}) == (3,)
+    assert rungs(1, axis={"kind": "categorical", "choices": [1.0, 4.0]}) == ()
+
+
+def test_methods_that_train_everything_from_the_start_are_compared_from_the_first_rung() -> None:
+    assert rungs(0, name="cam") == (1, 3)
