@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from wsss_platform.cli.output import note
+from wsss_platform.config import look_up
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment
 from wsss_platform.selection import SelectionRule
@@ -75,6 +76,7 @@ def moving(population: Population | None, experiment: Experiment, space: SearchS
     """
     if population is None:
         return space
+    from wsss_platform.engine.brackets import first_judged
     from wsss_platform.engine.population import movable
 
     phase = experiment.phases[-1]
@@ -87,6 +89,12 @@ def moving(population: Population | None, experiment: Experiment, space: SearchS
     free, held = movable(experiment, space)
     for path, reason in held.items():
         note(f"{path} is held at the config's value: {reason}")
+    first = first_judged(experiment, free)
+    if population.interval < first:
+        raise InputError(
+            f"--interval {population.interval}: what makes the maps of phase {phase.name!r} begins to train after "
+            f"{phase.begins} = {look_up(experiment.config, phase.begins):g} epochs; expected at least {first}"
+        )
     return free
 
 

@@ -53,33 +53,34 @@ def planned_rungs(
     """Finished epochs of the last phase after which trials are compared; empty when none is stopped early.
 
     A rung is a score, so there is none where no truth may be seen, nor while a trial may have maps of an untrained
-    head (`Phase.begins`); trials of several objectives are never stopped.
+    head (`first_judged`); trials of several objectives are never stopped.
     """
     if selection == "none" or len(objectives) > 1 or "train" not in space.stages():
         return ()
     if experiment.phases[-1].refines:  # what it refines is not there before its training ends
         return ()
     train = experiment.train_config(experiment.phases[-1])
-    begun = _begun(experiment, space)
+    first = first_judged(experiment, space)
     if scheduler == "hyperband":
         rungs = hyperband_rungs(train.epochs, reduction, train.checkpoint_every)
-        return tuple(epoch for epoch in rungs if epoch > begun)
+        return tuple(epoch for epoch in rungs if epoch >= first)
     if scheduler != "asha":
         return ()
     found, epoch = [], first_rung(train.epochs, reduction)
     while epoch < train.epochs:
         found.append(epoch)
         epoch *= reduction
-    return tuple(epoch for epoch in found if epoch % train.checkpoint_every == 0 and epoch > begun)
+    return tuple(epoch for epoch in found if epoch % train.checkpoint_every == 0 and epoch >= first)
 
 
-def _begun(experiment: Experiment, space: SearchSpace) -> float:
-    """Epochs after which the maps of every trial come from something that is trained."""
+def first_judged(experiment: Experiment, space: SearchSpace) -> int:
+    """Finished epochs of the last phase from which trials may be compared: what makes the maps of each of them has been
+    trained for a whole epoch (`Phase.begins`)."""
     path = experiment.phases[-1].begins
     if not path:
-        return 0
+        return 1
     sampled = [value for axis in space.axes if axis.path == path for value in axis.probes()]
-    return max(float(value) for value in (look_up(experiment.config, path), *sampled))
+    return 1 + math.ceil(max(float(value) for value in (look_up(experiment.config, path), *sampled)))
 
 
 def first_rung(epochs: int, reduction: int) -> int:

@@ -77,7 +77,8 @@ def movable(experiment: Experiment, space: SearchSpace) -> tuple[SearchSpace, di
     free: list[Axis] = []
     held: dict[str, str] = {}
     for axis in space.axes:
-        reason = fixed_because(phase, axis.path) or _entangled(axis, space) or shapes.fixed_because(axis)
+        begins = "it says from when members can be judged" if axis.path == phase.begins else None
+        reason = begins or fixed_because(phase, axis.path) or _entangled(axis, space) or shapes.fixed_because(axis)
         if reason is None:
             free.append(axis)
         else:

@@ -2,11 +2,13 @@
 
 Winograd's minimal filtering F(4x4, 3x3) (Lavin and Gray, arXiv 1509.09308, with their matrices): 4x4 outputs are a
 product of 6x6 transformed inputs and weights, summed over channels by 36 matrix products; PyTorch takes the direct
-form. Rounding is about ten times that of the direct form, 5e-6 of the largest value. What it wins is in
+form. Rounding is three to ten times that of the direct form, up to 7e-6 of the largest value. What it wins is in
 docs/benchmarks.md (`python -m benchmarks inference`); with few channels the transforms cost more than they save.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +19,10 @@ _CHANNELS = 128
 _MEMORY = 256 * 2**20
 """Bytes for the transformed weights of a network, four times the originals: all of ResNet-50's and VGG-16's."""
 _TILE, _PATCH = 4, 6
+_FILLED, _FEWEST = 0.6, 8
+"""Share of the tiles' positions that an input must have, and tiles; with less the direct form is as quick."""
+_AT_ONCE = 1 << 22
+"""Values of what is between the steps, which are done for some rows of tiles after the other: 16 MB, three times."""
 
 _INPUT = torch.tensor(
     [
@@ -26,13 +32,16 @@ _INPUT = torch.tensor(
         [0, -2, -1, 2, 1, 0],
         [0, 2, -1, -2, 1, 0],
         [0, 4, 0, -5, 0, 1],
-    ]
+    ],
+    dtype=torch.float32,
 )
 _WEIGHT = torch.tensor(
     [[6.0, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]],
     dtype=torch.float64,
 ).div(24)
-_OUTPUT = torch.tensor([[1.0, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
+_OUTPUT = torch.tensor(
+    [[1.0, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]], dtype=torch.float32
+)
 
 
 def quicken(network: nn.Module, memory: int = _MEMORY) -> None:
@@ -41,15 +50,19 @@ def quicken(network: nn.Module, memory: int = _MEMORY) -> None:
     The first ones come first, because they see the most positions, until `memory` bytes of transformed weights are used
     up. Weights are transformed when they are first needed, so a part that is never called costs nothing.
     """
+    quick = [module for module in network.modules() if isinstance(module, QuickConvolution)]
+    memory -= sum(_needed(module) for module in quick)
     for name, module in [*network.named_modules()]:
-        if type(module) is not nn.Conv2d or not _serves(module):
+        if type(module) is not nn.Conv2d or not _serves(module) or _needed(module) > memory:
             continue
-        needed = 4 * _PATCH**2 * module.in_channels * module.out_channels
-        if needed > memory:
-            continue
-        memory -= needed
+        memory -= _needed(module)
         place, _, last = name.rpartition(".")
         setattr(network.get_submodule(place), last, QuickConvolution(module))
+
+
+def _needed(convolution: nn.Conv2d) -> int:
+    """Bytes of the transformed weight."""
+    return 4 * _PATCH**2 * convolution.in_channels * convolution.out_channels
 
 
 def _serves(convolution: nn.Conv2d) -> bool:
@@ -84,12 +97,27 @@ class QuickConvolution(nn.Conv2d):
         self._transformed: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] -> [B, D, H, W] in channels_last."""
-        if torch.is_grad_enabled() or x.device.type != "cpu" or x.dtype != torch.float32:
+        """[B, C, H, W] -> [B, D, H, W]; in channels_last where it is quick."""
+        plain = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+        if torch.is_grad_enabled() or not plain or not pays(x.shape, self.dilation[0]):
             return super().forward(x)
         if self._transformed is None:
             self._transformed = transformed_weight(self.weight)
         return winograd(x, self._transformed, self.bias, self.dilation[0])
+
+
+def pays(shape: Sequence[int], dilation: int) -> bool:
+    """Whether an input [B, C, H, W] fills the tiles well enough, and has enough of them for the larger weights."""
+    if len(shape) != 4 or min(shape) == 0:
+        return False
+    batch, _, height, width = shape
+    rows, columns = _tiles(height, dilation), _tiles(width, dilation)
+    filled = height * width / (rows * columns * (_TILE * dilation) ** 2)
+    return filled >= _FILLED and batch * rows * columns * dilation**2 >= _FEWEST
+
+
+def _tiles(side: int, dilation: int) -> int:
+    return -(-side // (_TILE * dilation))
 
 
 def transformed_weight(weight: Tensor) -> Tensor:
@@ -111,19 +139,23 @@ def winograd(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int = 1) 
         [B, D, H, W], channels_last.
     """
     batch, channels, height, width = x.shape
-    rows, columns = (-(-side // (_TILE * dilation)) for side in (height, width))
+    rows, columns, filters = _tiles(height, dilation), _tiles(width, dilation), weight.shape[2]
     after = [(_TILE * count + 1) * dilation - side for count, side in ((columns, width), (rows, height))]
     padded = functional.pad(x, (dilation, after[0], dilation, after[1])).permute(0, 2, 3, 1).contiguous()
     image, down, right, _ = padded.stride()
-    tiles = (batch, rows, dilation, columns, dilation)
+    across = (dilation, columns, dilation)
     patches = padded.as_strided(
-        (_PATCH, _PATCH, *tiles, channels),
-        (down * dilation, right * dilation, image, down * dilation * _TILE, down, right * dilation * _TILE, right, 1),
+        (rows, _PATCH, _PATCH, batch, *across, channels),
+        (down * dilation * _TILE, down * dilation, right * dilation, image, down, right * dilation * _TILE, right, 1),
     )
-    spectrum = torch.kron(_INPUT, _INPUT) @ patches.reshape(_PATCH**2, -1)
-    products = torch.bmm(spectrum.view(_PATCH**2, -1, channels), weight)
-    found = torch.kron(_OUTPUT, _OUTPUT) @ products.view(_PATCH**2, -1)
-    # [tile row, tile column, B, rows, d, columns, d, D] -> [B, rows, tile row, d, columns, tile column, d, D]
-    ordered = found.view(_TILE, _TILE, *tiles, -1).permute(2, 3, 0, 4, 5, 1, 6, 7)
-    whole = ordered.reshape(batch, rows * _TILE * dilation, columns * _TILE * dilation, -1)[:, :height, :width]
-    return (whole if bias is None else whole + bias).permute(0, 3, 1, 2)
+    whole = x.new_empty(batch, rows, _TILE, dilation, columns, _TILE, dilation, filters)
+    band = max(1, _AT_ONCE // (_PATCH**2 * batch * columns * dilation**2 * max(channels, filters)))
+    for first in range(0, rows, band):
+        some = patches[first : first + band].movedim(0, 3)  # [6, 6, B, band, d, columns, d, C]
+        spectrum = torch.kron(_INPUT, _INPUT) @ some.reshape(_PATCH**2, -1)
+        products = torch.bmm(spectrum.view(_PATCH**2, -1, channels), weight)
+        found = torch.kron(_OUTPUT, _OUTPUT) @ products.view(_PATCH**2, -1)
+        outputs = found.view(_TILE, _TILE, batch, -1, *across, filters)
+        whole[:, first : first + band] = outputs.permute(2, 3, 0, 4, 5, 1, 6, 7)
+    flat = whole.view(batch, rows * _TILE * dilation, columns * _TILE * dilation, filters)[:, :height, :width]
+    return (flat.contiguous() if bias is None else flat + bias).permute(0, 3, 1, 2)
