@@ -50,6 +50,8 @@ def test_a_setting_that_does_nothing_is_said(tmp_path: Path) -> None:
     assert command("train", "drs", *plan).stderr.count(said) == 1
     assert "no effect" not in command("train", "drs", *plan, "--set", "maps.sizes=[]").stderr
     assert "no effect" not in command("train", "cam", *plan).stderr
+    both = command("compare", "cam", "drs", "--seeds", "3", *plan).stderr
+    assert both.count(said) == 1, "once for an arm, not for each of its seeds"
 
 
 @pytest.mark.parametrize(

@@ -187,7 +187,7 @@ def test_sections_exist_and_phases_are_told_apart(name: str) -> None:
     config = method.config()
     phases = method.phases(config)
     for phase in phases:
-        for path in (*phase.sections, phase.maps, phase.masks):
+        for path in (*phase.sections, phase.maps, phase.masks, *([phase.begins] if phase.begins else [])):
             look_up(config, path)
     earlier: set[str] = set()
     for phase in phases:

@@ -1,4 +1,4 @@
-"""Maps between 0 and 1, RCM and MAM, in float32. B pictures, C classes, N positions of one grid, D channels."""
+"""Maps between 0 and 1, RCM and MAM, in full precision. B pictures, C classes, N positions of one grid, D channels."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -162,11 +162,17 @@ def build_config(
         config = override(config, flatten(read_toml(presets[preset])), f"preset {preset}")
     if file is not None:
         config = override(config, fields_of(file), str(file))
+    config = with_changes(config, changes)
+    return override(config, {"backbone.weights": _absolute(config.backbone.weights, ("imagenet", "none"))}, "--set")
+
+
+def with_changes(config: MethodConfig, changes: Mapping[str, Any]) -> MethodConfig:
+    """--set on a config; what has no effect beside another setting is said."""
     config = override(config, changes, "--set")
     for path in changes:
         if reason := why_without_effect(config, path):
             note(f"--set: {reason}")
-    return override(config, {"backbone.weights": _absolute(config.backbone.weights, ("imagenet", "none"))}, "--set")
+    return config
 
 
 def _absolute(value: str, words: Sequence[str]) -> str:
@@ -187,8 +193,8 @@ def chosen_with(file: Path | None) -> Selection:
     Raises:
         InputError: the file's `[chosen]` table says something else.
     """
-    note = {} if file is None else read_toml(file).get(CHOSEN, {})
-    selection = note.get("selection", "none") if isinstance(note, dict) else note
+    chosen = {} if file is None else read_toml(file).get(CHOSEN, {})
+    selection = chosen.get("selection", "none") if isinstance(chosen, dict) else chosen
     return check_selection(selection, f"{file}: {CHOSEN}.selection")
 
 

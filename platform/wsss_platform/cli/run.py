@@ -11,7 +11,7 @@ import typer
 from wsss_platform.cli import options
 from wsss_platform.cli.engine import runner
 from wsss_platform.cli.output import Output, StageBars, console, note, output
-from wsss_platform.config import fingerprint, override
+from wsss_platform.config import fingerprint
 from wsss_platform.disk import check_writable, explained
 from wsss_platform.errors import InputError, unknown
 from wsss_platform.experiment import Experiment, Kind, Stage, needed
@@ -280,7 +280,7 @@ def load_run(
     if not config_changes and not data_changes and score_list in (None, base.data.score_list):
         return base, run
     data = options.build_data(base.data, data_changes, score_list=score_list or base.data.score_list)
-    config = override(base.config, config_changes, "--set") if config_changes else base.config
+    config = options.with_changes(base.config, config_changes) if config_changes else base.config
     changed = Experiment(base.method, config, data, base.seed, base.workers)
     options.check_lists(changed)
     if changed.source.key != base.source.key:

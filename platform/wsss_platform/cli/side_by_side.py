@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -60,21 +61,19 @@ def compare(
             label, method, own = parse_arm(text)
             if label in planned:
                 raise InputError(f"two arms are called {label!r}; write LABEL=METHOD,path=value,... to tell them apart")
-            planned[label] = tuple(
-                options.build_experiment(
-                    method,
-                    data=data,
-                    root=root,
-                    train_list=train_list,
-                    score_list=score_list,
-                    preset=preset,
-                    file=None,
-                    changes=[*(changes or []), *own],
-                    seed=seed,
-                    workers=workers,
-                )
-                for seed in numbers
+            first = options.build_experiment(
+                method,
+                data=data,
+                root=root,
+                train_list=train_list,
+                score_list=score_list,
+                preset=preset,
+                file=None,
+                changes=[*(changes or []), *own],
+                seed=numbers[0],
+                workers=workers,
             )
+            planned[label] = tuple(replace(first, seed=seed) for seed in numbers)
         store = Store(storage)
         keys = sorted(experiment.key for arm in planned.values() for experiment in arm)
         title = check_name(name or f"{'-'.join(planned)[:60]}-{data}-{fingerprint(keys)[:8]}", "comparison name")

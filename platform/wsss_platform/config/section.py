@@ -26,7 +26,8 @@ class Section(BaseModel):
     changes nothing, so the keys of older configs stay."""
 
     def without_effect(self) -> Mapping[str, str]:
-        """Fields that do nothing beside the others, each with what is used instead."""
+        """Fields that do nothing beside the others, each with what is used instead: a text that begins with the name of
+        another field of this section."""
         return {}
 
 

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from wsss_platform.errors import InputError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Polygons:
     """Each [x, y, x, y, ...] in pixels; their union."""
 
     points: list[list[float]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RunLengths:
     """Down the columns, of zeros first: a list, or COCO's compressed text, kept as it is because it is short."""
 

@@ -59,8 +59,7 @@ def convert(
 
     Raises:
         InputError: the folder is not new, another process is at it, the lists have other classes or a picture in
-            common, a picture is missing or has another size, an annotation is wrong (named), or a file cannot be
-            written.
+            common, a picture is missing or has another size, or a file cannot be written.
         RunError: a process that paints was killed.
     """
     folder = folder.absolute()

@@ -195,6 +195,17 @@ def test_options_that_do_not_go_together_are_told() -> None:
     with pytest.raises(InputError, match="no member would ever be judged; expected at most 1"):
         moving(Population(interval=2), tiny(2), axes)
     assert moving(None, tiny(2), axes) is axes
+    late = of_method("rtc", **{"train.epochs": 8})  # its head begins after two epochs
+    both = space(
+        {
+            "loss.structure": {"kind": "float", "low": 0.1, "high": 2.0},
+            "segmentation.start": {"kind": "float", "low": 1.0, "high": 5.0},
+        },
+        late.config,
+    )
+    with pytest.raises(InputError, match=r"--interval 2: .*segmentation\.start = 2 epochs; expected at least 3"):
+        moving(Population(interval=2), late, both)
+    assert [axis.path for axis in moving(Population(interval=3), late, both).axes] == ["loss.structure"]
     check_rule(None, SelectionRule("none"))
     check_rule(Population(), SelectionRule("train"))
     with pytest.raises(InputError, match="--selection none sees no score"):

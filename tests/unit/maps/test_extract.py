@@ -10,13 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from wsss_platform.config import MapsConfig
+from wsss_platform.config import BackboneConfig, MapsConfig
 from wsss_platform.data.split import Sample
 from wsss_platform.data.views import normalise
 from wsss_platform.errors import RunError
 from wsss_platform.maps.extract import Extractor
 from wsss_platform.maps.storage import StoredMap, full_size, grid_size
 from wsss_platform.maps.views import FLOOR
+from wsss_platform.nets.cam_classifier import CamClassifier
+from wsss_platform.nets.winograd import QuickConvolution
 from wsss_platform.objective import Objective
 
 C = 4
@@ -181,6 +183,23 @@ def test_deterministic_and_alone() -> None:
     assert not objective.training
     for item, scores in zip(items, together, strict=True):
         np.testing.assert_array_equal(Extractor(Pooling(), MapsConfig(), STRIDE)(item).scores, scores)
+
+
+def test_winograds_convolutions_are_used_and_change_no_level_by_more_than_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def made() -> tuple[Extractor, np.ndarray]:
+        torch.manual_seed(0)
+        network = CamClassifier(BackboneConfig(name="resnet50", output_stride=16, weights="none"), 4)
+        extractor = Extractor(network, MapsConfig(scales=(1.0,)), 16)
+        return extractor, extractor(sample(181, 250, [0, 3])).scores.astype(int)
+
+    quick, scores = made()
+    assert sum(isinstance(module, QuickConvolution) for module in quick.objective.modules()) == 11
+    monkeypatch.setattr("wsss_platform.maps.extract.quicken", lambda network: None)
+    direct, expected = made()
+    assert not any(isinstance(module, QuickConvolution) for module in direct.objective.modules())
+    step = np.abs(scores - expected)
+    assert step.max() <= 1
+    assert 0 < expected.mean() < 2040
 
 
 @pytest.mark.parametrize("width", [64, 80])
