@@ -49,7 +49,7 @@ def main() -> None:
         if arguments.part in (None, name):
             with tempfile.TemporaryDirectory(prefix="wsss-benchmark-") as folder:
                 for row in part(pictures, len(classes), Path(folder)):
-                    log.print(f"{row.name}: {_times(row.ratio)}")
+                    log.print(f"{row.name}: {_times(row.ratio)}, {' against '.join(_values(row))}", soft_wrap=True)
                     found.append(row)
     if arguments.json:
         json.dump([as_json(row) for row in found], sys.stdout, indent=1)
@@ -85,14 +85,18 @@ def table(found: list[Row]) -> Table:
         peaks = "" if row.ours_peak is None else f"{row.ours_peak:.1f} / {row.theirs_peak or 0:.1f}"
         result.add_row(
             row.name,
-            f"{row.ours:.3g} {row.unit}",
-            f"{row.theirs:.4g} {row.unit}",
+            *_values(row),
             _times(row.ratio),
             "" if row.asked is None else f"{row.asked:g}x",
             "" if row.limit_share is None else f"{row.limit_share:.0%}",
             peaks,
         )
     return result
+
+
+def _values(row: Row) -> tuple[str, str]:
+    """Ours and theirs."""
+    return f"{row.ours:.3g} {row.unit}", f"{row.theirs:.4g} {row.unit}"
 
 
 def _times(ratio: float) -> str:
