@@ -30,6 +30,9 @@ class HeadsConfig(Section):
     widths: tuple[int, int, int] = (128, 128, 48)
     """Channels of the segmentation head: its first convolution, all later ones, and its detail branch.
     512, 256, 48 [code]; 128, 128, 48 trains on a laptop [ours]."""
+    reach: int = Field(96, ge=1, le=1024)
+    """Input pixels between the taps of the segmentation head's dilated convolutions. 96, a dilation of 12 at stride 8,
+    with crops of 448 [code]; in crops not much larger than that it sees little but padding there."""
 
     @model_validator(mode="after")
     def _widths(self) -> Self:

@@ -12,9 +12,6 @@ from torch import Tensor, nn
 from wsss_platform.nets.backbone import Backbone
 from wsss_platform.nets.pcm import correlation, correlation_taps, resized
 
-_REACH = 96
-"""Input pixels between the taps of the segmentation head's dilated convolutions: 12 at stride 8 [code]."""
-
 
 def detail_tap(backbone: Backbone) -> str:
     """The tap at stride 4: WideResNet-38's conv3 [code], on other networks the end of that stage [ours]."""
@@ -92,17 +89,18 @@ class SegmentationHead(nn.Module):
     ReLU; 1x1. There is no normalisation and no activation between the others [code].
     """
 
-    def __init__(self, backbone: Backbone, widths: tuple[int, int, int], classes: int) -> None:
+    def __init__(self, backbone: Backbone, widths: tuple[int, int, int], classes: int, reach: int = 96) -> None:
         """
         Args:
             backbone: whose taps are read.
             widths: of the first dilated convolution, the others, and the detail branch.
             classes: C foreground classes.
+            reach: input pixels between the taps of the dilated convolutions.
         """
         super().__init__()
         first, width, detail = widths
         self.tap = detail_tap(backbone)
-        rate = max(1, round(_REACH / backbone.output_stride))
+        rate = max(1, round(reach / backbone.output_stride))
         inputs = backbone.channels
         self.wide1 = nn.Conv2d(inputs, first, 3, padding=rate, dilation=rate)
         self.wide2 = nn.Conv2d(first, width, 3, padding=rate, dilation=rate)

@@ -47,7 +47,7 @@ class RtcObjective(Objective):
         self.backbone = build_backbone(config.backbone)
         self.head = ClassHead(self.backbone.channels, config.heads.embedding, classes, config.heads.dropout)
         self.correlations = TwoCorrelations(self.backbone)
-        self.segmentation = SegmentationHead(self.backbone, config.heads.widths, classes)
+        self.segmentation = SegmentationHead(self.backbone, config.heads.widths, classes, config.heads.reach)
 
     def class_maps(self, images: Tensor, labels: Tensor) -> Tensor:
         """[B, C, h, w] at stride 4, 0..1: the segmentation head's softmax, each class times the sigmoid of its image

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from wsss_platform.errors import InputError
 from wsss_platform.metrics.confusion import mean_iou_of_parts
+from wsss_platform.metrics.sparse import SparseParts
 
 LEVEL = 0.95
 """Coverage of every interval here."""
@@ -48,17 +49,18 @@ class Comparison:
     seed: int
 
 
-def bootstrap(parts: NDArray[np.int64], resamples: int = 2000, seed: int = 0) -> Interval:
+def bootstrap(parts: NDArray[np.int64] | SparseParts, resamples: int = 2000, seed: int = 0) -> Interval:
     """The mean IoU over all pictures with its interval.
 
     Args:
-        parts: int64 [N, 3, C + 1], see `confusion.parts`.
+        parts: int64 [N, 3, C + 1], see `confusion.parts`; both forms give the same interval.
         resamples: how many.
         seed: of the resampling; the same seed and N draw the same pictures.
     """
     _require(parts)
     values = np.concatenate([mean_iou_of_parts(_weighted(w, parts)) for w in _weights(len(parts), resamples, seed)])
-    return _interval(float(mean_iou_of_parts(parts.sum(0))), values)
+    all_once = np.ones((1, len(parts)))
+    return _interval(float(mean_iou_of_parts(_weighted(all_once, parts))[0]), values)
 
 
 def compare(a: NDArray[np.int64], b: NDArray[np.int64], resamples: int = 2000, seed: int = 0) -> Comparison:
@@ -84,8 +86,9 @@ def compare(a: NDArray[np.int64], b: NDArray[np.int64], resamples: int = 2000, s
     )
 
 
-def _require(parts: NDArray[np.int64]) -> None:
-    if len(parts) == 0 or not parts.any():
+def _require(parts: NDArray[np.int64] | SparseParts) -> None:
+    counts = parts.count if isinstance(parts, SparseParts) else parts
+    if len(parts) == 0 or not counts.any():
         raise InputError("nothing to resample: no picture has a scored pixel")
 
 
@@ -103,8 +106,10 @@ def _weights(pictures: int, resamples: int, seed: int) -> Iterator[NDArray[np.fl
         yield counts.reshape(rows, pictures).astype(np.float64)
 
 
-def _weighted(weights: NDArray[np.float64], parts: NDArray[np.int64]) -> NDArray[np.float64]:
+def _weighted(weights: NDArray[np.float64], parts: NDArray[np.int64] | SparseParts) -> NDArray[np.float64]:
     """Sums [r, 3, C + 1]; whole numbers below 2^53, so exact in float64."""
+    if isinstance(parts, SparseParts):
+        return parts.weighted(weights)
     flat = parts.reshape(len(parts), -1)
     step = max(1, _DRAWS // flat.shape[1])
     sums = np.zeros((len(weights), flat.shape[1]))

@@ -15,6 +15,7 @@ from wsss_platform.errors import InputError
 from wsss_platform.metrics.bootstrap import Comparison, Interval, bootstrap, compare
 from wsss_platform.metrics.confusion import iou, mean_iou, precision, recall
 from wsss_platform.metrics.counts import read_confusions, read_sweeps
+from wsss_platform.metrics.sparse import SparseParts
 from wsss_platform.metrics.sweep import confusions, histogram
 
 At = Literal["masks", "best"]
@@ -37,8 +38,8 @@ class Score:
     """Pictures in stored order, N."""
     table: NDArray[np.int64]
     """The masks' confusion over all pictures: int64 [C + 1, C + 2], see `confusion`."""
-    parts: NDArray[np.int64]
-    """The masks' counts per picture: int64 [N, 3, C + 1], see `confusion.parts`."""
+    counts: SparseParts
+    """The masks' counts per picture."""
     thresholds: NDArray[np.float32]
     """float32 [T], ascending."""
     histogram: NDArray[np.int64]
@@ -54,13 +55,13 @@ class Score:
         """
         classes: tuple[str, ...] | None = None
         ids: list[str] = []
-        parts: list[NDArray[np.int64]] = []
+        masks: list[SparseParts] = []
         table: NDArray[np.int64] | None = None
         for item in read_confusions(folder):
             _same(f"{folder}: confusion files", [classes or item.classes, item.classes])
             classes = item.classes
             ids += item.ids
-            parts.append(item.parts())
+            masks.append(SparseParts.of(item.parts()))
             table = item.table() if table is None else table + item.table()
         assert classes is not None  # read_confusions raises where there is no file
         assert table is not None
@@ -85,10 +86,15 @@ class Score:
             classes=classes,
             ids=tuple(ids),
             table=table,
-            parts=np.concatenate(parts),
+            counts=SparseParts.joined(masks),
             thresholds=thresholds,
             histogram=total,
         )
+
+    @cached_property
+    def parts(self) -> NDArray[np.int64]:
+        """The masks' counts per picture: int64 [N, 3, C + 1], see `confusion.parts`; 160 MB for COCO."""
+        return self.counts.dense()
 
     @cached_property
     def curve(self) -> NDArray[np.float64]:
@@ -121,14 +127,14 @@ class Score:
             index: number of the threshold, or int64 [C] one for each class.
         """
         place = {name: row for row, name in enumerate(self.ids)}
-        rows = np.zeros_like(self.parts)
+        rows = np.zeros((len(self.ids), 3, len(self.classes) + 1), np.int64)
         for chunk in read_sweeps(self.folder):
             rows[[place[name] for name in chunk.ids]] = chunk.parts(index)
         return rows
 
     def interval(self, at: At = "masks", resamples: int = 2000, seed: int = 0) -> Interval:
         """Mean IoU with its bootstrap interval; the best threshold stays the one of all pictures."""
-        return bootstrap(self.parts_at(at), resamples, seed)
+        return bootstrap(self.counts if at == "masks" else self.parts_at(at), resamples, seed)
 
     def summary(self, fixed: float | None = None) -> dict[str, Any]:
         """Plain values for JSON; null where a class occurs nowhere.

@@ -25,6 +25,7 @@ from wsss_platform.nets.backbone import (
     read_state,
 )
 from wsss_platform.nets.depthwise import depthwise, serves
+from wsss_platform.nets.fused import convolve, fuses
 
 _GROUPS = (
     # kernel, stride, expansion, channels, blocks
@@ -82,13 +83,13 @@ class EfficientNetLite0(Backbone):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """[B, 3, H, W] -> maps by tap name."""
         x = images * self.scale + self.shift
-        x = self._relu0(_convolve(x, self._conv_stem, self._bn0))
+        x = _convolve(x, self._conv_stem, self._bn0, self._relu0)
         maps = {}
         for index, block in enumerate(self._blocks):
             x = block(x)
             if index in _TAPS:
                 maps[_TAPS[index]] = x
-        return {**maps, "final": self._relu1(_convolve(x, self._conv_head, self._bn1))}
+        return {**maps, "final": _convolve(x, self._conv_head, self._bn1, self._relu1)}
 
     def stage_of(self, module: str) -> int:
         """1..4 of the blocks; the head counts as 4."""
@@ -129,9 +130,9 @@ class _Block(nn.Module):
         self._bn2 = normaliser(outputs, _EPS, frozen=frozen)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self._relu0(_convolve(x, self._expand_conv, self._bn0)) if self.expands else x
-        y = self._relu1(_convolve(y, self._depthwise_conv, self._bn1))
-        y = _convolve(y, self._project_conv, self._bn2)
+        y = _convolve(x, self._expand_conv, self._bn0, self._relu0) if self.expands else x
+        y = _convolve(y, self._depthwise_conv, self._bn1, self._relu1)
+        y = _convolve(y, self._project_conv, self._bn2, None)
         return x + y if self.adds else y
 
     adds: bool = False
@@ -155,26 +156,37 @@ def _blocks(output_stride: int, *, frozen: bool) -> Iterator[_Block]:
             yield block
 
 
-def _convolve(x: Tensor, convolution: nn.Conv2d, norm: nn.Module) -> Tensor:
-    """norm(convolution(x)) with "SAME" padding. A frozen norm is folded into the weights: the same numbers up to
-    rounding, and two passes over the map less."""
+def _convolve(x: Tensor, convolution: nn.Conv2d, norm: nn.Module, activation: nn.Module | None) -> Tensor:
+    """activation(norm(convolution(x))) with "SAME" padding.
+
+    A frozen norm becomes part of the weights: the same numbers up to rounding, and two passes over the map less. Where
+    it already is (`folding`), the activation needs no pass either.
+    """
+    stride, dilation = convolution.stride[0], convolution.dilation[0]
+    height, above, below = _same(x.shape[-2], convolution.kernel_size[0], stride, dilation)
+    width, left, right = _same(x.shape[-1], convolution.kernel_size[1], stride, dilation)
+    even = above == below and left == right
+    # Uneven: one stride more padding before and the first output dropped, which is the same without a copy.
+    padding = (above, left) if even else (above + stride, left + stride)
+    fused = isinstance(norm, nn.Identity) and fuses(x)
+    clamped = fused and type(activation) is nn.ReLU6
+    y = convolve(x, convolution, padding, clamped) if fused else _with_norm(x, convolution, norm, padding)
+    y = y if even else y[..., 1 : 1 + height, 1 : 1 + width]
+    if not fused and not isinstance(norm, FrozenBatchNorm):
+        y = norm(y)  # whose statistics are those of what is left
+    return y if clamped or activation is None else activation(y)
+
+
+def _with_norm(x: Tensor, convolution: nn.Conv2d, norm: nn.Module, padding: tuple[int, int]) -> Tensor:
+    """norm(convolution(x)) of a frozen norm; of others the convolution alone."""
+    stride, dilation, groups = convolution.stride[0], convolution.dilation[0], convolution.groups
     weight, bias = convolution.weight, convolution.bias
     if isinstance(norm, FrozenBatchNorm):
         scale, bias = norm.affine()
         weight = weight * scale.view(-1, 1, 1, 1)
-    stride, dilation = convolution.stride[0], convolution.dilation[0]
-    height, above, below = _same(x.shape[-2], convolution.kernel_size[0], stride, dilation)
-    width, left, right = _same(x.shape[-1], convolution.kernel_size[1], stride, dilation)
-    if above == below and left == right and serves(x, stride, dilation, convolution.groups):
-        y = depthwise(x, weight, bias, (above, left), dilation)
-    elif above == below and left == right:
-        y = functional.conv2d(x, weight, bias, stride, (above, left), dilation, convolution.groups)
-    else:
-        # One stride more padding before and the first output dropped: what uneven padding gives, without a copy.
-        padding = (above + stride, left + stride)
-        y = functional.conv2d(x, weight, bias, stride, padding, dilation, convolution.groups)
-        y = y[..., 1 : 1 + height, 1 : 1 + width]
-    return y if isinstance(norm, FrozenBatchNorm) else norm(y)
+    if serves(x, stride, dilation, groups):
+        return depthwise(x, weight, bias, padding, dilation)
+    return functional.conv2d(x, weight, bias, stride, padding, dilation, groups)
 
 
 def _same(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int, int]:

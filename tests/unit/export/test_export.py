@@ -23,6 +23,7 @@ from wsss_platform.export.folder import export_masks
 from wsss_platform.export.scores import MaskRow, write_scores
 from wsss_platform.masks.palette import mask_file, write_mask
 from wsss_platform.metrics.score import Score
+from wsss_platform.metrics.sparse import SparseParts
 from wsss_platform.store import Store
 
 
@@ -176,7 +177,8 @@ def test_scores_by_picture(tmp_path: Path) -> None:
     parts = np.zeros((2, 3, 3), np.int64)  # hits, truth, predicted of background, cat, dog
     parts[0] = [[4, 0, 2], [4, 0, 2], [4, 0, 2]]  # picture "b", all right
     parts[1] = [[2, 0, 0], [2, 2, 0], [2, 0, 2]]  # picture "a"
-    score = Score(tmp_path, ("cat", "dog"), ("b", "a"), np.zeros(0), parts, np.zeros(0), np.zeros(0))  # type: ignore[arg-type]
+    counts, none = SparseParts.of(parts), np.zeros(0)
+    score = Score(tmp_path, ("cat", "dog"), ("b", "a"), none, counts, none, none)  # type: ignore[arg-type]
     write_scores(tmp_path / "s.parquet", rows, ("cat", "dog"), score)
     table = pq.read_table(tmp_path / "s.parquet").to_pylist()
     assert table[0] == {

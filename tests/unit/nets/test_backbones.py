@@ -66,7 +66,7 @@ def test_same_padding_is_that_of_tensorflow(kernel: int, stride: int, dilation: 
         total = max((-(-side // stride) - 1) * stride + dilation * (kernel - 1) + 1 - side, 0)
         pads += [total // 2, total - total // 2]
     wanted = norm(functional.conv2d(functional.pad(image, pads), convolution.weight, None, stride, 0, dilation, 4))
-    made = _convolve(image, convolution, norm)
+    made = _convolve(image, convolution, norm, None)
     torch.testing.assert_close(made, wanted)
     asked, upper = (image, convolution.weight), torch.randn_like(wanted)
     for own, reference in zip(
