@@ -8,10 +8,11 @@ ARGS   ?=
 .DELETE_ON_ERROR:
 
 $(VENV)/.installed: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	touch $@
+	@echo "installing into $(VENV)" >&2  # not on standard output, which is JSON with `make bench JSON=1`
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --upgrade pip
+	@$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
 
 tune: $(VENV)/.installed  ## search FBR on the built-in sample (ARGS="--data voc12 --root DIR" for photographs)
 	$(BIN)/wsss-platform tune fbr --trials 4 $(ARGS)

@@ -18,10 +18,9 @@ from wsss_platform.data.split import Sample
 from wsss_platform.data.views import normalise
 from wsss_platform.errors import RunError
 from wsss_platform.maps.geometry import CELL, grid_size, node_weights, padded_size
+from wsss_platform.maps.prepared import prepared
 from wsss_platform.maps.storage import AnyMap, StoredMap, quantised
 from wsss_platform.maps.views import FLOOR, Recipe, stored_views
-from wsss_platform.nets.folding import fold
-from wsss_platform.nets.winograd import quicken
 from wsss_platform.objective import Objective
 
 
@@ -39,8 +38,7 @@ class Extractor:
         device: torch.device | str = "cpu",
         channels_last: bool = True,
     ) -> None:
-        """Take over `objective`: it is moved to `device`, put into eval mode, its BatchNorms are folded, and on a CPU
-        its large convolutions are made quicker.
+        """Take over `objective`: see `prepared`.
 
         Args:
             objective: the trained network.
@@ -52,13 +50,8 @@ class Extractor:
         self.config = config
         self.output_stride = output_stride
         self.device = torch.device(device)
-        self.objective = objective.to(self.device).eval()
-        fold(self.objective)
-        if self.device.type == "cpu":
-            quicken(self.objective)
+        self.objective = prepared(objective, self.device, channels_last)
         self._format = torch.channels_last if channels_last else torch.contiguous_format
-        if channels_last:
-            self.objective = self.objective.to(memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def __call__(self, sample: Sample) -> AnyMap:

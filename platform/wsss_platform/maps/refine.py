@@ -10,6 +10,7 @@ from wsss_platform.data.split import Sample
 from wsss_platform.data.views import normalise
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.maps.geometry import CELL, nodes_of, padded_size
+from wsss_platform.maps.prepared import prepared
 from wsss_platform.maps.storage import AnyMap, StoredMap, quantised
 from wsss_platform.objective import Objective
 
@@ -18,9 +19,9 @@ class Refiner:
     """Refines the maps of one picture at a time; the result depends on nothing else that runs."""
 
     def __init__(self, objective: Objective, device: torch.device | str = "cpu") -> None:
-        """Take over `objective`: it is moved to `device` and put into eval mode."""
+        """Take over `objective`: see `prepared`."""
         self.device = torch.device(device)
-        self.objective = objective.to(self.device).eval().to(memory_format=torch.channels_last)
+        self.objective = prepared(objective, self.device)
 
     @torch.inference_mode()
     def __call__(self, sample: Sample, stored: AnyMap) -> StoredMap:

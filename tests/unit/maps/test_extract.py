@@ -195,7 +195,7 @@ def test_winograds_convolutions_are_used_and_change_no_level_by_more_than_one(mo
     quick, scores = made()
     replaced = [module for module in quick.objective.modules() if isinstance(module, QuickConvolution)]
     assert [module._transformed is not None for module in replaced] == [True] * 11, "there, and called"
-    monkeypatch.setattr("wsss_platform.maps.extract.quicken", lambda network: None)
+    monkeypatch.setattr("wsss_platform.maps.prepared.quicken", lambda network: None)
     direct, expected = made()
     assert not any(isinstance(module, QuickConvolution) for module in direct.objective.modules())
     step = np.abs(scores - expected)
