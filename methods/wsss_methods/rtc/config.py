@@ -27,6 +27,10 @@ class HeadsConfig(Section):
     """Channels of the embedding between the last map and the class maps, which is what is contrasted. 256 [code]."""
     dropout: float = Field(0.5, ge=0, lt=1)
     """Of whole channels before the embedding, in training only; the segmentation head has none. 0.5 [code]."""
+    initial: Literal["xavier", "small"] = "xavier"
+    """New weights of the class maps and the embedding under them: "xavier" [code], or "small", uniform within
+    1/sqrt(inputs), PyTorch's own [ours]: with it a short training on EfficientNet-Lite0 finds the objects, while with
+    "xavier" its maps keep much of what they began with (the method's README)."""
     widths: tuple[int, int, int] = (128, 128, 48)
     """Channels of the segmentation head: its first convolution, all later ones, and its detail branch.
     512, 256, 48 [code]; 128, 128, 48 trains on a laptop [ours]."""

@@ -5,6 +5,8 @@ Left out: `fc8` and the PAMR module, which the release builds and never uses.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
@@ -21,14 +23,22 @@ def detail_tap(backbone: Backbone) -> str:
 
 
 class ClassHead(nn.Module):
-    """The last map to an embedding to class maps."""
+    """The last map to an embedding to class maps; see `HeadsConfig`."""
 
-    def __init__(self, inputs: int, embedding: int, classes: int, dropout: float) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        embedding: int,
+        classes: int,
+        dropout: float,
+        initial: Literal["xavier", "small"] = "xavier",
+    ) -> None:
         super().__init__()
         self.dropout = nn.Dropout2d(dropout)
         self.project = nn.Conv2d(inputs, embedding, 1, bias=False)
         self.classify = nn.Conv2d(embedding, 1 + classes, 1, bias=False)
-        _xavier(self.project, self.classify)
+        if initial == "xavier":  # "small" is what they have
+            _xavier(self.project, self.classify)
 
     def forward(self, last: Tensor) -> tuple[Tensor, Tensor]:
         """[B, D, h, w] -> the embedding, at least 0, and the maps [B, 1 + C, h, w], background first."""

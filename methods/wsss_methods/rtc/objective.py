@@ -45,9 +45,10 @@ class RtcObjective(Objective):
         super().__init__()
         self.config = config
         self.backbone = build_backbone(config.backbone)
-        self.head = ClassHead(self.backbone.channels, config.heads.embedding, classes, config.heads.dropout)
+        heads = config.heads
+        self.head = ClassHead(self.backbone.channels, heads.embedding, classes, heads.dropout, heads.initial)
         self.correlations = TwoCorrelations(self.backbone)
-        self.segmentation = SegmentationHead(self.backbone, config.heads.widths, classes, config.heads.reach)
+        self.segmentation = SegmentationHead(self.backbone, heads.widths, classes, heads.reach)
 
     def class_maps(self, images: Tensor, labels: Tensor) -> Tensor:
         """[B, C, h, w] at stride 4, 0..1: the segmentation head's softmax, each class times the sigmoid of its image

@@ -16,7 +16,7 @@ from torch.nn import functional
 import wsss_methods
 from wsss_methods.rtc import contrast, losses
 from wsss_methods.rtc.config import RtcConfig
-from wsss_methods.rtc.net import detail_tap
+from wsss_methods.rtc.net import ClassHead, detail_tap
 from wsss_methods.rtc.objective import RtcObjective
 from wsss_methods.rtc.refinement import pseudo_labels
 from wsss_platform.cli import run_command
@@ -303,6 +303,23 @@ def test_the_detail_tap_is_at_stride_4(name: str, tap: str) -> None:
         assert detail_tap(backbone) == tap
         size = backbone(torch.empty(1, 3, 64, 64))[tap].shape[2:]
     assert math.prod(size) == 16 * 16
+
+
+@pytest.mark.parametrize(
+    ("initial", "of_24", "of_4"), [("xavier", 6 / (320 + 24), 6 / (24 + 4)), ("small", 1 / 320, 1 / 24)]
+)
+def test_where_the_class_maps_begin(initial: str, of_24: float, of_4: float) -> None:
+    torch.manual_seed(0)
+    head = ClassHead(320, 24, 3, 0.0, initial)  # type: ignore[arg-type]
+    for layer, squared in ((head.project, of_24), (head.classify, of_4)):
+        assert 0.9 * squared**0.5 < float(layer.weight.detach().abs().max()) <= squared**0.5
+
+
+@pytest.mark.parametrize(("reach", "rate"), [(96, 6), (32, 2), (8, 1), (1, 1)])
+def test_how_far_the_segmentation_head_reaches(reach: int, rate: int) -> None:
+    head = _objective(heads__reach=reach).segmentation
+    assert [layer.dilation for layer in (head.wide1, head.wide2)] == [(rate, rate)] * 2
+    assert [layer.padding for layer in (head.wide1, head.wide2)] == [(rate, rate)] * 2
 
 
 def test_half_precision_trains() -> None:
