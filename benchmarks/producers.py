@@ -19,9 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -42,7 +40,7 @@ from wsss_platform.pipeline import run
 from wsss_platform.store import Store
 from wsss_platform.work import chunks_of
 
-WORKERS, ROUNDS, PICTURES, COPIES, MORE_COPIES = 2, 2, 16, 4, 32
+WORKERS, ROUNDS, PICTURES, COPIES, MORE_COPIES = 2, 2, 16, 4, 64
 MANY = 2000
 """Pictures of the memory row."""
 CRF = {"rule": "two_threshold", "crf": "irn", "crf_backend": "auto"}
@@ -148,7 +146,7 @@ def _beside_plain_processes(many: Material, folder: Path) -> Row:
     experiment = many.experiment(CRF)
     sides = [_ours(many, experiment, folder), _plain(many, experiment, folder)]
     own, two = (seconds / len(many.ids) * 1e3 for seconds in _in_turn(sides))
-    limit = "our functions in two plain processes, started for it, that share nothing"
+    limit = "our functions in two plain processes that share nothing"
     return Row(f"{LINE} vs two plain processes, same work", own, two, "ms", 0.95, two / own, limit, note=_note(many))
 
 
@@ -172,10 +170,9 @@ def _ours(some: Material, experiment: Experiment, folder: Path) -> Side:
 def _plain(some: Material, experiment: Experiment, folder: Path) -> Side:
     def work(store: Store) -> None:
         halves = [some.ids[start::WORKERS] for start in range(WORKERS)]
-        processes = [_SPAWNED.Process(target=_half, args=(experiment, store.root, half)) for half in halves]
-        with patch.dict(os.environ, OMP_NUM_THREADS="1"):  # as Ray's workers have it
-            for process in processes:
-                process.start()
+        processes = [_FORK.Process(target=_half, args=(experiment, store.root, half)) for half in halves]
+        for process in processes:
+            process.start()
         for process in processes:
             process.join()
             if process.exitcode:
@@ -200,15 +197,13 @@ def _in_turn(sides: Sequence[Side]) -> list[float]:
     return [statistics.median(own) for own in times]
 
 
-_FORKED, _SPAWNED = (multiprocessing.get_context(way) for way in ("fork", "spawn"))
-"""The peers' pool starts as the default of Linux has it; a process that a user starts by hand imports what it needs."""
+_FORK = multiprocessing.get_context("fork")
 
 
 def _half(experiment: Experiment, root: Path, ids: Sequence[str]) -> None:
     """What a user would start twice by hand: the same functions over a part of the list, into a store of its own."""
     from wsss_platform.work import MasksWork, ScoreWork
 
-    cv2.setNumThreads(1)
     maps = Store(root).open("maps", experiment.stage("maps").key).folder
     folder = root / f"half{os.getpid()}"
     folder.mkdir()
@@ -264,7 +259,7 @@ def _all_labels(some: Material, folder: Path) -> None:
         (some.root / f"JPEGImages/{id}.jpg", some.arrays / f"{id}.npy", some.pictures[id].classes, folder / f"{id}.png")
         for id in some.ids
     ]
-    with ProcessPoolExecutor(WORKERS, mp_context=_FORKED) as pool:
+    with ProcessPoolExecutor(WORKERS, mp_context=_FORK) as pool:
         list(pool.map(_with_21_labels, work))
     total = np.zeros(21 * 256, np.int64)
     for id in some.ids:

@@ -34,7 +34,7 @@ class ClassHead(nn.Module):
         initial: Literal["xavier", "small"] = "xavier",
     ) -> None:
         super().__init__()
-        self.dropout = nn.Dropout2d(dropout)
+        self.dropout, self.initial = nn.Dropout2d(dropout), initial
         self.project = nn.Conv2d(inputs, embedding, 1, bias=False)
         self.classify = nn.Conv2d(embedding, 1 + classes, 1, bias=False)
         if initial == "xavier":  # "small" is what they have
@@ -109,7 +109,7 @@ class SegmentationHead(nn.Module):
         """
         super().__init__()
         first, width, detail = widths
-        self.tap = detail_tap(backbone)
+        self.tap, self.reach = detail_tap(backbone), reach
         rate = max(1, round(reach / backbone.output_stride))
         inputs = backbone.channels
         self.wide1 = nn.Conv2d(inputs, first, 3, padding=rate, dilation=rate)

@@ -92,6 +92,8 @@ class RtcObjective(Objective):
         return {
             "heads.dropout": self.head.dropout.p,
             "heads.embedding": self.head.project.out_channels,
+            "heads.initial": self.head.initial,
+            "heads.reach": self.segmentation.reach,
             "views.small": self.config.views.small,
             "contrast.background": contrasting.background,
             "contrast.temperature": contrasting.temperature,

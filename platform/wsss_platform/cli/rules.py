@@ -156,7 +156,7 @@ def _saliency(
     }
     words = f"saliency > {setting['saliency_cut']}, floor {setting['saliency_floor']:g}"
     place = {name: row for row, name in enumerate(score.ids)}
-    rows = np.zeros_like(score.parts)
+    rows = np.zeros((len(score.ids), 3, len(score.classes) + 1), np.int64)
     for chunk in read_saliencies(folders[1]):
         rows[[place[name] for name in chunk.ids]] = chunk.parts(floor, cut)
     return Solved(words, setting, curve), rows

@@ -18,7 +18,7 @@ class SparseParts:
     starts: NDArray[np.int64]
     """int64 [N + 1]: where each picture's cells begin, and the end."""
     cell: NDArray[np.int32]
-    """int32 [R]: 0 .. 3 (C + 1), row by row."""
+    """int32 [R]: below 3 (C + 1), row by row."""
     count: NDArray[np.int64]
     """int64 [R]: pixels."""
     side: int
@@ -27,14 +27,14 @@ class SparseParts:
     @classmethod
     def of(cls, parts: NDArray[np.int64]) -> Self:
         """From int64 [N, 3, C + 1]."""
-        flat = parts.reshape(len(parts), -1)
+        flat = parts.reshape(len(parts), 3 * parts.shape[2])  # there may be no picture
         picture, cell = np.nonzero(flat)
         ends = np.cumsum(np.bincount(picture, minlength=len(flat)))
         return cls(np.append(0, ends), cell.astype(np.int32), flat[picture, cell], parts.shape[2])
 
     @classmethod
     def joined(cls, pieces: Sequence[SparseParts]) -> Self:
-        """Pictures of some, one after another; of the same classes."""
+        """The pictures of all pieces in their order; all of the same classes."""
         lengths = np.concatenate([np.diff(piece.starts) for piece in pieces])
         cell, count = (np.concatenate([getattr(piece, name) for piece in pieces]) for name in ("cell", "count"))
         return cls(np.append(0, np.cumsum(lengths)), cell, count, pieces[0].side)

@@ -1,4 +1,4 @@
-"""Convolution, bias and ReLU6 in one pass over the map, for networks that only look.
+"""Convolution, bias and ReLU6 in one pass over the map, for inference.
 
 On a CPU, `functional.conv2d` leaves oneDNN for a slower path where a 1x1 convolution has a small batch and one thread,
 and an activation after it reads and writes the whole map again. oneDNN's own operator, which torch.compile emits too,

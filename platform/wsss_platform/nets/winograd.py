@@ -2,8 +2,8 @@
 
 Winograd's minimal filtering F(4x4, 3x3) (Lavin and Gray, arXiv 1509.09308, with their matrices): 4x4 outputs are a
 product of 6x6 transformed inputs and weights, summed over channels by 36 matrix products; PyTorch takes the direct
-form. Rounding is some times that of the direct form; the tests hold it to 2e-5 of the largest value. What it wins is in
-docs/benchmarks.md (`python -m benchmarks inference`); with few channels the transforms cost more than they save.
+form. Rounding is several times that of the direct form; the tests hold it to 2e-5 of the largest value. What it wins is
+in docs/benchmarks.md (`python -m benchmarks inference`); with few channels the transforms cost more than they save.
 """
 
 from __future__ import annotations

@@ -24,7 +24,8 @@ def test_nothing_is_lost_and_pieces_join_in_their_order() -> None:
     whole = SparseParts.of(parts)
     np.testing.assert_array_equal(whole.dense(), parts)
     assert (len(whole), len(whole.count)) == (57, np.count_nonzero(parts))
-    pieces = [SparseParts.of(parts[start : start + 10]) for start in range(0, 57, 10)]
+    pieces = [SparseParts.of(parts[start : start + 10]) for start in range(0, 60, 10)]
+    pieces.insert(2, SparseParts.of(parts[:0]))  # of a chunk whose pictures all failed
     joined = SparseParts.joined(pieces)
     np.testing.assert_array_equal(joined.dense(), parts)
     np.testing.assert_array_equal(joined.starts, whole.starts)
