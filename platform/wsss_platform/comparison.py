@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsss_platform.config import MasksConfig
+from wsss_platform.costs import training_seconds
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment
 from wsss_platform.maps.storage import MapReader, full_size
@@ -101,8 +102,18 @@ class ScoredArm:
         mask: NDArray[np.uint8] = self._reader(self.arm.experiments[0], self.scores[0])(name)
         return mask
 
+    def seconds(self) -> list[float] | None:
+        """Wall seconds of all trainings of each seed; one that other arms share counts in each. None when one of them
+        is not in the store any more."""
+        trainings = [[stage for stage in each.stages if stage.kind == "train"] for each in self.arm.experiments]
+        if not all(self._store.finished(stage.kind, stage.key) for stages in trainings for stage in stages):
+            return None
+        opened = [[self._store.open(stage.kind, stage.key) for stage in stages] for stages in trainings]
+        return [sum(training_seconds(stage.folder, stage.manifest) for stage in stages) for stages in opened]
+
     def summary(self) -> dict[str, Any]:
-        """Plain values: mean over seeds, spread, per class, effects, thresholds."""
+        """Plain values: mean over seeds, spread, per class, effects, thresholds, mean seconds of training."""
+        seconds = self.seconds()
         values = [float(value) for value in mean_iou_of_parts(self.parts.sum(1))]
         classes = np.nanmean(np.atleast_2d(iou_of_parts(self.parts.sum(1))), axis=0)
         return {
@@ -113,6 +124,7 @@ class ScoredArm:
             "mean_iou_by_seed": values,
             "spread": stdev(values) if len(values) > 1 else None,
             "thresholds": [float(score.thresholds[score.best]) for score in self.scores],
+            "training_seconds": None if seconds is None else fmean(seconds),
             "classes": dict(zip(("background", *self.classes), map(_plain, classes), strict=True)),
             "effects": {name: fmean(share(counts.sum(1)).tolist()) for name, counts in self.effects.items()},
         }

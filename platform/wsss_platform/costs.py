@@ -96,11 +96,21 @@ def _seconds_per_picture(folder: Path, manifest: dict[str, Any]) -> float | None
         return float(manifest["seconds"]) / manifest["pictures"] if manifest["pictures"] else None
     from wsss_platform.train.record import read_epochs
 
-    ends = read_epochs(folder / METRICS)
-    pictures = sum(end.pictures_per_second * end.seconds for end in ends)
-    # the manifest counts the start of the workers, too, but of a resumed training only the last part
-    seconds = max(float(manifest["seconds"]), sum(end.seconds for end in ends))
-    return seconds / pictures if pictures else None
+    pictures = sum(end.pictures_per_second * end.seconds for end in read_epochs(folder / METRICS))
+    return training_seconds(folder, manifest) / pictures if pictures else None
+
+
+def training_seconds(folder: Path, manifest: Mapping[str, Any]) -> float:
+    """Wall seconds of a finished training: its manifest's, which count the start of the workers, too, but of a resumed
+    training only the last part; then the sum over its epochs.
+
+    Args:
+        folder: of the stage.
+        manifest: its manifest.
+    """
+    from wsss_platform.train.record import read_epochs
+
+    return max(float(manifest["seconds"]), sum(end.seconds for end in read_epochs(folder / METRICS)))
 
 
 def run_costs(experiment: Experiment, store: Store, until: Stage) -> list[Cost]:

@@ -53,6 +53,8 @@ def test_two_arms_side_by_side(tmp_path: Path) -> None:
     folder = Path(found["folder"])
     assert json.loads((folder / "comparison.json").read_text())["arms"] == found["arms"]
     assert (folder / "table.md").read_text().count("| fast |") == 2
+    assert [arm["training_seconds"] > 0 for arm in found["arms"]] == [True, True]
+    assert f"| fast | 2 | {found['arms'][1]['training_seconds']:.0f} s |" in (folder / "table.md").read_text()
     drawn = {path.name for path in folder.glob("*.png")}
     assert {"classes.png", "effects.png"} < drawn
     assert len(drawn) == 4
@@ -62,6 +64,11 @@ def test_two_arms_side_by_side(tmp_path: Path) -> None:
     again = document(*asked, "--at", "masks")
     assert all(path.stat().st_mtime_ns == when for path, when in written.items())
     assert again["at"] == "masks"
+
+    for training in tmp_path.glob("stages/train/*/manifest.json"):
+        training.unlink()
+    later = document(*asked)  # the scores are all it needs
+    assert [arm["training_seconds"] for arm in later["arms"]] == [None, None]
 
 
 @pytest.mark.parametrize(

@@ -189,7 +189,7 @@ def _table(summaries: list[dict[str, Any]], at: str) -> Any:
     words = "each at its sweep's best threshold (oracle)" if at == "best" else "masks as made"
     table = Table(title=f"percent; {words}", title_justify="left")
     effects = list(summaries[0]["effects"])
-    for heading in ("arm", "seeds", "mean IoU", "threshold", *effects):
+    for heading in ("arm", "seeds", "trained", "mean IoU", "threshold", *effects):
         table.add_column(heading, justify="left" if heading == "arm" else "right")
     for item in summaries:
         spread = "" if item["spread"] is None else f" ± {100 * item['spread']:.2f}"
@@ -197,11 +197,16 @@ def _table(summaries: list[dict[str, Any]], at: str) -> Any:
         table.add_row(
             item["label"],
             str(len(item["seeds"])),
+            _duration(item["training_seconds"]),
             f"{100 * item['mean_iou']:.2f}{spread}",
             "..".join([thresholds[0], thresholds[-1]][: len(thresholds)]),
             *(f"{100 * item['effects'][name]:.1f}" for name in effects),
         )
     return table
+
+
+def _duration(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds:.0f} s"
 
 
 def _gaps(gaps: list[dict[str, Any]]) -> Any:
@@ -224,7 +229,7 @@ def _interval(found: dict[str, float]) -> str:
 def _reading(seeds: int, at: str) -> str:
     drawn = "pictures and seeds" if seeds > 1 else "pictures only: one seed says nothing of the luck of training"
     oracle = "; thresholds were chosen on the truth they are scored with" if at == "best" else ""
-    return f"The intervals are over {drawn}{oracle}."
+    return f"The intervals are over {drawn}{oracle}. Trained: wall time of a seed's trainings, whatever else ran."
 
 
 def _write(
@@ -253,12 +258,14 @@ def _write(
 def markdown(document: dict[str, Any]) -> str:
     """Both tables as Markdown, for a leaderboard file."""
     effects = list(document["arms"][0]["effects"])
-    lines = ["| arm | seeds | mean IoU | " + " | ".join(effects) + " |", "|---|--:|--:|" + "--:|" * len(effects)]
+    lines = ["| arm | seeds | trained | mean IoU | " + " | ".join(effects) + " |"]
+    lines.append("|---|--:|--:|--:|" + "--:|" * len(effects))
     for item in document["arms"]:
         spread = "" if item["spread"] is None else f" ± {100 * item['spread']:.2f}"
         cells = [f"{100 * item['effects'][name]:.1f}" for name in effects]
         lines.append(
-            f"| {item['label']} | {len(item['seeds'])} | {100 * item['mean_iou']:.2f}{spread} | {' | '.join(cells)} |"
+            f"| {item['label']} | {len(item['seeds'])} | {_duration(item['training_seconds'])} "
+            f"| {100 * item['mean_iou']:.2f}{spread} | {' | '.join(cells)} |"
         )
     if document["differences"]:
         names = [name for name in document["differences"][0] if name not in ("label", "against")]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -9,7 +11,7 @@ from numpy.typing import NDArray
 from wsss_platform.errors import InputError
 from wsss_platform.metrics.bootstrap import bootstrap, compare, compare_seeds
 from wsss_platform.metrics.confusion import confusion, mean_iou_of_parts, parts
-from wsss_platform.metrics.effects import BOUNDARY, effects, near_boundary
+from wsss_platform.metrics.effects import BOUNDARY, REACH, boundaries_met, effects, near_boundary
 
 
 def drawn(seed: int) -> tuple[NDArray[np.uint8], ...]:
@@ -18,6 +20,27 @@ def drawn(seed: int) -> tuple[NDArray[np.uint8], ...]:
     mask = np.where(random.random(truth.shape) < 0.6, truth, random.choice([0, 1, 2, 255], truth.shape))
     layers = np.where(truth == 0, 0, random.choice([1, 2], truth.shape))
     return mask.astype(np.uint8), truth, layers.astype(np.uint8), random.random(truth.shape) < 0.3
+
+
+def met_by_a_loop(mask: NDArray[np.uint8], truth: NDArray[np.uint8]) -> tuple[int, int]:
+    """`boundaries_met`, pixel by pixel."""
+    height, width = truth.shape
+    places = [(y, x) for y in range(height) for x in range(width)]
+
+    def edge(labels: NDArray[np.uint8], y: int, x: int) -> bool:
+        around = [(y + 1, x), (y - 1, x), (y, x + 1), (y, x - 1)]
+        inside = [(v, u) for v, u in around if 0 <= v < height and 0 <= u < width]
+        return labels[y, x] != 255 and any(labels[place] != labels[y, x] for place in inside)
+
+    def near(place: tuple[int, int], others: list[tuple[int, int]]) -> bool:
+        reach = max(1.0, REACH * math.hypot(height, width))
+        return any(math.hypot(place[0] - y, place[1] - x) <= reach for y, x in others)
+
+    made, true = [p for p in places if edge(mask, *p)], [p for p in places if edge(truth, *p)]
+    counted = [p for p in made if truth[p] != 255]
+    band = [p for p in places if truth[p] == 255]
+    met = [near(p, true + band) for p in counted] + [near(p, made) for p in true]
+    return sum(met), len(met)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -32,7 +55,7 @@ def test_effects_are_what_a_loop_over_pixels_counts(seed: int) -> None:
                 continue
             right, taken = made == true, made not in (0, 255)
             near = any(
-                0 <= y + dy < height and 0 <= x + dx < width and int(truth[y + dy, x + dx]) not in (true, 255)
+                0 <= y + dy < height and 0 <= x + dx < width and int(truth[y + dy, x + dx]) != true
                 for step in range(1, BOUNDARY + 1)
                 for dy, dx in ((step, 0), (-step, 0), (0, step), (0, -step))
             )
@@ -46,17 +69,39 @@ def test_effects_are_what_a_loop_over_pixels_counts(seed: int) -> None:
             ):
                 expected[name][0] += counted and among
                 expected[name][1] += among
+    expected["boundaries met"] = list(met_by_a_loop(mask, truth))
     assert {name: list(pair) for name, pair in effects(mask, truth, layers, context).items()} == expected
 
 
 def test_masks_alone_give_what_masks_can_tell() -> None:
     mask, truth, _, _ = drawn(0)
-    assert set(effects(mask, truth)) == {"objects found", "boundary right", "background taken"}
+    assert set(effects(mask, truth)) == {"objects found", "boundary right", "boundaries met", "background taken"}
 
 
 def test_a_picture_of_one_label_has_no_boundary() -> None:
     assert not near_boundary(np.zeros((4, 5), np.uint8)).any()
-    assert not near_boundary(np.array([[0, 255], [255, 255]], np.uint8)).any()
+    assert boundaries_met(np.zeros((4, 5), np.uint8), np.zeros((4, 5), np.uint8)) == (0, 0)
+
+
+def test_the_band_around_an_object_of_voc_is_its_boundary() -> None:
+    truth = np.zeros((100, 100), np.uint8)
+    truth[30:70, 30:70] = 255
+    truth[35:65, 35:65] = 1
+    inside = np.zeros_like(truth)
+    inside[32:68, 32:68] = 1  # its boundary is in the band
+    assert near_boundary(truth, 1).sum() == 4 * 40 + 4 * 29
+    assert boundaries_met(inside, truth)[1] == 4 * 40 + 4 * 29  # and so counts by the truth's alone
+    assert boundaries_met(inside, truth, 0.04)[0] == 4 * 40 + 4 * 29
+    assert boundaries_met(np.roll(inside, 20, 1), truth)[0] < 0.6 * boundaries_met(np.roll(inside, 20, 1), truth)[1]
+    assert boundaries_met(np.zeros_like(truth), truth)[0] == 0
+
+
+def test_a_boundary_in_the_wrong_place_is_worse_than_a_shifted_one() -> None:
+    truth = np.zeros((80, 80), np.uint8)
+    truth[20:60, 20:60] = 3
+    shares = [met / all_ for met, all_ in (boundaries_met(np.roll(truth, by, 1), truth) for by in (0, 1, 6, 15))]
+    assert shares[0] == shares[1] == 1
+    assert shares[1] > shares[2] > shares[3]
 
 
 def counts(seed: int, right: float, seeds: int = 3, pictures: int = 30) -> NDArray[np.int64]:
