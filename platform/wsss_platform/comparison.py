@@ -1,7 +1,8 @@
 """Methods side by side: from scored runs in the store to differences with intervals. Ours.
 
-Every method is looked at where its own sweep is best (`at = "best"`, an oracle for all alike) or as its masks
-were made (`at = "masks"`).
+Every method is looked at where its own sweep is best (`at = "best"`, an oracle for all alike), as its masks were made
+(`at = "masks"`), or where it takes as much of the background as the first one does where that is best, seed by seed
+(`at = "background"`): what it finds then is found at the same price.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +26,12 @@ from wsss_platform.masks.rules import labels
 from wsss_platform.metrics.bootstrap import Comparison, Statistic, compare_seeds
 from wsss_platform.metrics.confusion import iou_of_parts, mean_iou_of_parts
 from wsss_platform.metrics.effects import effects
-from wsss_platform.metrics.score import At, Score
+from wsss_platform.metrics.score import Score
 from wsss_platform.store import Store
 
 MEAN_IOU = "mean IoU"
+Where = Literal["masks", "best", "background"]
+"""Which prediction of each arm is compared; see above."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +46,23 @@ class Arm:
 class ScoredArm:
     """An arm's counts, read from the store."""
 
-    def __init__(self, arm: Arm, store: Store, at: At) -> None:
-        """Open the scores; InputError when one is missing."""
+    def __init__(self, arm: Arm, store: Store, at: Where, first: ScoredArm | None = None) -> None:
+        """
+        Args:
+            arm: what was run.
+            store: where its scores are.
+            at: which prediction.
+            first: the arm that the others are held to; None for itself.
+
+        Raises:
+            InputError: a score is missing.
+        """
         self.arm, self._store, self._at = arm, store, at
         self.scores = [self._score(experiment) for experiment in arm.experiments]
+        self._places = [score.best for score in self.scores]
+        if at == "background" and first is not None:
+            levels = [score.background_taken[score.best] for score in first.scores]
+            self._places = [score.taking(float(level)) for score, level in zip(self.scores, levels, strict=True)]
         self.ids = self.scores[0].ids
         self.classes = self.scores[0].classes
 
@@ -60,19 +76,20 @@ class ScoredArm:
     def parts(self) -> NDArray[np.int64]:
         """int64 [S, N, 3, C + 1], see `confusion.parts`; pictures in the order of `ids`."""
         rows = []
-        for score in self.scores:
+        for score, threshold in zip(self.scores, self._places, strict=True):
             place = {name: row for row, name in enumerate(score.ids)}
-            rows.append(score.parts_at(self._at)[[place[name] for name in self.ids]])
+            counts = score.parts if self._at == "masks" else score.parts_over(threshold)
+            rows.append(counts[[place[name] for name in self.ids]])
         return np.stack(rows)
 
     @cached_property
     def effects(self) -> Mapping[str, NDArray[np.int64]]:
         """Effect -> int64 [S, N, 2]: pixels counted and pixels looked at."""
         found: dict[str, NDArray[np.int64]] = {}
-        for seed, (experiment, score) in enumerate(zip(self.arm.experiments, self.scores, strict=True)):
+        for seed, experiment in enumerate(self.arm.experiments):
             truth = experiment.dataset.truth(experiment.data.score_list)
             parts, context = getattr(truth, "parts", None), getattr(truth, "context", None)
-            read = self._reader(experiment, score)
+            read = self._reader(seed)
             for row, name in enumerate(self.ids):
                 counts = effects(
                     read(name), truth.mask(name), parts(name) if parts else None, context(name) if context else None
@@ -82,24 +99,28 @@ class ScoredArm:
                     found[effect][seed, row] = pair
         return found
 
-    def _reader(self, experiment: Experiment, score: Score) -> Callable[[str], NDArray[np.uint8]]:
-        """What gives a picture's mask: as made, or from its maps at the best threshold."""
-        stage = experiment.stage("masks")
+    def thresholds(self) -> list[float]:
+        """Of each seed, in the order of the experiments; of the sweep's best where the masks are looked at as made."""
+        return [float(score.thresholds[place]) for score, place in zip(self.scores, self._places, strict=True)]
+
+    def _reader(self, seed: int) -> Callable[[str], NDArray[np.uint8]]:
+        """What gives a picture's mask under seed number `seed`: as made, or from its maps at the arm's threshold."""
+        stage = self.arm.experiments[seed].stage("masks")
         if self._at == "masks":
             folder = self._store.open("masks", stage.key).folder
             return lambda name: read_mask(mask_file(folder, name))
         maps = MapReader(self._store.open("maps", stage.inputs["maps"].key).folder)
-        rule = MasksConfig(background=float(score.thresholds[score.best]))
+        rule = MasksConfig(background=self.thresholds()[seed])
 
-        def at_best(name: str) -> NDArray[np.uint8]:
+        def at_threshold(name: str) -> NDArray[np.uint8]:
             stored = maps[name]
             return labels(full_size(stored), stored.classes, rule)
 
-        return at_best
+        return at_threshold
 
     def mask(self, name: str) -> NDArray[np.uint8]:
         """A picture's mask under the first seed: uint8 [H, W]."""
-        mask: NDArray[np.uint8] = self._reader(self.arm.experiments[0], self.scores[0])(name)
+        mask: NDArray[np.uint8] = self._reader(0)(name)
         return mask
 
     def seconds(self) -> list[float] | None:
@@ -123,11 +144,17 @@ class ScoredArm:
             "mean_iou": fmean(values),
             "mean_iou_by_seed": values,
             "spread": stdev(values) if len(values) > 1 else None,
-            "thresholds": [float(score.thresholds[score.best]) for score in self.scores],
+            "thresholds": self.thresholds(),
             "training_seconds": None if seconds is None else fmean(seconds),
             "classes": dict(zip(("background", *self.classes), map(_plain, classes), strict=True)),
             "effects": {name: fmean(share(counts.sum(1)).tolist()) for name, counts in self.effects.items()},
         }
+
+
+def score_arms(arms: Sequence[Arm], store: Store, at: Where) -> list[ScoredArm]:
+    """The arms with their counts; the first is what the others are held to. InputError when a score is missing."""
+    first = ScoredArm(arms[0], store, at)
+    return [first, *(ScoredArm(arm, store, at, first) for arm in arms[1:])]
 
 
 def share(sums: NDArray[Any]) -> NDArray[np.float64]:

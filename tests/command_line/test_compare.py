@@ -65,6 +65,12 @@ def test_two_arms_side_by_side(tmp_path: Path) -> None:
     assert all(path.stat().st_mtime_ns == when for path, when in written.items())
     assert again["at"] == "masks"
 
+    level = document(*asked, "--at", "background", "--pictures", "0")
+    assert level["arms"][0] == found["arms"][0]  # the first arm stands where its sweep is best
+    taken = [arm["effects"]["background taken"] for arm in level["arms"]]
+    assert taken[1] == pytest.approx(taken[0], abs=0.02)
+    assert abs(level["differences"][0]["background taken"]["value"]) < 0.02
+
     for training in tmp_path.glob("stages/train/*/manifest.json"):
         training.unlink()
     later = document(*asked)  # the scores are all it needs

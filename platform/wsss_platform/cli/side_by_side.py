@@ -18,8 +18,14 @@ from wsss_platform.experiment import Experiment, needed
 from wsss_platform.store import Store, check_name, write_atomic
 
 if TYPE_CHECKING:
-    from wsss_platform.metrics.score import At
+    from wsss_platform.comparison import ScoredArm, Where
 
+_AT = {
+    "best": "each at its sweep's best threshold (oracle)",
+    "masks": "masks as made",
+    "background": "each where it takes as much of the background as the first at its best (oracle)",
+}
+"""Where arms are compared, in words."""
 Arms = Annotated[
     list[str],
     typer.Argument(
@@ -37,7 +43,13 @@ def compare(
     score_list: options.ScoreList = None,
     seeds: Annotated[str, typer.Option("--seeds", help="A number of seeds, or a list such as 0,2,5 (one: 2,).")] = "3",
     at: Annotated[
-        str, typer.Option("--at", help="best: each run's maps where its sweep is best; masks: as made.", metavar="AT")
+        str,
+        typer.Option(
+            "--at",
+            help="best: each run's maps where its sweep is best; masks: as made; background: each where it takes as "
+            "much of the background as the first arm does where that is best.",
+            metavar="AT",
+        ),
     ] = "best",
     preset: options.Preset = None,
     changes: options.Set = None,
@@ -52,8 +64,8 @@ def compare(
     as_json: options.Json = False,
 ) -> None:
     """Train and score several methods over several seeds; a table with paired intervals, bars and pictures."""
-    if at not in ("best", "masks"):
-        raise unknown("--at", at, ["best", "masks"])
+    if at not in _AT:
+        raise unknown("--at", at, list(_AT))
     numbers = _seeds(seeds)
     with output(as_json) as out:
         planned: dict[str, tuple[Experiment, ...]] = {}
@@ -81,9 +93,10 @@ def compare(
             out.result(*_plan(title, planned, store))
             return
         _run(planned, store, title, wandb, local, gpus_per_worker, workers)
-        document, table = summarise(planned, store, cast("At", at))
+        scored = _scored(planned, store, cast("Where", at))
+        document, table = summarise(planned, scored, cast("Where", at))
         folder = store.root / "comparisons" / title
-        _write(folder, document, planned, store, cast("At", at), pictures)
+        _write(folder, document, scored, pictures)
         out.result(
             {"comparison": title, "folder": str(folder), **document},
             *table,
@@ -166,12 +179,19 @@ def _run(
                 recording.run(where, experiment.stages[-1], bars)
 
 
-def summarise(planned: dict[str, tuple[Experiment, ...]], store: Store, at: At) -> tuple[dict[str, Any], list[Any]]:
+def _scored(planned: dict[str, tuple[Experiment, ...]], store: Store, at: Where) -> list[ScoredArm]:
+    from wsss_platform.comparison import Arm, score_arms
+
+    return score_arms([Arm(label, experiments) for label, experiments in planned.items()], store, at)
+
+
+def summarise(
+    planned: dict[str, tuple[Experiment, ...]], scored: list[ScoredArm], at: Where
+) -> tuple[dict[str, Any], list[Any]]:
     """The arms and their differences to the first: plain data, and tables."""
-    from wsss_platform.comparison import Arm, ScoredArm, differences
+    from wsss_platform.comparison import differences
     from wsss_platform.protocol import protocol
 
-    scored = [ScoredArm(Arm(label, experiments), store, at) for label, experiments in planned.items()]
     summaries = [arm.summary() for arm in scored]
     gaps = differences(scored[0], scored[1:])
     document = {
@@ -183,11 +203,10 @@ def summarise(planned: dict[str, tuple[Experiment, ...]], store: Store, at: At) 
     return document, [_table(summaries, at), *([_gaps(gaps)] if gaps else [])]
 
 
-def _table(summaries: list[dict[str, Any]], at: str) -> Any:
+def _table(summaries: list[dict[str, Any]], at: Where) -> Any:
     from rich.table import Table
 
-    words = "each at its sweep's best threshold (oracle)" if at == "best" else "masks as made"
-    table = Table(title=f"percent; {words}", title_justify="left")
+    table = Table(title=f"percent; {_AT[at]}", title_justify="left")
     effects = list(summaries[0]["effects"])
     for heading in ("arm", "seeds", "trained", "mean IoU", "threshold", *effects):
         table.add_column(heading, justify="left" if heading == "arm" else "right")
@@ -228,20 +247,12 @@ def _interval(found: dict[str, float]) -> str:
 
 def _reading(seeds: int, at: str) -> str:
     drawn = "pictures and seeds" if seeds > 1 else "pictures only: one seed says nothing of the luck of training"
-    oracle = "; thresholds were chosen on the truth they are scored with" if at == "best" else ""
+    oracle = "" if at == "masks" else "; thresholds were chosen on the truth they are scored with"
     return f"The intervals are over {drawn}{oracle}. Trained: wall time of a seed's trainings, whatever else ran."
 
 
-def _write(
-    folder: Path,
-    document: dict[str, Any],
-    planned: dict[str, tuple[Experiment, ...]],
-    store: Store,
-    at: At,
-    pictures: int,
-) -> None:
+def _write(folder: Path, document: dict[str, Any], scored: list[ScoredArm], pictures: int) -> None:
     """comparison.json, table.md, bars, and the pictures where the arms differ."""
-    from wsss_platform.comparison import Arm, ScoredArm
     from wsss_platform.comparison_figures import bars, differing
     from wsss_platform.drawing import save
 
@@ -249,7 +260,6 @@ def _write(
     write_atomic(folder / "table.md", markdown(document))
     save(bars(document["arms"], "classes", "IoU per class, mean over seeds"), folder / "classes.png")
     save(bars(document["arms"], "effects", "what the masks get right and wrong"), folder / "effects.png")
-    scored = [ScoredArm(Arm(label, experiments), store, at) for label, experiments in planned.items()]
     for picture, figure in differing(scored, pictures):
         save(figure, folder / f"picture-{picture}.png")
     write_atomic(folder / "comparison.json", json.dumps(document, indent=1))

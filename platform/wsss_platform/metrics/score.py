@@ -112,6 +112,26 @@ class Score:
             raise InputError(f"{self.folder}: no picture has a scored pixel")
         return int(np.nanargmax(self.curve))
 
+    @cached_property
+    def background_taken(self) -> NDArray[np.float64]:
+        """The share of the background that the maps call an object, at every threshold: float64 [T], never rising."""
+        background = self._swept[:, 0].astype(np.float64)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(background[:, 1:].sum(1) / background.sum(1))
+
+    def taking(self, share: float) -> int:
+        """Number of the threshold at which the share of the background that is taken is nearest; the lowest of equals.
+
+        Args:
+            share: 0..1, of `background_taken`.
+
+        Raises:
+            InputError: no background is scored.
+        """
+        if np.isnan(self.background_taken).all():
+            raise InputError(f"{self.folder}: no picture has a scored pixel of background")
+        return int(np.argmin(np.abs(self.background_taken - share)))
+
     def parts_at(self, at: At) -> NDArray[np.int64]:
         """Counts per picture in the order of `ids`: int64 [N, 3, C + 1]; "best" reads the sweep files again."""
         if at == "masks":

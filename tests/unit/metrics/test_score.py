@@ -132,6 +132,20 @@ def test_parts_at_the_best_threshold(tmp_path: Path) -> None:
     assert score.interval("best").value == pytest.approx(float(score.curve[score.best]))
 
 
+def test_a_threshold_by_how_much_of_the_background_it_takes(tmp_path: Path) -> None:
+    pictures = made(0.5)
+    score = Score.read(write(tmp_path / "score", pictures))
+    direct = []
+    for threshold in THRESHOLDS:
+        taken = [(p.scores.max(0) > threshold)[p.truth == 0] for p in pictures.values()]
+        direct.append(np.concatenate(taken).mean())
+    assert score.background_taken.tolist() == pytest.approx(direct)
+    for number, share in enumerate(direct):
+        assert score.taking(float(share)) == direct.index(share) <= number  # the lowest of equals
+    assert score.taking(1.0) == 0
+    assert score.taking(0.0) == direct.index(min(direct))
+
+
 def test_parts_of_thresholds_per_class_one_file_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     score = Score.read(write(tmp_path / "score", made(0.6, 12), chunk=2))
     alive: list[weakref.ref[SweepCounts]] = []
