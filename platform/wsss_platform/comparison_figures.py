@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,8 +13,10 @@ from wsss_platform.comparison import ScoredArm
 from wsss_platform.masks.palette import voc_palette
 from wsss_platform.metrics.confusion import mean_iou_of_parts
 
-COLOURS = ("#6b6b6b", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+COLOURS = ("#6b6b6b", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 """Okabe and Ito's, grey first: the arm that the others are held against."""
+PANELS = 6
+"""Pictures in a row of a figure."""
 
 
 def bars(summaries: Sequence[Mapping[str, Any]], field: str, title: str) -> Figure:
@@ -51,9 +54,11 @@ def differing(arms: Sequence[ScoredArm], count: int) -> Iterator[tuple[str, Figu
         panels = [("image", split.read(name).image), ("truth", voc_palette()[truth.mask(name)])]
         for arm, value in zip(arms, each[:, row], strict=True):
             panels.append((f"{arm.arm.label} {100 * value:.1f}", voc_palette()[arm.mask(name)]))
-        figure = Figure(figsize=(2.2 * len(panels), 2.6), dpi=120, layout="constrained")
+        columns = min(PANELS, len(panels))
+        rows = math.ceil(len(panels) / columns)
+        figure = Figure(figsize=(2.2 * columns, 2.6 * rows), dpi=120, layout="constrained")
         for number, (title, picture) in enumerate(panels, 1):
-            axis = figure.add_subplot(1, len(panels), number)
+            axis = figure.add_subplot(rows, columns, number)
             axis.imshow(picture, interpolation="nearest")
             axis.set_title(title, fontsize=9, loc="left")
             axis.set_axis_off()
