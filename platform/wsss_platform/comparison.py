@@ -1,8 +1,8 @@
 """Methods side by side: from scored runs in the store to differences with intervals. Ours.
 
 Every method is looked at where its own sweep is best (`at = "best"`, an oracle for all alike), as its masks were made
-(`at = "masks"`), or where it takes as much of the background as the first one does where that is best, seed by seed
-(`at = "background"`): what it finds then is found at the same price.
+(`at = "masks"`), or where it takes as much of the background as the first one does where that is best, seed by seed and
+as nearly as its sweep allows (`at = "background"`): what it finds then is found at the same price.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsss_platform.config import MasksConfig
-from wsss_platform.costs import training_seconds
+from wsss_platform.costs import trained
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment
 from wsss_platform.maps.storage import MapReader, full_size
@@ -55,12 +55,14 @@ class ScoredArm:
             first: the arm that the others are held to; None for itself.
 
         Raises:
-            InputError: a score is missing.
+            InputError: a score is missing or has no scored pixel (of background); the first has other seeds.
         """
         self.arm, self._store, self._at = arm, store, at
         self.scores = [self._score(experiment) for experiment in arm.experiments]
         self._places = [score.best for score in self.scores]
         if at == "background" and first is not None:
+            if len(first.scores) != len(self.scores):
+                raise InputError(f"{arm.label} has {len(self.scores)} seeds, {first.arm.label} {len(first.scores)}")
             levels = [score.background_taken[score.best] for score in first.scores]
             self._places = [score.taking(float(level)) for score, level in zip(self.scores, levels, strict=True)]
         self.ids = self.scores[0].ids
@@ -123,18 +125,9 @@ class ScoredArm:
         mask: NDArray[np.uint8] = self._reader(0)(name)
         return mask
 
-    def seconds(self) -> list[float] | None:
-        """Wall seconds of all trainings of each seed; one that other arms share counts in each. None when one of them
-        is not in the store any more."""
-        trainings = [[stage for stage in each.stages if stage.kind == "train"] for each in self.arm.experiments]
-        if not all(self._store.finished(stage.kind, stage.key) for stages in trainings for stage in stages):
-            return None
-        opened = [[self._store.open(stage.kind, stage.key) for stage in stages] for stages in trainings]
-        return [sum(training_seconds(stage.folder, stage.manifest) for stage in stages) for stages in opened]
-
     def summary(self) -> dict[str, Any]:
         """Plain values: mean over seeds, spread, per class, effects, thresholds, mean seconds of training."""
-        seconds = self.seconds()
+        seconds = [trained(experiment, self._store) for experiment in self.arm.experiments]
         values = [float(value) for value in mean_iou_of_parts(self.parts.sum(1))]
         classes = np.nanmean(np.atleast_2d(iou_of_parts(self.parts.sum(1))), axis=0)
         return {
@@ -145,7 +138,7 @@ class ScoredArm:
             "mean_iou_by_seed": values,
             "spread": stdev(values) if len(values) > 1 else None,
             "thresholds": self.thresholds(),
-            "training_seconds": None if seconds is None else fmean(seconds),
+            "training_seconds": None if None in seconds else fmean(known for known in seconds if known is not None),
             "classes": dict(zip(("background", *self.classes), map(_plain, classes), strict=True)),
             "effects": {name: fmean(share(counts.sum(1)).tolist()) for name, counts in self.effects.items()},
         }

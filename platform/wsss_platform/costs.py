@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from wsss_platform.config import ImportedConfig, override
 from wsss_platform.experiment import Experiment, Kind, Stage, is_cached, needed
 from wsss_platform.space import Axis, FloatAxis, IntAxis, SearchSpace
-from wsss_platform.stages import METRICS
+from wsss_platform.stages import METRICS, EpochEnd
 from wsss_platform.store import MANIFEST, Store
 
 if TYPE_CHECKING:
@@ -96,21 +96,37 @@ def _seconds_per_picture(folder: Path, manifest: dict[str, Any]) -> float | None
         return float(manifest["seconds"]) / manifest["pictures"] if manifest["pictures"] else None
     from wsss_platform.train.record import read_epochs
 
-    pictures = sum(end.pictures_per_second * end.seconds for end in read_epochs(folder / METRICS))
-    return training_seconds(folder, manifest) / pictures if pictures else None
+    ends = read_epochs(folder / METRICS)
+    pictures = sum(end.pictures_per_second * end.seconds for end in ends)
+    return training_seconds(manifest, ends) / pictures if pictures else None
 
 
-def training_seconds(folder: Path, manifest: Mapping[str, Any]) -> float:
+def training_seconds(manifest: Mapping[str, Any], ends: Sequence[EpochEnd]) -> float:
     """Wall seconds of a finished training: its manifest's, which count the start of the workers, too, but of a resumed
     training only the last part; then the sum over its epochs.
 
     Args:
-        folder: of the stage.
-        manifest: its manifest.
+        manifest: of the stage.
+        ends: its epochs.
+    """
+    return max(float(manifest["seconds"]), sum(end.seconds for end in ends))
+
+
+def trained(experiment: Experiment, store: Store) -> float | None:
+    """Wall seconds of all trainings of a finished run; one that other runs share counts in each. None when one of them is
+    not in the store any more, or was none (weights from a file).
+
+    Raises:
+        RunError: a damaged manifest.
     """
     from wsss_platform.train.record import read_epochs
 
-    return max(float(manifest["seconds"]), sum(end.seconds for end in read_epochs(folder / METRICS)))
+    stages = [stage for stage in experiment.stages if stage.kind == "train"]
+    known = all(store.finished("train", stage.key) and not _is_copied(experiment, stage) for stage in stages)
+    if not stages or not known:
+        return None
+    opened = [store.open("train", stage.key) for stage in stages]
+    return sum(training_seconds(stage.manifest, read_epochs(stage.folder / METRICS)) for stage in opened)
 
 
 def run_costs(experiment: Experiment, store: Store, until: Stage) -> list[Cost]:

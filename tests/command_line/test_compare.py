@@ -9,6 +9,8 @@ import pytest
 
 from wsss_platform.cli.side_by_side import parse_arm
 from wsss_platform.errors import InputError
+from wsss_platform.metrics.score import Score
+from wsss_platform.store import Store
 
 from test_command_line import TINY, command, document  # isort: skip
 
@@ -66,14 +68,18 @@ def test_two_arms_side_by_side(tmp_path: Path) -> None:
     assert again["at"] == "masks"
 
     level = document(*asked, "--at", "background", "--pictures", "0")
+    assert level["folder"] == f"{found['folder']}-background"
     assert level["arms"][0] == found["arms"][0]  # the first arm stands where its sweep is best
-    taken = [arm["effects"]["background taken"] for arm in level["arms"]]
-    assert taken[1] == pytest.approx(taken[0], abs=0.02)
-    assert abs(level["differences"][0]["background taken"]["value"]) < 0.02
+    keys = {(run["arm"], run["seed"]): run["key"] for run in plan["runs"]}
+    first, second = (
+        [Score.read(Store(tmp_path).folder("score", keys[arm, seed])) for seed in (0, 3)] for arm in ("short", "fast")
+    )
+    asked_for = [s.taking(float(f.background_taken[f.best])) for f, s in zip(first, second, strict=True)]
+    assert level["arms"][1]["thresholds"] == [float(s.thresholds[i]) for i, s in zip(asked_for, second, strict=True)]
 
     for training in tmp_path.glob("stages/train/*/manifest.json"):
         training.unlink()
-    later = document(*asked)  # the scores are all it needs
+    later = document(*asked)  # trainings are not needed
     assert [arm["training_seconds"] for arm in later["arms"]] == [None, None]
 
 

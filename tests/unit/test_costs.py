@@ -11,7 +11,7 @@ import pytest
 
 from wsss_methods import get
 from wsss_platform.config import DataConfig
-from wsss_platform.costs import Cost, cost_document, cost_words, hours, like, run_costs, study_costs
+from wsss_platform.costs import Cost, cost_document, cost_words, hours, like, run_costs, study_costs, trained
 from wsss_platform.experiment import Experiment, Stage
 from wsss_platform.inner.levels import split
 from wsss_platform.inner.table import Row, append_rows
@@ -111,6 +111,25 @@ def test_a_resumed_training_is_not_taken_for_a_quick_one(tmp_path: Path) -> None
     path.write_text(json.dumps({**json.loads(path.read_text()), "seconds": 1.0}))
     one = experiment()
     assert run_costs(one, store, one.stages[0])[0].seconds == pytest.approx(27.0), "its epochs took 18 of 20 s"
+
+
+def test_what_a_finished_run_trained(tmp_path: Path) -> None:
+    store, one = Store(tmp_path), experiment("drs")
+    first, second = (stage for stage in one.stages if stage.kind == "train")
+    put(store, one, first, 30.0)
+    assert trained(one, store) is None, "its second training is not there"
+    put(store, one, second, 12.0)
+    assert trained(one, store) == 42.0
+    path = store.folder("train", second.key) / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "seconds": 1.0}))
+    assert trained(one, store) == pytest.approx(30.0 + 0.9 * 12.0), "resumed: its epochs took longer than that"
+
+
+def test_weights_from_a_file_took_no_known_time(tmp_path: Path) -> None:
+    (tmp_path / "weights.pt").write_bytes(b"x")
+    store, one = Store(tmp_path), experiment(released=[f"cam={tmp_path / 'weights.pt'}"])
+    put(store, one, one.stages[0], 0.2, epochs=1)
+    assert trained(one, store) is None
 
 
 def test_a_study_repeats_what_its_axes_change(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def compare(
         typer.Option(
             "--at",
             help="best: each run's maps where its sweep is best; masks: as made; background: each where it takes as "
-            "much of the background as the first arm does where that is best.",
+            "much of the background as the first arm does where that is best (as nearly as its sweep allows).",
             metavar="AT",
         ),
     ] = "best",
@@ -95,7 +95,7 @@ def compare(
         _run(planned, store, title, wandb, local, gpus_per_worker, workers)
         scored = _scored(planned, store, cast("Where", at))
         document, table = summarise(planned, scored, cast("Where", at))
-        folder = store.root / "comparisons" / title
+        folder = store.root / "comparisons" / (title if at == "best" else f"{title}-{at}")
         _write(folder, document, scored, pictures)
         out.result(
             {"comparison": title, "folder": str(folder), **document},
@@ -266,9 +266,13 @@ def _write(folder: Path, document: dict[str, Any], scored: list[ScoredArm], pict
 
 
 def markdown(document: dict[str, Any]) -> str:
-    """Both tables as Markdown, for a leaderboard file."""
+    """Both tables as Markdown, for a leaderboard file, under a line that says where the arms stand."""
     effects = list(document["arms"][0]["effects"])
-    lines = ["| arm | seeds | trained | mean IoU | " + " | ".join(effects) + " |"]
+    lines = [
+        f"Percent; {_AT[document['at']]}.",
+        "",
+        "| arm | seeds | trained | mean IoU | " + " | ".join(effects) + " |",
+    ]
     lines.append("|---|--:|--:|--:|" + "--:|" * len(effects))
     for item in document["arms"]:
         spread = "" if item["spread"] is None else f" ± {100 * item['spread']:.2f}"

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from wsss_platform.costs import training_seconds
 from wsss_platform.engine.objectives import MEMORY, REPORTED, SECONDS
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment, Stage
@@ -62,11 +63,10 @@ def memory(experiment: Experiment, store: Store) -> float:
 
 
 def _seconds(stage: Stage, store: Store) -> float:
-    said = float(_manifest(stage, store)["seconds"])
+    manifest = _manifest(stage, store)
     if stage.kind != "train":
-        return said
-    # of a resumed training the manifest counts the last part only
-    return max(said, sum(end.seconds for end in _epochs(stage, store)))
+        return float(manifest["seconds"])
+    return training_seconds(manifest, _epochs(stage, store))
 
 
 def _manifest(stage: Stage, store: Store) -> Mapping[str, Any]:

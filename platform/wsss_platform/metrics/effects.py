@@ -87,15 +87,16 @@ def boundaries_met(mask: NDArray[np.uint8], truth: NDArray[np.uint8], reach: flo
     those of the mask inside it.
 
     Args:
-        mask: uint8 [H, W].
+        mask: uint8 [H, W]; 255 (undecided) is background, as in scores.
         truth: uint8 [H, W]; 255 is not looked at.
         reach: of the diagonal.
     """
     scored = truth != IGNORE
-    found, wanted = near_boundary(mask, 1) & scored, near_boundary(truth, 1)
+    made = near_boundary(np.where(mask == IGNORE, 0, mask).astype(np.uint8), 1)
+    found, wanted = made & scored, near_boundary(truth, 1)
     within = max(1.0, reach * float(np.hypot(*truth.shape)))
     met = np.count_nonzero(found & _within(wanted | ~scored, within))
-    met += np.count_nonzero(wanted & _within(near_boundary(mask, 1), within))
+    met += np.count_nonzero(wanted & _within(made, within))
     return int(met), int(np.count_nonzero(found) + np.count_nonzero(wanted))
 
 

@@ -120,7 +120,8 @@ class Score:
             return np.asarray(background[:, 1:].sum(1) / background.sum(1))
 
     def taking(self, share: float) -> int:
-        """Number of the threshold at which the share of the background that is taken is nearest; the lowest of equals.
+        """Number of the threshold at which the share of the background that is taken is nearest; of equals the one with
+        the best mean IoU.
 
         Args:
             share: 0..1, of `background_taken`.
@@ -130,7 +131,8 @@ class Score:
         """
         if np.isnan(self.background_taken).all():
             raise InputError(f"{self.folder}: no picture has a scored pixel of background")
-        return int(np.argmin(np.abs(self.background_taken - share)))
+        distance = np.abs(self.background_taken - share)
+        return int(np.argmax(np.where(distance == distance.min(), self.curve, -np.inf)))
 
     def parts_at(self, at: At) -> NDArray[np.int64]:
         """Counts per picture in the order of `ids`: int64 [N, 3, C + 1]; "best" reads the sweep files again."""

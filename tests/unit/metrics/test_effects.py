@@ -22,10 +22,12 @@ def drawn(seed: int) -> tuple[NDArray[np.uint8], ...]:
     return mask.astype(np.uint8), truth, layers.astype(np.uint8), random.random(truth.shape) < 0.3
 
 
-def met_by_a_loop(mask: NDArray[np.uint8], truth: NDArray[np.uint8]) -> tuple[int, int]:
+def met_by_a_loop(mask: NDArray[np.uint8], truth: NDArray[np.uint8], reach: float = REACH) -> tuple[int, int]:
     """`boundaries_met`, pixel by pixel."""
     height, width = truth.shape
     places = [(y, x) for y in range(height) for x in range(width)]
+
+    made_of = np.where(mask == 255, 0, mask)
 
     def edge(labels: NDArray[np.uint8], y: int, x: int) -> bool:
         around = [(y + 1, x), (y - 1, x), (y, x + 1), (y, x - 1)]
@@ -33,10 +35,10 @@ def met_by_a_loop(mask: NDArray[np.uint8], truth: NDArray[np.uint8]) -> tuple[in
         return labels[y, x] != 255 and any(labels[place] != labels[y, x] for place in inside)
 
     def near(place: tuple[int, int], others: list[tuple[int, int]]) -> bool:
-        reach = max(1.0, REACH * math.hypot(height, width))
-        return any(math.hypot(place[0] - y, place[1] - x) <= reach for y, x in others)
+        within = max(1.0, reach * math.hypot(height, width))
+        return any(math.hypot(place[0] - y, place[1] - x) <= within for y, x in others)
 
-    made, true = [p for p in places if edge(mask, *p)], [p for p in places if edge(truth, *p)]
+    made, true = [p for p in places if edge(made_of, *p)], [p for p in places if edge(truth, *p)]
     counted = [p for p in made if truth[p] != 255]
     band = [p for p in places if truth[p] == 255]
     met = [near(p, true + band) for p in counted] + [near(p, made) for p in true]
@@ -73,6 +75,14 @@ def test_effects_are_what_a_loop_over_pixels_counts(seed: int) -> None:
     assert {name: list(pair) for name, pair in effects(mask, truth, layers, context).items()} == expected
 
 
+@pytest.mark.parametrize("reach", [0.01, 0.08, 0.12])
+def test_boundaries_met_are_what_a_loop_finds(reach: float) -> None:
+    mask, truth, _, _ = drawn(7)
+    sparse = np.where(np.random.default_rng(7).random(truth.shape) < 0.02, mask, 0).astype(np.uint8)
+    for made in (mask, sparse):
+        assert boundaries_met(made, truth, reach) == met_by_a_loop(made, truth, reach)
+
+
 def test_masks_alone_give_what_masks_can_tell() -> None:
     mask, truth, _, _ = drawn(0)
     assert set(effects(mask, truth)) == {"objects found", "boundary right", "boundaries met", "background taken"}
@@ -94,6 +104,21 @@ def test_the_band_around_an_object_of_voc_is_its_boundary() -> None:
     assert boundaries_met(inside, truth, 0.04)[0] == 4 * 40 + 4 * 29
     assert boundaries_met(np.roll(inside, 20, 1), truth)[0] < 0.6 * boundaries_met(np.roll(inside, 20, 1), truth)[1]
     assert boundaries_met(np.zeros_like(truth), truth)[0] == 0
+
+
+def test_what_is_undecided_is_no_boundary() -> None:
+    truth = np.zeros((100, 100), np.uint8)
+    truth[30:70, 30:70] = 1
+    mask = truth.copy()
+    mask[:15] = 255
+    assert boundaries_met(mask, truth) == boundaries_met(truth, truth) == (632, 632)
+
+
+def test_the_reach_is_two_percent_of_the_diagonal() -> None:
+    truth = np.zeros((100, 100), np.uint8)
+    truth[30:70, 30:70] = 1
+    assert boundaries_met(np.roll(truth, 2, 1), truth) == (632, 632)  # 2.83 pixels
+    assert boundaries_met(np.roll(truth, 3, 1), truth) == (484, 632)
 
 
 def test_a_boundary_in_the_wrong_place_is_worse_than_a_shifted_one() -> None:

@@ -140,10 +140,21 @@ def test_a_threshold_by_how_much_of_the_background_it_takes(tmp_path: Path) -> N
         taken = [(p.scores.max(0) > threshold)[p.truth == 0] for p in pictures.values()]
         direct.append(np.concatenate(taken).mean())
     assert score.background_taken.tolist() == pytest.approx(direct)
-    for number, share in enumerate(direct):
-        assert score.taking(float(share)) == direct.index(share) <= number  # the lowest of equals
+    for share in direct:
+        found = score.taking(float(share))
+        equal = [number for number, other in enumerate(direct) if other == share]
+        assert found in equal
+        assert score.curve[found] == max(score.curve[equal])
+    assert score.taking(float(score.background_taken[score.best])) == score.best
     assert score.taking(1.0) == 0
-    assert score.taking(0.0) == direct.index(min(direct))
+
+
+def test_no_background_is_said(tmp_path: Path) -> None:
+    pictures = made(0.5)
+    for picture in pictures.values():
+        picture.truth[picture.truth == 0] = 255
+    with pytest.raises(InputError, match="no picture has a scored pixel of background"):
+        Score.read(write(tmp_path / "score", pictures)).taking(0.1)
 
 
 def test_parts_of_thresholds_per_class_one_file_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
