@@ -113,8 +113,8 @@ def training_seconds(manifest: Mapping[str, Any], ends: Sequence[EpochEnd]) -> f
 
 
 def trained(experiment: Experiment, store: Store) -> float | None:
-    """Wall seconds of all trainings of a finished run; one that other runs share counts in each. None when one of them is
-    not in the store any more, or was none (weights from a file).
+    """Wall seconds of all trainings of a finished run; one that other runs share counts in each. None when one of them
+    is not in the store any more, or was none (weights from a file).
 
     Raises:
         RunError: a damaged manifest.
