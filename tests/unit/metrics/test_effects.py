@@ -106,6 +106,13 @@ def test_the_band_around_an_object_of_voc_is_its_boundary() -> None:
     assert boundaries_met(np.zeros_like(truth), truth)[0] == 0
 
 
+def test_a_picture_lower_than_the_reach() -> None:
+    truth = np.zeros((2, 400), np.uint8)
+    truth[:, 100:200] = 1
+    assert boundaries_met(np.roll(truth, 7, 1), truth) == (16, 16)
+    assert boundaries_met(np.roll(truth, 10, 1), truth) == (0, 16)
+
+
 def test_what_is_undecided_is_no_boundary() -> None:
     truth = np.zeros((100, 100), np.uint8)
     truth[30:70, 30:70] = 1
