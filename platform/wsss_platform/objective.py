@@ -63,7 +63,7 @@ class Objective(nn.Module):
             batch: one worker's share of the step.
             progress: fraction of all optimiser steps done, 0..1.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no `losses`")
 
     def class_maps(self, images: Tensor, labels: Tensor) -> Tensor:
         """Raw class scores for map extraction, without activation or normalisation.
@@ -76,7 +76,7 @@ class Objective(nn.Module):
             [B, C, h, w], or [B, 1 + C, h, w] with `background_channel`; position (y, x) covers the
             input's stride x stride cell.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no `class_maps`")
 
     def refine(self, image: Tensor, scores: Tensor, height: int, width: int) -> Tensor:
         """Better maps of one picture out of stored ones; for phases that `refines` another instead of `class_maps`.
@@ -92,7 +92,7 @@ class Objective(nn.Module):
         Returns:
             [K, H / 4, W / 4], at the same centres; clipped to 0..1 and stored.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no `refine`")
 
     def image_scores(self, images: Tensor) -> Tensor:
         """How sure the network is of each class being in the picture, 0..1, [B, C]; for maps of gate "predicted".

@@ -94,7 +94,7 @@ def compare(
             return
         _run(planned, store, title, wandb, local, gpus_per_worker, workers)
         scored = _scored(planned, store, cast("Where", at))
-        document, table = summarise(planned, scored, cast("Where", at))
+        document, table = summarise(scored, cast("Where", at))
         folder = store.root / "comparisons" / (title if at == "best" else f"{title}-{at}")
         _write(folder, document, scored, pictures)
         out.result(
@@ -185,9 +185,7 @@ def _scored(planned: dict[str, tuple[Experiment, ...]], store: Store, at: Where)
     return score_arms([Arm(label, experiments) for label, experiments in planned.items()], store, at)
 
 
-def summarise(
-    planned: dict[str, tuple[Experiment, ...]], scored: list[ScoredArm], at: Where
-) -> tuple[dict[str, Any], list[Any]]:
+def summarise(scored: list[ScoredArm], at: Where) -> tuple[dict[str, Any], list[Any]]:
     """The arms and their differences to the first: plain data, and tables."""
     from wsss_platform.comparison import differences
     from wsss_platform.protocol import protocol
@@ -198,7 +196,7 @@ def summarise(
         "at": at,
         "arms": summaries,
         "differences": gaps,
-        "protocols": {label: protocol(experiments[0]).model_dump() for label, experiments in planned.items()},
+        "protocols": {arm.arm.label: protocol(arm.arm.experiments[0]).model_dump() for arm in scored},
     }
     return document, [_table(summaries, at), *([_gaps(gaps)] if gaps else [])]
 
@@ -272,8 +270,8 @@ def markdown(document: dict[str, Any]) -> str:
         f"Percent; {_AT[document['at']]}.",
         "",
         "| arm | seeds | trained | mean IoU | " + " | ".join(effects) + " |",
+        "|---|--:|--:|--:|" + "--:|" * len(effects),
     ]
-    lines.append("|---|--:|--:|--:|" + "--:|" * len(effects))
     for item in document["arms"]:
         spread = "" if item["spread"] is None else f" ± {100 * item['spread']:.2f}"
         cells = [f"{100 * item['effects'][name]:.1f}" for name in effects]

@@ -104,9 +104,8 @@ def _within(places: NDArray[np.bool_], distance: float) -> NDArray[np.bool_]:
     """Pixels at most `distance`, at least 1, from one of the places: bool [H, W]."""
     near = np.zeros(places.shape, bool)
     height, width = places.shape
-    before = np.zeros(
-        (height, width + 1), np.int32
-    )  # places left of each column, so that a row of a disc is one difference
+    # Places left of each column, so that a row of a disc is one difference.
+    before = np.zeros((height, width + 1), np.int32)
     np.cumsum(places, axis=1, out=before[:, 1:])
     columns = np.arange(width)
     for down in range(min(int(distance) + 1, height)):

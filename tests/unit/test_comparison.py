@@ -1,0 +1,98 @@
+"""Where the arms of a comparison stand, on scores that are written here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wsss_methods import get
+from wsss_platform.comparison import Arm, Where, score_arms
+from wsss_platform.config import DataConfig
+from wsss_platform.errors import InputError
+from wsss_platform.experiment import Experiment
+from wsss_platform.metrics.confusion import confusion
+from wsss_platform.metrics.counts import write_confusions, write_sweeps
+from wsss_platform.metrics.sweep import grid, sweep_picture
+from wsss_platform.store import Store
+
+NAMES = ("boat", "train")
+THRESHOLDS = grid(200)
+IDS = ("a", "b", "c")
+
+
+def scored(store: Store, seed: int, spread: float, epochs: int) -> Experiment:
+    """A run whose maps are 1 on the object and fall with the distance from it: the larger `spread`, the slower."""
+    method = get("cam")
+    config = method.config.model_validate({"train": {"epochs": epochs}})
+    run = Experiment(method, config, DataConfig(), seed)
+    stage = run.stage("score")
+    tables, cells = [], []
+    for number, name in enumerate(IDS):
+        noise = np.random.default_rng((seed, number)).random((40, 60))
+        truth = np.zeros((40, 60), np.uint8)
+        truth[10:30, 10 + number : 30 + number] = 1
+        away = np.maximum(0, np.abs(np.arange(60) - 20 - number) - 10)[None, :].repeat(40, 0)
+        away = np.maximum(away, np.maximum(0, np.abs(np.arange(40) - 20) - 10)[:, None])
+        maps = np.clip(np.exp(-away / spread) * (1 - 0.3 * noise), 0, 1).astype(np.float32)[None]
+        mask = (maps[0] > 0.3).astype(np.uint8)
+        tables.append((name, confusion(truth, mask, 2)))
+        cells.append((name, sweep_picture(maps, np.array([0], np.uint8), truth, THRESHOLDS, 2)))
+    with store.building("score", stage.key) as folder:
+        assert folder is not None
+        write_confusions(folder / "confusion-000000.parquet", NAMES, tables)
+        write_sweeps(folder / "sweep-000000.parquet", NAMES, THRESHOLDS, cells)
+        store.commit("score", stage.key, {})
+    return run
+
+
+def arms(store: Store) -> list[Arm]:
+    narrow = Arm("narrow", tuple(scored(store, seed, 4.0, epochs=2) for seed in (0, 1)))
+    wide = Arm("wide", tuple(scored(store, seed, 30.0, epochs=3) for seed in (0, 1)))
+    return [narrow, wide]
+
+
+def background(parts: np.ndarray) -> np.ndarray:
+    """Share of the background that is taken, by seed, of counts [S, N, 3, C + 1]: hit, true and made of each label."""
+    total = parts.sum(1)
+    return 1 - total[:, 0, 0] / total[:, 1, 0]
+
+
+def test_each_stands_where_it_takes_as_much_of_the_background(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    both = arms(store)
+    found = {at: score_arms(both, store, at) for at in ("best", "background")}
+    first, second = found["background"]
+    assert first.thresholds() == found["best"][0].thresholds()
+    assert second.thresholds() != found["best"][1].thresholds(), "else this test would not tell the two apart"
+    np.testing.assert_allclose(background(second.parts), background(first.parts), atol=0.02)
+    wide = found["best"][1]
+    assert np.abs(background(second.parts) - background(first.parts)).max() < (
+        np.abs(background(wide.parts) - background(first.parts)).max()
+    )
+
+
+def test_an_arm_against_itself_differs_in_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    narrow, _ = arms(store)
+    first, same = score_arms([narrow, Arm("same", narrow.experiments)], store, "background")
+    assert same.thresholds() == first.thresholds()
+    np.testing.assert_array_equal(same.parts, first.parts)
+
+
+@pytest.mark.parametrize("at", ["masks", "best"])
+def test_the_first_arm_moves_no_other_elsewhere(tmp_path: Path, at: Where) -> None:
+    store = Store(tmp_path)
+    both = arms(store)
+    forth, back = score_arms(both, store, at), score_arms(both[::-1], store, at)
+    np.testing.assert_array_equal(forth[1].parts, back[0].parts)
+
+
+def test_other_seeds_and_missing_scores_are_refused(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    narrow, wide = arms(store)
+    with pytest.raises(InputError, match="one has 1 seeds, narrow 2"):
+        score_arms([narrow, Arm("one", wide.experiments[:1])], store, "background")
+    with pytest.raises(InputError, match="wide, seed 0: has no score yet"):
+        score_arms([wide], Store(tmp_path / "empty"), "best")
