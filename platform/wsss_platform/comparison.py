@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from wsss_platform.config import MasksConfig
 from wsss_platform.costs import trained
 from wsss_platform.errors import InputError
-from wsss_platform.experiment import Experiment
+from wsss_platform.experiment import Experiment, Stage
 from wsss_platform.maps.storage import MapReader, full_size
 from wsss_platform.masks.palette import mask_file, read_mask
 from wsss_platform.masks.rules import labels
@@ -41,6 +41,12 @@ class Arm:
     label: str
     experiments: tuple[Experiment, ...]
     """One per seed, in the order of the other arms'."""
+
+
+def looked_at(experiment: Experiment, at: Where) -> Stage:
+    """What a comparison needs of an experiment beside its score: its masks, or the maps that they are made of."""
+    masks = experiment.stage("masks")
+    return masks if at == "masks" else masks.inputs["maps"]
 
 
 class ScoredArm:
@@ -87,6 +93,10 @@ class ScoredArm:
     @cached_property
     def effects(self) -> Mapping[str, NDArray[np.int64]]:
         """Effect -> int64 [S, N, 2]: pixels counted and pixels looked at."""
+        return self.count_effects()
+
+    def count_effects(self, on_picture: Callable[[], object] = lambda: None) -> Mapping[str, NDArray[np.int64]]:
+        """`effects`, counted now, which takes a while: `on_picture` is called S x N times."""
         found: dict[str, NDArray[np.int64]] = {}
         for seed, experiment in enumerate(self.arm.experiments):
             truth = experiment.dataset.truth(experiment.data.score_list)
@@ -99,20 +109,27 @@ class ScoredArm:
                 for effect, pair in counts.items():
                     found.setdefault(effect, np.zeros((len(self.scores), len(self.ids), 2), np.int64))
                     found[effect][seed, row] = pair
+                on_picture()
+        self.effects = found
         return found
 
-    def thresholds(self) -> list[float]:
-        """Of each seed, in the order of the experiments; of the sweep's best where the masks are looked at as made."""
-        return [float(score.thresholds[place]) for score, place in zip(self.scores, self._places, strict=True)]
+    def thresholds(self) -> list[float | None]:
+        """Of each seed, in the order of the experiments; of masks as made None where not one constant made them."""
+        if self._at == "masks":
+            return [_constant(experiment) for experiment in self.arm.experiments]
+        return [self._threshold(seed) for seed in range(len(self.scores))]
+
+    def _threshold(self, seed: int) -> float:
+        return float(self.scores[seed].thresholds[self._places[seed]])
 
     def _reader(self, seed: int) -> Callable[[str], NDArray[np.uint8]]:
         """What gives a picture's mask under seed number `seed`: as made, or from its maps at the arm's threshold."""
-        stage = self.arm.experiments[seed].stage("masks")
+        stage = looked_at(self.arm.experiments[seed], self._at)
+        folder = self._store.open(stage.kind, stage.key).folder
         if self._at == "masks":
-            folder = self._store.open("masks", stage.key).folder
             return lambda name: read_mask(mask_file(folder, name))
-        maps = MapReader(self._store.open("maps", stage.inputs["maps"].key).folder)
-        rule = MasksConfig(background=self.thresholds()[seed])
+        maps = MapReader(folder)
+        rule = MasksConfig(background=self._threshold(seed))
 
         def at_threshold(name: str) -> NDArray[np.uint8]:
             stored = maps[name]
@@ -142,6 +159,12 @@ class ScoredArm:
             "classes": dict(zip(("background", *self.classes), map(_plain, classes), strict=True)),
             "effects": {name: fmean(share(counts.sum(1)).tolist()) for name, counts in self.effects.items()},
         }
+
+
+def _constant(experiment: Experiment) -> float | None:
+    """The threshold that made its masks from its maps alone, if one did."""
+    rule = experiment.masks_config(experiment.stage("masks").phase)
+    return rule.background if rule.rule == "constant" and rule.crf == "none" else None
 
 
 def score_arms(arms: Sequence[Arm], store: Store, at: Where) -> list[ScoredArm]:

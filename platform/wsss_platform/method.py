@@ -53,8 +53,10 @@ class Phase:
     refine_sections: tuple[str, ...] = ()
     """Dotted paths of what `Objective.refine` reads beside the weights; a change repeats the refined maps."""
     begins: str = ""
-    """Dotted path of the epochs before which what makes the maps is not trained, so that a search compares trials an
-    epoch later at the earliest (the last phase's counts); "" where all is trained from the first step."""
+    """Dotted path of the epochs before which a part of the network or a term of the loss waits (a head, a warm-up), so
+    that a search compares trials an epoch later at the earliest (the last phase's counts); "" where nothing waits."""
+    image_scores: bool = False
+    """Whether its objective has `image_scores`, so that its maps may have the gate "predicted"."""
     extras: tuple[str, ...] = ()
     """Supervision beyond image-level labels that this phase trains on, of `EXTRAS`; stamped in the protocol.
     "saliency" gives `batch.extras["saliency"]`, float32 [B, 1, H, W] in 0..1, 0 where padded."""

@@ -170,10 +170,10 @@ def _train(
 
 def _take(experiment: Experiment, stage: Stage, source: Path, folder: Path, on_event: OnEvent) -> None:
     """Weights from a file in the place of a training; InputError when they do not fit the phase's network."""
-    from wsss_platform.train.checkpoint import load_weights
+    from wsss_platform.train.checkpoint import trained_network
 
     on_event(StageStart(stage, 1))
-    load_weights(stage.phase.build(experiment.config, len(experiment.dataset.classes)), source)
+    trained_network(stage.phase, experiment.config, len(experiment.dataset.classes), source)
     shutil.copyfile(source, folder / f"{WEIGHTS}.part")
     (folder / f"{WEIGHTS}.part").rename(folder / WEIGHTS)
     write_atomic(folder / METRICS, "")

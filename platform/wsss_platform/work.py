@@ -167,12 +167,10 @@ class MapsWork(PictureWork):
     """Maps of the same list that the phase refines."""
 
     def _objective(self) -> Objective:
-        from wsss_platform.train.checkpoint import load_weights
+        from wsss_platform.train.checkpoint import trained_network
 
         keep_freed_memory()
-        objective = self.phase.build(self.experiment.config, len(self.experiment.dataset.classes))
-        load_weights(objective, self.weights)
-        return objective
+        return trained_network(self.phase, self.experiment.config, len(self.experiment.dataset.classes), self.weights)
 
     @cached_property
     def _extractor(self) -> Extractor:

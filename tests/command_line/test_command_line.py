@@ -117,6 +117,16 @@ def test_methods_lists_every_method_and_every_field() -> None:
     assert "loss.negative_regions" in fields
 
 
+@pytest.mark.parametrize("name", ["rcm_mam", "rtc", "drs"])
+def test_what_is_unknown_or_stated_is_told_in_the_table(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The marks stand in square brackets, which a terminal library may take for its own."""
+    fields = document("methods", name)
+    marked = {word for item in fields for word in item["meaning"].split() if "[" in word or "]" in word}
+    assert len(marked) > 5
+    assert run_command(["methods", name]) == 0
+    assert marked <= set(capsys.readouterr().out.replace("│", " ").split())
+
+
 def test_a_dry_run_starts_nothing(tmp_path: Path) -> None:
     plan = document("train", "fbr", "--until", "score", "--dry-run", "--storage", str(tmp_path / "store"))
     assert [stage["stage"] for stage in plan["stages"]] == [

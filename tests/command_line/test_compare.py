@@ -66,6 +66,8 @@ def test_two_arms_side_by_side(tmp_path: Path) -> None:
     again = document(*asked, "--at", "masks")
     assert all(path.stat().st_mtime_ns == when for path, when in written.items())
     assert again["at"] == "masks"
+    made = json.loads(next((tmp_path / "runs").glob("*/run.json")).read_text())["config"]["masks"]["background"]
+    assert again["arms"][0]["thresholds"] == [made, made], "not the sweep's best"
 
     level = document(*asked, "--at", "background", "--pictures", "0")
     assert level["folder"] == f"{found['folder']}-background"
@@ -77,17 +79,36 @@ def test_two_arms_side_by_side(tmp_path: Path) -> None:
     asked_for = [s.taking(float(f.background_taken[f.best])) for f, s in zip(first, second, strict=True)]
     assert level["arms"][1]["thresholds"] == [float(s.thresholds[i]) for i, s in zip(asked_for, second, strict=True)]
 
+    maps = sorted(tmp_path.glob("stages/maps/*/manifest.json"))
+    maps[0].unlink()  # as `tune` drops those of trials that lost: scored, but nothing left to look at
+    assert sorted(len(run["run"]) for run in document(*asked, "--dry-run")["runs"]) == [0, 0, 0, 1]
+    remade = document(*asked)
+    assert [arm["effects"] for arm in remade["arms"]] == [arm["effects"] for arm in found["arms"]]
+    assert maps[0].exists()
+    records = [json.loads(path.read_text()) for path in tmp_path.glob("runs/*/run.json")]
+    assert all(record["scores"] for record in records)
+
     for training in tmp_path.glob("stages/train/*/manifest.json"):
         training.unlink()
     later = document(*asked)  # trainings are not needed
     assert [arm["training_seconds"] for arm in later["arms"]] == [None, None]
 
 
+def test_arms_without_labels_name_their_folder(tmp_path: Path) -> None:
+    arms = ["cam,train.epochs=4,maps.scales=[0.5,1.0]", "cam"]
+    plan = document("compare", *arms, "--seeds", "1", "--dry-run", "--storage", str(tmp_path))
+    assert [run["arm"] for run in plan["runs"]] == arms
+    assert plan["comparison"].startswith("cam-train.epochs-4-maps.scales-0.5-1.0-cam-sample-")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["cam", "cam"], "two arms are called 'cam'"),
-        (["cam", "drz"], "did you mean 'drs'"),
+        (["cam", "drz"], "arm 'drz': unknown method 'drz'; did you mean 'drs'"),
+        (["cam", "mine=drs,maps.gate=predicted"], "arm 'mine': maps.gate = 'predicted' needs image scores"),
+        (["cam", "b=cam,data.sample.seed=1"], "arm 'b' is scored on other pictures or another truth than 'cam'"),
+        (["cam", "b=cam,data.score_list=val"], "arm 'b' is scored on other pictures or another truth than 'cam'"),
         (["cam", "--seeds", "0,0"], "--seeds '0,0'"),
         (["cam", "--at", "bset"], "did you mean 'best'"),
     ],

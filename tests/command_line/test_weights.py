@@ -8,6 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
+import wsss_methods
+from wsss_platform.config import flatten, override, read_toml
+from wsss_platform.nets import released
+from wsss_platform.nets.released.names import translate
+
 from test_command_line import TINY, command, document  # isort: skip
 
 
@@ -58,3 +63,30 @@ def test_what_does_not_fit_is_named(trained: tuple[Path, float], tmp_path: Path)
     torch.save(state, tmp_path / "part.pt")
     refused = command("train", "cam", "--weights", f"cam={tmp_path / 'part.pt'}", *TINY, *storage, code=2)
     assert "missing classifier.weight" in refused.stderr
+
+
+RTC_HEADS = """proj1.weight classifier1.weight f8_3.weight f8_4.weight f8_5.weight f9_1.weight f9_2.weight
+fc8_seg_conv1.weight fc8_seg_conv1.bias fc8_seg_conv2.weight fc8_seg_conv2.bias fc8_seg_conv3.weight
+fc8_seg_conv4.weight fc8_seg_conv5.weight proj2.weight classifier2.weight"""
+"""Under the released names."""
+
+
+def test_a_released_rtc_is_scored_as_the_documents_say(tmp_path: Path) -> None:
+    """On its own backbone, whose ImageNet weights nobody needs for that."""
+    rtc, rules = wsss_methods.get("rtc"), released.get("rtc").rules
+    config = override(rtc.config(), flatten(read_toml(rtc.presets()["paper"])) | {"backbone.weights": "none"})
+    torch.manual_seed(0)
+    network = rtc.phases(config)[0].build(config, 6).state_dict()
+    state = {name: network[translate(name, rules)[1]] for name in RTC_HEADS.split()}
+    state |= {name.removeprefix("backbone."): v for name, v in network.items() if name.startswith("backbone.")}
+    torch.save(state, tmp_path / "released.pth")
+    out = tmp_path / "rtc.pt"
+    command("import-weights", str(tmp_path / "released.pth"), "--as", "rtc", "--classes", "6", "--out", str(out))
+    scored = document(
+        *("train", "rtc", "--preset", "paper", "--weights", f"rtc={out}", "--until", "score", "--local"),
+        *("--score-list", "val", "--set", "data.sample.val=2", "--set", "maps.scales=[0.5]"),
+        *("--storage", str(tmp_path / "store")),
+    )
+    assert scored["protocol"]["initial_weights"].startswith("released:")
+    assert scored["protocol"]["backbone"].startswith("wide_resnet38")
+    assert scored["score"]["pictures"] == 2

@@ -58,7 +58,13 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
 VARIANTS["rtc"] = [{}, {"contrast.members": "labelled", "loss.class_relation": 0.1}]
 VARIANTS["rcm_mam"] = [
     {},
-    {"support.update": "frozen", "heads.projection": 8, "regions.pool": "image", "attention.target": "mean"},
+    {
+        "support.update": "frozen",
+        "support.warm_up": 1,
+        "heads.projection": 8,
+        "regions.pool": "image",
+        "attention.target": "mean",
+    },
     {"support.update": "epoch_copy", "heads.features": 0, "attention.main_scales": "all"},
 ]
 WITHOUT_GRADIENT: dict[str, tuple[str, ...]] = {}
@@ -281,6 +287,18 @@ def test_restored_in_the_middle_it_goes_on_with_the_same_losses(case: Case) -> N
     resumed = torch.optim.AdamW(second.param_groups(_train_section(case)))
     resumed.load_state_dict(moments)
     assert _train(case, second, 3, resumed) == _train(case, first, 3, optimiser)
+
+
+@every_plain_phase
+def test_a_phase_says_whether_it_scores_pictures(case: Case) -> None:
+    objective = case.build()
+    scores = type(objective).image_scores is not Objective.image_scores
+    assert case.phase.image_scores is scores
+    if scores:
+        found = objective.eval().image_scores(torch.randn(2, 3, 64, 48))
+        assert found.shape == (2, CLASSES)
+        assert found.ge(0).all()
+        assert found.le(1).all()
 
 
 @every_phase

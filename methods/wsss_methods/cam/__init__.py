@@ -19,7 +19,7 @@ def _build(config: CamConfig, classes: int) -> Objective:
 
 
 def _phases(config: CamConfig) -> tuple[Phase, ...]:
-    return (Phase("cam", _build, sections=("backbone", "train", "loss")),)
+    return (Phase("cam", _build, sections=("backbone", "train", "loss"), image_scores=True),)
 
 
 METHOD = Method(

@@ -34,6 +34,7 @@ def _phases(config: FbrConfig) -> tuple[Phase, ...]:
             loss="seed.loss",
             maps="seed.maps",
             masks="seed.masks",
+            image_scores=True,
         ),
         Phase(
             "fbr",

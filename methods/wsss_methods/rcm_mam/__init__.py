@@ -20,7 +20,9 @@ def _build(config: RcmMamConfig, classes: int) -> Objective:
 
 def _phases(config: RcmMamConfig) -> tuple[Phase, ...]:
     sections = ("attention", "backbone", "heads", "loss", "regions", "support", "train")
-    return (Phase("main", _build, sections=sections),)
+    used = config.loss.regional_contrast > 0 or config.loss.attentive > 0
+    begins = "support.warm_up" if used else ""
+    return (Phase("main", _build, sections=sections, begins=begins, image_scores=True),)
 
 
 METHOD = Method(

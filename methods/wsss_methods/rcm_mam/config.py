@@ -43,8 +43,9 @@ class SupportConfig(Section):
 
     update: Literal["ema", "frozen", "epoch_copy"] = "ema"
     """How it goes on after the warm-up: "ema", a moving average of MainNet's weights at each step; "frozen", the
-    network that the warm-up trained; "epoch_copy", MainNet at the start of each epoch. "ema" [unknown; a log line left
-    in AEFT's code speaks of "MVW", read as moving weights; OC-CSE's second network is frozen]."""
+    network that the warm-up trained (without a warm-up an untrained one); "epoch_copy", MainNet at the start of each
+    epoch. "ema" [unknown; a log line left in AEFT's code speaks of "MVW", read as moving weights; OC-CSE's second
+    network is frozen]."""
     ema: float = Field(0.99, ge=0, lt=1)
     """Update "ema": the part of itself that SupportNet keeps at each step. [unknown]; 1 - 1/(steps of an epoch) is a
     memory of about one epoch: 0.999 for 10,582 pictures by 8, 0.99 for 1,464 by 16."""
@@ -104,8 +105,11 @@ class RcmMamConfig(MethodConfig):
     """RCM+MAM."""
 
     train: TrainConfig = TrainConfig()
+    """The paper's optimiser, schedule and crops are [unknown]; presets/paper.toml has those of OC-CSE."""
     maps: MapsConfig = MapsConfig()
+    """The scales at which the paper makes its maps are [unknown]; presets/paper.toml has those of OC-CSE."""
     masks: MasksConfig = MasksConfig()
+    """What the paper does with its maps (threshold, CRF, affinity) is [unknown]."""
     heads: HeadsConfig = HeadsConfig()
     support: SupportConfig = SupportConfig()
     regions: RegionsConfig = RegionsConfig()

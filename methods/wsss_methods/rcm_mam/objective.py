@@ -35,6 +35,11 @@ class RcmMamObjective(Objective):
         look: Look = self.main(images)
         return look.maps
 
+    def image_scores(self, images: Tensor) -> Tensor:
+        """[B, C]: the sigmoid of the averages of MainNet's class maps, 0..1."""
+        look: Look = self.main(images)
+        return look.maps.mean((2, 3)).sigmoid()
+
     def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
         """`classification`, and RCM's and MAM's terms times the ramp: 0 in the warm-up and where switched off."""
         look: Look = self.main(batch.images)

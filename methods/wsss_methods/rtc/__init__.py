@@ -20,7 +20,7 @@ def _build(config: RtcConfig, classes: int) -> Objective:
 
 def _phases(config: RtcConfig) -> tuple[Phase, ...]:
     sections = ("backbone", "contrast", "heads", "loss", "segmentation", "structure", "train", "views")
-    return (Phase("rtc", _build, sections=sections, begins="segmentation.start"),)
+    return (Phase("rtc", _build, sections=sections, begins="segmentation.start", image_scores=True),)
 
 
 METHOD = Method(

@@ -117,7 +117,8 @@ class RtcLoss(Section):
     """Class-balanced cross-entropy of the segmentation head. 1 [code]."""
     class_relation: float = Field(0.0, ge=0, le=10)
     """Prototypes of different classes should differ. 0: the release computes and logs it (times 0.5) but does not add
-    it [code]; its prototypes have no gradient there, here they have in this term [ours]."""
+    it [code], here it is computed where it has a weight; its prototypes have no gradient there, here they have in this
+    term [ours]."""
 
 
 class RtcConfig(MethodConfig):

@@ -151,8 +151,16 @@ class RtcObjective(Objective):
             "cross_prototype": both(seen1.labels, seen2.labels, swapped=True),
             "structure": losses.structure(back1, one, labels, fraction)
             + losses.structure(back2, other, labels, fraction),
-            "class_relation": contrast.class_relation(of1, of2, z1, z2, labels),
+            "class_relation": self._class_relation(of1, of2, z1, z2, labels),
         }
+
+    def _class_relation(
+        self, of1: contrast.Prototypes, of2: contrast.Prototypes, z1: Tensor, z2: Tensor, labels: Tensor
+    ) -> Tensor:
+        """Switched off by a weight of 0, as released; then nothing is gathered from other workers for it."""
+        if self.config.loss.class_relation == 0:
+            return z1.new_zeros(())
+        return contrast.class_relation(of1, of2, z1, z2, labels)
 
     def _segments(self, first: Look, progress: float) -> Tensor | None:
         """The segmentation head's scores of the first view; None before `segmentation.start`."""

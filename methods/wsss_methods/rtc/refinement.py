@@ -1,7 +1,7 @@
 """VARM, RTC's refinement by local colours (network/VARM.py), and the labels of its segmentation head.
 
-No gradient goes through here. There is no loop over pixels or pictures; that over the 48 neighbours keeps memory at
-that of one.
+No gradient goes through here. There is no loop over pixels or pictures; that over the 48 neighbours in `refine` keeps
+memory at that of one, while `neighbour_weights` holds the colours of all at once.
 """
 
 from __future__ import annotations

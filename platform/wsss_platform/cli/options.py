@@ -263,6 +263,7 @@ def build_experiment(
     config = build_config(method, data_config, preset, file, config_changes)
     experiment = Experiment(method, config, data_config, seed, workers)
     check_lists(experiment)
+    check_gates(experiment)
     check_workers(experiment)
     check_released(experiment)
     return experiment
@@ -272,6 +273,17 @@ def check_lists(experiment: Experiment) -> None:
     """Open both lists, so that a wrong name is an error now."""
     for name in (experiment.data.train_list, experiment.data.score_list):
         experiment.dataset.split(name)
+
+
+def check_gates(experiment: Experiment) -> None:
+    """Maps of gate "predicted" need a phase that scores pictures."""
+    for phase in experiment.phases:
+        gated = not phase.refines and experiment.maps_config(phase).gate == "predicted"
+        if gated and not phase.image_scores:
+            raise InputError(
+                f"{phase.maps}.gate = 'predicted' needs image scores, and phase {phase.name!r} of "
+                f"{experiment.method.name} gives none; expected 'labels' or 'none'"
+            )
 
 
 def check_workers(experiment: Experiment) -> None:

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -23,6 +24,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from wsss_platform.experiment import Stage
 from wsss_platform.pipeline import Event, StageEnd, StageProgress, StageStart
@@ -33,8 +35,9 @@ WIDTH = 140
 
 
 def _console(stream: Any = None, *, stderr: bool = False) -> Console:
-    found = Console(file=stream, stderr=stderr, highlight=False)
-    return found if found.is_terminal else Console(file=stream, stderr=stderr, highlight=False, width=WIDTH)
+    # Without markup: brackets in a meaning ("[unknown]"), a path or an arm's settings are text. Styles are Text's.
+    plain = partial(Console, file=stream, stderr=stderr, highlight=False, markup=False)
+    return plain() if plain().is_terminal else plain(width=WIDTH)
 
 
 console = _console(stderr=True)
@@ -43,13 +46,13 @@ console = _console(stderr=True)
 
 def print_error(message: str) -> None:
     """One red word and the message, on standard error."""
-    console.print("[bold red]error:[/]", end=" ")
-    console.print(message, markup=False, soft_wrap=True)
+    console.print(Text("error:", "bold red"), end=" ")
+    console.print(message, soft_wrap=True)
 
 
 def note(message: str) -> None:
     """A remark, on standard error."""
-    console.print(message, markup=False, soft_wrap=True)
+    console.print(message, soft_wrap=True)
 
 
 class Output:
@@ -67,7 +70,7 @@ class Output:
         else:
             terminal = _console(self._stream)
             for renderable in renderables:
-                terminal.print(renderable, soft_wrap=isinstance(renderable, str))
+                terminal.print(renderable, soft_wrap=isinstance(renderable, str | Text))
         self._stream.flush()
 
 
@@ -152,10 +155,11 @@ class StageBars:
             if not console.is_terminal and event.epoch is not None:
                 console.print(f"{event.stage.name} epoch {event.done}/{event.epoch.epochs}: {detail}")
         elif isinstance(event, Shared):
-            console.print(event.words, markup=False)
+            console.print(event.words)
         elif isinstance(event, StageEnd):
             if event.cached:
-                console.print(f"{_label(event.stage)} [green]in the store[/] ({event.stage.key[:12]})")
+                stored = ("in the store", "green")
+                console.print(Text.assemble(f"{_label(event.stage)} ", stored, f" ({event.stage.key[:12]})"))
             elif event.stage.key in self._tasks:
                 self._progress.update(self._tasks[event.stage.key], detail=f"done in {event.seconds:.1f} s")
                 if not console.is_terminal:

@@ -92,8 +92,8 @@ def moving(population: Population | None, experiment: Experiment, space: SearchS
     first = first_judged(experiment, free)
     if population.interval < first:
         raise InputError(
-            f"--interval {population.interval}: what makes the maps of phase {phase.name!r} begins to train after "
-            f"{phase.begins} = {look_up(experiment.config, phase.begins):g} epochs; expected at least {first}"
+            f"--interval {population.interval}: a part of phase {phase.name!r} waits for {phase.begins} = "
+            f"{look_up(experiment.config, phase.begins):g} epochs; expected at least {first}"
         )
     return free
 

@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from wsss_platform.cli.output import note
 from wsss_platform.errors import InputError
@@ -125,7 +126,8 @@ class Recording:
             renderables = [score_table(self._name, outcome.score), protocol_line(self._protocol)]
         if document["failures"]:
             listed = artefact.folder / FAILURES
-            renderables.append(f"[red]{document['failures']} pictures failed and are missing: {listed}[/]")
+            said = f"{document['failures']} pictures failed and are missing: {listed}"
+            renderables.append(Text(said, "red"))
         renderables.append(f"{wanted.name} of run {self._name}: {artefact.folder}")
         if (following := _NEXT.get(wanted.kind)) is not None:
             renderables.append(f"next: wsss-platform {following} {self._name}")

@@ -283,6 +283,7 @@ def load_run(
     config = options.with_changes(base.config, config_changes) if config_changes else base.config
     changed = Experiment(base.method, config, data, base.seed, base.workers)
     options.check_lists(changed)
+    options.check_gates(changed)
     if changed.source.key != base.source.key:
         if changed.source.kind == "maps":
             raise InputError(f"run {run}: this changes what was imported; use `wsss-platform import-maps`")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -14,7 +17,8 @@ from wsss_platform.cli.engine import runner
 from wsss_platform.cli.output import StageBars, console, note, output
 from wsss_platform.config import fingerprint
 from wsss_platform.errors import InputError, unknown
-from wsss_platform.experiment import Experiment, needed
+from wsss_platform.experiment import Experiment, Stage, needed
+from wsss_platform.stages import Runner
 from wsss_platform.store import Store, check_name, write_atomic
 
 if TYPE_CHECKING:
@@ -57,8 +61,10 @@ def compare(
     storage: options.Storage = options.STORAGE,
     workers: options.Workers = 1,
     gpus_per_worker: options.GpusPerWorker = None,
+    max_failures: options.MaxFailures = 0,
     name: options.Name = None,
     wandb: options.Wandb = "auto",
+    mirror: options.MirrorUrl = None,
     local: options.Local = False,
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
@@ -73,28 +79,33 @@ def compare(
             label, method, own = parse_arm(text)
             if label in planned:
                 raise InputError(f"two arms are called {label!r}; write LABEL=METHOD,path=value,... to tell them apart")
-            first = options.build_experiment(
-                method,
-                data=data,
-                root=root,
-                train_list=train_list,
-                score_list=score_list,
-                preset=preset,
-                file=None,
-                changes=[*(changes or []), *own],
-                seed=numbers[0],
-                workers=workers,
-            )
+            try:
+                first = options.build_experiment(
+                    method,
+                    data=data,
+                    root=root,
+                    train_list=train_list,
+                    score_list=score_list,
+                    preset=preset,
+                    file=None,
+                    changes=[*(changes or []), *own],
+                    seed=numbers[0],
+                    workers=workers,
+                )
+            except InputError as error:
+                raise InputError(f"arm {label!r}: {error}") from None
             planned[label] = tuple(replace(first, seed=seed) for seed in numbers)
-        store = Store(storage)
+        _check_truth(planned)
+        store = options.open_store(storage, max_failures, mirror)
         keys = sorted(experiment.key for arm in planned.values() for experiment in arm)
-        title = check_name(name or f"{'-'.join(planned)[:60]}-{data}-{fingerprint(keys)[:8]}", "comparison name")
+        title = check_name(name or _title(planned, data, fingerprint(keys)[:8]), "comparison name")
+        where = cast("Where", at)
         if dry_run:
-            out.result(*_plan(title, planned, store))
+            out.result(*_plan(title, planned, store, where))
             return
-        _run(planned, store, title, wandb, local, gpus_per_worker, workers)
-        scored = _scored(planned, store, cast("Where", at))
-        document, table = summarise(scored, cast("Where", at))
+        _run(planned, store, title, wandb, where, runner(local=local, workers=workers, gpus_per_worker=gpus_per_worker))
+        scored = _scored(planned, store, where)
+        document, table = summarise(scored, where)
         folder = store.root / "comparisons" / (title if at == "best" else f"{title}-{at}")
         _write(folder, document, scored, pictures)
         out.result(
@@ -136,7 +147,33 @@ def _seeds(text: str) -> list[int]:
     return found
 
 
-def _plan(title: str, planned: dict[str, tuple[Experiment, ...]], store: Store) -> tuple[Any, ...]:
+def _check_truth(planned: dict[str, tuple[Experiment, ...]]) -> None:
+    """Differences are paired over pictures, so all arms must be scored with the same truth."""
+    (first, *_), *others = planned.values()
+    for label, (other, *_) in zip(list(planned)[1:], others, strict=True):
+        if other.truth_fingerprint(other.data.score_list) != first.truth_fingerprint(first.data.score_list):
+            raise InputError(
+                f"arm {label!r} is scored on other pictures or another truth than {next(iter(planned))!r}; expected "
+                "the same for all arms (--data, --score-list and --set data. count for each of them)"
+            )
+
+
+def _title(planned: dict[str, tuple[Experiment, ...]], data: str, fingerprint: str) -> str:
+    """A name for a folder from labels that may hold settings."""
+    labels = re.sub(r"(?:[^A-Za-z0-9_+.]|\.\.)+", "-", "-".join(planned))[:60].strip("+.-")
+    return f"{labels or 'arms'}-{data}-{fingerprint}"
+
+
+def _missing(experiment: Experiment, store: Store, at: Where) -> list[Stage]:
+    """The stages that must run for the score and for what is looked at beside it."""
+    from wsss_platform.comparison import looked_at
+
+    stages = experiment.stages
+    wanted = [stage.key for end in (stages[-1], looked_at(experiment, at)) for stage in needed(stages, store, end)]
+    return [stage for stage in stages if stage.key in wanted]
+
+
+def _plan(title: str, planned: dict[str, tuple[Experiment, ...]], store: Store, at: Where) -> tuple[Any, ...]:
     """What would run, as plain data and as a table."""
     from rich.table import Table
 
@@ -144,7 +181,7 @@ def _plan(title: str, planned: dict[str, tuple[Experiment, ...]], store: Store) 
     runs = []
     for label, experiments in planned.items():
         for experiment in experiments:
-            todo = [stage.name for stage in needed(experiment.stages, store, experiment.stages[-1])]
+            todo = [stage.name for stage in _missing(experiment, store, at)]
             runs.append({"arm": label, "seed": experiment.seed, "run": todo, "key": experiment.key})
             table.add_row(label, str(experiment.seed), ", ".join(todo) or "-", str(len(experiment.stages) - len(todo)))
     return {"comparison": title, "runs": runs}, table
@@ -155,34 +192,47 @@ def _run(
     store: Store,
     title: str,
     wandb: str,
-    local: bool,
-    gpus: float | None,
-    workers: int,
+    at: Where,
+    engine: AbstractContextManager[Runner],
 ) -> None:
-    """Every run that is not in the store, seed by seed, each with its own record."""
+    """Every run of which something is not in the store, seed by seed, each with its own record."""
     from wsss_platform.cli.recording import Recording
+    from wsss_platform.comparison import looked_at
 
     todo = [
         (f"{title}-{place}-{experiment.seed}", label, experiment)
         for place, (label, experiments) in enumerate(planned.items())
         for experiment in experiments
-        if needed(experiment.stages, store, experiment.stages[-1])
+        if _missing(experiment, store, at)
     ]
     todo.sort(key=lambda item: item[2].seed)
     if not todo:
         note("every run is in the store")
         return
-    with runner(local=local, workers=workers, gpus_per_worker=gpus) as where:
+    with engine as where:
         for number, (run_name, label, experiment) in enumerate(todo, 1):
-            console.print(f"run {number} of {len(todo)}: {label}, seed {experiment.seed}", markup=False)
+            console.print(f"run {number} of {len(todo)}: {label}, seed {experiment.seed}")
             with Recording(experiment, store, run_name, wandb) as recording, StageBars() as bars:
-                recording.run(where, experiment.stages[-1], bars)
+                stages, looked = experiment.stages, looked_at(experiment, at)
+                on_the_way = {stage.key for stage in needed(stages, store, stages[-1])}
+                if looked.key not in on_the_way and needed(stages, store, looked):  # scored once, and dropped since
+                    recording.run(where, looked, bars)
+                recording.run(where, stages[-1], bars)
 
 
 def _scored(planned: dict[str, tuple[Experiment, ...]], store: Store, at: Where) -> list[ScoredArm]:
+    from rich.markup import escape
+    from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
+
     from wsss_platform.comparison import Arm, score_arms
 
-    return score_arms([Arm(label, experiments) for label, experiments in planned.items()], store, at)
+    scored = score_arms([Arm(label, experiments) for label, experiments in planned.items()], store, at)
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        for arm in scored:
+            task = progress.add_task(f"looking at {escape(arm.arm.label)}", total=len(arm.ids) * len(arm.scores))
+            arm.count_effects(partial(progress.advance, task))
+    return scored
 
 
 def summarise(scored: list[ScoredArm], at: Where) -> tuple[dict[str, Any], list[Any]]:
@@ -210,7 +260,7 @@ def _table(summaries: list[dict[str, Any]], at: Where) -> Any:
         table.add_column(heading, justify="left" if heading == "arm" else "right")
     for item in summaries:
         spread = "" if item["spread"] is None else f" ± {100 * item['spread']:.2f}"
-        thresholds = sorted({f"{value:.3g}" for value in item["thresholds"]})
+        thresholds = sorted({"-" if value is None else f"{value:.3g}" for value in item["thresholds"]})
         table.add_row(
             item["label"],
             str(len(item["seeds"])),

@@ -19,6 +19,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from wsss_platform.cli.output import StageBars, console, note
 from wsss_platform.cli.recording import score_summary, scores_of
@@ -96,9 +97,9 @@ class StudyView:
                 best = "" if event.objective is None else f"best: trial {event.best}, {100 * event.objective:.2f}"
                 self._progress.update(self._study_bar(), completed=event.finished, total=event.total, detail=best)
             case events.Reporting():
-                console.print(f"scoring fixed, selected and oracle on {event.list_name}", markup=False)
+                console.print(f"scoring fixed, selected and oracle on {event.list_name}")
             case events.Warned():
-                console.print(f"[yellow]warning:[/] {event.message}", markup=True)
+                console.print(Text.assemble(("warning:", "yellow"), f" {event.message}"))
 
     def record(self, rows: Iterable[TrialRow]) -> None:
         """Write the record of every finished trial; what an earlier, killed driver left out is made up for."""
@@ -116,7 +117,7 @@ class StudyView:
             self._tell(f"maps of losing trials are kept for now: {error}")
             return
         if dropped:
-            console.print(f"dropped, as their trials lost: {', '.join(dropped)}", markup=False)
+            console.print(f"dropped, as their trials lost: {', '.join(dropped)}")
 
     def _is_recorded(self, number: int) -> bool:
         """Whether a trial's record says how it ended; a damaged one does not."""
@@ -252,7 +253,7 @@ class StudyView:
         bar = self._bars.get(number)
         if bar is not None and detail is not None:
             self._progress.update(bar, detail=detail)
-        console.print(f"trial {number}: {text}", markup=False)
+        console.print(f"trial {number}: {text}")
 
     def _experiment(self, changes: dict[str, Any]) -> Experiment:
         base = self._request.experiment

@@ -74,8 +74,8 @@ def planned_rungs(
 
 
 def first_judged(experiment: Experiment, space: SearchSpace) -> int:
-    """Finished epochs of the last phase from which trials may be compared: what makes the maps of each of them has been
-    trained for a whole epoch (`Phase.begins`)."""
+    """Finished epochs of the last phase from which trials may be compared: what waits at first (`Phase.begins`) has had
+    a whole epoch in each of them."""
     path = experiment.phases[-1].begins
     if not path:
         return 1

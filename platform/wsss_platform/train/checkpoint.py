@@ -21,7 +21,9 @@ from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
+from wsss_platform.config import MethodConfig, override
 from wsss_platform.errors import InputError
+from wsss_platform.method import Phase
 from wsss_platform.objective import Objective
 from wsss_platform.stages import EpochEnd, Parent, TrainJob
 from wsss_platform.store import write_atomic
@@ -147,6 +149,18 @@ def load_weights(objective: Objective, path: Path) -> None:
         source = f"method {stored['method']!r}, phase {stored['phase']!r}"
         raise InputError(f"{path} ({source}) does not fit this network:\n  {listed}")
     objective.load_state_dict(model)
+
+
+def trained_network(phase: Phase, config: MethodConfig, classes: int, weights: Path) -> Objective:
+    """A phase's network with the weights of a training or a released file. The backbone's initial weights, which those
+    replace, need not be there.
+
+    Raises:
+        InputError: as `load_weights`.
+    """
+    objective = phase.build(override(config, {"backbone.weights": "none"}), classes)
+    load_weights(objective, weights)
+    return objective
 
 
 def _differences(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:

@@ -1,4 +1,4 @@
-"""At which epochs trials are compared: never while a trial's maps may come from a head that is not trained yet."""
+"""At which epochs trials are compared: never while a head or a term of the loss may still wait in one of them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from wsss_platform.space import read_space
 
 RATE = {"train.learning_rate": {"kind": "float", "low": 1e-4, "high": 1e-3, "reason": "around the default"}}
 
+STARTS = {"rtc": "segmentation.start", "rcm_mam": "support.warm_up"}
+
 
 def rungs(
     start: float, scheduler: str = "asha", name: str = "rtc", axis: dict[str, Any] | None = None
 ) -> tuple[int, ...]:
     method = get(name)
-    changes = {"train.epochs": 9} | ({"segmentation.start": start} if name == "rtc" else {})
+    changes = {"train.epochs": 9} | ({STARTS[name]: start} if name in STARTS else {})
     config = override(method.config(), changes)
     axes = RATE if axis is None else {**RATE, "segmentation.start": {"reason": "when the head begins", **axis}}
     return planned_rungs(
@@ -27,12 +29,13 @@ def rungs(
     )
 
 
+@pytest.mark.parametrize("name", STARTS)
 @pytest.mark.parametrize("scheduler", ["asha", "hyperband"])
 @pytest.mark.parametrize(("start", "expected"), [(0, (1, 3)), (0.1, (3,)), (1, (3,)), (2, (3,)), (2.1, ()), (5, ())])
-def test_a_head_that_begins_later_moves_the_first_comparison(
-    scheduler: str, start: float, expected: tuple[int, ...]
+def test_what_begins_later_moves_the_first_comparison(
+    name: str, scheduler: str, start: float, expected: tuple[int, ...]
 ) -> None:
-    assert rungs(start, scheduler) == expected
+    assert rungs(start, scheduler, name) == expected
 
 
 def test_an_axis_counts_with_its_latest_start() -> None:

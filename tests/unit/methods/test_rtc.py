@@ -161,10 +161,7 @@ def test_every_released_name_is_known_and_nothing_is_missing() -> None:
     }
     state = {name.removeprefix("backbone."): v for name, v in network.items() if name.startswith("backbone.")}
     state |= {f"{name}.weight": torch.empty(shape, device="meta") for name, shape in shapes.items()}
-    state |= {
-        "fc8_seg_conv1.bias": torch.empty(512, device="meta"),
-        "fc8_seg_conv2.bias": torch.empty(256, device="meta"),
-    }
+    state |= {f"fc8_seg_conv{n}.bias": torch.empty(size, device="meta") for n, size in ((1, 512), (2, 256))}
     state |= {"fc8.weight": torch.empty(4096, 4352, 1, 1, device="meta"), "_aff.aff_x.kernel": torch.empty(1)}
     release = released.get("rtc")
     result = convert(state, release, network)
@@ -174,6 +171,31 @@ def test_every_released_name_is_known_and_nothing_is_missing() -> None:
     for theirs, ours in PAIRS.items():
         assert translate(theirs, release.rules) == (True, ours)
     assert convert(state | {"fc_proj.weight": torch.empty(1)}, release, network).unexpected == ["fc_proj.weight"]
+
+
+def _stretched_one_by_one(maps: Tensor, labels: Tensor) -> Tensor:
+    """max_norm, resized to the second view, absent classes 0: [1 + C, h, w] -> [1 + C, 32, 32]."""
+    made = []
+    for number, channel in enumerate(maps):
+        scores = channel.detach().clamp(min=0)
+        low, high = float(scores.min()), float(scores.max())
+        scores = (scores - low - 1e-5).clamp(min=0) / (high - low + 1e-5)
+        small = functional.interpolate(scores[None, None], (32, 32), mode="bilinear", align_corners=True)[0, 0]
+        made.append(small if number == 0 or labels[number - 1] else torch.zeros_like(small))
+    return torch.stack(made)
+
+
+def _winners_one_by_one(maps: Tensor) -> Tensor:
+    """The background is 1 - the largest class, which keeps its value; the other classes are 0."""
+    made = torch.zeros_like(maps)
+    for row in range(maps.shape[1]):
+        for column in range(maps.shape[2]):
+            scores = maps[1:, row, column]
+            made[0, row, column] = 1 - scores.max()
+            for number, score in enumerate(scores):
+                if score == scores.max():
+                    made[1 + number, row, column] = score
+    return made
 
 
 def test_terms_are_put_together_as_in_the_release() -> None:
@@ -217,6 +239,27 @@ def test_terms_are_put_together_as_in_the_release() -> None:
     target = pseudo_labels(low[0], batch.images, labels, batch.valid, objective.config.segmentation)
     scores = objective.segmentation(objective.backbone(batch.images))
     wanted["segmentation"] = losses.balanced_cross_entropy(scores, target, labels)
+    one, other, one_refined, other_refined = (
+        [_stretched_one_by_one(picture, kinds) for picture, kinds in zip(maps, labels, strict=True)]
+        for maps in (*full, *refined)
+    )
+    wanted["equivariance"] = (torch.stack(one) - torch.stack(other))[:, 1:].abs().mean()
+    wanted["cross_refinement"] = sum(
+        torch.stack(
+            [
+                (_winners_one_by_one(maps) - low)
+                .abs()
+                .flatten()
+                .sort(descending=True)
+                .values[: 4 * 32 * 32 // 5]
+                .mean()
+                for maps, low in zip(given, taught, strict=True)
+            ]
+        ).mean()
+        for given, taught in ((other, one_refined), (one, other_refined))
+    )
+    assert found["class_relation"] == 0, "it has no weight"
+    assert wanted.keys() | {"class_relation"} == found.keys()
     for name, value in wanted.items():
         assert float(found[name].detach()) == pytest.approx(float(value.detach()), rel=1e-4), name
     assert len({round(float(found[name].detach()), 5) for name in ("intra", "cross_label", "cross_prototype")}) == 3
@@ -247,7 +290,8 @@ def test_gradient_of_contrast_refined_maps_and_segmentation() -> None:
     assert _reached(objective, "intra") == {"head.project.weight"}
     assert {name.split(".")[0] for name in _reached(objective, "min_pooling")} == {"correlations"}
     assert {name.split(".")[0] for name in _reached(objective, "segmentation")} == {"segmentation"}
-    assert _reached(objective, "class_relation") == {"head.project.weight"}
+    assert not _reached(objective, "class_relation")
+    assert _reached(_objective(loss__class_relation=0.1), "class_relation") == {"head.project.weight"}
 
 
 @pytest.mark.parametrize(("progress", "starts"), [(0.0, False), (0.2499, False), (0.25, True), (0.9, True)])

@@ -10,10 +10,15 @@ import torch
 import torch.distributed
 import torch.multiprocessing
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 import wsss_methods
-from wsss_platform.config import override
+from wsss_platform.config import DataConfig, SampleConfig, override
+from wsss_platform.experiment import Experiment
 from wsss_platform.objective import Batch
+from wsss_platform.stages import TrainJob
+from wsss_platform.train.checkpoint import STATE, read_torch
+from wsss_platform.train.loop import train_phase
 
 PICTURES = 4
 SMALL: dict[str, Any] = {
@@ -54,6 +59,35 @@ def _step(case: str, rows: slice) -> dict[str, Tensor]:
     return {**{f"term {name}": term.detach() for name, term in terms.items()}, **gradients}
 
 
+def _job() -> TrainJob:
+    """An epoch in which the segmentation head has no loss of its own, and two with all terms."""
+    changes = {
+        **SMALL,
+        "views.small": 32,
+        "train.epochs": 3,
+        "train.batch": 4,
+        "train.crop": 48,
+        "train.optimiser": "sgd",
+        "train.learning_rate": 1e-3,
+        "segmentation.start": 1,
+        "segmentation.confident_foreground": 0.3,
+        "segmentation.confident_background": 0.2,
+    }
+    data = DataConfig(sample=SampleConfig(train=8, val=2, size=48))
+    rtc = wsss_methods.get("rtc")
+    experiment = Experiment(rtc, override(rtc.config(), changes), data)
+    stage = experiment.stage("train")
+    return TrainJob(experiment, stage.phase, stage.key)
+
+
+def _train(folder: Path, **options: Any) -> list[dict[str, float]]:
+    losses = []
+    for end, save in train_phase(_job(), **options):
+        save(folder)
+        losses.append(dict(end.losses))
+    return losses
+
+
 def _worker(rank: int, rendezvous: str, folder: str) -> None:
     torch.distributed.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
     share = PICTURES // 2
@@ -63,6 +97,13 @@ def _worker(rank: int, rendezvous: str, folder: str) -> None:
             torch.distributed.all_reduce(value)
             value /= 2
         torch.save(found, f"{folder}/{case}-{rank}.pt")
+    losses = _train(
+        Path(folder) / "trained",
+        rank=rank,
+        world=2,
+        wrap=lambda objective: DistributedDataParallel(objective, forward_sync_buffers=False),
+    )
+    torch.save(losses, f"{folder}/losses-{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
@@ -91,3 +132,13 @@ def test_the_shares_alone_are_not_the_whole() -> None:
     halves = [_step("released", slice(0, 2)), _step("released", slice(2, 4))]
     mean = (halves[0]["term intra"] + halves[1]["term intra"]) / 2
     assert abs(float(mean - alone["term intra"])) > 1e-4
+
+
+def test_a_training_of_two_workers_is_that_of_one(shared: Path, tmp_path: Path) -> None:
+    alone = _train(tmp_path)
+    assert alone[0]["segmentation"] == 0 < alone[2]["segmentation"]
+    for rank in range(2):
+        for mine, theirs in zip(torch.load(shared / f"losses-{rank}.pt", weights_only=True), alone, strict=True):
+            assert mine == pytest.approx(theirs, rel=2e-3, abs=1e-5)
+    together, wanted = read_torch(shared / "trained" / STATE)["model"], read_torch(tmp_path / STATE)["model"]
+    torch.testing.assert_close(together, wanted, rtol=1e-3, atol=1e-4)

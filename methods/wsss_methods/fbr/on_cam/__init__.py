@@ -19,7 +19,8 @@ def _build(config: FbrCamConfig, classes: int) -> Objective:
 
 
 def _phases(config: FbrCamConfig) -> tuple[Phase, ...]:
-    return (Phase("fbr", _build, sections=("backbone", "heads", "loss", "sampling", "train")),)
+    sections = ("backbone", "heads", "loss", "sampling", "train")
+    return (Phase("fbr", _build, sections=sections, image_scores=True),)
 
 
 METHOD = Method(
