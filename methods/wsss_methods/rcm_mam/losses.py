@@ -29,22 +29,25 @@ def activation(maps: Tensor, labels: Tensor, inside: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def find_regions(scores: Tensor, inside: Tensor, config: RegionsConfig) -> Tensor:
+def find_regions(scores: Tensor, labels: Tensor, inside: Tensor, config: RegionsConfig) -> Tensor:
     """The region of each position: int64 [B, N].
 
     1 + c for the best class c where it scores at least `foreground`; 0, background, where it scores less than
     `background`; else, and outside the picture, `NOWHERE`. Of equal classes the first. Without a background prototype
-    the background is `NOWHERE` too.
+    the background is `NOWHERE` too, and so it is in a picture one of whose classes SupportNet sees nowhere: the object
+    would be drawn to the background, and the class with it [ours].
 
     Args:
         scores: SupportNet's, 0..1, [B, C, N].
+        labels: image-level, [B, C].
         inside: bool [B, N].
         config: the two thresholds.
     """
     best, index = scores.max(1)
     regions = torch.full_like(index, NOWHERE)
     if config.background_prototype:
-        regions[best < config.background] = 0
+        complete = ((scores.amax(2) > 0) | (labels == 0)).all(1, keepdim=True)
+        regions[(best < config.background) & complete] = 0
     regions = torch.where(best >= config.foreground, index + 1, regions)
     return regions.masked_fill(~inside, NOWHERE)
 
@@ -100,7 +103,8 @@ def regional_contrast(
 
 def attentive(main: Tensor, target: Tensor, *, one_sided: bool) -> Tensor:
     """MAM: with d = |A - G| without gradient, the sum of d |A - G| over the sum of d, both over the positions and
-    classes of a picture; the mean over pictures [ours: the abstract gives no formula].
+    classes of a picture; the mean over pictures [ours: the abstract gives no formula]. A class that SupportNet sees
+    nowhere (G = 0) does not count: MainNet may have begun to see it [ours].
 
     Args:
         main: A, MainNet's maps, 0..1, [B, C, N]; 0 for absent classes and outside the picture.
@@ -110,7 +114,7 @@ def attentive(main: Tensor, target: Tensor, *, one_sided: bool) -> Tensor:
     Returns:
         A scalar in 0..1; 0 for pictures whose maps agree.
     """
-    gap = target.detach() - main
+    gap = (target.detach() - main) * (target > 0).any(2, keepdim=True)
     distance = gap.relu() if one_sided else gap.abs()
     attention = distance.detach()
     return ((attention * distance).sum((1, 2)) / attention.sum((1, 2)).clamp(min=1e-8)).mean()

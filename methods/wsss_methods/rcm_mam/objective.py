@@ -99,7 +99,7 @@ class RcmMamObjective(Objective):
         regional = self.config.regions
         inside = _inside(batch, look)
         scores = activation(full_precision(theirs.maps).flatten(2), batch.labels, inside)
-        regions = find_regions(scores, inside, regional)
+        regions = find_regions(scores, batch.labels, inside, regional)
         vectors = support.contrasted(theirs.features).flatten(2)
         classes, by_image = scores.shape[1], regional.pool == "image"
         prototypes, exist = find_prototypes(vectors, regions, classes, by_image=by_image)

@@ -40,7 +40,7 @@ def unit(seed: int, shape: tuple[int, ...] = (PICTURES, WIDTH, POSITIONS)) -> Te
 
 def regions_of_scene(**changes: object) -> Tensor:
     maps, labels, inside = scene()
-    return find_regions(activation(maps, labels, inside), inside, RegionsConfig.model_validate(changes))
+    return find_regions(activation(maps, labels, inside), labels, inside, RegionsConfig.model_validate(changes))
 
 
 def contrast(regions: Tensor, ours: Tensor, theirs: Tensor, *, by_image: bool, temperature: float = 0.1) -> Tensor:
@@ -78,7 +78,7 @@ def test_regions_position_by_position(background_prototype: bool) -> None:
     maps, labels, inside = scene()
     scores = activation(maps, labels, inside)
     config = RegionsConfig(foreground=0.5, background=0.3, background_prototype=background_prototype)
-    found = find_regions(scores, inside, config)
+    found = find_regions(scores, labels, inside, config)
     kinds = set()
     for b in range(PICTURES):
         for n in range(POSITIONS):
@@ -97,7 +97,31 @@ def test_regions_position_by_position(background_prototype: bool) -> None:
 def test_regions_at_the_thresholds_themselves() -> None:
     config = RegionsConfig(foreground=0.5, background=0.25)
     scores = torch.tensor([[[0.5, 0.49, 0.25, 0.24, 0.0]]])
-    assert find_regions(scores, torch.ones(1, 5, dtype=torch.bool), config).tolist() == [[1, NOWHERE, NOWHERE, 0, 0]]
+    everywhere = torch.ones(1, 5, dtype=torch.bool)
+    found = find_regions(scores, torch.ones(1, 1), everywhere, config)
+    assert found.tolist() == [[1, NOWHERE, NOWHERE, 0, 0]]
+
+
+def test_a_picture_with_an_unseen_class_has_no_background() -> None:
+    """Or the object of that class would be drawn to the background's prototype, and stay unseen."""
+    config = RegionsConfig(foreground=0.5, background=0.25)
+    scores = torch.tensor([[[1.0, 0.3, 0.0], [0.0, 0.0, 0.0]]]).repeat(4, 1, 1)
+    scores[2:] = 0
+    labels = torch.tensor([[1.0, 0], [1, 1], [0, 1], [0, 0]])
+    found = find_regions(scores, labels, torch.ones(4, 3, dtype=torch.bool), config)
+    assert found.tolist() == [[1, NOWHERE, 0], [1, NOWHERE, NOWHERE], [NOWHERE] * 3, [0, 0, 0]]
+
+
+def test_the_attentive_loss_leaves_out_what_supportnet_sees_nowhere() -> None:
+    main = torch.tensor([[[0.2, 0.9], [0.5, 1.0]]], requires_grad=True)
+    target = torch.tensor([[[0.8, 0.7], [0.0, 0.0]]])
+    for one_sided in (False, True):
+        found = attentive(main, target, one_sided=one_sided)
+        alone = attentive(main[:, :1].detach(), target[:, :1], one_sided=one_sided)
+        assert float(found.detach()) == pytest.approx(float(alone))
+        (gradient,) = torch.autograd.grad(found, main)
+        assert gradient[0, 0].any()
+        assert not gradient[0, 1].any()
 
 
 @BOTH
@@ -226,9 +250,10 @@ def test_attentive_limits() -> None:
     # A constant gap is the loss itself, whatever its sign; one-sided, only growth counts.
     half = torch.full_like(main, 0.5)
     assert float(attentive(nothing, half, one_sided=False)) == pytest.approx(0.5)
-    assert float(attentive(half, nothing, one_sided=False)) == pytest.approx(0.5)
+    low = torch.full_like(main, 0.25)
+    assert float(attentive(half, low, one_sided=False)) == pytest.approx(0.25)
     assert float(attentive(nothing, half, one_sided=True)) == pytest.approx(0.5)
-    assert float(attentive(half, nothing, one_sided=True)) == 0
+    assert float(attentive(half, low, one_sided=True)) == 0
     assert float(attentive(nothing, torch.ones_like(main), one_sided=False)) == pytest.approx(1)
 
 
