@@ -168,9 +168,23 @@ def _constant(experiment: Experiment) -> float | None:
 
 
 def score_arms(arms: Sequence[Arm], store: Store, at: Where) -> list[ScoredArm]:
-    """The arms with their counts; the first is what the others are held to. InputError when a score is missing."""
+    """The arms with their counts; the first is what the others are held to.
+
+    Raises:
+        InputError: a score is missing, or one lacks a picture that another has.
+    """
     first = ScoredArm(arms[0], store, at)
-    return [first, *(ScoredArm(arm, store, at, first) for arm in arms[1:])]
+    scored = [first, *(ScoredArm(arm, store, at, first) for arm in arms[1:])]
+    every = {name for arm in scored for score in arm.scores for name in score.ids}
+    for arm in scored:
+        for seed, score in zip((experiment.seed for experiment in arm.arm.experiments), arm.scores, strict=True):
+            if lacking := sorted(every - set(score.ids)):
+                raise InputError(
+                    f"{arm.arm.label}, seed {seed}: picture {lacking[0]!r} was not scored, but others have it "
+                    f"({len(lacking)} such); arms are compared on the same pictures: run it again without "
+                    "--max-failures"
+                )
+    return scored
 
 
 def share(sums: NDArray[Any]) -> NDArray[np.float64]:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from wsss_platform.cli import run_command
+from wsss_platform.cli.output import output
 
 TINY = [
     *("--set", "data.sample.train=6"),
@@ -125,6 +126,12 @@ def test_what_is_unknown_or_stated_is_told_in_the_table(name: str, capsys: pytes
     assert len(marked) > 5
     assert run_command(["methods", name]) == 0
     assert marked <= set(capsys.readouterr().out.replace("│", " ").split())
+
+
+def test_colons_in_a_label_stay(capsys: pytest.CaptureFixture[str]) -> None:
+    with output(as_json=False) as out:
+        out.result(None, "sizes:x:2")
+    assert capsys.readouterr().out.strip() == "sizes:x:2"
 
 
 def test_a_dry_run_starts_nothing(tmp_path: Path) -> None:

@@ -105,8 +105,8 @@ def test_arms_without_labels_name_their_folder(tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         (["cam", "cam"], "two arms are called 'cam'"),
-        (["cam", "drz"], "arm 'drz': unknown method 'drz'; did you mean 'drs'"),
-        (["cam", "mine=drs,maps.gate=predicted"], "arm 'mine': maps.gate = 'predicted' needs image scores"),
+        (["cam", "drz"], "did you mean 'drs'? (in arm 'drz')"),
+        (["cam", "mine=drs,maps.gate=predicted"], "expected 'labels' or 'none' (in arm 'mine')"),
         (["cam", "b=cam,data.sample.seed=1"], "arm 'b' is scored on other pictures or another truth than 'cam'"),
         (["cam", "b=cam,data.score_list=val"], "arm 'b' is scored on other pictures or another truth than 'cam'"),
         (["cam", "--seeds", "0,0"], "--seeds '0,0'"),

@@ -34,3 +34,29 @@ def test_what_one_storage_made_another_finds(
     assert "masks:cam: from the mirror" in capsys.readouterr().err
     assert run_command([*asked, "--mirror", "nosuch://bucket"]) == 2
     assert "nosuch" in capsys.readouterr().err
+
+
+def test_a_comparison_fetches_what_it_looks_at(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WSSS_WANDB", "disabled")
+    asked = [
+        "compare",
+        "cam",
+        "--seeds",
+        "1",
+        "--pictures",
+        "0",
+        "--local",
+        "--mirror",
+        str(tmp_path / "mirror"),
+        *TINY,
+    ]
+    found = []
+    for place in ("one", "two"):
+        assert run_command([*asked, "--json", "--storage", str(tmp_path / place)]) == 0
+        shown = capsys.readouterr()
+        found.append(json.loads(shown.out)["arms"][0])
+    assert "maps:cam: from the mirror" in shown.err
+    assert not (Store(tmp_path / "two").root / "stages" / "train").exists()
+    assert found[0]["effects"] == found[1]["effects"]

@@ -58,13 +58,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
 VARIANTS["rtc"] = [{}, {"contrast.members": "labelled", "loss.class_relation": 0.1}]
 VARIANTS["rcm_mam"] = [
     {},
-    {
-        "support.update": "frozen",
-        "support.warm_up": 1,
-        "heads.projection": 8,
-        "regions.pool": "image",
-        "attention.target": "mean",
-    },
+    {"support.update": "frozen", "heads.projection": 8, "regions.pool": "image", "attention.target": "mean"},
     {"support.update": "epoch_copy", "heads.features": 0, "attention.main_scales": "all"},
 ]
 WITHOUT_GRADIENT: dict[str, tuple[str, ...]] = {}
@@ -242,7 +236,8 @@ def test_loss_terms_are_the_loss_fields_and_finite(case: Case) -> None:
     for name, term in terms.items():
         assert term.shape == (), name
         assert torch.isfinite(term), name
-        assert term.detach() > 0, f"{name} is idle on a batch that has everything"
+        if case.weights[name]:
+            assert term.detach() > 0, f"{name} is idle on a batch that has everything"
 
 
 @every_phase

@@ -22,14 +22,14 @@ THRESHOLDS = grid(200)
 IDS = ("a", "b", "c")
 
 
-def scored(store: Store, seed: int, spread: float, epochs: int) -> Experiment:
+def scored(store: Store, seed: int, spread: float, epochs: int, ids: tuple[str, ...] = IDS) -> Experiment:
     """A run whose maps are 1 on the object and fall with the distance from it: the larger `spread`, the slower."""
     method = get("cam")
     config = method.config.model_validate({"train": {"epochs": epochs}})
     run = Experiment(method, config, DataConfig(), seed)
     stage = run.stage("score")
     tables, cells = [], []
-    for number, name in enumerate(IDS):
+    for number, name in enumerate(ids):
         noise = np.random.default_rng((seed, number)).random((40, 60))
         truth = np.zeros((40, 60), np.uint8)
         truth[10:30, 10 + number : 30 + number] = 1
@@ -96,3 +96,13 @@ def test_other_seeds_and_missing_scores_are_refused(tmp_path: Path) -> None:
         score_arms([narrow, Arm("one", wide.experiments[:1])], store, "background")
     with pytest.raises(InputError, match="wide, seed 0: has no score yet"):
         score_arms([wide], Store(tmp_path / "empty"), "best")
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_picture_that_one_seed_lacks_is_named(tmp_path: Path, seed: int) -> None:
+    """As `--max-failures` may leave it."""
+    store = Store(tmp_path)
+    whole, _ = arms(store)
+    other = tuple(scored(store, s, 9.0, epochs=4, ids=IDS[:2] if s == seed else IDS) for s in (0, 1))
+    with pytest.raises(InputError, match=f"other, seed {seed}: picture 'c' was not scored"):
+        score_arms([whole, Arm("other", other)], store, "best")

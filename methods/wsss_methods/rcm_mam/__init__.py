@@ -20,9 +20,7 @@ def _build(config: RcmMamConfig, classes: int) -> Objective:
 
 def _phases(config: RcmMamConfig) -> tuple[Phase, ...]:
     sections = ("attention", "backbone", "heads", "loss", "regions", "support", "train")
-    used = config.loss.regional_contrast > 0 or config.loss.attentive > 0
-    begins = "support.warm_up" if used else ""
-    return (Phase("main", _build, sections=sections, begins=begins, image_scores=True),)
+    return (Phase("main", _build, sections=sections, begins="support.warm_up", image_scores=True),)
 
 
 METHOD = Method(

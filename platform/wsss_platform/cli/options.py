@@ -26,6 +26,7 @@ from wsss_platform.errors import InputError, unknown
 from wsss_platform.experiment import Experiment
 from wsss_platform.method import Method
 from wsss_platform.protocol import Selection, check_selection
+from wsss_platform.space import Axis
 from wsss_platform.store import Store
 
 MethodName = Annotated[
@@ -275,11 +276,12 @@ def check_lists(experiment: Experiment) -> None:
         experiment.dataset.split(name)
 
 
-def check_gates(experiment: Experiment) -> None:
-    """Maps of gate "predicted" need a phase that scores pictures."""
+def check_gates(experiment: Experiment, searched: Sequence[Axis] = ()) -> None:
+    """Maps of gate "predicted", in the config or among the values of an axis, need a phase that scores pictures."""
     for phase in experiment.phases:
-        gated = not phase.refines and experiment.maps_config(phase).gate == "predicted"
-        if gated and not phase.image_scores:
+        values = [value for axis in searched if axis.path == f"{phase.maps}.gate" for value in axis.probes()]
+        gated = "predicted" in (experiment.maps_config(phase).gate, *values)
+        if gated and not phase.refines and not phase.image_scores:
             raise InputError(
                 f"{phase.maps}.gate = 'predicted' needs image scores, and phase {phase.name!r} of "
                 f"{experiment.method.name} gives none; expected 'labels' or 'none'"

@@ -35,8 +35,8 @@ WIDTH = 140
 
 
 def _console(stream: Any = None, *, stderr: bool = False) -> Console:
-    # Without markup: brackets in a meaning ("[unknown]"), a path or an arm's settings are text. Styles are Text's.
-    plain = partial(Console, file=stream, stderr=stderr, highlight=False, markup=False)
+    # Brackets in a meaning ("[unknown]") and colons in a label are text. Styles are Text's.
+    plain = partial(Console, file=stream, stderr=stderr, highlight=False, markup=False, emoji=False)
     return plain() if plain().is_terminal else plain(width=WIDTH)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from wsss_platform import pipeline
 from wsss_platform.cli import options
 from wsss_platform.cli.engine import runner
 from wsss_platform.cli.output import StageBars, console, note, output
@@ -93,7 +94,7 @@ def compare(
                     workers=workers,
                 )
             except InputError as error:
-                raise InputError(f"arm {label!r}: {error}") from None
+                raise InputError(f"{error} (in arm {label!r})") from None
             planned[label] = tuple(replace(first, seed=seed) for seed in numbers)
         _check_truth(planned)
         store = options.open_store(storage, max_failures, mirror)
@@ -160,7 +161,7 @@ def _check_truth(planned: dict[str, tuple[Experiment, ...]]) -> None:
 
 def _title(planned: dict[str, tuple[Experiment, ...]], data: str, fingerprint: str) -> str:
     """A name for a folder from labels that may hold settings."""
-    labels = re.sub(r"(?:[^A-Za-z0-9_+.]|\.\.)+", "-", "-".join(planned))[:60].strip("+.-")
+    labels = re.sub(r"(?:[^A-Za-z0-9_+.]|\.\.)+", "-", "-".join(planned))[:60].strip("+._-")
     return f"{labels or 'arms'}-{data}-{fingerprint}"
 
 
@@ -213,11 +214,10 @@ def _run(
         for number, (run_name, label, experiment) in enumerate(todo, 1):
             console.print(f"run {number} of {len(todo)}: {label}, seed {experiment.seed}")
             with Recording(experiment, store, run_name, wandb) as recording, StageBars() as bars:
-                stages, looked = experiment.stages, looked_at(experiment, at)
-                on_the_way = {stage.key for stage in needed(stages, store, stages[-1])}
-                if looked.key not in on_the_way and needed(stages, store, looked):  # scored once, and dropped since
-                    recording.run(where, looked, bars)
-                recording.run(where, stages[-1], bars)
+                recording.run(where, experiment.stages[-1], bars)
+                looked = looked_at(experiment, at)
+                if needed(experiment.stages, store, looked):  # scored before, and dropped since or left at the mirror
+                    pipeline.run(experiment, store, where, bars, until=looked)
 
 
 def _scored(planned: dict[str, tuple[Experiment, ...]], store: Store, at: Where) -> list[ScoredArm]:

@@ -205,6 +205,7 @@ def tune(
         whole, experiment = experiment, judged_by(rule, experiment)
         options.check_lists(experiment)
         searched = load_space(space or find_space(experiment.method.name), experiment.config)
+        options.check_gates(experiment, searched.axes)
         check_schedule(experiment.config, (axis.path for axis in searched.axes), population=people is not None)
         searched = population.moving(people, experiment, searched)
         store = options.open_store(storage, max_failures, mirror)
