@@ -21,6 +21,7 @@ from __future__ import annotations
 import json
 import types
 import typing
+from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -67,9 +68,9 @@ class _Axis(Section):
             return "maps"
         return "masks" if section == "masks" else "maps" if section == "maps" else "train"
 
+    @abstractmethod
     def probes(self) -> tuple[Any, ...]:
         """The values at which the config is built before a study starts."""
-        raise NotImplementedError
 
 
 class FloatAxis(_Axis):

@@ -46,7 +46,7 @@ def find_regions(scores: Tensor, labels: Tensor, inside: Tensor, config: Regions
     best, index = scores.max(1)
     regions = torch.full_like(index, NOWHERE)
     if config.background_prototype:
-        complete = ((scores.amax(2) > 0) | (labels == 0)).all(1, keepdim=True)
+        complete = ((scores > 0).any(2) | (labels == 0)).all(1, keepdim=True)
         regions[(best < config.background) & complete] = 0
     regions = torch.where(best >= config.foreground, index + 1, regions)
     return regions.masked_fill(~inside, NOWHERE)

@@ -159,10 +159,10 @@ def _check_truth(planned: dict[str, tuple[Experiment, ...]]) -> None:
             )
 
 
-def _title(planned: dict[str, tuple[Experiment, ...]], data: str, fingerprint: str) -> str:
+def _title(planned: dict[str, tuple[Experiment, ...]], data: str, digest: str) -> str:
     """A name for a folder from labels that may hold settings."""
     labels = re.sub(r"(?:[^A-Za-z0-9_+.]|\.\.)+", "-", "-".join(planned))[:60].strip("+._-")
-    return f"{labels or 'arms'}-{data}-{fingerprint}"
+    return f"{labels or 'arms'}-{data}-{digest}"
 
 
 def _missing(experiment: Experiment, store: Store, at: Where) -> list[Stage]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ _NUMBERS: list[Any] = [
 None of it runs anything of the file."""
 
 
-class Backbone(nn.Module):
+class Backbone(nn.Module, ABC):
     """A feature extractor. `forward(images [B, 3, H, W])` -> maps by tap name; images are ImageNet-normalised.
 
     A map at stride s has ceil(H / s) x ceil(W / s) positions. "stage1".. are the ends of the network's stages
@@ -46,13 +47,13 @@ class Backbone(nn.Module):
         """Channels of "final"."""
         return self.taps["final"]
 
+    @abstractmethod
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Maps by tap name."""
-        raise NotImplementedError
 
+    @abstractmethod
     def stage_of(self, module: str) -> int:
         """The stage, from 1, that a submodule belongs to; 0 is a stem before them."""
-        raise NotImplementedError
 
     def normalised(self) -> Iterator[tuple[str, str]]:
         """Names of each convolution whose output goes to a BatchNorm and nowhere else, and of that BatchNorm."""

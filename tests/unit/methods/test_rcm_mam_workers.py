@@ -12,15 +12,13 @@ import torch.multiprocessing
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from wsss_methods.rcm_mam import METHOD
 from wsss_methods.rcm_mam.config import RcmMamConfig
 from wsss_methods.rcm_mam.objective import RcmMamObjective
-from wsss_platform.config import DataConfig, SampleConfig, override
-from wsss_platform.experiment import Experiment
+from wsss_platform.config import override
 from wsss_platform.objective import Batch
-from wsss_platform.stages import TrainJob
 from wsss_platform.train.checkpoint import STATE, read_torch
-from wsss_platform.train.loop import train_phase
+
+from short_training import short_job, train  # isort: skip
 
 PICTURES = 4
 SMALL = {"backbone.weights": "none", "heads.features": 16, "support.warm_up": 0, "support.ramp": 0, "support.ema": 0.5}
@@ -72,31 +70,15 @@ def _mean(value: Tensor, share: int) -> Tensor:
     return value
 
 
-def _job() -> TrainJob:
-    """An epoch of warm-up, in which the projection has no loss of its own, and two with both terms."""
-    changes = {
-        **SMALL,
-        "train.epochs": 3,
-        "train.batch": 4,
-        "train.crop": 48,
-        "train.optimiser": "sgd",
-        "train.learning_rate": 1e-3,
-        "support.warm_up": 1,
-        "heads.projection": 8,
-        "attention.scales": [0.5, 1.0],
-    }
-    data = DataConfig(sample=SampleConfig(train=8, val=2, size=48))
-    experiment = Experiment(METHOD, override(RcmMamConfig(), changes), data)
-    stage = experiment.stage("train")
-    return TrainJob(experiment, stage.phase, stage.key)
-
-
-def _train(folder: Path, **options: Any) -> list[dict[str, float]]:
-    losses = []
-    for end, save in train_phase(_job(), **options):
-        save(folder)
-        losses.append(dict(end.losses))
-    return losses
+LEARNING = {
+    **SMALL,
+    "train.optimiser": "sgd",
+    "train.learning_rate": 1e-3,
+    "support.warm_up": 1,
+    "heads.projection": 8,
+    "attention.scales": [0.5, 1.0],
+}
+"""An epoch of warm-up, in which the projection has no loss of its own, and two with both terms."""
 
 
 def _worker(rank: int, folder: Path) -> None:
@@ -104,7 +86,8 @@ def _worker(rank: int, folder: Path) -> None:
     share = PICTURES // 2
     for case in CASES:
         torch.save(_two_steps(case, slice(rank * share, (rank + 1) * share), share), folder / f"{case}-{rank}.pt")
-    losses = _train(
+    losses = train(
+        short_job("rcm_mam", LEARNING),
         folder / "trained",
         rank=rank,
         world=2,
@@ -145,10 +128,13 @@ def test_each_workers_own_share_is_another_task() -> None:
 
 
 def test_a_training_of_two_workers_is_that_of_one(shared: Path, tmp_path: Path) -> None:
-    alone = _train(tmp_path)
+    alone = train(short_job("rcm_mam", LEARNING), tmp_path)
     for rank in range(2):
         for mine, theirs in zip(torch.load(shared / f"losses-{rank}.pt", weights_only=True), alone, strict=True):
             assert mine == pytest.approx(theirs, rel=1e-3, abs=1e-6)
     assert alone[0]["regional_contrast"] == 0 < alone[2]["regional_contrast"]
-    together, wanted = read_torch(shared / "trained" / STATE)["model"], read_torch(tmp_path / STATE)["model"]
+    together, wanted = (
+        read_torch(shared / "trained" / "3" / STATE)["model"],
+        read_torch(tmp_path / "3" / STATE)["model"],
+    )
     torch.testing.assert_close(together, wanted, rtol=1e-3, atol=1e-4)

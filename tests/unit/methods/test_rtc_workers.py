@@ -13,12 +13,11 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 import wsss_methods
-from wsss_platform.config import DataConfig, SampleConfig, override
-from wsss_platform.experiment import Experiment
+from wsss_platform.config import override
 from wsss_platform.objective import Batch
-from wsss_platform.stages import TrainJob
 from wsss_platform.train.checkpoint import STATE, read_torch
-from wsss_platform.train.loop import train_phase
+
+from short_training import short_job, train  # isort: skip
 
 PICTURES = 4
 SMALL: dict[str, Any] = {
@@ -59,33 +58,16 @@ def _step(case: str, rows: slice) -> dict[str, Tensor]:
     return {**{f"term {name}": term.detach() for name, term in terms.items()}, **gradients}
 
 
-def _job() -> TrainJob:
-    """An epoch in which the segmentation head has no loss of its own, and two with all terms."""
-    changes = {
-        **SMALL,
-        "views.small": 32,
-        "train.epochs": 3,
-        "train.batch": 4,
-        "train.crop": 48,
-        "train.optimiser": "sgd",
-        "train.learning_rate": 1e-3,
-        "segmentation.start": 1,
-        "segmentation.confident_foreground": 0.3,
-        "segmentation.confident_background": 0.2,
-    }
-    data = DataConfig(sample=SampleConfig(train=8, val=2, size=48))
-    rtc = wsss_methods.get("rtc")
-    experiment = Experiment(rtc, override(rtc.config(), changes), data)
-    stage = experiment.stage("train")
-    return TrainJob(experiment, stage.phase, stage.key)
-
-
-def _train(folder: Path, **options: Any) -> list[dict[str, float]]:
-    losses = []
-    for end, save in train_phase(_job(), **options):
-        save(folder)
-        losses.append(dict(end.losses))
-    return losses
+LEARNING = {
+    **SMALL,
+    "views.small": 32,
+    "train.optimiser": "sgd",
+    "train.learning_rate": 1e-3,
+    "segmentation.start": 1,
+    "segmentation.confident_foreground": 0.3,
+    "segmentation.confident_background": 0.2,
+}
+"""An epoch in which the segmentation head has no loss of its own, and two with all terms."""
 
 
 def _worker(rank: int, rendezvous: str, folder: str) -> None:
@@ -97,7 +79,8 @@ def _worker(rank: int, rendezvous: str, folder: str) -> None:
             torch.distributed.all_reduce(value)
             value /= 2
         torch.save(found, f"{folder}/{case}-{rank}.pt")
-    losses = _train(
+    losses = train(
+        short_job("rtc", LEARNING),
         Path(folder) / "trained",
         rank=rank,
         world=2,
@@ -135,10 +118,13 @@ def test_the_shares_alone_are_not_the_whole() -> None:
 
 
 def test_a_training_of_two_workers_is_that_of_one(shared: Path, tmp_path: Path) -> None:
-    alone = _train(tmp_path)
+    alone = train(short_job("rtc", LEARNING), tmp_path)
     assert alone[0]["segmentation"] == 0 < alone[2]["segmentation"]
     for rank in range(2):
         for mine, theirs in zip(torch.load(shared / f"losses-{rank}.pt", weights_only=True), alone, strict=True):
             assert mine == pytest.approx(theirs, rel=2e-3, abs=1e-5)
-    together, wanted = read_torch(shared / "trained" / STATE)["model"], read_torch(tmp_path / STATE)["model"]
+    together, wanted = (
+        read_torch(shared / "trained" / "3" / STATE)["model"],
+        read_torch(tmp_path / "3" / STATE)["model"],
+    )
     torch.testing.assert_close(together, wanted, rtol=1e-3, atol=1e-4)
