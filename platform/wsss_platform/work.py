@@ -23,8 +23,8 @@ import cv2
 
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.experiment import Experiment
-from wsss_platform.memory import give_back_freed_memory, keep_freed_memory
 from wsss_platform.method import Phase
+from wsss_platform.nets.cpu.memory import give_back_freed_memory, keep_freed_memory
 from wsss_platform.stages import Chunk, ChunkReport
 from wsss_platform.store import write_atomic
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from wsss_platform.nets.cpu.winograd import quicken
 from wsss_platform.nets.folding import fold
-from wsss_platform.nets.winograd import quicken
 from wsss_platform.objective import Objective
 
 

@@ -24,8 +24,8 @@ from wsss_platform.nets.backbone import (
     normaliser,
     read_state,
 )
-from wsss_platform.nets.depthwise import depthwise, serves
-from wsss_platform.nets.fused import convolve, fuses
+from wsss_platform.nets.cpu.depthwise import depthwise, serves
+from wsss_platform.nets.cpu.fused import convolve, fuses
 
 _GROUPS = (
     # kernel, stride, expansion, channels, blocks

@@ -14,7 +14,7 @@ from torch.amp.grad_scaler import GradScaler
 
 from wsss_platform.config import TrainConfig
 from wsss_platform.errors import RunError
-from wsss_platform.memory import keep_freed_memory
+from wsss_platform.nets.cpu.memory import keep_freed_memory
 from wsss_platform.objective import Batch, Objective
 from wsss_platform.stages import EpochEnd, TrainJob
 from wsss_platform.train.batches import batches

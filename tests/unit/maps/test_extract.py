@@ -18,7 +18,7 @@ from wsss_platform.maps.extract import Extractor
 from wsss_platform.maps.storage import StoredMap, full_size, grid_size
 from wsss_platform.maps.views import FLOOR
 from wsss_platform.nets.cam_classifier import CamClassifier
-from wsss_platform.nets.winograd import QuickConvolution
+from wsss_platform.nets.cpu.winograd import QuickConvolution
 from wsss_platform.objective import Objective
 
 C = 4

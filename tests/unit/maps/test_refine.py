@@ -12,7 +12,7 @@ from wsss_platform.data.split import Sample
 from wsss_platform.maps.refine import Refiner
 from wsss_platform.maps.storage import StoredMap, full_size, grid_size, quantised
 from wsss_platform.nets.backbone import FrozenBatchNorm, build_backbone
-from wsss_platform.nets.winograd import QuickConvolution
+from wsss_platform.nets.cpu.winograd import QuickConvolution
 from wsss_platform.objective import Objective
 
 

@@ -9,8 +9,8 @@ from torch.nn import functional
 
 from wsss_platform.config import BackboneConfig
 from wsss_platform.nets.backbone import build_backbone
+from wsss_platform.nets.cpu.winograd import QuickConvolution, pays, quicken, transformed_weight, winograd
 from wsss_platform.nets.folding import fold
-from wsss_platform.nets.winograd import QuickConvolution, pays, quicken, transformed_weight, winograd
 
 
 @pytest.mark.parametrize("dilation", [1, 2, 4])
@@ -58,7 +58,7 @@ def test_bands_of_tiles_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     x, weight = torch.randn(2, 8, 45, 38), transformed_weight(torch.randn(4, 8, 3, 3))
     whole = winograd(x, weight, None, 2)
     for values in (1, 36 * 2 * 5 * 4 * 8 * 2):  # a row of tiles, two rows
-        monkeypatch.setattr("wsss_platform.nets.winograd._AT_ONCE", values)
+        monkeypatch.setattr("wsss_platform.nets.cpu.winograd._AT_ONCE", values)
         torch.testing.assert_close(winograd(x, weight, None, 2), whole, rtol=0, atol=1e-5)
 
 

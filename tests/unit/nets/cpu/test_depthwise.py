@@ -8,9 +8,9 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from wsss_platform.config import BackboneConfig
-from wsss_platform.nets import depthwise as module
 from wsss_platform.nets.backbone import build_backbone
-from wsss_platform.nets.depthwise import depthwise, serves
+from wsss_platform.nets.cpu import depthwise as module
+from wsss_platform.nets.cpu.depthwise import depthwise, serves
 
 
 def gradients(y: Tensor, *of: Tensor) -> tuple[Tensor, ...]:

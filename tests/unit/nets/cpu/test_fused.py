@@ -10,8 +10,8 @@ from torch import nn
 from wsss_platform.config import BackboneConfig, SuppressionConfig
 from wsss_platform.nets import efficientnet_lite0
 from wsss_platform.nets.backbone import build_backbone
+from wsss_platform.nets.cpu.fused import convolve, fuses
 from wsss_platform.nets.folding import fold
-from wsss_platform.nets.fused import convolve, fuses
 from wsss_platform.nets.suppression import suppress
 
 SHAPES = [

@@ -10,7 +10,7 @@ import pytest
 PROGRAM = """
 import resource, sys
 import numpy as np
-from wsss_platform.memory import keep_freed_memory
+from wsss_platform.nets.cpu.memory import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
 def once():
@@ -39,7 +39,7 @@ def test_a_large_block_is_cleared_once() -> None:
 GAPS = """
 import sys
 import numpy as np
-from wsss_platform.memory import give_back_freed_memory, keep_freed_memory
+from wsss_platform.nets.cpu.memory import give_back_freed_memory, keep_freed_memory
 assert keep_freed_memory()
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4096
