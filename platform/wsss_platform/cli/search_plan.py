@@ -36,9 +36,8 @@ Scheduler = Annotated[
     str,
     typer.Option(
         "--scheduler",
-        help="asha stops trials that lag behind; hyperband does so in brackets that begin later and later; pbt copies "
-        "better ones in the middle of a training; none.",
-        metavar="asha|hyperband|pbt|none",
+        help="asha stops trials that lag behind; hyperband does so in brackets that begin later and later; none.",
+        metavar="asha|hyperband|none",
     ),
 ]
 
@@ -70,8 +69,6 @@ def search_plan(
         count = len(rungs) + 1
         found = [bracket_of(study, number, count) for number in range(min(trials, MOST))]
         brackets = [{"rungs": list(rungs[place:]), "trials": found.count(place)} for place in range(count)]
-    if scheduler == "pbt":  # it draws for itself, and stops nobody
-        named = {name: value for name, value in named.items() if name != "sampler"}
     return {**named, "rungs": list(rungs), "brackets": brackets, "budget": dict(budget)}
 
 
@@ -84,9 +81,7 @@ def search_words(search: Mapping[str, Any]) -> list[str]:
         None if budget["gpu_hours"] is None else f"{budget['gpu_hours']:g} GPU-hours of all trials and calls",
     ]
     ends = ", or ".join(part for part in parts if part)
-    how = f"scheduler {search['scheduler']}"
-    if "sampler" in search:
-        how = f"sampler {search['sampler']}; {how}: {_stopping(search)}"
+    how = f"sampler {search['sampler']}; scheduler {search['scheduler']}: {_stopping(search)}"
     lines = [how, f"budget: {ends}"]
     if len(search["objectives"]) > 1:
         lines.insert(1, f"objectives: {', '.join(search['objectives'])}; the best config is the most accurate one")

@@ -23,7 +23,7 @@ REDUCTION = 3
 """Of the trials at a rung about one in this many goes on; rungs are this factor apart. [stated: both papers' eta]"""
 MOST_RUNGS = 3
 """Of HyperBand, and one bracket more: each rung is a score, and a look at pixel truth. [ours]"""
-SCHEDULERS = ("asha", "hyperband", "pbt", "none")
+SCHEDULERS = ("asha", "hyperband", "none")
 
 
 def check_scheduler(name: str, objectives: Sequence[str] = ("accuracy",)) -> str:
@@ -34,7 +34,7 @@ def check_scheduler(name: str, objectives: Sequence[str] = ("accuracy",)) -> str
     """
     if name not in SCHEDULERS:
         raise unknown("scheduler (--scheduler)", name, SCHEDULERS)
-    if name in ("hyperband", "pbt") and len(objectives) > 1:
+    if name == "hyperband" and len(objectives) > 1:
         raise InputError(
             f"scheduler (--scheduler) {name!r}: trials of several objectives ({', '.join(objectives)}) cannot be "
             "stopped early, as none of them is behind before its cost is known; expected none (asha is taken as none)"

@@ -22,7 +22,6 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
 
 from wsss_platform.engine.front_figure import by_accuracy, front_axes, towards_accuracy
-from wsss_platform.engine.lineage import schedule_figure
 from wsss_platform.engine.report import REPORT
 from wsss_platform.engine.study import TrialRow, read_json, table
 from wsss_platform.store import write_atomic
@@ -37,8 +36,6 @@ ESTIMATOR = (
     f"best {TOP:.0%} of the complete trials apart; shares add up to 1. With fewer than about 50 trials it is a hint."
 )
 """Which estimator the importance comes from."""
-OF_FIXED_VALUES = ("importance", "parallel", "contour", "rank")
-"""Pictures of what a trial's parameters do; a population's trials have only those that their members began with."""
 PAIRS = 4
 """Axes in the pictures of pairs: the most important ones."""
 
@@ -57,12 +54,7 @@ def write_page(study: optuna.Study, folder: Path, on_skip: Callable[[str], None]
     rows = table(study)
     drawn: list[tuple[str, str, Path]] = []
     skipped: list[str] = []
-    pictures = dict(_pictures(study, rows))
-    if any("schedule" in item.changes for item in rows):
-        left_out = ", ".join(f"{name}.png" for name in OF_FIXED_VALUES if pictures.pop(name, None))
-        skipped.append(f"{left_out} are left out: members began with their parameters, and a copy gives them up")
-        on_skip(skipped[-1])
-    for name, (caption, draw) in pictures.items():
+    for name, (caption, draw) in _pictures(study, rows).items():
         path = folder / f"{name}.png"
         try:
             with _plain_pyplot():
@@ -178,11 +170,6 @@ def _pictures(study: optuna.Study, rows: Sequence[TrialRow]) -> Mapping[str, tup
         pictures["rungs"] = (
             "What early stopping saw: the sweep's best on a few pictures, by finished epochs.",
             lambda: sized(plots.plot_intermediate_values(study)),
-        )
-    if any("schedule" in item.changes for item in rows):
-        pictures["schedules"] = (
-            "Values over epochs, a line for each member's lineage: where it copied another, the line is that one's.",
-            lambda: schedule_figure(rows),
         )
     if any(item.state == "fail" for item in rows):
         pictures["failures"] = ("Failed trials and why.", lambda: failure_figure(rows))

@@ -32,7 +32,6 @@ from wsss_platform.engine.events import (
 )
 from wsss_platform.engine.halting import UNLIMITED, Halt
 from wsss_platform.engine.memory_deaths import memory_deaths_survived
-from wsss_platform.engine.population_run import drop_segments, run_population, slot
 from wsss_platform.engine.progress import Listener, Progress
 from wsss_platform.engine.pruners import make_pruner
 from wsss_platform.engine.report import report
@@ -88,8 +87,6 @@ def tune(
             _warn_outside(request, on_event)
             _make_shared(request, on_event, halt)
             _run_trials(request, folder, at_once, started, on_event, halt)
-        if request.population is not None and len(folder.finished()) >= request.trials:
-            drop_segments(request, folder)
         rows = folder.write_tables(base)
         told, finished = None, len(folder.finished())
         ended = halt.wanted and finished < request.trials
@@ -215,11 +212,6 @@ def _warn_outside(request: StudyRequest, on_event: OnStudyEvent) -> None:
 def _run_trials(
     request: StudyRequest, folder: StudyFolder, at_once: int, started: float, on_event: OnStudyEvent, halt: Halt
 ) -> None:
-    if request.population is not None:
-        with _quiet(), memory_deaths_survived():
-            memory = slot([node for node in _nodes() if node["Alive"]], at_once)
-            run_population(request, folder, memory, on_event, lambda n: _finished(request, folder, n, on_event), halt)
-        return
     searcher = StudySearcher(
         folder,
         request.levels.outer,

@@ -67,8 +67,7 @@ def looks(store: Store) -> tuple[Looks, ...]:
         if study is not None:
             where = (str(study.get("data", {}).get("score_list", "")), str(study.get("truth", UNKNOWN))[:12])
             for row in _rows(folder / "trials.jsonl"):
-                if study.get("population") is None:  # whose rungs are scores of their own
-                    rungs[where] += len(row.get("rungs") or {})
+                rungs[where] += len(row.get("rungs") or {})
                 for key in row.get("keys") or [row.get("key")]:
                     if key is not None and scores.get(key, ("", UNKNOWN))[1] == UNKNOWN:
                         scores[key] = where
