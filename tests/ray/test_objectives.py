@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 from wsss_platform.config import override
 from wsss_platform.engine.objectives import check_measured, front, read_objectives
 from wsss_platform.engine.request import StudyRequest
-from wsss_platform.engine.samplers import SAMPLERS, check_sampler
+from wsss_platform.engine.search_algorithm import SAMPLERS, check_sampler
 from wsss_platform.engine.searcher import StudySearcher
 from wsss_platform.engine.study import StudyFolder, table
 from wsss_platform.engine.study_page import PAGE, importance, write_page

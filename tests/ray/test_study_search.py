@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from wsss_platform.config import override
-from wsss_platform.engine.samplers import SAMPLERS, check_sampler, make_sampler
+from wsss_platform.engine.search_algorithm import SAMPLERS, check_sampler, make_sampler
 from wsss_platform.engine.searcher import StudySearcher, default_params
 from wsss_platform.engine.study import BEST, LABEL_FREE, MASKS, StudyFolder
 from wsss_platform.engine.trial import pooled

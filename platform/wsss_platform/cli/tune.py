@@ -21,9 +21,9 @@ from wsss_platform.cli.study_plan import default_study, plan_tables, study_plan
 from wsss_platform.cli.study_tables import best_table, told_table, trials_table
 from wsss_platform.config import MethodConfig
 from wsss_platform.disk import check_writable
-from wsss_platform.engine.brackets import check_scheduler
 from wsss_platform.engine.halting import UNLIMITED
 from wsss_platform.engine.objectives import check_measured, read_objectives
+from wsss_platform.engine.rungs import check_scheduler
 from wsss_platform.errors import InputError, RunError, unknown
 from wsss_platform.inner.levels import SETTINGS, split
 from wsss_platform.interrupts import Interrupted, Interrupts
@@ -172,7 +172,7 @@ def tune(
         return
     asked, limited = trials, trials is not None or (hours is None and gpu_hours is None)
     wanted = read_objectives(objectives)
-    check_scheduler(scheduler, wanted)
+    check_scheduler(scheduler)
     with output(as_json) as out:
         trials = asked or (TRIALS if limited else UNLIMITED)
         experiment = options.build_experiment(
@@ -230,7 +230,7 @@ def tune(
         document |= {"selection": rule.stamp, "judged on": experiment.data.score_list, "reported on": reported}
         budget = {"trials": trials if limited else None, "hours": hours, "gpu_hours": gpu_hours}
         named = {"sampler": sampler, "scheduler": scheduler, "objectives": list(wanted)}
-        document["search"] = search_plan.search_plan(experiment, searched, rule.stamp, named, budget, study, trials)
+        document["search"] = search_plan.search_plan(experiment, searched, rule.stamp, named, budget)
         if dry_run:
             out.result(document, *plan_tables(document))
             return
@@ -278,7 +278,7 @@ def tune(
 def check_search(sampler: str, objectives: int, gpu_hours: float | None, gpus_per_worker: float | None) -> None:
     """The sampler must exist and have what it needs, the budget be one that can be kept, before anything starts."""
     if sampler != "tpe":
-        from wsss_platform.engine.samplers import check_sampler
+        from wsss_platform.engine.search_algorithm import check_sampler
 
         check_sampler(sampler, objectives)
     if gpu_hours is not None:

@@ -8,11 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from wsss_platform.engine.brackets import REDUCTION, check_scheduler, planned_rungs
 from wsss_platform.engine.cluster import check_gpu_share
 from wsss_platform.engine.gpu_hours import check_gpu_hours
 from wsss_platform.engine.objectives import SINGLE, check_measured, check_objectives
-from wsss_platform.engine.samplers import check_sampler
+from wsss_platform.engine.rungs import REDUCTION, check_scheduler, planned_rungs
+from wsss_platform.engine.search_algorithm import check_sampler
 from wsss_platform.engine.study import BEST, LABEL_FREE, MASKS, TrialRow
 from wsss_platform.engine.study_storage import absolute
 from wsss_platform.errors import InputError
@@ -42,9 +42,8 @@ class StudyRequest:
     """Training processes of one trial."""
     gpus_per_worker: float = 0.0
     cpus_per_worker: int = 1
-    scheduler: Literal["asha", "hyperband", "none"] = "asha"
-    """"asha" stops trials early by asynchronous successive halving, "hyperband" does so in several brackets
-    (`brackets`); the rules are Optuna's."""
+    scheduler: Literal["asha", "none"] = "asha"
+    """"asha" stops trials early by asynchronous successive halving; the rule is Optuna's."""
     max_concurrent: int | None = None
     """At most this many trials at once; None: as many as the cluster has room for."""
     reduction: int = REDUCTION
@@ -52,7 +51,7 @@ class StudyRequest:
     rung_pictures: int = 32
     """Pictures of the scored list on which a rung is decided."""
     sampler: str = "tpe"
-    """One of `samplers.SAMPLERS`."""
+    """One of `search_algorithm.SAMPLERS`."""
     hours: float | None = None
     """From the call on; later no trial starts, those that run are finished. None: no such limit."""
     gpu_hours: float | None = None
@@ -100,7 +99,7 @@ class StudyRequest:
             raise InputError(f"max_concurrent: expected at least 1, got {self.max_concurrent}")
         objectives = check_objectives(self.objectives)
         check_measured(objectives, self.space)
-        check_scheduler(self.scheduler, objectives)
+        check_scheduler(self.scheduler)
         check_sampler(self.sampler, len(objectives))
         object.__setattr__(self, "objectives", objectives)
         if self.study_storage is not None:
@@ -143,7 +142,7 @@ class StudyRequest:
     def rungs(self) -> tuple[int, ...]:
         """Finished epochs of the last phase after which trials are compared; empty when none is stopped early.
 
-        See `brackets.planned_rungs`.
+        See `rungs.planned_rungs`.
         """
         return planned_rungs(
             self.experiment, self.space, self.scheduler, self.selection, self.objectives, self.reduction
@@ -174,7 +173,6 @@ class StudyRequest:
             "sampler": None if self.sampler == "tpe" else self.sampler,
             "seeds": None if self.seeds == 1 else self.seeds,
             "objectives": None if self.objectives == SINGLE else list(self.objectives),
-            "brackets": len(self.rungs) + 1 if self.scheduler == "hyperband" else None,
             "inner": self._inner_identity,
         }
 

@@ -33,7 +33,7 @@ from wsss_platform.config import MethodConfig, look_up
 from wsss_platform.engine.gpu_hours import GpuClock
 from wsss_platform.engine.halting import Halt
 from wsss_platform.engine.objectives import ACCURACY, REPORTED, SINGLE
-from wsss_platform.engine.samplers import check_sampler, make_sampler
+from wsss_platform.engine.search_algorithm import check_sampler, make_sampler
 from wsss_platform.engine.study import StudyFolder
 from wsss_platform.space import CategoricalAxis, FloatAxis, IntAxis, SearchSpace, choice_label, exists
 from wsss_platform.store import write_atomic
@@ -127,7 +127,7 @@ class StudySearcher(Searcher):
             space: what is sampled.
             config: the default config, which is trial 0.
             seed: of the sampler.
-            sampler: one of `samplers.SAMPLERS`.
+            sampler: one of `search_algorithm.SAMPLERS`.
             pruner: decides at each rung whether a trial stops early; None never stops one.
             seconds: from now; later no trial starts any more. None: no such limit.
             objectives: of the study, accuracy first.

@@ -33,10 +33,10 @@ from wsss_platform.engine.events import (
 from wsss_platform.engine.halting import UNLIMITED, Halt
 from wsss_platform.engine.memory_deaths import memory_deaths_survived
 from wsss_platform.engine.progress import Listener, Progress
-from wsss_platform.engine.pruners import make_pruner
 from wsss_platform.engine.report import report
 from wsss_platform.engine.request import StudyRequest, StudyResult
 from wsss_platform.engine.runner import RayRunner
+from wsss_platform.engine.search_algorithm import make_pruner
 from wsss_platform.engine.searcher import StudySearcher, default_params
 from wsss_platform.engine.study import StudyFolder
 from wsss_platform.engine.study_storage import PLACE, open_study
@@ -218,7 +218,7 @@ def _run_trials(
         request.experiment.config,
         seed=request.seed,
         sampler=request.sampler,
-        pruner=make_pruner(request.scheduler, request.rungs, request.reduction),
+        pruner=make_pruner(request.rungs, request.reduction),
         seconds=None if request.hours is None else 3600 * request.hours - (time.monotonic() - started),
         objectives=request.objectives,
         gpus=request.gpus_per_trial,
@@ -244,7 +244,6 @@ def _run_trials(
         retries=request.retries,
         seeds=request.seeds,
         objectives=request.objectives,
-        bracket_reduction=request.reduction if request.scheduler == "hyperband" else None,
         # what losing trials do not keep here is not kept there
         mirror=None if request.store.mirror is None else Withholding(request.store.mirror, LARGE),
         levels=request.levels,
