@@ -22,7 +22,6 @@ from wsss_platform.engine.searcher import StudySearcher
 from wsss_platform.engine.study import StudyFolder, table
 from wsss_platform.engine.study_page import PAGE, importance, write_page
 from wsss_platform.engine.trial_costs import measured, memory, seconds
-from wsss_platform.engine.warm_start import told_by
 from wsss_platform.errors import InputError
 from wsss_platform.local_runner import LocalRunner
 from wsss_platform.pipeline import run
@@ -213,22 +212,6 @@ def test_another_choice_of_objectives_is_another_search(tmp_path: Path) -> None:
     StudyFolder(tmp_path / "s", IDENTITY)
     with pytest.raises(InputError, match="objectives"):
         StudyFolder(tmp_path / "s", {**IDENTITY, "objectives": None})
-
-
-def test_an_earlier_study_tells_both_numbers(tmp_path: Path) -> None:
-    identity = {**IDENTITY, "selection": "train truth"}
-    earlier = StudyFolder(tmp_path / "old", identity)
-    drive(earlier, 8)
-    told = told_by(earlier.study, earlier.folder, identity, SPACE, CONFIG)
-    assert len(told.trials) + told.left_out == 8
-    new = StudyFolder(tmp_path / "new", identity)
-    drive(new, 2, warm=told.trials)
-    rows = new.write_tables(CONFIG)
-    assert {row.state for row in rows} == {"complete", "told"}
-    assert all(row.values for row in rows)
-    assert not any(row.front for row in rows if row.state == "told")  # they have no score here
-    with pytest.raises(InputError, match="its objectives is"):
-        told_by(earlier.study, earlier.folder, {**identity, "objectives": None}, SPACE, CONFIG)
 
 
 def test_the_page_shows_the_front(tmp_path: Path) -> None:

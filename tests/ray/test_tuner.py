@@ -114,27 +114,22 @@ def test_the_seed_decides_with_one_trial_at_a_time(cluster: None, tmp_path: Path
     assert len({row.key for row in one.rows}) == 3
 
 
-def test_seeds_hours_and_an_earlier_study(cluster: None, tmp_path: Path) -> None:
+def test_seeds_and_hours(cluster: None, tmp_path: Path) -> None:
     """A trial of two seeds is two runs and one number; time ends a study that the next call goes on with."""
     two = tune(request(tmp_path, 2, seeds=2))
     assert all(row.state == "complete" and len(row.keys) == 2 and row.spread is not None for row in two.rows)
     assert two.looks == 4
     assert len(list((tmp_path / "stages" / "train").glob("*/manifest.json"))) == 4
-    again = replace(request(tmp_path, 6, seeds=2), name="again", warm_start=("study",), hours=1e-9)
-    again = replace(again, study_storage=f"sqlite:///{tmp_path}/studies.db")  # an earlier journal tells a database
+    again = replace(request(tmp_path, 6, seeds=2), name="again", hours=1e-9)
+    again = replace(again, study_storage=f"sqlite:///{tmp_path}/studies.db")
     said: list[StudyEvent] = []
     stopped = tune(again, said.append)
     assert stopped.best is None
-    assert [row.state for row in stopped.rows] == ["waiting", "told", "told"]
+    assert [row.state for row in stopped.rows] == ["waiting"]
     assert any("hours are over" in event.message for event in said if isinstance(event, Warned))
     more = tune(replace(again, hours=1.0, trials=2))
-    assert [row.state for row in more.rows] == ["complete", "told", "told", "complete"]
+    assert [row.state for row in more.rows] == ["complete", "complete"]
     assert more.rows[0].objective == two.rows[0].objective
-    late: list[StudyEvent] = []
-    tune(replace(request(tmp_path, 3, seeds=2), warm_start=("again",), hours=1e-9), late.append)
-    assert any("--warm-start again is ignored" in event.message for event in late if isinstance(event, Warned))
-    with pytest.raises(InputError, match="did you mean 'study'"):
-        tune(replace(again, name="third", warm_start=("stduy",), hours=None))
 
 
 def test_a_failing_trial_is_recorded_and_blocks_nothing(cluster: None, tmp_path: Path) -> None:

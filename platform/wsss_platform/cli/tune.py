@@ -71,12 +71,6 @@ def tune(
         int,
         typer.Option("--seeds", help="Runs per trial, each with a seed of its own; the objective is the mean.", min=1),
     ] = 1,
-    warm_start: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--warm-start", help="An earlier study whose trials are told to a new one; repeatable.", metavar="STUDY"
-        ),
-    ] = None,
     inner: Annotated[
         int | None,
         typer.Option(
@@ -266,7 +260,6 @@ def tune(
                     seeds=seeds,
                     inner=levels.settings,
                     study_storage=study_storage,
-                    warm_start=tuple(warm_start or ()),
                 ),
                 wandb,
                 keep_best,

@@ -58,8 +58,6 @@ class StudyRequest:
     """Of all trials together, over all calls; once they are used up no trial starts. None: no such limit."""
     objectives: tuple[str, ...] = SINGLE
     """What is searched for at once, accuracy first (`objectives`). With several no trial is stopped early."""
-    warm_start: tuple[str, ...] = ()
-    """Names of earlier studies in the same storage whose finished trials are told to this one when it is new."""
     study_storage: str | None = field(default=None, repr=False)
     """URL of the database in which the study lives, with its password: never shown. None: a journal in its folder."""
     seeds: int = 1

@@ -17,7 +17,6 @@ from typing import Any
 
 import optuna
 import ray
-from optuna.trial import FrozenTrial
 from ray import tune as ray_tune
 
 from wsss_platform.config import look_up
@@ -39,11 +38,9 @@ from wsss_platform.engine.runner import RayRunner
 from wsss_platform.engine.search_algorithm import make_pruner
 from wsss_platform.engine.searcher import StudySearcher, default_params
 from wsss_platform.engine.study import StudyFolder
-from wsss_platform.engine.study_storage import PLACE, open_study
 from wsss_platform.engine.trial import TrialPlan, changed, run_trial
-from wsss_platform.engine.warm_start import told_by, untold
 from wsss_platform.environment import environment
-from wsss_platform.errors import InputError, RunError, unknown
+from wsss_platform.errors import InputError, RunError
 from wsss_platform.experiment import Experiment, Stage
 from wsss_platform.interrupts import interruptible
 from wsss_platform.pipeline import run
@@ -95,10 +92,9 @@ def tune(
     if ended:
         halt.end(finished, request.trials)
     best = folder.best()
-    own = [row for row in rows if row.state != "told"]
-    if best is None and own and all(row.state == "fail" for row in own):
+    if best is None and rows and all(row.state == "fail" for row in rows):
         raise RunError(
-            f"all {len(own)} trials failed; the first: {own[0].reason} (table: {folder.folder}/trials.jsonl)"
+            f"all {len(rows)} trials failed; the first: {rows[0].reason} (table: {folder.folder}/trials.jsonl)"
         )
     path = folder.folder / "best.toml"
     return StudyResult(
@@ -182,27 +178,6 @@ def _make_shared(request: StudyRequest, on_event: OnStudyEvent, halt: Halt) -> N
         )
 
 
-def _warm(request: StudyRequest, folder: StudyFolder, on_event: OnStudyEvent) -> tuple[FrozenTrial, ...]:
-    """The trials that earlier studies tell this one, when it is new."""
-    if present := folder.study.get_trials(deepcopy=False):
-        for name in untold(request.warm_start, present):
-            on_event(Warned(f"--warm-start {name} is ignored: only a new study is told, and this one has trials"))
-        return ()
-    trials: list[FrozenTrial] = []
-    for name in request.warm_start:
-        earlier = request.store.study_folder(name)
-        if not (earlier / "study.json").is_file():
-            known = [path.parent.name for path in (request.store.root / "studies").glob("*/study.json")]
-            raise unknown("study (--warm-start)", name, known)
-        url = request.study_storage if (earlier / PLACE).is_file() else None
-        told = told_by(
-            open_study(earlier, url), earlier, request.identity(), request.levels.outer, request.experiment.config
-        )
-        on_event(Warned(f"study {name} tells {len(told.trials)} trials; {told.left_out} lie outside this search"))
-        trials += told.trials
-    return tuple(trials)
-
-
 def _warn_outside(request: StudyRequest, on_event: OnStudyEvent) -> None:
     for path in default_params(request.space, request.experiment.config)[1]:
         value = look_up(request.experiment.config, path)
@@ -223,7 +198,6 @@ def _run_trials(
         objectives=request.objectives,
         gpus=request.gpus_per_trial,
         gpu_hours=request.gpu_hours,
-        warm=_warm(request, folder, on_event),
         on_finish=lambda number: _finished(request, folder, number, on_event),
         halt=halt,
     )

@@ -120,13 +120,13 @@ def _settings(folder: Path, search: Mapping[str, Any]) -> int:
 
 
 def _rows(table: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a study's table, without those that an earlier study told."""
+    """The rows of a study's table."""
     for line in table.read_text(encoding="utf-8").splitlines() if table.is_file() else ():
         try:
             row = json.loads(line)
         except ValueError:
             continue
-        if isinstance(row, dict) and row.get("state") != "told":
+        if isinstance(row, dict):
             yield row
 
 
