@@ -97,7 +97,6 @@ OWNERS: dict[str, tuple[tuple[str, ...], str]] = {
             "wsss_platform.engine.journal",
             "wsss_platform.engine.search_algorithm",
             "wsss_platform.engine.study_storage",
-            "wsss_platform.engine.front_figure",
             "wsss_platform.engine.gpu_hours",
         ),
         "the sampler can be changed in one place",

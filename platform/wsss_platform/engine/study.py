@@ -27,7 +27,7 @@ from filelock import FileLock, Timeout
 from optuna.trial import FrozenTrial, TrialState
 
 from wsss_platform.config import MethodConfig, flatten, override, to_toml
-from wsss_platform.engine.objectives import DIRECTIONS, SINGLE, front
+from wsss_platform.engine.objectives import DIRECTIONS, SINGLE
 from wsss_platform.engine.study_storage import open_study
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.inner.table import looks as inner_looks
@@ -212,13 +212,12 @@ def _rank(trial: FrozenTrial) -> tuple[float, tuple[float, ...], int]:
 
 def table(study: optuna.Study) -> tuple[TrialRow, ...]:
     """Every trial of a study, in order, with the front."""
-    names, trials = study.metric_names or (), study.get_trials(deepcopy=False)
-    rows = tuple(row(trial, names) for trial in trials)
+    names = study.metric_names or ()
+    rows = tuple(row(trial, names) for trial in study.get_trials(deepcopy=False))
     if not names:
         return rows
-    complete = {item.number: trials[item.number].values for item in rows if item.state == "complete"}
-    best = front(complete, names)
-    return tuple(replace(item, front=item.number in best) for item in rows)
+    front = {trial.number for trial in study.best_trials}
+    return tuple(replace(item, front=item.number in front) for item in rows)
 
 
 def row(trial: FrozenTrial, names: Sequence[str] = ()) -> TrialRow:

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
 
-from wsss_platform.engine.front_figure import by_accuracy, front_axes, towards_accuracy
+from wsss_platform.engine.objectives import ACCURACY, MEMORY, SECONDS
 from wsss_platform.engine.report import REPORT
 from wsss_platform.engine.study import TrialRow, read_json, table
 from wsss_platform.store import write_atomic
@@ -38,6 +38,7 @@ ESTIMATOR = (
 """Which estimator the importance comes from."""
 PAIRS = 4
 """Axes in the pictures of pairs: the most important ones."""
+UNITS = {ACCURACY: "accuracy, 0..1", SECONDS: "seconds as if nothing had been stored", MEMORY: "peak memory, GiB"}
 
 
 def write_page(study: optuna.Study, folder: Path, on_skip: Callable[[str], None] = lambda message: None) -> list[Path]:
@@ -77,7 +78,7 @@ def importance(study: optuna.Study) -> dict[str, float]:
         return {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        target = towards_accuracy(study).get("target")
+        target = _target(study, sign=-1).get("target")
         return get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=TOP), target=target)
 
 
@@ -109,11 +110,23 @@ def failure_figure(rows: Sequence[TrialRow]) -> Figure:
     return figure
 
 
+def _target(study: optuna.Study, sign: int = 1) -> dict[str, Any]:
+    """What Optuna's pictures of one number must be told to show the accuracy of a study of several objectives.
+
+    Args:
+        study: to be drawn.
+        sign: -1 for importance, which takes what it is given as a cost.
+    """
+    if len(study.directions) == 1:
+        return {}
+    return {"target": lambda trial: sign * trial.values[0], "target_name": ACCURACY}
+
+
 def _pictures(study: optuna.Study, rows: Sequence[TrialRow]) -> Mapping[str, tuple[str, Callable[[], Figure]]]:
     """name -> what it shows and how to draw it."""
     from optuna.visualization import matplotlib as plots
 
-    target = by_accuracy(study)
+    target = _target(study)
 
     def sized(axes: Any, width: float = 9, height: float = 5) -> Figure:
         first = axes if hasattr(axes, "figure") else axes.flat[0]
@@ -142,7 +155,7 @@ def _pictures(study: optuna.Study, rows: Sequence[TrialRow]) -> Mapping[str, tup
             ESTIMATOR + left_out(study),
             lambda: sized(
                 plots.plot_param_importances(
-                    study, evaluator=PedAnovaImportanceEvaluator(target_quantile=TOP), **towards_accuracy(study)
+                    study, evaluator=PedAnovaImportanceEvaluator(target_quantile=TOP), **_target(study, sign=-1)
                 )
             ),
         ),
@@ -160,11 +173,12 @@ def _pictures(study: optuna.Study, rows: Sequence[TrialRow]) -> Mapping[str, tup
             lambda: sized(plots.plot_rank(study, params=several(), **target), 11, 10),
         ),
     }
-    if target:
+    if target and study.best_trials:
+        names = [UNITS[name] for name in study.metric_names or ()]
         pictures["front"] = (
             "Accuracy against cost. Best trials are the Pareto front: no other trial is at least as good in everything "
             "and better in something. All other pictures show the accuracy.",
-            lambda: sized(front_axes(study), 9, 6),
+            lambda: sized(plots.plot_pareto_front(study, target_names=names), 9, 6),
         )
     if any(item.rungs for item in rows):
         pictures["rungs"] = (
