@@ -86,7 +86,7 @@ class Speeds:
         if not found:
             return None, 0
         pictures = len(experiment.dataset.split(stage.list_name).ids)
-        epochs = experiment.epochs(stage) if stage.kind == "train" else 1
+        epochs = experiment.train_config(stage.phase).epochs if stage.kind == "train" else 1
         return statistics.median(found) * pictures * epochs, len(found)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -32,7 +32,6 @@ from wsss_platform.data import Dataset, open_data
 from wsss_platform.data.part import PartedDataset
 from wsss_platform.errors import InputError
 from wsss_platform.method import Method, Phase
-from wsss_platform.schedule import Segment, in_force, segments
 from wsss_platform.store import Store
 
 Kind = Literal["train", "maps", "masks", "score"]
@@ -51,15 +50,12 @@ class Stage:
     list_name: str
     """The list it trains on, or whose maps, masks or scores it makes."""
     inputs: Mapping[str, Stage] = field(default_factory=dict)
-    """By role: "weights", "maps", "masks", "parent" (the segment before), or the name of a phase that is read."""
-    segment: Segment | None = None
-    """Of a training whose settings change on its way: the epochs that this stage trains."""
+    """By role: "weights", "maps", "masks", or the name of a phase that is read."""
 
     @property
     def name(self) -> str:
-        """Such as "train:seed"; with "@4" for the segment until epoch 4 of a training that goes on."""
-        within = "" if self.segment is None or self.segment.is_last else f"@{self.segment.until}"
-        return f"{self.kind}:{self.phase.name}{within}"
+        """Such as "train:seed"."""
+        return f"{self.kind}:{self.phase.name}"
 
 
 @dataclass(frozen=True)
@@ -101,7 +97,7 @@ class Experiment:
                 chain = [*_refined(maps), maps] if what == "maps" else [*_refined(maps), maps, self._masks(maps)]
                 stages += [stage for stage in chain if stage not in stages]
                 reads[source] = chain[-1]
-            stages += self._training(phase, reads)
+            stages.append(self._train(phase, reads))
         maps = self._maps(stages[-1], self.data.score_list, stages)
         stages += [stage for stage in _refined(maps) if stage not in stages]
         masks = self._masks(maps)
@@ -120,16 +116,6 @@ class Experiment:
     def key(self) -> str:
         """Of the whole experiment: the key of its score."""
         return self.stages[-1].key
-
-    def of(self, stage: Stage) -> Experiment:
-        """The experiment as a training stage sees it, with the values of its segment in force."""
-        return self if stage.segment is None else replace(self, config=in_force(self.config, stage.segment))
-
-    def epochs(self, stage: Stage) -> int:
-        """Epochs that a training stage trains."""
-        if stage.segment is not None:
-            return stage.segment.until - stage.segment.first
-        return self.train_config(stage.phase).epochs
 
     def train_config(self, phase: Phase) -> TrainConfig:
         """The phase's training section."""
@@ -153,21 +139,7 @@ class Experiment:
         """The phase's loss weights: term -> weight."""
         return {name: float(value) for name, value in look_up(self.config, phase.loss).model_dump().items()}
 
-    def _training(self, phase: Phase, reads: Mapping[str, Stage]) -> list[Stage]:
-        """A phase's training: one stage, or one per segment where its settings change on the way."""
-        scheduled = bool(self.config.schedule) and phase.name == self.method.phases(self.config)[-1].name
-        parts = segments(self.config, phase) if scheduled else ()
-        if not parts:
-            return [self._train(phase, reads)]
-        made: list[Stage] = []
-        for part in parts:
-            parent = {"parent": made[-1]} if made else {}
-            within = {"until": part.until, **{role: stage.key for role, stage in parent.items()}}
-            whole = replace(self, config=in_force(self.config, part))._train(phase, reads, segment=within)
-            made.append(replace(whole, inputs={**reads, **parent}, segment=part))
-        return made
-
-    def _train(self, phase: Phase, reads: Mapping[str, Stage], **segment: Any) -> Stage:
+    def _train(self, phase: Phase, reads: Mapping[str, Stage]) -> Stage:
         sections = {path: look_up(self.config, path) for path in phase.sections}
         if "backbone" in sections and self.config.backbone.weights not in ("imagenet", "none"):
             # a file counts by its content, not by its place
@@ -187,7 +159,6 @@ class Experiment:
             workers=self.workers,
             initial_weights=weights_fingerprint(self.config.backbone.weights),
             **self._saliency(self.data.train_list, used="saliency" in phase.extras),
-            **segment,
         )
         return Stage("train", phase, key, self.data.train_list, dict(reads))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from wsss_platform.errors import InputError
-from wsss_platform.stages import CHECKPOINT, METRICS, WEIGHTS, Chunk, ChunkReport, ChunkWork, EpochEnd, TrainJob
+from wsss_platform.stages import METRICS, WEIGHTS, Chunk, ChunkReport, ChunkWork, EpochEnd, TrainJob
 from wsss_platform.train.checkpoint import epoch_of, export_weights
 from wsss_platform.train.loop import Save, train_phase
 from wsss_platform.train.record import append_epoch, read_epochs, restart_record
@@ -44,15 +44,12 @@ class LocalRunner:
         for end in read_epochs(folder / METRICS):
             on_epoch(end)
         for end, save in train_phase(job, device=device, checkpoint=last, loaders=self.loaders):
-            if end.epoch % train.checkpoint_every == 0 or end.epoch == job.last:
+            if end.epoch % train.checkpoint_every == 0 or end.epoch == end.epochs:
                 last = _commit(folder / CHECKPOINTS, end.epoch, save)
             append_epoch(folder / METRICS, end)
             on_epoch(end)
         assert last is not None  # there is at least one epoch, and the last one is always saved
         export_weights(last, folder / WEIGHTS, job)
-        if job.keeps_checkpoint:
-            shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)  # a copy that was cut off
-            shutil.copytree(last, folder / CHECKPOINT)
         shutil.rmtree(folder / CHECKPOINTS)
 
     def chunks(

@@ -21,7 +21,7 @@ from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment, Stage, needed
 from wsss_platform.imported import ImportWork, finish
 from wsss_platform.sharing import Shared, Sharing
-from wsss_platform.stages import CHECKPOINT, METRICS, WEIGHTS, ChunkReport, EpochEnd, Parent, Runner, TrainJob
+from wsss_platform.stages import METRICS, WEIGHTS, ChunkReport, EpochEnd, Runner, TrainJob
 from wsss_platform.store import Artefact, Store, write_atomic
 from wsss_platform.work import MapsWork, MasksWork, PictureWork, ScoreWork, chunks_of
 
@@ -134,7 +134,7 @@ def _trained(experiment: Experiment, stage: Stage, store: Store, runner: Runner,
         if folder is None:  # another process made it while we waited
             return StageEnd(stage, 0.0, True)
         inputs = {role: store.open(source.kind, source.key).folder for role, source in stage.inputs.items()}
-        _train(experiment.of(stage), stage, inputs, folder, runner, on_event)
+        _train(experiment, stage, inputs, folder, runner, on_event)
         end = StageEnd(stage, time.monotonic() - started, False)
         _commit(experiment, end, store)
     return end
@@ -160,11 +160,8 @@ def _train(
     if released is not None:
         _take(experiment, stage, Path(released), folder, on_event)
         return
-    parent = None
-    if stage.segment is not None and stage.segment.first:
-        parent = Parent(stage.inputs["parent"].key, inputs.pop("parent") / CHECKPOINT)
-    job = TrainJob(experiment, stage.phase, stage.key, inputs, stage.segment, parent)
-    on_event(StageStart(stage, job.last))
+    job = TrainJob(experiment, stage.phase, stage.key, inputs)
+    on_event(StageStart(stage, experiment.train_config(stage.phase).epochs))
     runner.train(job, folder, lambda epoch: on_event(StageProgress(stage, epoch.epoch, epoch)))
 
 
@@ -249,7 +246,6 @@ def _work(experiment: Experiment, stage: Stage, store: Store, partial: Mapping[s
         return ImportWork(*common)
     if stage.kind == "maps":
         refined = folder_of("maps") if "maps" in stage.inputs else None
-        common = (experiment.of(stage.inputs["weights"]), *common[1:])  # the network that was trained last
         return MapsWork(*common, weights=folder_of("weights") / WEIGHTS, maps=refined)
     if stage.kind == "masks":
         return MasksWork(*common, maps=folder_of("maps"))

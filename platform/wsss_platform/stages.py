@@ -13,24 +13,11 @@ from typing import Any, Protocol, runtime_checkable
 
 from wsss_platform.experiment import Experiment
 from wsss_platform.method import Phase
-from wsss_platform.schedule import Segment
 
 WEIGHTS = "weights.pt"
 """In a finished training folder: {"model": state dict, "phase": str, "method": str}, loadable with weights_only."""
 METRICS = "metrics.jsonl"
 """In a training folder: one JSON line per epoch (the fields of `EpochEnd` that are plain)."""
-CHECKPOINT = "checkpoint"
-"""In the folder of a training that ended before its last epoch: the checkpoint that others go on from."""
-
-
-@dataclass(frozen=True)
-class Parent:
-    """A training whose end another one begins with."""
-
-    key: str
-    """Its stage's content key."""
-    checkpoint: Path
-    """Folder of its last checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -43,25 +30,6 @@ class TrainJob:
     """Content key of the stage; names the Ray Train run, so that a restart resumes it."""
     reads: Mapping[str, Path] = field(default_factory=dict)
     """Earlier phase -> folder of its masks or maps artefact."""
-    segment: Segment | None = None
-    """The epochs to train, with `experiment` as it is in force in them; None: all of them."""
-    parent: Parent | None = None
-    """The segment before; None: from the beginning."""
-
-    @property
-    def first(self) -> int:
-        """Finished epochs at which it begins."""
-        return self.segment.first if self.segment else 0
-
-    @property
-    def last(self) -> int:
-        """Finished epochs at which it ends."""
-        return self.segment.until if self.segment else self.experiment.train_config(self.phase).epochs
-
-    @property
-    def keeps_checkpoint(self) -> bool:
-        """Whether other trainings may go on from where it ends, so that its checkpoint is kept."""
-        return self.last < self.experiment.train_config(self.phase).epochs
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from ray.tune.search import Searcher
 from wsss_platform.engine.gpu_hours import USED, GpuClock, check_gpu_hours
 from wsss_platform.engine.request import StudyRequest
 from wsss_platform.engine.searcher import StudySearcher
-from wsss_platform.engine.study import FROM, StudyFolder
+from wsss_platform.engine.study import StudyFolder
 from wsss_platform.errors import InputError
 from wsss_platform.space import read_space
 from wsss_platform.store import Store
@@ -115,17 +115,6 @@ def test_without_gpus_nothing_is_written(tmp_path: Path, clock: Clock) -> None:
     clock.now += HOUR
     search.on_trial_complete("a", {"event": "finished", "objective": 0.5})
     assert used(tmp_path / "s") == [None]
-
-
-def test_trials_of_an_earlier_version_count_by_their_seconds_and_told_ones_not(tmp_path: Path) -> None:
-    study = StudyFolder(tmp_path / "s", {}).study
-    search = StudySearcher(StudyFolder(tmp_path / "s", {}), SPACE, CONFIG, seed=3)
-    search.suggest("a")
-    search.on_trial_complete("a", {"event": "finished", "objective": 0.5, "seconds": 30.0})
-    trial = study.get_trials()[0]
-    trial.user_attrs[FROM] = "earlier trial 0"
-    study.add_trial(trial)
-    assert GpuClock(study, 4.0, 1.0).used == 120.0
 
 
 @pytest.mark.parametrize(("hours", "gpus", "said"), [(1.0, 0.0, "use no GPU"), (0.0, 1.0, "more than 0")])

@@ -1,4 +1,4 @@
-"""What proposes, for how long, from which earlier studies, and over how many seeds: no cluster, the test plays Tune."""
+"""What proposes, for how long, and over how many seeds: no cluster, the test plays Tune."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from wsss_platform.config import override
-from wsss_platform.engine.samplers import SAMPLERS, check_sampler, make_sampler
+from wsss_platform.engine.search_algorithm import SAMPLERS, check_sampler, make_sampler
 from wsss_platform.engine.searcher import StudySearcher, default_params
 from wsss_platform.engine.study import BEST, LABEL_FREE, MASKS, StudyFolder
 from wsss_platform.engine.trial import pooled
-from wsss_platform.engine.warm_start import told_by, untold
 from wsss_platform.errors import InputError
 from wsss_platform.space import SearchSpace, exists, read_space
 
@@ -153,61 +152,6 @@ def test_no_trial_starts_when_the_time_is_up(tmp_path: Path) -> None:
     assert not again.out_of_time
 
 
-def test_an_earlier_study_tells_its_trials(tmp_path: Path) -> None:
-    earlier = StudyFolder(tmp_path / "old", IDENTITY)
-    drive(earlier, SPACE, 20)
-    narrow = space_of(
-        loss__contrast={"kind": "float", "low": 0.01, "high": 1.0, "log": True},
-        train__epochs={"kind": "int", "low": 2, "high": 5},
-    )
-    told = told_by(earlier.study, earlier.folder, IDENTITY, narrow, CONFIG)
-    assert len(told.trials) + told.left_out == 20
-    assert told.left_out > 0
-    new = StudyFolder(tmp_path / "new", IDENTITY)
-    drawn = drive(new, narrow, 2, warm=told.trials)
-    assert drawn[0] == {}  # trial 0 is the default all the same
-    assert len(new.finished()) == 2
-    rows = new.write_tables(CONFIG)
-    assert [row.state for row in rows] == ["complete", *["told"] * len(told.trials), "complete"]
-    assert rows[1].reason is not None
-    assert rows[1].reason.startswith("old trial")
-    assert rows[1].changes
-    assert new.looks() == 2  # those of the earlier study are its own
-    best = new.best()
-    assert best is not None
-    assert best.number in (0, len(rows) - 1)  # what was told has no score here
-    cold = drive(StudyFolder(tmp_path / "cold", IDENTITY), narrow, 2)
-    assert cold[1] != drawn[1]  # past its random start, TPE goes where the earlier study was good
-    again = StudySearcher(StudyFolder(tmp_path / "new", IDENTITY), narrow, CONFIG, seed=3, warm=told.trials)
-    assert again.suggest("x")["number"] == len(rows)  # told once
-    passed_on = told_by(new.study, new.folder, IDENTITY, narrow, CONFIG)  # its own alone; the default lies outside
-    assert [trial.user_attrs["told from"] for trial in passed_on.trials] == [f"new trial {len(rows) - 1}"]
-    assert passed_on.left_out == 1
-
-
-def test_an_axis_that_is_new_stands_at_the_earlier_default(tmp_path: Path) -> None:
-    earlier = StudyFolder(tmp_path / "old", IDENTITY)
-    drive(earlier, space_of(loss__contrast={"kind": "float", "low": 0.01, "high": 1.0, "log": True}), 3)
-    (first, *_) = told_by(earlier.study, earlier.folder, IDENTITY, CONDITIONAL_AND_LOSS, CONFIG).trials
-    assert first.params == {"loss.contrast": 0.1, "masks.rule": "constant"}
-    other = override(CONFIG, {"train.crop": 64})  # a fixed field differs: none of its numbers is one of ours
-    assert told_by(earlier.study, earlier.folder, IDENTITY, CONDITIONAL_AND_LOSS, other).left_out == 3
-
-
-CONDITIONAL_AND_LOSS = space_of(
-    loss__contrast={"kind": "float", "low": 0.01, "high": 1.0, "log": True},
-    masks__rule={"kind": "categorical", "choices": ["constant", "power"]},
-    masks__alpha={"kind": "float", "low": 2.0, "high": 16.0, "when": {"masks.rule": "power"}},
-)
-
-
-@pytest.mark.parametrize("part", ["method", "truth", "objective", "selection"])
-def test_numbers_of_another_kind_are_not_told(tmp_path: Path, part: str) -> None:
-    earlier = StudyFolder(tmp_path / "old", IDENTITY)
-    with pytest.raises(InputError, match=f"--warm-start old: its {part} is"):
-        told_by(earlier.study, earlier.folder, {**IDENTITY, part: "another"}, SPACE, CONFIG)
-
-
 def run_of(curve: list[float | None], masks: float | None, key: str) -> dict[str, Any]:
     numbers = [value for value in curve if value is not None]
     best = max(numbers) if numbers else None
@@ -243,16 +187,3 @@ def test_label_free_seeds_are_averaged() -> None:
     found = pooled(runs, LABEL_FREE)
     assert found["objective"] == pytest.approx(0.5)
     assert found["proxies"] == {"flip": pytest.approx(0.3), "crf": None}
-
-
-def test_who_was_not_told_is_known(tmp_path: Path) -> None:
-    """`--warm-start` of a study that goes on is no news when it was told at the beginning, and is when it was not."""
-    earlier = StudyFolder(tmp_path / "old", IDENTITY)
-    drive(earlier, SPACE, 3)
-    told = told_by(earlier.study, earlier.folder, IDENTITY, SPACE, CONFIG)
-    new = StudyFolder(tmp_path / "new", IDENTITY)
-    drive(new, SPACE, 1, warm=told.trials)
-    known = new.study.get_trials(deepcopy=False)
-    assert untold(["old"], known) == []
-    assert untold(["older", "old"], known) == ["older"]
-    assert untold([], known) == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,26 +11,19 @@ from typing import Any
 
 import pytest
 import ray
-import torch
 
 from wsss_platform.config import DataConfig, MapsConfig, SampleConfig, TrainConfig
 from wsss_platform.engine.cluster import connect
-from wsss_platform.engine.events import StudyEvent, TrialEpoch, TrialFinished, TrialRung, TrialStarted, Warned
-from wsss_platform.engine.lineage import SCHEDULE, Lineage
-from wsss_platform.engine.population import Population
+from wsss_platform.engine.events import StudyEvent, TrialEpoch, TrialFinished, TrialStarted, Warned
 from wsss_platform.engine.runner import RayRunner
-from wsss_platform.engine.trial import changed
 from wsss_platform.engine.tuner import StudyRequest, StudyResult, concurrency, shared_stages, tune
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment
 from wsss_platform.inner.table import read_rows
-from wsss_platform.interrupts import Interrupted
 from wsss_platform.local_runner import LocalRunner
 from wsss_platform.pipeline import run
 from wsss_platform.space import read_space
-from wsss_platform.stages import WEIGHTS
 from wsss_platform.store import Store
-from wsss_platform.verification import verify
 
 from tiny_method import METHOD, TinyConfig, Trouble, best_config  # isort: skip
 
@@ -122,27 +114,22 @@ def test_the_seed_decides_with_one_trial_at_a_time(cluster: None, tmp_path: Path
     assert len({row.key for row in one.rows}) == 3
 
 
-def test_seeds_hours_and_an_earlier_study(cluster: None, tmp_path: Path) -> None:
+def test_seeds_and_hours(cluster: None, tmp_path: Path) -> None:
     """A trial of two seeds is two runs and one number; time ends a study that the next call goes on with."""
     two = tune(request(tmp_path, 2, seeds=2))
     assert all(row.state == "complete" and len(row.keys) == 2 and row.spread is not None for row in two.rows)
     assert two.looks == 4
     assert len(list((tmp_path / "stages" / "train").glob("*/manifest.json"))) == 4
-    again = replace(request(tmp_path, 6, seeds=2), name="again", warm_start=("study",), hours=1e-9)
-    again = replace(again, study_storage=f"sqlite:///{tmp_path}/studies.db")  # an earlier journal tells a database
+    again = replace(request(tmp_path, 6, seeds=2), name="again", hours=1e-9)
+    again = replace(again, study_storage=f"sqlite:///{tmp_path}/studies.db")
     said: list[StudyEvent] = []
     stopped = tune(again, said.append)
     assert stopped.best is None
-    assert [row.state for row in stopped.rows] == ["waiting", "told", "told"]
+    assert [row.state for row in stopped.rows] == ["waiting"]
     assert any("hours are over" in event.message for event in said if isinstance(event, Warned))
     more = tune(replace(again, hours=1.0, trials=2))
-    assert [row.state for row in more.rows] == ["complete", "told", "told", "complete"]
+    assert [row.state for row in more.rows] == ["complete", "complete"]
     assert more.rows[0].objective == two.rows[0].objective
-    late: list[StudyEvent] = []
-    tune(replace(request(tmp_path, 3, seeds=2), warm_start=("again",), hours=1e-9), late.append)
-    assert any("--warm-start again is ignored" in event.message for event in late if isinstance(event, Warned))
-    with pytest.raises(InputError, match="did you mean 'study'"):
-        tune(replace(again, name="third", warm_start=("stduy",), hours=None))
 
 
 def test_a_failing_trial_is_recorded_and_blocks_nothing(cluster: None, tmp_path: Path) -> None:
@@ -268,66 +255,3 @@ def test_masks_alone_are_one_trial_that_goes_on(cluster: None, tmp_path: Path) -
     assert more.looks == 6 + 2
     for kind in ("train", "maps"):
         assert len(list((tmp_path / "stages" / kind).glob("*/manifest.json"))) == 1
-
-
-@pytest.mark.drill
-def test_a_population_ends_as_the_user_asks_and_goes_on(cluster: None, tmp_path: Path) -> None:
-    """Asked after the first judgement: those that wait for one do not wait for ever."""
-    more = {"epochs": 3, "population": Population(members=3, interval=1), "scheduler": "pbt", "seed": 1}
-    said: list[StudyEvent] = []
-    with pytest.raises(Interrupted, match="0 of 3 trials are finished"):
-        tune(request(tmp_path, 3, **more), said.append, lambda: any(isinstance(one, TrialRung) for one in said))
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "stages" / "train").glob("*/manifest.json")}
-    assert 0 < len(before) < 3 * 3
-    result = tune(request(tmp_path, 3, **more))
-    assert [row.state for row in result.rows] == ["complete"] * 3
-    assert [set(row.rungs) for row in result.rows] == [{1, 2}] * 3
-    assert all(path.stat().st_mtime_ns == stamp for path, stamp in before.items() if path.is_file())
-    assert cpus_free() == 2
-
-
-def test_a_population_copies_state_and_repeats_nothing(cluster: None, tmp_path: Path) -> None:
-    """Three members, three segments, on Ray's scheduler; two of them at once."""
-    rate = {"kind": "float", "low": 1e-5, "high": 1e-1, "log": True}
-    axes = {"train.learning_rate": rate, "loss.contrast": CONTRAST}
-    more = {"epochs": 3, "population": Population(members=3, interval=1), "scheduler": "pbt", "seed": 1}
-    said: list[StudyEvent] = []
-    result = tune(request(tmp_path, 3, axes, **more), said.append)
-    assert [row.state for row in result.rows] == ["complete"] * 3
-    assert [set(row.rungs) for row in result.rows] == [{1, 2}] * 3
-    assert result.looks == 3 * 2 + 3
-    assert sum(isinstance(event, TrialRung) for event in said) == 6
-    paths = [result.folder / "members" / f"{number:04d}" / SCHEDULE for number in range(3)]
-    lineages = [Lineage.from_json(path.read_text()) for path in paths]
-    assert all([grown.until for grown in lineage.grown] == [1, 2, 3] for lineage in lineages)
-    assert {grown.member for grown in lineages[0].grown} == {0}  # the default, never overwritten
-    copied = [number for number, lineage in enumerate(lineages) if {part.member for part in lineage.grown} != {number}]
-    assert copied, [lineage.to_json() for lineage in lineages]
-    for number in copied:  # it begins as another one's segments, with their scores, and goes on with values of its own
-        before, after = lineages[number].grown[-2:]
-        assert number == after.member
-        if before.member != number:
-            assert before.values != after.values
-            assert before.score is not None
-            assert before.score >= max(row.rungs[2] for row in result.rows)
-    # the weights are those of the lineage, trained again elsewhere from nothing
-    number = copied[0]
-    experiment = changed(request(tmp_path, 3, axes, **more).experiment, result.rows[number].changes, "again")
-    last, other = experiment.stage("train"), Store(tmp_path / "elsewhere")
-    run(experiment, other, LocalRunner(threads=1), until=last)
-    found, again = (
-        torch.load(store.folder("train", last.key) / WEIGHTS, weights_only=True)["model"]
-        for store in (Store(tmp_path), other)
-    )
-    torch.testing.assert_close(found, again, rtol=0, atol=0)
-    assert int(found["steps"]) == 3 * 2
-    # only the members' last segments stay, and a study begun anew on this storage trains nothing
-    trained = sorted(path.name for path in (tmp_path / "stages" / "train").iterdir() if path.is_dir())
-    assert len(trained) == 3
-    assert not verify(Store(tmp_path))
-    shutil.rmtree(result.folder)
-    assert [replace(row, seconds=None) for row in tune(request(tmp_path, 3, axes, **more)).rows] == [
-        replace(row, seconds=None) for row in result.rows
-    ]
-    assert trained == sorted(path.name for path in (tmp_path / "stages" / "train").iterdir() if path.is_dir())
-    assert cpus_free() == 2

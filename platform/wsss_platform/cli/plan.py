@@ -57,5 +57,5 @@ def plan_table(document: dict[str, Any]) -> Table:
 def _amount(experiment: Experiment, stage: Stage) -> str:
     pictures = len(experiment.dataset.split(stage.list_name).ids)
     if stage.kind == "train":
-        return f"{experiment.epochs(stage)} epochs of {pictures} pictures"
+        return f"{experiment.train_config(stage.phase).epochs} epochs of {pictures} pictures"
     return f"{pictures} pictures"

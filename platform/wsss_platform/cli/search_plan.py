@@ -1,4 +1,4 @@
-"""How a study searches, for its plan: sampler, scheduler with rungs and brackets, objectives and budget."""
+"""How a study searches, for its plan: sampler, scheduler with rungs, objectives and budget."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from wsss_platform.engine.brackets import bracket_of, planned_rungs
+from wsss_platform.engine.rungs import planned_rungs
 from wsss_platform.experiment import Experiment
 from wsss_platform.space import SearchSpace
-
-MOST = 1000
-"""Trials whose brackets are counted."""
 
 GpuHours = Annotated[
     float | None,
@@ -36,9 +33,8 @@ Scheduler = Annotated[
     str,
     typer.Option(
         "--scheduler",
-        help="asha stops trials that lag behind; hyperband does so in brackets that begin later and later; pbt copies "
-        "better ones in the middle of a training; none.",
-        metavar="asha|hyperband|pbt|none",
+        help="asha stops trials that lag behind; none stops no trial.",
+        metavar="asha|none",
     ),
 ]
 
@@ -49,8 +45,6 @@ def search_plan(
     selection: str,
     named: Mapping[str, Any],
     budget: Mapping[str, float | None],
-    study: str,
-    trials: int,
 ) -> dict[str, Any]:
     """The search as plain data.
 
@@ -60,19 +54,9 @@ def search_plan(
         selection: whose pixel truth may choose.
         named: "sampler", "scheduler" and "objectives", accuracy first.
         budget: "trials" (in total), "hours" (of each call) and "gpu_hours" (of all trials); None: no such limit.
-        study: its name, which decides the brackets of HyperBand.
-        trials: whose brackets are counted.
     """
-    scheduler = named["scheduler"]
-    rungs = planned_rungs(experiment, space, scheduler, selection, named["objectives"])
-    brackets: list[dict[str, Any]] = []
-    if scheduler == "hyperband" and rungs:
-        count = len(rungs) + 1
-        found = [bracket_of(study, number, count) for number in range(min(trials, MOST))]
-        brackets = [{"rungs": list(rungs[place:]), "trials": found.count(place)} for place in range(count)]
-    if scheduler == "pbt":  # it draws for itself, and stops nobody
-        named = {name: value for name, value in named.items() if name != "sampler"}
-    return {**named, "rungs": list(rungs), "brackets": brackets, "budget": dict(budget)}
+    rungs = planned_rungs(experiment, space, named["scheduler"], selection, named["objectives"])
+    return {**named, "rungs": list(rungs), "budget": dict(budget)}
 
 
 def search_words(search: Mapping[str, Any]) -> list[str]:
@@ -84,17 +68,10 @@ def search_words(search: Mapping[str, Any]) -> list[str]:
         None if budget["gpu_hours"] is None else f"{budget['gpu_hours']:g} GPU-hours of all trials and calls",
     ]
     ends = ", or ".join(part for part in parts if part)
-    how = f"scheduler {search['scheduler']}"
-    if "sampler" in search:
-        how = f"sampler {search['sampler']}; {how}: {_stopping(search)}"
+    how = f"sampler {search['sampler']}; scheduler {search['scheduler']}: {_stopping(search)}"
     lines = [how, f"budget: {ends}"]
     if len(search["objectives"]) > 1:
         lines.insert(1, f"objectives: {', '.join(search['objectives'])}; the best config is the most accurate one")
-    brackets = search["brackets"]
-    if brackets:
-        each = "; ".join(f"{one['trials']} trials {_rungs(one['rungs'])}" for one in brackets)
-        total = sum(one["trials"] for one in brackets)
-        lines.insert(1, f"{len(brackets)} brackets, of the {'first ' if total == MOST else ''}{total} trials: {each}")
     return lines
 
 
@@ -104,10 +81,6 @@ def _stopping(search: Mapping[str, Any]) -> str:
     if search["scheduler"] != "none" and len(search["objectives"]) > 1:
         return "no trial is stopped early, as there are several objectives"
     return "no trial is stopped early"
-
-
-def _rungs(rungs: Sequence[int]) -> str:
-    return f"from {_epochs(rungs[:1])} on" if rungs else "to the end"
 
 
 def _epochs(rungs: Sequence[int]) -> str:

@@ -66,7 +66,6 @@ class StudyView:
         )
         self._study: TaskID | None = None
         self._bars: dict[int, TaskID] = {}
-        self._begun: dict[int, dict[str, Any]] = {}
         self._told: set[str] = set()
         self._gone: set[tuple[str, str, str]] = set()
         self._opened: Any = None
@@ -183,15 +182,12 @@ class StudyView:
             )
             tracker.start()
             self._trackers[event.number] = tracker
-        if self._begun.get(event.number) != dict(event.changes):  # a member of a population changes on its way
-            self._begun[event.number] = dict(event.changes)
-            experiment = self._experiment(dict(event.changes))
             for name, seeded in self._seeds(event.number, experiment):  # from now on their stages are in use
                 self._records[name] = self._start_record(name, seeded)
                 write_record(self._request.store, self._records[name])
-        shown = event.changes["schedule"][-1]["values"] if "schedule" in event.changes else event.changes
         told = ", ".join(
-            f"{path} {value:.4g}" if isinstance(value, float) else f"{path} {value}" for path, value in shown.items()
+            f"{path} {value:.4g}" if isinstance(value, float) else f"{path} {value}"
+            for path, value in event.changes.items()
         )
         self._say(event.number, told or "the default config", detail="starting")
 

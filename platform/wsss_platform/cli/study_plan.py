@@ -127,7 +127,7 @@ def plan_tables(document: dict[str, Any]) -> list[Any]:
         f"made once for all trials: {', '.join(shared) or 'nothing'}; the rest once per trial",
         *inner_words(document),
         cost_words(document["cost"], at_most=True) + (" (for one trial)" if document["trials"] is None else ""),
-        disk_words(document["keep_best"], stops="population" not in document),
+        disk_words(document["keep_best"]),
         axes,
     ]
 
@@ -147,12 +147,12 @@ def _number(document: dict[str, Any]) -> str:
     return "as many trials as the budget allows" if trials is None else f"{trials} trials"
 
 
-def disk_words(keep_best: int, stops: bool = True) -> str:
+def disk_words(keep_best: int) -> str:
     """What a study leaves on the disk, in one line."""
     if not keep_best:
         return "disk: every trial keeps its weights, maps, masks and score (--keep-best 0)"
-    stopped = ", and checkpoints of trials that are stopped early," if stops else ""
     return (
         f"disk: every trial keeps its weights and score; the best {keep_best} keep their maps and masks. Those of the "
-        f"others{stopped} are dropped as soon as they lose, unless another run refers to them (--keep-best 0 keeps all)"
+        "others, and checkpoints of trials that are stopped early, are dropped as soon as they lose, unless another "
+        "run refers to them (--keep-best 0 keeps all)"
     )

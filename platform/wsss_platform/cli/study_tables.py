@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from wsss_platform.cli import population
 from wsss_platform.cli.front import cells, cost_names, headings
 from wsss_platform.config import MethodConfig, look_up
 
@@ -64,8 +63,6 @@ def told_table(told: Mapping[str, Any]) -> Table:
 def best_table(result: StudyResult, default: MethodConfig) -> Table:
     """What the best trial has that the default config has not."""
     assert result.best is not None
-    if "schedule" in result.best.changes:
-        return population.schedule_table(result.best.changes["schedule"])
     table = Table("field", "default", "best", title=f"trial {result.best.number}, the best", title_justify="left")
     for path, value in result.best.changes.items():
         table.add_row(path, _shown(look_up(default, path)), _shown(value))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wsss_platform.cli import crf, options, population, search_plan
+from wsss_platform.cli import crf, options, search_plan
 from wsss_platform.cli.engine import check_resources, default_gpus
 from wsss_platform.cli.front import front_lines
 from wsss_platform.cli.output import Output, note, output
@@ -21,15 +21,14 @@ from wsss_platform.cli.study_plan import default_study, plan_tables, study_plan
 from wsss_platform.cli.study_tables import best_table, told_table, trials_table
 from wsss_platform.config import MethodConfig
 from wsss_platform.disk import check_writable
-from wsss_platform.engine.brackets import check_scheduler
 from wsss_platform.engine.halting import UNLIMITED
 from wsss_platform.engine.objectives import check_measured, read_objectives
+from wsss_platform.engine.rungs import check_scheduler
 from wsss_platform.errors import InputError, RunError, unknown
 from wsss_platform.inner.levels import SETTINGS, split
 from wsss_platform.interrupts import Interrupted, Interrupts
 from wsss_platform.protocol import strongest
 from wsss_platform.retention import KEEP_BEST
-from wsss_platform.schedule import check_search as check_schedule
 from wsss_platform.selection import SelectionRule, judged_by, read_rule
 from wsss_platform.space import load_space
 from wsss_platform.store import Store, check_name
@@ -72,12 +71,6 @@ def tune(
         int,
         typer.Option("--seeds", help="Runs per trial, each with a seed of its own; the objective is the mean.", min=1),
     ] = 1,
-    warm_start: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--warm-start", help="An earlier study whose trials are told to a new one; repeatable.", metavar="STUDY"
-        ),
-    ] = None,
     inner: Annotated[
         int | None,
         typer.Option(
@@ -112,8 +105,6 @@ def tune(
         typer.Option("--oracle", help="Score every trial on the list of the report, also where that needs new maps."),
     ] = False,
     scheduler: search_plan.Scheduler = "asha",
-    members: population.Members = None,
-    interval: population.Interval = None,
     concurrent: Annotated[
         int | None,
         typer.Option("--concurrent", help="Trials (pictures of a run) at once; default: all there is room for.", min=1),
@@ -175,12 +166,9 @@ def tune(
         return
     asked, limited = trials, trials is not None or (hours is None and gpu_hours is None)
     wanted = read_objectives(objectives)
-    check_scheduler(scheduler, wanted)
+    check_scheduler(scheduler)
     with output(as_json) as out:
-        given = {"--trials": asked, "--hours": hours, "--sampler": sampler != "tpe", "--seeds": seeds != 1}
-        given |= {"--warm-start": warm_start, "--gpu-hours": gpu_hours, "--inner": inner}
-        people = population.read_population(scheduler, members, interval, given)
-        trials = people.members if people else asked or (TRIALS if limited else UNLIMITED)
+        trials = asked or (TRIALS if limited else UNLIMITED)
         experiment = options.build_experiment(
             method,
             data=data,
@@ -200,14 +188,11 @@ def tune(
             study_storage = absolute(study_storage)
             note(f"the study lives in {without_secrets(study_storage)}")
         rule = read_rule(selection, experiment.data)
-        population.check_rule(people, rule)
         check_base(rule, strongest(options.chosen_with(config), options.check_released(experiment)))
         whole, experiment = experiment, judged_by(rule, experiment)
         options.check_lists(experiment)
         searched = load_space(space or find_space(experiment.method.name), experiment.config)
         options.check_gates(experiment, searched.axes)
-        check_schedule(experiment.config, (axis.path for axis in searched.axes), population=people is not None)
-        searched = population.moving(people, experiment, searched)
         store = options.open_store(storage, max_failures, mirror)
         check_measured(wanted, searched)
         truth_free = rule.kind == "none"  # then there is nothing to choose an inner setting by
@@ -217,7 +202,7 @@ def tune(
                 + ("--selection none sees none of" if truth_free else "would hide what --objectives trades it for")
                 + "; leave it out, and every axis is a trial's"
             )
-        within = 0 if truth_free or people or len(wanted) > 1 else SETTINGS if inner is None else inner
+        within = 0 if truth_free or len(wanted) > 1 else SETTINGS if inner is None else inner
         levels = split(experiment, searched, within, seed)
         if levels.settings and not levels.outer.axes:
             if hours is not None or gpu_hours is not None or inner is not None:
@@ -226,8 +211,7 @@ def tune(
                     "--trials is their number"
                 )
             levels, trials = replace(levels, settings=asked or crf.SETTINGS), 1
-        how = str(people.identity()) if people else scheduler
-        study = default_study(experiment, searched, how, rule, sampler, seeds, wanted, levels)
+        study = default_study(experiment, searched, scheduler, rule, sampler, seeds, wanted, levels)
         study = check_name(name or study, "study name")
         document = study_plan(
             *(experiment, searched, store, study, None if trials == UNLIMITED else trials, gpus_per_worker, keep_best),
@@ -235,15 +219,14 @@ def tune(
             levels=levels,
             label_free=truth_free,
         )
-        document |= population.plan(people, experiment)
         reported = rule.reported(whole.data)
         options.check_lists(replace(whole, data=whole.data.model_copy(update={"score_list": reported})))
         document |= {"selection": rule.stamp, "judged on": experiment.data.score_list, "reported on": reported}
         budget = {"trials": trials if limited else None, "hours": hours, "gpu_hours": gpu_hours}
         named = {"sampler": sampler, "scheduler": scheduler, "objectives": list(wanted)}
-        document["search"] = search_plan.search_plan(experiment, searched, rule.stamp, named, budget, study, trials)
+        document["search"] = search_plan.search_plan(experiment, searched, rule.stamp, named, budget)
         if dry_run:
-            out.result(document, *population.plan_words(document), *plan_tables(document))
+            out.result(document, *plan_tables(document))
             return
         from wsss_platform.engine.cluster import connect
         from wsss_platform.engine.request import StudyRequest
@@ -267,7 +250,6 @@ def tune(
                     scheduler=scheduler,  # type: ignore[arg-type]  # checked above
                     max_concurrent=concurrent,
                     retries=retries,
-                    population=people,
                     rule=rule,
                     report_list=reported,
                     oracle=oracle,
@@ -278,7 +260,6 @@ def tune(
                     seeds=seeds,
                     inner=levels.settings,
                     study_storage=study_storage,
-                    warm_start=tuple(warm_start or ()),
                 ),
                 wandb,
                 keep_best,
@@ -290,7 +271,7 @@ def tune(
 def check_search(sampler: str, objectives: int, gpu_hours: float | None, gpus_per_worker: float | None) -> None:
     """The sampler must exist and have what it needs, the budget be one that can be kept, before anything starts."""
     if sampler != "tpe":
-        from wsss_platform.engine.samplers import check_sampler
+        from wsss_platform.engine.search_algorithm import check_sampler
 
         check_sampler(sampler, objectives)
     if gpu_hours is not None:

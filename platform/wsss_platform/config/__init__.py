@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from wsss_platform.config.affinity import WalkConfig
 from wsss_platform.config.imported import ImportedConfig, ImportSection
-from wsss_platform.config.schedule import SegmentConfig
 from wsss_platform.config.section import (
     Section,
     SectionType,
@@ -49,7 +48,6 @@ __all__ = [
     "SampleConfig",
     "Section",
     "SectionType",
-    "SegmentConfig",
     "SuppressionConfig",
     "TrainConfig",
     "WalkConfig",

@@ -51,7 +51,6 @@ class ImportedConfig(MethodConfig):
             "maps": MapsConfig(),
             "affinity": AffinityConfig(),
             "released": (),
-            "schedule": None,
         }
         for name, default in given.items():
             if getattr(self, name) != default:

@@ -9,7 +9,6 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from wsss_platform.config.affinity import IrnLoss, PsaLoss, WalkConfig
-from wsss_platform.config.schedule import SegmentConfig
 from wsss_platform.config.section import Section
 
 
@@ -291,7 +290,7 @@ class AffinityConfig(Section):
 class MethodConfig(Section):
     """The base of every method's config. A method adds `loss` and its own sections."""
 
-    added = ("released", "affinity", "schedule")
+    added = ("released", "affinity")
 
     backbone: BackboneConfig = BackboneConfig()
     train: TrainConfig = TrainConfig()
@@ -301,9 +300,6 @@ class MethodConfig(Section):
     released: tuple[str, ...] = ()
     """Phases that are not trained but taken as they are, each "PHASE=FILE" with a file of `import-weights` or the
     weights.pt of another training. The option `--weights` writes it."""
-    schedule: tuple[SegmentConfig, ...] | None = None
-    """Segments of the training of the last phase (of the method, not the affinity phase), from its first epoch on, each
-    with its own values; the last may end before `epochs`. `tune --scheduler pbt` writes it. None: nothing changes."""
 
     @model_validator(mode="after")
     def _files(self) -> Self:

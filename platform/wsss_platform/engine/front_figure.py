@@ -6,10 +6,8 @@ import warnings
 from typing import Any
 
 import optuna
-from optuna.trial import TrialState
 
 from wsss_platform.engine.objectives import ACCURACY, MEMORY, SECONDS
-from wsss_platform.engine.study import FROM
 
 UNITS = {ACCURACY: "accuracy, 0..1", SECONDS: "seconds as if nothing had been stored", MEMORY: "peak memory, GiB"}
 
@@ -29,20 +27,10 @@ def towards_accuracy(study: optuna.Study) -> dict[str, Any]:
 
 
 def front_axes(study: optuna.Study) -> Any:
-    """Optuna's plot of the front, over the complete trials that were run in this study.
-
-    Raises:
-        ValueError: there are none.
-    """
+    """Optuna's plot of the front."""
     from optuna.visualization import matplotlib as plots
 
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    mine = [trial for trial in complete if FROM not in trial.user_attrs]
-    if not mine:
-        raise ValueError("no trial is complete")
-    own = optuna.create_study(directions=study.directions)
-    own.add_trials(mine)
     names = [UNITS.get(name, name) for name in study.metric_names or ()]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return plots.plot_pareto_front(own, target_names=names)
+        return plots.plot_pareto_front(study, target_names=names)

@@ -14,7 +14,6 @@ from collections.abc import Callable
 
 import optuna
 
-from wsss_platform.engine.study import FROM
 from wsss_platform.errors import InputError
 
 USED = "gpu_seconds"
@@ -78,12 +77,11 @@ class GpuClock:
 
     @property
     def used(self) -> float:
-        """GPU-seconds so far, those of running trials included. Trials of an earlier version count by their seconds."""
+        """GPU-seconds so far, those of running trials included."""
         total = sum(self._of(number) for number in self._running)
         for trial in self._study.get_trials(deepcopy=False):
-            notes = trial.user_attrs
-            if trial.number not in self._running and FROM not in notes:
-                total += float(notes.get(USED, self._gpus * notes.get("seconds", 0.0)))
+            if trial.number not in self._running:
+                total += float(trial.user_attrs.get(USED, 0.0))
         return total
 
     @property

@@ -1,4 +1,4 @@
-"""What a study can be asked for at once, and the trials that no other one beats: the Pareto front.
+"""What a study can be asked for at once.
 
     accuracy    what a study of one objective maximises (`StudyRequest.objective`), 0..1, larger is better
     seconds     what the trial costs as if nothing had been in the store (`trial_costs`), smaller is better
@@ -9,7 +9,7 @@ Accuracy comes first and is always there: best config, leaderboard, report and r
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 from wsss_platform.errors import InputError, unknown
 from wsss_platform.space import SearchSpace
@@ -53,21 +53,3 @@ def check_measured(objectives: Collection[str], space: SearchSpace) -> None:
             f"objectives (--objectives): {MEMORY} is measured in trainings, and no axis of this space changes one; "
             f"that of map extraction and post-processing is not measured. Expected {ACCURACY},{SECONDS}"
         )
-
-
-def front(values: Mapping[int, Sequence[float]], names: Sequence[str]) -> frozenset[int]:
-    """The trials that no other trial beats: none is at least as good in everything and better in something.
-
-    Args:
-        values: trial's number -> its values in the order of `names`.
-        names: of the objectives.
-    """
-    signs = [1.0 if DIRECTIONS[name] == "maximize" else -1.0 for name in names]
-    points = {
-        number: tuple(sign * value for sign, value in zip(signs, mine, strict=True)) for number, mine in values.items()
-    }
-
-    def beaten(mine: tuple[float, ...]) -> bool:
-        return any(other != mine and all(a >= b for a, b in zip(other, mine, strict=True)) for other in points.values())
-
-    return frozenset(number for number, mine in points.items() if not beaten(mine))

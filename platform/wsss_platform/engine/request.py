@@ -8,12 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from wsss_platform.engine.brackets import REDUCTION, check_scheduler, planned_rungs
 from wsss_platform.engine.cluster import check_gpu_share
 from wsss_platform.engine.gpu_hours import check_gpu_hours
 from wsss_platform.engine.objectives import SINGLE, check_measured, check_objectives
-from wsss_platform.engine.population import Population, check_scored
-from wsss_platform.engine.samplers import check_sampler
+from wsss_platform.engine.rungs import REDUCTION, check_scheduler, planned_rungs
+from wsss_platform.engine.search_algorithm import check_sampler
 from wsss_platform.engine.study import BEST, LABEL_FREE, MASKS, TrialRow
 from wsss_platform.engine.study_storage import absolute
 from wsss_platform.errors import InputError
@@ -43,9 +42,8 @@ class StudyRequest:
     """Training processes of one trial."""
     gpus_per_worker: float = 0.0
     cpus_per_worker: int = 1
-    scheduler: Literal["asha", "hyperband", "pbt", "none"] = "asha"
-    """"asha" stops trials early by asynchronous successive halving, "hyperband" does so in several brackets
-    (`brackets`); the rules are Optuna's."""
+    scheduler: Literal["asha", "none"] = "asha"
+    """"asha" stops trials early by asynchronous successive halving; the rule is Optuna's."""
     max_concurrent: int | None = None
     """At most this many trials at once; None: as many as the cluster has room for."""
     reduction: int = REDUCTION
@@ -53,15 +51,13 @@ class StudyRequest:
     rung_pictures: int = 32
     """Pictures of the scored list on which a rung is decided."""
     sampler: str = "tpe"
-    """One of `samplers.SAMPLERS`."""
+    """One of `search_algorithm.SAMPLERS`."""
     hours: float | None = None
     """From the call on; later no trial starts, those that run are finished. None: no such limit."""
     gpu_hours: float | None = None
     """Of all trials together, over all calls; once they are used up no trial starts. None: no such limit."""
     objectives: tuple[str, ...] = SINGLE
     """What is searched for at once, accuracy first (`objectives`). With several no trial is stopped early."""
-    warm_start: tuple[str, ...] = ()
-    """Names of earlier studies in the same storage whose finished trials are told to this one when it is new."""
     study_storage: str | None = field(default=None, repr=False)
     """URL of the database in which the study lives, with its password: never shown. None: a journal in its folder."""
     seeds: int = 1
@@ -79,9 +75,6 @@ class StudyRequest:
     is the whole search."""
     retries: int = 1
     """How often a trial whose run failed is tried again."""
-    population: Population | None = None
-    """Population based training in the place of independent trials; `trials` is then its number of members, and the
-    space holds axes that may change during a training (`population.movable`)."""
     runner: Runner | None = None
     """Where a trial's stages run; None: Ray Train and actors, with the resources above. Another one must be
     picklable and runs in the trial's own process."""
@@ -104,40 +97,17 @@ class StudyRequest:
             raise InputError(f"max_concurrent: expected at least 1, got {self.max_concurrent}")
         objectives = check_objectives(self.objectives)
         check_measured(objectives, self.space)
-        check_scheduler(self.scheduler, objectives)
+        check_scheduler(self.scheduler)
         check_sampler(self.sampler, len(objectives))
         object.__setattr__(self, "objectives", objectives)
         if self.study_storage is not None:
             object.__setattr__(self, "study_storage", absolute(self.study_storage))
-        if (self.scheduler == "pbt") != (self.population is not None):
-            raise InputError(f"population: it belongs to scheduler 'pbt', and that to one; got {self.scheduler!r}")
-        if self.population is not None:
-            self._check_population(self.population)
         if self.hours is not None and not self.hours > 0:
             raise InputError(f"hours: expected more than 0, got {self.hours}")
         check_gpu_share(self.workers, self.gpus_per_worker)
         check_gpu_hours(self.gpu_hours, self.gpus_per_trial)
         if self.workers != self.experiment.workers:
             raise InputError(f"workers: {self.workers}, but the experiment was planned with {self.experiment.workers}")
-
-    def _check_population(self, population: Population) -> None:
-        if self.trials != population.members:
-            raise InputError(f"trials: a population of {population.members} has as many, got {self.trials}")
-        check_scored(self.selection == "none")
-        unused: dict[str, Any] = {
-            "objectives": SINGLE,
-            "seeds": 1,
-            "sampler": "tpe",
-            "hours": None,
-            "gpu_hours": None,
-            "inner": 0,
-            "warm_start": (),
-        }
-        for name, default in unused.items():
-            if getattr(self, name) != default:
-                raise InputError(
-                    f"{name}: population based training takes no such setting, got {getattr(self, name)!r}"
-                )
 
     @property
     def gpus_per_trial(self) -> float:
@@ -170,10 +140,8 @@ class StudyRequest:
     def rungs(self) -> tuple[int, ...]:
         """Finished epochs of the last phase after which trials are compared; empty when none is stopped early.
 
-        See `brackets.planned_rungs`.
+        See `rungs.planned_rungs`.
         """
-        if self.population is not None:  # its members are judged at the ends of segments
-            return ()
         return planned_rungs(
             self.experiment, self.space, self.scheduler, self.selection, self.objectives, self.reduction
         )
@@ -203,9 +171,7 @@ class StudyRequest:
             "sampler": None if self.sampler == "tpe" else self.sampler,
             "seeds": None if self.seeds == 1 else self.seeds,
             "objectives": None if self.objectives == SINGLE else list(self.objectives),
-            "brackets": len(self.rungs) + 1 if self.scheduler == "hyperband" else None,
             "inner": self._inner_identity,
-            "population": None if self.population is None else self.population.identity(),
         }
 
     @property

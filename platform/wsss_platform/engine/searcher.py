@@ -26,14 +26,14 @@ from optuna.distributions import (
 )
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from wsss_platform.config import MethodConfig, look_up
 from wsss_platform.engine.gpu_hours import GpuClock
 from wsss_platform.engine.halting import Halt
 from wsss_platform.engine.objectives import ACCURACY, REPORTED, SINGLE
-from wsss_platform.engine.samplers import check_sampler, make_sampler
+from wsss_platform.engine.search_algorithm import check_sampler, make_sampler
 from wsss_platform.engine.study import StudyFolder
 from wsss_platform.space import CategoricalAxis, FloatAxis, IntAxis, SearchSpace, choice_label, exists
 from wsss_platform.store import write_atomic
@@ -117,7 +117,6 @@ class StudySearcher(Searcher):
         objectives: Sequence[str] = SINGLE,
         gpus: float = 0.0,
         gpu_hours: float | None = None,
-        warm: Sequence[FrozenTrial] = (),
         on_finish: Callable[[int], None] = lambda number: None,
         halt: Halt | None = None,
     ) -> None:
@@ -127,13 +126,12 @@ class StudySearcher(Searcher):
             space: what is sampled.
             config: the default config, which is trial 0.
             seed: of the sampler.
-            sampler: one of `samplers.SAMPLERS`.
+            sampler: one of `search_algorithm.SAMPLERS`.
             pruner: decides at each rung whether a trial stops early; None never stops one.
             seconds: from now; later no trial starts any more. None: no such limit.
             objectives: of the study, accuracy first.
             gpus: that one trial holds.
             gpu_hours: of all trials together; no trial starts once they are used up. None: no such limit.
-            warm: trials of earlier studies, told to a study that is new.
             on_finish: told the number of each trial that has been closed.
             halt: ends the study early.
         """
@@ -156,7 +154,6 @@ class StudySearcher(Searcher):
         if not self._study.get_trials(deepcopy=False):
             params, _ = default_params(space, config)
             self._study.enqueue_trial(params, user_attrs={"default": True})
-            self._study.add_trials(warm)
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its searcher into its own records, where nobody reads it: a database's password stays out."""
@@ -289,9 +286,7 @@ class StudySearcher(Searcher):
                 trial.set_user_attr(name, value)
         self._gpu_clock.end(trial)
         if "inner" in result:  # from now on the best setting is part of what the trial changes
-            sampled = trial.user_attrs["changes"]
-            trial.set_user_attr("sampled", sampled)
-            trial.set_user_attr("changes", {**sampled, **json.loads(result["inner"])})
+            trial.set_user_attr("changes", {**trial.user_attrs["changes"], **json.loads(result["inner"])})
         state, values, reason = _verdict(result, error, self._objectives)
         if error:
             reason = f"{reason}: {self.why_died(trial_id)}"

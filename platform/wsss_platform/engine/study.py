@@ -27,7 +27,7 @@ from filelock import FileLock, Timeout
 from optuna.trial import FrozenTrial, TrialState
 
 from wsss_platform.config import MethodConfig, flatten, override, to_toml
-from wsss_platform.engine.objectives import DIRECTIONS, SINGLE, front
+from wsss_platform.engine.objectives import DIRECTIONS, SINGLE
 from wsss_platform.engine.study_storage import open_study
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.inner.table import looks as inner_looks
@@ -36,8 +36,6 @@ from wsss_platform.store import write_atomic
 BEST, MASKS, LABEL_FREE = "best of the sweep", "masks", "label-free proxies"
 """What a study can maximise: the sweep's best mean IoU, the masks' own (which the sweep does not see), or proxies that
 see no pixel truth (`label_free`)."""
-FROM = "told from"
-"""Note of a trial that was not run here but told by an earlier study ("NAME trial 3")."""
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 """A trial in one of these states is never run again."""
 
@@ -49,7 +47,7 @@ class TrialRow:
     number: int
     """From 0, which is the default config."""
     state: str
-    """"complete", "pruned" (stopped early), "fail", "running", "waiting", or "told" (by an earlier study)."""
+    """"complete", "pruned" (stopped early), "fail", "running" or "waiting"."""
     changes: Mapping[str, Any]
     """Sampled values by dotted path; empty for the default config."""
     objective: float | None
@@ -74,7 +72,7 @@ class TrialRow:
     values: Mapping[str, float] | None = None
     """Of a trial with several objectives: each by its name (`objectives`)."""
     front: bool | None = None
-    """Of a study with several objectives: whether no other trial of this study beats it."""
+    """Of a study with several objectives: whether no other trial beats it."""
 
 
 class StudyFolder:
@@ -137,9 +135,7 @@ class StudyFolder:
 
     def finished(self) -> list[FrozenTrial]:
         """Trials of this study that are never run again."""
-        return [
-            trial for trial in self.study.get_trials(deepcopy=False, states=FINISHED) if FROM not in trial.user_attrs
-        ]
+        return self.study.get_trials(deepcopy=False, states=FINISHED)
 
     def best(self) -> FrozenTrial | None:
         """The most accurate complete trial; of equals the cheapest by the other objectives, and the earliest."""
@@ -197,7 +193,7 @@ class StudyFolder:
         """
         if self._selection == "none":
             return 0
-        trials = [trial for trial in self.study.get_trials(deepcopy=False) if FROM not in trial.user_attrs]
+        trials = self.study.get_trials(deepcopy=False)
         inner = inner_looks(self.folder, self._seeds)
         scored = [len(trial.user_attrs.get("keys", ())) or "key" in trial.user_attrs for trial in trials]
         return sum(map(int, scored)) + inner + sum(len(trial.intermediate_values) for trial in trials)
@@ -215,14 +211,13 @@ def _rank(trial: FrozenTrial) -> tuple[float, tuple[float, ...], int]:
 
 
 def table(study: optuna.Study) -> tuple[TrialRow, ...]:
-    """Every trial of a study, in order, with the front of those that were run in it."""
-    names, trials = study.metric_names or (), study.get_trials(deepcopy=False)
-    rows = tuple(row(trial, names) for trial in trials)
+    """Every trial of a study, in order, with the front."""
+    names = study.metric_names or ()
+    rows = tuple(row(trial, names) for trial in study.get_trials(deepcopy=False))
     if not names:
         return rows
-    complete = {item.number: trials[item.number].values for item in rows if item.state == "complete"}
-    best = front(complete, names)
-    return tuple(replace(item, front=item.number in best) for item in rows)
+    front = {trial.number for trial in study.best_trials}
+    return tuple(replace(item, front=item.number in front) for item in rows)
 
 
 def row(trial: FrozenTrial, names: Sequence[str] = ()) -> TrialRow:
@@ -235,7 +230,7 @@ def row(trial: FrozenTrial, names: Sequence[str] = ()) -> TrialRow:
     notes, values = trial.user_attrs, trial.values
     return TrialRow(
         number=trial.number,
-        state="told" if FROM in notes else trial.state.name.lower(),
+        state=trial.state.name.lower(),
         changes=notes.get("changes", {}),
         objective=None if values is None else values[0],
         fixed=notes.get("fixed"),
@@ -243,7 +238,7 @@ def row(trial: FrozenTrial, names: Sequence[str] = ()) -> TrialRow:
         rungs=dict(trial.intermediate_values),
         seconds=notes.get("seconds"),
         key=notes.get("key"),
-        reason=notes.get(FROM) or notes.get("reason"),
+        reason=notes.get("reason"),
         proxies=notes.get("proxies"),
         spread=notes.get("spread"),
         keys=notes.get("keys", ()),

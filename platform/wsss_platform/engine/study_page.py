@@ -21,8 +21,7 @@ from matplotlib.figure import Figure
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
 
-from wsss_platform.engine.front_figure import by_accuracy, front_axes, towards_accuracy
-from wsss_platform.engine.lineage import schedule_figure
+from wsss_platform.engine.objectives import ACCURACY, MEMORY, SECONDS
 from wsss_platform.engine.report import REPORT
 from wsss_platform.engine.study import TrialRow, read_json, table
 from wsss_platform.store import write_atomic
@@ -37,10 +36,9 @@ ESTIMATOR = (
     f"best {TOP:.0%} of the complete trials apart; shares add up to 1. With fewer than about 50 trials it is a hint."
 )
 """Which estimator the importance comes from."""
-OF_FIXED_VALUES = ("importance", "parallel", "contour", "rank")
-"""Pictures of what a trial's parameters do; a population's trials have only those that their members began with."""
 PAIRS = 4
 """Axes in the pictures of pairs: the most important ones."""
+UNITS = {ACCURACY: "accuracy, 0..1", SECONDS: "seconds as if nothing had been stored", MEMORY: "peak memory, GiB"}
 
 
 def write_page(study: optuna.Study, folder: Path, on_skip: Callable[[str], None] = lambda message: None) -> list[Path]:
@@ -57,12 +55,7 @@ def write_page(study: optuna.Study, folder: Path, on_skip: Callable[[str], None]
     rows = table(study)
     drawn: list[tuple[str, str, Path]] = []
     skipped: list[str] = []
-    pictures = dict(_pictures(study, rows))
-    if any("schedule" in item.changes for item in rows):
-        left_out = ", ".join(f"{name}.png" for name in OF_FIXED_VALUES if pictures.pop(name, None))
-        skipped.append(f"{left_out} are left out: members began with their parameters, and a copy gives them up")
-        on_skip(skipped[-1])
-    for name, (caption, draw) in pictures.items():
+    for name, (caption, draw) in _pictures(study, rows).items():
         path = folder / f"{name}.png"
         try:
             with _plain_pyplot():
@@ -85,7 +78,7 @@ def importance(study: optuna.Study) -> dict[str, float]:
         return {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        target = towards_accuracy(study).get("target")
+        target = _target(study, sign=-1).get("target")
         return get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=TOP), target=target)
 
 
@@ -117,11 +110,23 @@ def failure_figure(rows: Sequence[TrialRow]) -> Figure:
     return figure
 
 
+def _target(study: optuna.Study, sign: int = 1) -> dict[str, Any]:
+    """What Optuna's pictures of one number must be told to show the accuracy of a study of several objectives.
+
+    Args:
+        study: to be drawn.
+        sign: -1 for importance, which takes what it is given as a cost.
+    """
+    if len(study.directions) == 1:
+        return {}
+    return {"target": lambda trial: sign * trial.values[0], "target_name": ACCURACY}
+
+
 def _pictures(study: optuna.Study, rows: Sequence[TrialRow]) -> Mapping[str, tuple[str, Callable[[], Figure]]]:
     """name -> what it shows and how to draw it."""
     from optuna.visualization import matplotlib as plots
 
-    target = by_accuracy(study)
+    target = _target(study)
 
     def sized(axes: Any, width: float = 9, height: float = 5) -> Figure:
         first = axes if hasattr(axes, "figure") else axes.flat[0]
@@ -150,7 +155,7 @@ def _pictures(study: optuna.Study, rows: Sequence[TrialRow]) -> Mapping[str, tup
             ESTIMATOR + left_out(study),
             lambda: sized(
                 plots.plot_param_importances(
-                    study, evaluator=PedAnovaImportanceEvaluator(target_quantile=TOP), **towards_accuracy(study)
+                    study, evaluator=PedAnovaImportanceEvaluator(target_quantile=TOP), **_target(study, sign=-1)
                 )
             ),
         ),
@@ -168,21 +173,17 @@ def _pictures(study: optuna.Study, rows: Sequence[TrialRow]) -> Mapping[str, tup
             lambda: sized(plots.plot_rank(study, params=several(), **target), 11, 10),
         ),
     }
-    if target:
+    if target and study.best_trials:
+        names = [UNITS[name] for name in study.metric_names or ()]
         pictures["front"] = (
             "Accuracy against cost. Best trials are the Pareto front: no other trial is at least as good in everything "
             "and better in something. All other pictures show the accuracy.",
-            lambda: sized(front_axes(study), 9, 6),
+            lambda: sized(plots.plot_pareto_front(study, target_names=names), 9, 6),
         )
     if any(item.rungs for item in rows):
         pictures["rungs"] = (
             "What early stopping saw: the sweep's best on a few pictures, by finished epochs.",
             lambda: sized(plots.plot_intermediate_values(study)),
-        )
-    if any("schedule" in item.changes for item in rows):
-        pictures["schedules"] = (
-            "Values over epochs, a line for each member's lineage: where it copied another, the line is that one's.",
-            lambda: schedule_figure(rows),
         )
     if any(item.state == "fail" for item in rows):
         pictures["failures"] = ("Failed trials and why.", lambda: failure_figure(rows))

@@ -23,7 +23,7 @@ from wsss_platform.disk import UNWRITABLE
 from wsss_platform.engine.reasons import last_line
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.objective import Objective
-from wsss_platform.stages import CHECKPOINT, METRICS, WEIGHTS, EpochEnd, TrainJob
+from wsss_platform.stages import METRICS, WEIGHTS, EpochEnd, TrainJob
 from wsss_platform.train.checkpoint import STATE, epoch_of, export_weights
 from wsss_platform.train.loop import train_phase
 from wsss_platform.train.record import append_epoch, read_epochs, restart_record
@@ -95,7 +95,7 @@ def train_on_ray(
             callbacks=[_StopAtOurErrors()],  # type: ignore[list-item]  # annotated for Train V1
         ),
     )
-    _fit(trainer, folder, on_epoch, job.first)
+    _fit(trainer, folder, on_epoch)
     shutil.rmtree(folder / RAY_FOLDER)
 
 
@@ -113,7 +113,7 @@ def _worker(job: TrainJob, folder: Path, resources: WorkerResources) -> Callable
         if rank == 0:
             last = epoch_of(start) if start else None
             restart_record(folder / METRICS, last)
-            if start and last and last.epoch == job.last:  # the kill came after the last checkpoint
+            if start and last and last.epoch == last.epochs:  # the kill came after the last checkpoint
                 export_weights(start, folder / WEIGHTS, job)
         for end, save in train_phase(
             job,
@@ -125,12 +125,10 @@ def _worker(job: TrainJob, folder: Path, resources: WorkerResources) -> Callable
             loaders=resources.loaders,
             before_step=lambda: _check_stop(folder),
         ):
-            finished = end.epoch == job.last
+            finished = end.epoch == end.epochs
             if finished or end.epoch % every == 0:
                 with tempfile.TemporaryDirectory() as temporary:
                     save(Path(temporary))
-                    if finished and job.keeps_checkpoint:
-                        save(folder / CHECKPOINT)
                     if finished and rank == 0:
                         export_weights(Path(temporary), folder / WEIGHTS, job)
                     checkpoint = Checkpoint.from_directory(temporary)
@@ -192,7 +190,7 @@ def _ours(worker_exceptions: Mapping[int, Exception]) -> InputError | RunError |
     return None
 
 
-def _fit(trainer: TorchTrainer, folder: Path, on_epoch: Callable[[EpochEnd], None], first: int) -> None:
+def _fit(trainer: TorchTrainer, folder: Path, on_epoch: Callable[[EpochEnd], None]) -> None:
     """Run the trainer in a thread and follow its record in this one.
 
     An exception of `on_epoch` ends the training within a step and is raised once its resources are free.
@@ -209,7 +207,7 @@ def _fit(trainer: TorchTrainer, folder: Path, on_epoch: Callable[[EpochEnd], Non
 
     thread = threading.Thread(target=fit, name="ray-train", daemon=True)
     thread.start()
-    follower = _Follower(folder / METRICS, on_epoch, first)
+    follower = _Follower(folder / METRICS, on_epoch)
     try:
         while thread.is_alive():
             thread.join(POLL)
@@ -236,8 +234,8 @@ def _plain(error: BaseException) -> BaseException:
 class _Follower:
     """Reports each epoch of a record once, in order, however often a restart repeats it."""
 
-    def __init__(self, path: Path, on_epoch: Callable[[EpochEnd], None], first: int = 0) -> None:
-        self.path, self.on_epoch, self.seen = path, on_epoch, first
+    def __init__(self, path: Path, on_epoch: Callable[[EpochEnd], None]) -> None:
+        self.path, self.on_epoch, self.seen = path, on_epoch, 0
 
     def look(self) -> None:
         """Report what is new."""

@@ -25,7 +25,6 @@ from ray import tune
 from wsss_platform.config import canonical, look_up, override
 from wsss_platform.data.part import spread
 from wsss_platform.disk import fault_behind
-from wsss_platform.engine.brackets import own_rungs
 from wsss_platform.engine.halting import halt_file
 from wsss_platform.engine.objectives import SINGLE
 from wsss_platform.engine.study import BEST, LABEL_FREE, stop_file
@@ -62,20 +61,12 @@ class TrialPlan:
     seeds: int = 1
     """Runs of a trial, one per seed."""
     objectives: tuple[str, ...] = SINGLE
-    bracket_reduction: int | None = None
-    """Of HyperBand, whose brackets differ in the first rung; None: all trials have the same rungs."""
     mirror: Elsewhere | None = None
     """Where its stages are shared with other stores."""
     levels: Levels | None = None
     """With settings: a trial's masks are searched within it."""
     max_failures: int = 0
     """Pictures that may fail in a stage."""
-
-    def rungs_of(self, number: int) -> tuple[int, ...]:
-        """The rungs of one trial."""
-        if self.bracket_reduction is None:
-            return self.rungs
-        return own_rungs(self.rungs, self.study.name, number, self.bracket_reduction)
 
 
 class TrialStopped(Exception):
@@ -170,7 +161,7 @@ def _run(plan: TrialPlan, number: int, changes: Mapping[str, Any]) -> dict[str, 
 
 def _watcher(plan: TrialPlan, number: int, changes: Mapping[str, Any], experiment: Experiment, offset: int) -> OnEvent:
     """What a run of a trial does at the end of each epoch: prove what was applied, tell, and stop when told."""
-    store, last, rungs = Store(plan.storage, plan.max_failures), experiment.phases[-1].name, plan.rungs_of(number)
+    store, last = Store(plan.storage, plan.max_failures), experiment.phases[-1].name
 
     def on_event(event: Event) -> None:
         if isinstance(event, Shared) and event.what == "failed":
@@ -181,7 +172,7 @@ def _watcher(plan: TrialPlan, number: int, changes: Mapping[str, Any], experimen
         phase, epoch = event.stage.phase.name, event.epoch.epoch
         shown = phase if offset == 0 else f"{phase} seed {experiment.seed}"
         tune.report({"event": "epoch", "phase": shown, "end": asdict(event.epoch)})
-        if offset == 0 and phase == last and epoch in rungs and epoch < event.epoch.epochs:
+        if offset == 0 and phase == last and epoch in plan.rungs and epoch < event.epoch.epochs:
             value = rung_value(experiment, event.stage, store, epoch, plan.rung_pictures)
             if value is not None:
                 tune.report({"event": "rung", "epoch": epoch, "value": value})  # returns when the driver decided

@@ -17,7 +17,6 @@ from typing import Any
 
 import optuna
 import ray
-from optuna.trial import FrozenTrial
 from ray import tune as ray_tune
 
 from wsss_platform.config import look_up
@@ -32,19 +31,16 @@ from wsss_platform.engine.events import (
 )
 from wsss_platform.engine.halting import UNLIMITED, Halt
 from wsss_platform.engine.memory_deaths import memory_deaths_survived
-from wsss_platform.engine.population_run import drop_segments, run_population, slot
 from wsss_platform.engine.progress import Listener, Progress
-from wsss_platform.engine.pruners import make_pruner
 from wsss_platform.engine.report import report
 from wsss_platform.engine.request import StudyRequest, StudyResult
 from wsss_platform.engine.runner import RayRunner
+from wsss_platform.engine.search_algorithm import make_pruner
 from wsss_platform.engine.searcher import StudySearcher, default_params
 from wsss_platform.engine.study import StudyFolder
-from wsss_platform.engine.study_storage import PLACE, open_study
 from wsss_platform.engine.trial import TrialPlan, changed, run_trial
-from wsss_platform.engine.warm_start import told_by, untold
 from wsss_platform.environment import environment
-from wsss_platform.errors import InputError, RunError, unknown
+from wsss_platform.errors import InputError, RunError
 from wsss_platform.experiment import Experiment, Stage
 from wsss_platform.interrupts import interruptible
 from wsss_platform.pipeline import run
@@ -88,8 +84,6 @@ def tune(
             _warn_outside(request, on_event)
             _make_shared(request, on_event, halt)
             _run_trials(request, folder, at_once, started, on_event, halt)
-        if request.population is not None and len(folder.finished()) >= request.trials:
-            drop_segments(request, folder)
         rows = folder.write_tables(base)
         told, finished = None, len(folder.finished())
         ended = halt.wanted and finished < request.trials
@@ -98,10 +92,9 @@ def tune(
     if ended:
         halt.end(finished, request.trials)
     best = folder.best()
-    own = [row for row in rows if row.state != "told"]
-    if best is None and own and all(row.state == "fail" for row in own):
+    if best is None and rows and all(row.state == "fail" for row in rows):
         raise RunError(
-            f"all {len(own)} trials failed; the first: {own[0].reason} (table: {folder.folder}/trials.jsonl)"
+            f"all {len(rows)} trials failed; the first: {rows[0].reason} (table: {folder.folder}/trials.jsonl)"
         )
     path = folder.folder / "best.toml"
     return StudyResult(
@@ -185,27 +178,6 @@ def _make_shared(request: StudyRequest, on_event: OnStudyEvent, halt: Halt) -> N
         )
 
 
-def _warm(request: StudyRequest, folder: StudyFolder, on_event: OnStudyEvent) -> tuple[FrozenTrial, ...]:
-    """The trials that earlier studies tell this one, when it is new."""
-    if present := folder.study.get_trials(deepcopy=False):
-        for name in untold(request.warm_start, present):
-            on_event(Warned(f"--warm-start {name} is ignored: only a new study is told, and this one has trials"))
-        return ()
-    trials: list[FrozenTrial] = []
-    for name in request.warm_start:
-        earlier = request.store.study_folder(name)
-        if not (earlier / "study.json").is_file():
-            known = [path.parent.name for path in (request.store.root / "studies").glob("*/study.json")]
-            raise unknown("study (--warm-start)", name, known)
-        url = request.study_storage if (earlier / PLACE).is_file() else None
-        told = told_by(
-            open_study(earlier, url), earlier, request.identity(), request.levels.outer, request.experiment.config
-        )
-        on_event(Warned(f"study {name} tells {len(told.trials)} trials; {told.left_out} lie outside this search"))
-        trials += told.trials
-    return tuple(trials)
-
-
 def _warn_outside(request: StudyRequest, on_event: OnStudyEvent) -> None:
     for path in default_params(request.space, request.experiment.config)[1]:
         value = look_up(request.experiment.config, path)
@@ -215,23 +187,17 @@ def _warn_outside(request: StudyRequest, on_event: OnStudyEvent) -> None:
 def _run_trials(
     request: StudyRequest, folder: StudyFolder, at_once: int, started: float, on_event: OnStudyEvent, halt: Halt
 ) -> None:
-    if request.population is not None:
-        with _quiet(), memory_deaths_survived():
-            memory = slot([node for node in _nodes() if node["Alive"]], at_once)
-            run_population(request, folder, memory, on_event, lambda n: _finished(request, folder, n, on_event), halt)
-        return
     searcher = StudySearcher(
         folder,
         request.levels.outer,
         request.experiment.config,
         seed=request.seed,
         sampler=request.sampler,
-        pruner=make_pruner(request.scheduler, request.rungs, request.reduction),
+        pruner=make_pruner(request.rungs, request.reduction),
         seconds=None if request.hours is None else 3600 * request.hours - (time.monotonic() - started),
         objectives=request.objectives,
         gpus=request.gpus_per_trial,
         gpu_hours=request.gpu_hours,
-        warm=_warm(request, folder, on_event),
         on_finish=lambda number: _finished(request, folder, number, on_event),
         halt=halt,
     )
@@ -252,7 +218,6 @@ def _run_trials(
         retries=request.retries,
         seeds=request.seeds,
         objectives=request.objectives,
-        bracket_reduction=request.reduction if request.scheduler == "hyperband" else None,
         # what losing trials do not keep here is not kept there
         mirror=None if request.store.mirror is None else Withholding(request.store.mirror, LARGE),
         levels=request.levels,

@@ -67,8 +67,7 @@ def looks(store: Store) -> tuple[Looks, ...]:
         if study is not None:
             where = (str(study.get("data", {}).get("score_list", "")), str(study.get("truth", UNKNOWN))[:12])
             for row in _rows(folder / "trials.jsonl"):
-                if study.get("population") is None:  # whose rungs are scores of their own
-                    rungs[where] += len(row.get("rungs") or {})
+                rungs[where] += len(row.get("rungs") or {})
                 for key in row.get("keys") or [row.get("key")]:
                     if key is not None and scores.get(key, ("", UNKNOWN))[1] == UNKNOWN:
                         scores[key] = where
@@ -121,13 +120,13 @@ def _settings(folder: Path, search: Mapping[str, Any]) -> int:
 
 
 def _rows(table: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a study's table, without those that an earlier study told."""
+    """The rows of a study's table."""
     for line in table.read_text(encoding="utf-8").splitlines() if table.is_file() else ():
         try:
             row = json.loads(line)
         except ValueError:
             continue
-        if isinstance(row, dict) and row.get("state") != "told":
+        if isinstance(row, dict):
             yield row
 
 

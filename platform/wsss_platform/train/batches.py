@@ -25,7 +25,7 @@ from wsss_platform.stages import TrainJob
 def batches(
     job: TrainJob, *, first: int, rank: int, world: int, device: torch.device, loaders: int
 ) -> tuple[int, Iterator[Batch]]:
-    """Steps per epoch, and this worker's batches of all epochs from `first` (0-based) to the job's last.
+    """Steps per epoch, and this worker's batches of all epochs from `first` (0-based) to the last.
 
     What a batch holds is a function of (seed, epoch, step, rank, world); `loaders` changes only the speed.
 
@@ -47,7 +47,7 @@ def batches(
     sampler = EpochSampler(len(views), train.batch, experiment.seed, rank, world)
     loader: DataLoader[View | InputError] = DataLoader(
         _Careful(views),
-        batch_sampler=_Epochs(sampler, first, job.last),
+        batch_sampler=_Epochs(sampler, first, train.epochs),
         collate_fn=_collate,
         num_workers=loaders,
         pin_memory=device.type == "cuda",

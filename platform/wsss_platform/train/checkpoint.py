@@ -25,7 +25,7 @@ from wsss_platform.config import MethodConfig, override
 from wsss_platform.errors import InputError
 from wsss_platform.method import Phase
 from wsss_platform.objective import Objective
-from wsss_platform.stages import EpochEnd, Parent, TrainJob
+from wsss_platform.stages import EpochEnd, TrainJob
 from wsss_platform.store import write_atomic
 from wsss_platform.train.randomness import random_state, set_random_state
 
@@ -69,28 +69,6 @@ class Training:
         self.optimiser.load_state_dict(state["optimiser"])
         self.scaler.load_state_dict(state["scaler"])
         return EpochEnd(**state["end"])
-
-    def branch(self, parent: Parent) -> EpochEnd:
-        """Take over what another training ended with: `load`, but with the optimiser's settings of this training.
-
-        Raises:
-            InputError: as `load`, or the network or the optimiser has another shape here than there.
-        """
-        settings = [
-            {name: value for name, value in group.items() if name != "params"} for group in self.optimiser.param_groups
-        ]
-        try:
-            end = self.load(parent.checkpoint, parent.key)
-        except InputError:
-            raise
-        except (RuntimeError, ValueError) as error:
-            raise InputError(
-                f"{parent.checkpoint}: a training with other settings cannot go on from it, as a value of the schedule "
-                f"changes the shape of the network or the optimiser: {str(error).splitlines()[0]}"
-            ) from None
-        for group, own in zip(self.optimiser.param_groups, settings, strict=True):
-            group.update(own)
-        return end
 
     def load_random(self, folder: Path) -> None:
         """Restore this worker's random generators: the last thing before the loop goes on."""

@@ -40,8 +40,7 @@ def train_phase(
     loaders: int = 0,
     before_step: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[EpochEnd, Save]]:
-    """Train a phase, or the segment of it that the job names; yields (what the epoch says, how to save all state) at
-    each epoch's end.
+    """Train a phase; yields (what the epoch says, how to save all state) at each epoch's end.
 
     Continued from a checkpoint it gives the losses of an uninterrupted run, bit by bit on one CPU worker
     with the same number of threads. With `world` > 1 torch.distributed must be initialised; the workers'
@@ -53,7 +52,7 @@ def train_phase(
         world: number of workers.
         device: default CPU.
         wrap: puts the objective into DistributedDataParallel.
-        checkpoint: folder that an earlier `Save` wrote; None starts from the beginning, or from `job.parent`.
+        checkpoint: folder that an earlier `Save` wrote; None starts from the beginning.
         loaders: processes that read pictures ahead; results do not depend on it.
         before_step: called before each step; may raise to end the training.
 
@@ -77,8 +76,6 @@ def train_phase(
     scaler = GradScaler(device.type, enabled=train.precision == "float16")
     training = Training(objective, optimiser, scaler, device, rank)
     last = training.load(checkpoint, job.key) if checkpoint else None
-    if last is None and job.parent is not None:
-        last, checkpoint = training.branch(job.parent), job.parent.checkpoint
     first, step = (last.epoch, last.step) if last else (0, 0)
     model = wrap(objective)
     objective.train()
@@ -88,7 +85,7 @@ def train_phase(
     if checkpoint:
         training.load_random(checkpoint)
 
-    for epoch in range(first + 1, job.last + 1):
+    for epoch in range(first + 1, train.epochs + 1):
         started = time.monotonic()
         sums = torch.zeros(len(weights) + 1, dtype=torch.float64, device=device)
         for _ in range(per_epoch):

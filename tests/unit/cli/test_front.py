@@ -54,16 +54,13 @@ def test_a_study_of_one_looks_as_before() -> None:
 def test_the_plan_says_how_it_searches() -> None:
     search: dict[str, Any] = {
         "sampler": "tpe",
-        "scheduler": "hyperband",
+        "scheduler": "asha",
         "objectives": ["accuracy"],
         "rungs": [2, 6],
-        "brackets": [{"rungs": [2, 6], "trials": 5}, {"rungs": [6], "trials": 3}, {"rungs": [], "trials": 2}],
         "budget": {"trials": 10, "hours": None, "gpu_hours": 1.5},
     }
     lines = search_words(search)
-    assert lines[0].startswith("sampler tpe; scheduler hyperband: rungs after epochs 2, 6")
-    assert "3 brackets" in lines[1]
-    assert "5 trials from epoch 2 on; 3 trials from epoch 6 on; 2 trials to the end" in lines[1]
-    assert lines[2] == "budget: 10 trials in total, or 1.5 GPU-hours of all trials and calls"
-    several = {**search, "scheduler": "asha", "objectives": ["accuracy", "seconds"], "rungs": [], "brackets": []}
+    assert lines[0].startswith("sampler tpe; scheduler asha: rungs after epochs 2, 6")
+    assert lines[1] == "budget: 10 trials in total, or 1.5 GPU-hours of all trials and calls"
+    several = {**search, "objectives": ["accuracy", "seconds"], "rungs": []}
     assert "no trial is stopped early, as there are several objectives" in search_words(several)[0]

@@ -8,7 +8,7 @@ import pytest
 
 from wsss_methods import get
 from wsss_platform.config import DataConfig, override
-from wsss_platform.engine.brackets import planned_rungs
+from wsss_platform.engine.rungs import planned_rungs
 from wsss_platform.experiment import Experiment
 from wsss_platform.space import read_space
 
@@ -17,25 +17,20 @@ RATE = {"train.learning_rate": {"kind": "float", "low": 1e-4, "high": 1e-3, "rea
 STARTS = {"rtc": "segmentation.start", "rcm_mam": "support.warm_up"}
 
 
-def rungs(
-    start: float, scheduler: str = "asha", name: str = "rtc", axis: dict[str, Any] | None = None
-) -> tuple[int, ...]:
+def rungs(start: float, name: str = "rtc", axis: dict[str, Any] | None = None) -> tuple[int, ...]:
     method = get(name)
     changes = {"train.epochs": 9} | ({STARTS[name]: start} if name in STARTS else {})
     config = override(method.config(), changes)
     axes = RATE if axis is None else {**RATE, "segmentation.start": {"reason": "when the head begins", **axis}}
     return planned_rungs(
-        Experiment(method, config, DataConfig()), read_space({"axes": axes}, config, "test"), scheduler, "train"
+        Experiment(method, config, DataConfig()), read_space({"axes": axes}, config, "test"), "asha", "train"
     )
 
 
 @pytest.mark.parametrize("name", STARTS)
-@pytest.mark.parametrize("scheduler", ["asha", "hyperband"])
 @pytest.mark.parametrize(("start", "expected"), [(0, (1, 3)), (0.1, (3,)), (1, (3,)), (2, (3,)), (2.1, ()), (5, ())])
-def test_what_begins_later_moves_the_first_comparison(
-    name: str, scheduler: str, start: float, expected: tuple[int, ...]
-) -> None:
-    assert rungs(start, scheduler, name) == expected
+def test_what_begins_later_moves_the_first_comparison(name: str, start: float, expected: tuple[int, ...]) -> None:
+    assert rungs(start, name) == expected
 
 
 def test_an_axis_counts_with_its_latest_start() -> None:

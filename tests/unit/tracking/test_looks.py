@@ -55,8 +55,7 @@ def test_one_score_is_one_look_whoever_tells_of_it(tmp_path: Path, record: Any) 
 def test_studies_runs_and_searches_add_up_by_list_and_truth(tmp_path: Path, record: Any) -> None:
     store = Store(tmp_path)
     seeds = [score(store, f"seed{index}", truth=TRUTH) for index in range(3)]
-    pruned, told = row(1, None, rungs=2, state="pruned"), row(2, "e" * 64, rungs=5, state="told")
-    study(store, "s", [row(0, seeds[0], rungs=1, keys=seeds), pruned, told])
+    study(store, "s", [row(0, seeds[0], rungs=1, keys=seeds), row(1, None, rungs=2, state="pruned")])
     score(store, "other", "train", truth=OTHER)
     score(store, "pairs", kind="saliency-sweep", truth=TRUTH)
     write_record(store, record("begun", None, stages={"score:cam": "f" * 64}, status="running", finished=None))

@@ -1,5 +1,7 @@
-"""Optuna's samplers by name: a fresh one for each trial, so that a draw depends on the seed, the trial's number and the
-finished trials alone, and a study goes on after a crash as if there had been none.
+"""What Optuna decides in a study: which trial comes next (its samplers by name), and which one stops early (a pruner).
+
+A sampler is made anew for each trial, so that a draw depends on the seed, the trial's number and the finished trials
+alone, and a study goes on after a crash as if there had been none.
 
     tpe      tree-structured Parzen estimators over all axes at once; running trials count as bad (the default)
     random   independent draws
@@ -14,10 +16,13 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+from collections.abc import Sequence
 
 import optuna
+from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
+from wsss_platform.engine.rungs import REDUCTION
 from wsss_platform.errors import InputError, unknown
 
 SAMPLERS = {"tpe": "", "random": "", "gp": "scipy", "cmaes": "cmaes", "nsgaii": ""}
@@ -70,3 +75,15 @@ def make_sampler(name: str, seed: int, number: int, *, conditional: bool = False
         case "nsgaii":
             return optuna.samplers.NSGAIISampler(seed=own, population_size=POPULATION)
     return optuna.samplers.TPESampler(seed=own, multivariate=True, constant_liar=True, group=conditional)
+
+
+def make_pruner(rungs: Sequence[int], reduction: int = REDUCTION) -> BasePruner | None:
+    """The pruner of a study; None when no trial is stopped early.
+
+    Args:
+        rungs: finished epochs at which trials are compared, each `reduction` times the one before.
+        reduction: of the trials at a rung about one in this many goes on.
+    """
+    if not rungs:
+        return None
+    return optuna.pruners.SuccessiveHalvingPruner(min_resource=rungs[0], reduction_factor=reduction)
