@@ -63,7 +63,6 @@ MAY: dict[str, tuple[str, ...] | None] = {
     "inventory": ("errors", "store", "tracking.records"),
     "mirror": ("errors", "store", "tracking.records"),
     "retention": ("inventory", "store", "tracking.records"),
-    "sharing": ("errors", "experiment", "store"),
     "costs": ("config", "experiment", "inner.levels", "inner.table", "space", "stages", "store", "train.record"),
     "verification": None,
     "label_free": None,

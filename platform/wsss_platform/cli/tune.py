@@ -141,7 +141,6 @@ def tune(
     ] = None,
     storage: options.Storage = options.STORAGE,
     max_failures: options.MaxFailures = 0,
-    mirror: options.MirrorUrl = None,
     seed: options.Seed = 0,
     workers: options.Workers = 1,
     gpus_per_worker: options.GpusPerWorker = None,
@@ -208,7 +207,7 @@ def tune(
         options.check_gates(experiment, searched.axes)
         check_schedule(experiment.config, (axis.path for axis in searched.axes), population=people is not None)
         searched = population.moving(people, experiment, searched)
-        store = options.open_store(storage, max_failures, mirror)
+        store = Store(storage, max_failures)
         check_measured(wanted, searched)
         truth_free = rule.kind == "none"  # then there is nothing to choose an inner setting by
         if inner and (truth_free or len(wanted) > 1):

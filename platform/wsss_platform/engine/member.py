@@ -30,7 +30,6 @@ from wsss_platform.experiment import Experiment, Stage, is_cached
 from wsss_platform.interrupts import Interrupted, interruptible
 from wsss_platform.local_runner import LocalRunner
 from wsss_platform.pipeline import Event, OnEvent, StageProgress, run
-from wsss_platform.sharing import Shared, Sharing, Withholding
 from wsss_platform.stages import Runner
 from wsss_platform.store import Store, write_atomic
 
@@ -61,8 +60,6 @@ class MemberPlan:
     """Of the scored list, on which members are judged."""
     retries: int
     """How often a segment that failed is tried again."""
-    mirror: Withholding | None = None
-    """Where its stages are shared with other stores."""
     max_failures: int = 0
     """Pictures that may fail in a stage."""
 
@@ -75,13 +72,10 @@ class MemberPlan:
         """Ends of the segments after `done` epochs."""
         return ends(done, self.population.interval, self.epochs)
 
-    def store(self, experiment: Experiment) -> Store:
-        """The store for a run; segments that another one follows stay here, as they hold checkpoints and are dropped
-        at the end."""
-        if self.mirror is None:
-            return Store(self.storage, self.max_failures)
-        followed = {one.key for one in experiment.stages if one.segment and one.segment.until < self.epochs}
-        return Store(self.storage, self.max_failures, replace(self.mirror, keys=frozenset(followed)))
+    @property
+    def store(self) -> Store:
+        """Where its stages are."""
+        return Store(self.storage, self.max_failures)
 
 
 def train_member(config: dict[str, Any], plan: MemberPlan) -> None:
@@ -205,7 +199,7 @@ def of_schedule(experiment: Experiment, schedule: list[dict[str, Any]]) -> Exper
 def _train(plan: MemberPlan, experiment: Experiment, values: Mapping[str, Any]) -> None:
     """Train the last segment of a schedule; those before it are in the store."""
     last = experiment.stage("train", experiment.phases[-1].name)
-    run(experiment, plan.store(experiment), plan.runner, _watcher(plan, experiment, last, values), until=last)
+    run(experiment, plan.store, plan.runner, _watcher(plan, experiment, last, values), until=last)
 
 
 def _watcher(plan: MemberPlan, experiment: Experiment, last: Stage, values: Mapping[str, Any]) -> OnEvent:
@@ -213,8 +207,6 @@ def _watcher(plan: MemberPlan, experiment: Experiment, last: Stage, values: Mapp
     in_force = experiment.of(last)
 
     def on_event(event: Event) -> None:
-        if isinstance(event, Shared) and event.what == "failed":
-            tune.report({"event": "warned", "message": event.words})
         if isinstance(event, StageProgress) and event.epoch is not None:
             if event.stage.key == last.key:
                 check_applied(values, in_force, event.epoch)
@@ -229,7 +221,7 @@ def _ended_with(plan: MemberPlan, experiment: Experiment, on_event: OnEvent = la
 
 def _scored(plan: MemberPlan, experiment: Experiment) -> dict[str, Any]:
     """The member's numbers at its end, as those of any trial."""
-    outcome = run(experiment, plan.store(experiment), plan.runner, _ended_with(plan, experiment))
+    outcome = run(experiment, plan.store, plan.runner, _ended_with(plan, experiment))
     assert outcome.score is not None
     return pooled([{"key": experiment.key, "score": outcome.score}], BEST)
 
@@ -245,8 +237,7 @@ def judging(experiment: Experiment, pictures: int) -> Experiment:
 def _judged(plan: MemberPlan, experiment: Experiment, values: Mapping[str, Any]) -> float:
     """Best mean IoU 0..1 of the exact sweep over a few pictures; the score stays in the store, maps and masks go."""
     quick = judging(experiment, plan.pictures)
-    store = plan.store(quick)
-    Sharing(store).bring(quick.stages[-1])
+    store = plan.store
     if not is_cached(quick.stages[-1], store):  # else an earlier call trained it, and may have dropped it since
         _train(plan, experiment, values)
     outcome = run(quick, store, LocalRunner())

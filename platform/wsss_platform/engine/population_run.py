@@ -17,7 +17,7 @@ import optuna
 from optuna.trial import TrialState
 from ray import tune as ray_tune
 
-from wsss_platform.engine.events import OnStudyEvent, TrialEpoch, TrialRung, TrialStarted, Warned
+from wsss_platform.engine.events import OnStudyEvent, TrialEpoch, TrialRung, TrialStarted
 from wsss_platform.engine.halting import Halt
 from wsss_platform.engine.lineage import Lineage, write_schedule
 from wsss_platform.engine.member import EPOCH, SCORE, MemberPlan, note_death, of_schedule, train_member
@@ -29,8 +29,6 @@ from wsss_platform.engine.searcher import distribution
 from wsss_platform.engine.study import FINISHED, StudyFolder
 from wsss_platform.environment import environment
 from wsss_platform.errors import RunError
-from wsss_platform.retention import LARGE
-from wsss_platform.sharing import Withholding
 from wsss_platform.space import Axis, CategoricalAxis, choice_label
 from wsss_platform.stages import EpochEnd
 
@@ -71,7 +69,6 @@ def run_population(
         population=population,
         pictures=request.rung_pictures,
         retries=request.retries,
-        mirror=None if request.store.mirror is None else Withholding(request.store.mirror, LARGE),
         max_failures=request.store.max_failures,
     )
     journal = Journal(request, folder, on_event, on_finish, halt)
@@ -185,8 +182,6 @@ class Journal(ray_tune.Callback):
                 self._begun(number, json.loads(result["schedule"]))
             case "epoch":
                 self._on_event(TrialEpoch(number, result["phase"], EpochEnd(**result["end"])))
-            case "warned":
-                self._on_event(Warned(result["message"]))
             case "judged":
                 self._judged(number, result)
             case "finished":

@@ -38,9 +38,8 @@ from wsss_platform.inner.search import choose
 from wsss_platform.interrupts import Interrupted, interruptible
 from wsss_platform.method import Phase
 from wsss_platform.pipeline import Event, OnEvent, StageProgress, run
-from wsss_platform.sharing import Shared, Sharing
 from wsss_platform.stages import METRICS, WEIGHTS, Chunk, EpochEnd, Runner, TrainJob
-from wsss_platform.store import Elsewhere, Store
+from wsss_platform.store import Store
 
 
 @dataclass(frozen=True)
@@ -64,8 +63,6 @@ class TrialPlan:
     objectives: tuple[str, ...] = SINGLE
     bracket_reduction: int | None = None
     """Of HyperBand, whose brackets differ in the first rung; None: all trials have the same rungs."""
-    mirror: Elsewhere | None = None
-    """Where its stages are shared with other stores."""
     levels: Levels | None = None
     """With settings: a trial's masks are searched within it."""
     max_failures: int = 0
@@ -134,7 +131,7 @@ def _stop_if_told(plan: TrialPlan, number: int) -> None:
 
 
 def _run(plan: TrialPlan, number: int, changes: Mapping[str, Any]) -> dict[str, Any]:
-    store, runs, experiments = Store(plan.storage, plan.max_failures, plan.mirror), [], []
+    store, runs, experiments = Store(plan.storage, plan.max_failures), [], []
     inner = plan.levels if plan.levels is not None and plan.levels.settings else None
     traces: list[list[EpochEnd]] = []
     for offset in range(plan.seeds):
@@ -142,9 +139,6 @@ def _run(plan: TrialPlan, number: int, changes: Mapping[str, Any]) -> dict[str, 
         experiment = changed(seeded, changes, f"trial {number}")
         experiments.append(experiment)
         on_event = _watcher(plan, number, changes, experiment, offset)
-        for stage in experiment.stages:  # its record of epochs proves what was applied, also where the score is found
-            if stage.kind == "train":
-                Sharing(store, on_event).bring(stage)
         if plan.objective == LABEL_FREE:
             runs.append(_label_free(experiment, store, plan.runner, on_event))
         elif inner is not None:
@@ -173,8 +167,6 @@ def _watcher(plan: TrialPlan, number: int, changes: Mapping[str, Any], experimen
     store, last, rungs = Store(plan.storage, plan.max_failures), experiment.phases[-1].name, plan.rungs_of(number)
 
     def on_event(event: Event) -> None:
-        if isinstance(event, Shared) and event.what == "failed":
-            tune.report({"event": "warned", "message": f"trial {number}: {event.words}"})
         if not isinstance(event, StageProgress) or event.epoch is None:
             return
         check_applied(changes, experiment, event.epoch)

@@ -48,8 +48,6 @@ from wsss_platform.errors import InputError, RunError, unknown
 from wsss_platform.experiment import Experiment, Stage
 from wsss_platform.interrupts import interruptible
 from wsss_platform.pipeline import run
-from wsss_platform.retention import LARGE
-from wsss_platform.sharing import Withholding
 from wsss_platform.space import SearchSpace
 
 __all__ = ["StudyRequest", "StudyResult", "concurrency", "shared_stages", "tune"]
@@ -253,8 +251,6 @@ def _run_trials(
         seeds=request.seeds,
         objectives=request.objectives,
         bracket_reduction=request.reduction if request.scheduler == "hyperband" else None,
-        # what losing trials do not keep here is not kept there
-        mirror=None if request.store.mirror is None else Withholding(request.store.mirror, LARGE),
         levels=request.levels,
         max_failures=request.store.max_failures,
     )

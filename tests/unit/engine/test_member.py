@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -24,9 +23,6 @@ from wsss_platform.engine.population import Population
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment
 from wsss_platform.local_runner import LocalRunner
-from wsss_platform.retention import LARGE
-from wsss_platform.sharing import Withholding
-from wsss_platform.store import Store
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "ray"))
 from tiny_method import tiny_sample
@@ -122,53 +118,3 @@ def test_a_segment_that_killed_its_process_for_good_is_not_tried_again(
     said.clear()
     train_member(config, plan)
     assert said[-1]["event"] == "finished"
-
-
-class Elsewhere:
-    """A mirror in memory."""
-
-    def __init__(self) -> None:
-        self.kept: dict[tuple[str, str], Path] = {}
-        self.brought: list[str] = []
-
-    def bring(self, store: Store, kind: str, key: str) -> bool:
-        if (kind, key) not in self.kept:
-            return False
-        self.brought.append(kind)
-        with store.building(kind, key) as folder:
-            assert folder is not None
-            shutil.copytree(self.kept[kind, key], folder, dirs_exist_ok=True)
-            manifest = json.loads((folder / "manifest.json").read_text())
-            (folder / "manifest.json").unlink()
-            store.commit(kind, key, manifest)
-        return True
-
-    def send(self, store: Store, kind: str, key: str) -> bool:
-        self.kept[kind, key] = store.folder(kind, key)
-        return True
-
-
-def test_a_mirror_gets_judgements_and_the_last_segment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(members.tune, "report", lambda report: None)
-    mirror, rate = Elsewhere(), {"loss.contrast": 0.2}
-    plan = MemberPlan(
-        tiny(2),
-        tmp_path / "a",
-        tmp_path / "study",
-        LocalRunner(threads=1),
-        Population(),
-        4,
-        0,
-        Withholding(mirror, LARGE),
-    )
-    first, _ = _grow(plan, Lineage(), 1, rate, 1)
-    last, numbers = _grow(plan, first, 1, rate, 2)
-    assert last.failed is None
-    trained = of_schedule(plan.experiment, last.schedule()).stage("train").key
-    assert sorted(kind for kind, _ in mirror.kept) == ["score", "score", "train"]
-    assert ("train", trained) in mirror.kept
-    elsewhere = replace(plan, storage=tmp_path / "b")
-    again, _ = _grow(elsewhere, Lineage(), 1, rate, 1)
-    assert again == first
-    assert _grow(elsewhere, again, 1, rate, 2) == (last, numbers)
-    assert mirror.brought == ["score", "train", "score"]
