@@ -12,7 +12,6 @@ from wsss_platform.cli.output import note
 from wsss_platform.config import look_up
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment
-from wsss_platform.selection import SelectionRule
 from wsss_platform.space import SearchSpace
 
 if TYPE_CHECKING:
@@ -58,14 +57,6 @@ def read_population(
 
     asked = {name: value for name, value in (("members", members), ("interval", interval)) if value is not None}
     return Population(**asked)
-
-
-def check_rule(population: Population | None, rule: SelectionRule) -> None:
-    """InputError when a population would have no score to be judged by."""
-    if population is not None:
-        from wsss_platform.engine.population import check_scored
-
-        check_scored(rule.kind == "none")
 
 
 def moving(population: Population | None, experiment: Experiment, space: SearchSpace) -> SearchSpace:

@@ -46,7 +46,6 @@ Scheduler = Annotated[
 def search_plan(
     experiment: Experiment,
     space: SearchSpace,
-    selection: str,
     named: Mapping[str, Any],
     budget: Mapping[str, float | None],
     study: str,
@@ -57,14 +56,13 @@ def search_plan(
     Args:
         experiment: the default config's.
         space: what is searched.
-        selection: whose pixel truth may choose.
         named: "sampler", "scheduler" and "objectives", accuracy first.
         budget: "trials" (in total), "hours" (of each call) and "gpu_hours" (of all trials); None: no such limit.
         study: its name, which decides the brackets of HyperBand.
         trials: whose brackets are counted.
     """
     scheduler = named["scheduler"]
-    rungs = planned_rungs(experiment, space, scheduler, selection, named["objectives"])
+    rungs = planned_rungs(experiment, space, scheduler, named["objectives"])
     brackets: list[dict[str, Any]] = []
     if scheduler == "hyperband" and rungs:
         count = len(rungs) + 1

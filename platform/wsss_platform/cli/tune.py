@@ -102,9 +102,9 @@ def tune(
         str | None,
         typer.Option(
             "--selection",
-            help="Whose pixel truth may choose: none (label-free proxies), held-out:K (K pictures per class of the "
-            "training list, told on the rest), train or val. Default: train where that list is scored, else val.",
-            metavar="none|held-out:K|train|val",
+            help="Whose pixel truth may choose: held-out:K (K pictures per class of the training list, told on the "
+            "rest), train or val. Default: train where that list is scored, else val.",
+            metavar="held-out:K|train|val",
         ),
     ] = None,
     oracle: Annotated[
@@ -199,7 +199,6 @@ def tune(
             study_storage = absolute(study_storage)
             note(f"the study lives in {without_secrets(study_storage)}")
         rule = read_rule(selection, experiment.data)
-        population.check_rule(people, rule)
         check_base(rule, strongest(options.chosen_with(config), options.check_released(experiment)))
         whole, experiment = experiment, judged_by(rule, experiment)
         options.check_lists(experiment)
@@ -209,14 +208,12 @@ def tune(
         searched = population.moving(people, experiment, searched)
         store = Store(storage, max_failures)
         check_measured(wanted, searched)
-        truth_free = rule.kind == "none"  # then there is nothing to choose an inner setting by
-        if inner and (truth_free or len(wanted) > 1):
+        if inner and len(wanted) > 1:
             raise InputError(
-                "--inner: settings within a trial are chosen by accuracy on pixel truth, which "
-                + ("--selection none sees none of" if truth_free else "would hide what --objectives trades it for")
-                + "; leave it out, and every axis is a trial's"
+                "--inner: settings within a trial are chosen by accuracy on pixel truth, which would hide what "
+                "--objectives trades it for; leave it out, and every axis is a trial's"
             )
-        within = 0 if truth_free or people or len(wanted) > 1 else SETTINGS if inner is None else inner
+        within = 0 if people or len(wanted) > 1 else SETTINGS if inner is None else inner
         levels = split(experiment, searched, within, seed)
         if levels.settings and not levels.outer.axes:
             if hours is not None or gpu_hours is not None or inner is not None:
@@ -232,7 +229,6 @@ def tune(
             *(experiment, searched, store, study, None if trials == UNLIMITED else trials, gpus_per_worker, keep_best),
             seeds=seeds,
             levels=levels,
-            label_free=truth_free,
         )
         document |= population.plan(people, experiment)
         reported = rule.reported(whole.data)
@@ -240,7 +236,7 @@ def tune(
         document |= {"selection": rule.stamp, "judged on": experiment.data.score_list, "reported on": reported}
         budget = {"trials": trials if limited else None, "hours": hours, "gpu_hours": gpu_hours}
         named = {"sampler": sampler, "scheduler": scheduler, "objectives": list(wanted)}
-        document["search"] = search_plan.search_plan(experiment, searched, rule.stamp, named, budget, study, trials)
+        document["search"] = search_plan.search_plan(experiment, searched, named, budget, study, trials)
         if dry_run:
             out.result(document, *population.plan_words(document), *plan_tables(document))
             return

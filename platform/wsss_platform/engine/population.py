@@ -52,12 +52,6 @@ class Population:
         return asdict(self)
 
 
-def check_scored(truth_free: bool) -> None:
-    """InputError where no score may be seen."""
-    if truth_free:
-        raise InputError("--scheduler pbt copies what scores better, and --selection none sees no score")
-
-
 def movable(experiment: Experiment, space: SearchSpace) -> tuple[SearchSpace, dict[str, str]]:
     """The axes that may change in the middle of the last phase's training, and the others with the reason.
 

@@ -28,7 +28,7 @@ from wsss_platform.disk import fault_behind
 from wsss_platform.engine.brackets import own_rungs
 from wsss_platform.engine.halting import halt_file
 from wsss_platform.engine.objectives import SINGLE
-from wsss_platform.engine.study import BEST, LABEL_FREE, stop_file
+from wsss_platform.engine.study import BEST, stop_file
 from wsss_platform.engine.trainer import checkpoint_of
 from wsss_platform.engine.trial_costs import measured
 from wsss_platform.errors import InputError, RunError
@@ -53,7 +53,7 @@ class TrialPlan:
     """The study's folder."""
     runner: Runner
     objective: str
-    """`BEST`, `MASKS` or `LABEL_FREE`."""
+    """`BEST` or `MASKS`."""
     rungs: tuple[int, ...]
     """Finished epochs of the last phase after which a trial is scored; empty: never stopped early."""
     rung_pictures: int
@@ -139,9 +139,7 @@ def _run(plan: TrialPlan, number: int, changes: Mapping[str, Any]) -> dict[str, 
         experiment = changed(seeded, changes, f"trial {number}")
         experiments.append(experiment)
         on_event = _watcher(plan, number, changes, experiment, offset)
-        if plan.objective == LABEL_FREE:
-            runs.append(_label_free(experiment, store, plan.runner, on_event))
-        elif inner is not None:
+        if inner is not None:
             run(experiment, store, plan.runner, on_event, until=experiment.stage("maps"))
         else:
             runs.append(_scored(experiment, store, plan.runner, on_event))
@@ -157,8 +155,7 @@ def _run(plan: TrialPlan, number: int, changes: Mapping[str, Any]) -> dict[str, 
         experiments = [changed(one, choice.changes, f"trial {number}") for one in experiments]
         for offset, one in enumerate(experiments):
             runs.append(_scored(one, store, plan.runner, _watcher(plan, number, changes, one, offset)))
-    values = pooled(runs, plan.objective) | found
-    values |= measured(experiments, store, plan.objectives, scored=plan.objective != LABEL_FREE)
+    values = pooled(runs, plan.objective) | found | measured(experiments, store, plan.objectives)
     return {"event": "finished", **values, "train_key": key, "trace": trace(traces)}
 
 
@@ -195,14 +192,9 @@ def pooled(runs: Sequence[Mapping[str, Any]], objective: str) -> dict[str, Any]:
     The threshold is one for all seeds: the best of the mean of their curves. A seed without a number gives none.
 
     Args:
-        runs: of each seed {"key", "score"}, or of a label-free trial {"proxies", "objective"}.
-        objective: `BEST`, `MASKS` or `LABEL_FREE`.
+        runs: of each seed {"key", "score"}.
+        objective: `BEST` or `MASKS`.
     """
-    if objective == LABEL_FREE:
-        each = [float(item["objective"]) for item in runs]
-        named = {name: [item["proxies"][name] for item in runs] for name in runs[0]["proxies"]}
-        means = {name: None if None in values else fmean(values) for name, values in named.items()}
-        return {"objective": fmean(each), "proxies": means, **_spread(each)}
     scores = [item["score"] for item in runs]
     masks = [number_or_nan(score["mean_iou"]) for score in scores]
     if len(scores) == 1:
@@ -231,14 +223,6 @@ def _spread(each: Sequence[float]) -> dict[str, Any]:
         return {}
     plain = [None if math.isnan(value) else float(value) for value in each]
     return {"each": plain, "spread": float(np.std(each, ddof=1))}
-
-
-def _label_free(experiment: Experiment, store: Store, runner: Runner, on_event: OnEvent) -> dict[str, Any]:
-    """The trial's numbers without any."""
-    from wsss_platform.label_free import measure
-
-    proxies = measure(experiment, store, runner, on_event)
-    return {"objective": proxies.value, "proxies": asdict(proxies)}
 
 
 def best_of(summary: Mapping[str, Any]) -> tuple[float, float]:

@@ -169,8 +169,6 @@ def shared_stages(experiment: Experiment, space: SearchSpace) -> tuple[Stage, ..
 
 def _make_shared(request: StudyRequest, on_event: OnStudyEvent, halt: Halt) -> None:
     shared = shared_stages(request.experiment, request.space)
-    if request.selection == "none":  # a score is not among what trials make
-        shared = tuple(stage for stage in shared if stage.kind != "score")
     for offset in range(request.seeds if shared else 0):
         experiment = request.of_seed(offset)
         cpus = max(request.cpus_per_worker, cluster_info().cpus_for(request.workers))  # nothing else runs yet

@@ -16,7 +16,7 @@ import pytest
 from ray.tune.schedulers import PopulationBasedTraining
 
 import wsss_methods
-from wsss_platform.cli.population import check_rule, moving, plan, plan_words, read_population
+from wsss_platform.cli.population import moving, plan, plan_words, read_population
 from wsss_platform.cli.search_plan import search_plan, search_words
 from wsss_platform.config import DataConfig, MethodConfig, SampleConfig, override
 from wsss_platform.engine.halting import Halt
@@ -31,7 +31,6 @@ from wsss_platform.engine.study_page import write_page
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment
 from wsss_platform.schedule import in_force
-from wsss_platform.selection import SelectionRule
 from wsss_platform.space import SearchSpace, load_space, read_space
 from wsss_platform.store import Store
 
@@ -206,10 +205,6 @@ def test_options_that_do_not_go_together_are_told() -> None:
     with pytest.raises(InputError, match=r"--interval 2: .*segmentation\.start = 2 epochs; expected at least 3"):
         moving(Population(interval=2), late, both)
     assert [axis.path for axis in moving(Population(interval=3), late, both).axes] == ["loss.structure"]
-    check_rule(None, SelectionRule("none"))
-    check_rule(Population(), SelectionRule("train"))
-    with pytest.raises(InputError, match="--selection none sees no score"):
-        check_rule(Population(), SelectionRule("none"))
 
 
 def test_a_request_for_a_population_is_checked(tmp_path: Path) -> None:
@@ -230,7 +225,6 @@ def test_a_request_for_a_population_is_checked(tmp_path: Path) -> None:
         ({"seeds": 2}, "seeds: population based training"),
         ({"sampler": "random"}, "sampler: population based training"),
         ({"hours": 1.0}, "hours: population based training"),
-        ({"rule": SelectionRule("none")}, "--selection none sees no score"),
         ({"objectives": ("accuracy", "seconds")}, "objectives"),
         ({"scheduler": "asha"}, "it belongs to scheduler 'pbt', and that to one; got 'asha'"),
         ({"population": None}, "it belongs to scheduler 'pbt', and that to one; got 'pbt'"),
@@ -301,13 +295,11 @@ def test_the_plan_says_how_a_population_is_judged() -> None:
     experiment = tiny(5)
     named = {"sampler": "tpe", "scheduler": "pbt", "objectives": ["accuracy"]}
     budget = {"trials": 3, "hours": None, "gpu_hours": None}
-    search = search_plan(experiment, space(AXES, experiment.config), "train truth", named, budget, "s", 3)
+    search = search_plan(experiment, space(AXES, experiment.config), named, budget, "s", 3)
     assert "sampler" not in search
     assert search_words(search) == ["scheduler pbt", "budget: 3 trials in total"]
     assert search_words(
-        search_plan(
-            experiment, space(AXES, experiment.config), "train truth", {**named, "scheduler": "none"}, budget, "s", 3
-        )
+        search_plan(experiment, space(AXES, experiment.config), {**named, "scheduler": "none"}, budget, "s", 3)
     )[0].startswith("sampler tpe; scheduler none")
 
 

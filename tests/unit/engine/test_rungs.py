@@ -25,7 +25,7 @@ def rungs(
     config = override(method.config(), changes)
     axes = RATE if axis is None else {**RATE, "segmentation.start": {"reason": "when the head begins", **axis}}
     return planned_rungs(
-        Experiment(method, config, DataConfig()), read_space({"axes": axes}, config, "test"), scheduler, "train"
+        Experiment(method, config, DataConfig()), read_space({"axes": axes}, config, "test"), scheduler
     )
 
 
