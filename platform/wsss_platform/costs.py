@@ -146,7 +146,6 @@ def study_costs(
     *,
     seeds: int = 1,
     levels: Levels | None = None,
-    compared: Mapping[str, Experiment] | None = None,
 ) -> list[Cost]:
     """Costs of the trials that a study still lacks, at most: trials that are stopped early take less.
 
@@ -159,8 +158,6 @@ def study_costs(
         keep_best: 0 when the maps of every trial are kept and so found again.
         seeds: runs of each trial, each with a training and maps of its own.
         levels: which axes are searched within a trial; None: none are.
-        compared: by name the experiments whose masks a label-free objective compares (`label_free.variants`), in the
-            place of a score.
     """
     from wsss_platform.inner.table import read_rows
 
@@ -175,19 +172,12 @@ def study_costs(
     repeats = _Repeats(space, store, missing, done, keep_best, searched=settings > 0)
     found: dict[str, Cost] = {}
     for offset in range(seeds):
-        own = {stage.key for stage in replace(experiment, seed=experiment.seed + offset).stages}
-        counted: set[str] = set()
-        for name, one in (compared or {"": experiment}).items():
-            seeded = replace(one, seed=one.seed + offset)
-            stages = [stage for stage in seeded.stages if compared is None or stage.kind != "score"]
-            for stage, times, axes in repeats.of(seeded, stages):
-                if stage.key in counted or not times or _is_copied(seeded, stage):
-                    continue
-                counted.add(stage.key)
-                shown = stage.name if stage.key in own else f"{stage.name} ({name})"
-                cost = replace(_cost(seeded, stage, times, speeds, axes), stage=shown)
-                before = found[shown].times if shown in found else 0
-                found[shown] = replace(cost, times=before + times)
+        seeded = replace(experiment, seed=experiment.seed + offset)
+        for stage, times, axes in repeats.of(seeded):
+            if not times or _is_copied(seeded, stage):
+                continue
+            before = found[stage.name].times if stage.name in found else 0
+            found[stage.name] = replace(_cost(seeded, stage, times, speeds, axes), times=before + times)
     inner = [_inner_cost(experiment, levels, settings * seeds, store)] if levels is not None and settings else []
     return [*found.values(), *inner]
 
@@ -206,8 +196,9 @@ class _Repeats:
     searched: bool
     """Whether the masks of a trial are those of its best inner setting."""
 
-    def of(self, experiment: Experiment, stages: Sequence[Stage]) -> Iterator[tuple[Stage, int, list[Axis]]]:
+    def of(self, experiment: Experiment) -> Iterator[tuple[Stage, int, list[Axis]]]:
         """Each stage with its times and the axes that it depends on."""
+        stages = experiment.stages
         touching = {
             stage.name: [axis for axis in self.space.axes if _touches(axis, experiment, stage, self.space)]
             for stage in stages

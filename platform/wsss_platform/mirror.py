@@ -7,7 +7,7 @@
 A copy without its manifest is no copy, and what is read back or pulled is compared with its sha256. Every pushing has a
 folder of its own (<copy>, 8 hex digits) that nobody writes again, and one object, files.json, says which is taken, so
 two machines that push one artefact at once do not mix their files. The store that is worked on stays on a POSIX file
-system (docs/decisions/0011-mirror.md, 0017-shared-stages.md).
+system (docs/decisions/0011-mirror.md).
 """
 
 from __future__ import annotations
@@ -32,8 +32,7 @@ from wsss_platform.store import KEY, MANIFEST, Store, check_name
 from wsss_platform.tracking.records import CONFIG, RECORD, RunRecord, read_record, write_record
 
 FILES = "files.json"
-"""Beside a copy's manifest: name -> [bytes, sha256, copy] of each of its files. Older lists lack
-the third; there the file lies beside the list."""
+"""Beside a copy's manifest: name -> [bytes, sha256, copy] of each of its files."""
 THREADS = 16
 """Files on the way at once; a masks artefact has one per picture."""
 _BLOCK = 1 << 20
@@ -76,42 +75,6 @@ class Mirror:
         except (pa.ArrowException, ValueError, OSError) as error:
             raise InputError(f"mirror {self.url!r}: {_first_line(error).replace(url, self.url)}") from None
         self._base = PurePosixPath(base)
-        self._given = url
-        self._known: set[tuple[str, str]] = set()  # artefacts that are there, as whole as ours
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Mirror, (self._given,)
-
-    def check(self) -> Mirror:
-        """Itself, if it can be reached.
-
-        Raises:
-            InputError: there is no such bucket.
-            RunError: it does not answer, or refuses.
-        """
-        flat = self._system.type_name in _FLAT
-        place = self._base.parts[0] if flat else str(self._base)
-        found = self._try(self._system.get_file_info, place)
-        if flat and found.type == fs.FileType.NotFound:
-            raise InputError(f"mirror {self.url!r}: there is no bucket {place!r}")
-        return self
-
-    def bring(self, store: Store, kind: str, key: str) -> bool:
-        """See `store.Elsewhere`. Nothing that the store has is overwritten."""
-        lacking = self._try(self._lacking, kind, key)
-        if lacking is None or lacking > store.max_failures or store.has(kind, key):
-            return False
-        return self._try(self._fetch, store, kind, key)[0] > 0
-
-    def send(self, store: Store, kind: str, key: str) -> bool:
-        """See `store.Elsewhere`. A copy that lacks more pictures than ours is replaced."""
-        if (kind, key) in self._known:
-            return False
-        lacking = self._try(self._lacking, kind, key)
-        new = lacking is None or int(store.open(kind, key).manifest.get("failures", 0)) < lacking
-        copied = new and self._try(self._send, store, kind, key)[0] > 0
-        self._known.add((kind, key))
-        return copied
 
     def push(self, store: Store, run: str) -> Copied:
         """Copy a run's record and every finished artefact of it that is not there yet, and read it back.
@@ -192,15 +155,9 @@ class Mirror:
     def _has(self, kind: str, key: str) -> bool:
         return self._exists(_place(kind, key) / MANIFEST)
 
-    def _lacking(self, kind: str, key: str) -> int | None:
-        """How many pictures the copy lacks; None when there is no copy."""
-        place = _place(kind, key) / MANIFEST
-        return int(json.loads(self._get(place)).get("failures", 0)) if self._exists(place) else None
-
     def _send(self, store: Store, kind: str, key: str) -> tuple[int, int]:
         """Copy one artefact; (files, bytes)."""
         artefact, copy = store.open(kind, key), uuid.uuid4().hex[:8]
-        before = self._lacking(kind, key)
         paths = sorted(path for path in artefact.folder.rglob("*") if path.is_file())
         names = [path.relative_to(artefact.folder).as_posix() for path in paths]
         if MANIFEST not in names:  # dropped while we looked
@@ -211,7 +168,7 @@ class Mirror:
 
         with ThreadPoolExecutor(THREADS) as pool:
             sent = dict(zip(names, pool.map(send, names), strict=True))
-        if self._lacking(kind, key) != before:  # another machine was quicker; its copy is as good
+        if self._has(kind, key):  # another machine was quicker; its copy is as good
             self._system.delete_dir(self._at(_place(kind, key) / copy))
             return 0, 0
         listed = {name: [*entry, copy] for name, entry in sent.items()}
@@ -236,14 +193,10 @@ class Mirror:
 
                 with ThreadPoolExecutor(THREADS) as pool:
                     list(pool.map(fetch, listed))
-                # of the same copy as the files; older copies have it beside them alone
-                said = (folder / MANIFEST).read_bytes() if MANIFEST in listed else self._get(place / MANIFEST)
-                (folder / MANIFEST).unlink(missing_ok=True)  # the commit writes it
-                manifest = json.loads(said)
+                manifest = json.loads((folder / MANIFEST).read_bytes())  # of the same copy as the files
+                (folder / MANIFEST).unlink()  # the commit writes it
                 if (manifest.get("kind"), manifest.get("key")) != (kind, key):
                     raise RunError(f"{self.url}/{place}/{MANIFEST}: not the manifest of this key")
-                if int(manifest.get("failures", 0)) > store.max_failures:  # another copy came between
-                    raise RunError(f"{self.url}/{place}: lacks {manifest['failures']} pictures")
                 if short := [name for name in listed if name != MANIFEST and not (folder / name).is_file()]:
                     raise RunError(f"{folder / short[0]}: gone before it was whole")
                 shutil.rmtree(partial)
@@ -318,8 +271,8 @@ def _listed(data: bytes, where: str) -> dict[str, tuple[PurePosixPath, int, str]
         RunError: a name in it would lead out of the artefact's folder.
     """
     listed = {
-        str(name): (PurePosixPath(*map(str, copy), str(name)), int(size), str(digest))
-        for name, (size, digest, *copy) in json.loads(data).items()
+        str(name): (PurePosixPath(str(copy), str(name)), int(size), str(digest))
+        for name, (size, digest, copy) in json.loads(data).items()
     }
     for name, (source, _, _) in listed.items():
         path = PurePosixPath(name)

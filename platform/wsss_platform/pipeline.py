@@ -20,7 +20,6 @@ from wsss_platform.costs import like
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment, Stage, needed
 from wsss_platform.imported import ImportWork, finish
-from wsss_platform.sharing import Shared, Sharing
 from wsss_platform.stages import METRICS, WEIGHTS, ChunkReport, EpochEnd, Runner, TrainJob
 from wsss_platform.store import Artefact, Store, write_atomic
 from wsss_platform.work import MapsWork, MasksWork, PictureWork, ScoreWork, chunks_of
@@ -60,7 +59,7 @@ class StageEnd:
     cached: bool
 
 
-Event = StageStart | StageProgress | StageEnd | Shared
+Event = StageStart | StageProgress | StageEnd
 OnEvent = Callable[[Event], None]
 
 
@@ -90,21 +89,17 @@ def run(
         RunError: a training that failed.
     """
     wanted = until or experiment.stages[-1]
-    sharing = Sharing(store, on_event)
-    sharing.bring(wanted)
     todo = {stage.key for stage in needed(experiment.stages, store, wanted)}
     stages = experiment.stages[: experiment.stages.index(wanted) + 1]
     ends: list[StageEnd] = []
     for (kind, _, to_make), group in groupby(stages, lambda one: (_kind(one), one.list_name, one.key in todo)):
         for line in [tuple(group)] if kind == "chunks" else [(stage,) for stage in group]:
-            sharing.bring_each(line if to_make else ())
             if not to_make:
                 made = [StageEnd(stage, 0.0, True) for stage in line]
             elif kind == "train":
                 made = [_trained(experiment, line[0], store, runner, on_event)]
             else:
                 made = _produced(experiment, line, store, runner, on_event)
-            sharing.send(line)
             for end in made:
                 on_event(end)
             ends += made

@@ -67,8 +67,8 @@ class Protocol(Section):
     label_gate: bool
     """Whether the scored maps were limited to the classes the image-level labels name."""
     selection: Selection
-    """Which pixel truth chose hyper-parameters or checkpoints; "none" for a plain training run and for a search
-    whose objective is label-free, "unknown" for maps that somebody else made."""
+    """Which pixel truth chose hyper-parameters or checkpoints; "none" for a plain training run, "unknown" for
+    maps that somebody else made."""
     backbone: str
     """Architecture and output stride, or "imported maps (FORM)"."""
     initial_weights: str
@@ -177,4 +177,4 @@ def _scales(maps: MapsConfig) -> str:
     sides = [f"{scale:g}" for scale in maps.scales]
     if maps.sizes:
         sides = [f"{size} x {size}" for size in maps.sizes]
-    return ", ".join(sides) + (" + flip" if maps.flip else " mirrored" if maps.mirror else "")
+    return ", ".join(sides) + (" + flip" if maps.flip else "")

@@ -1,6 +1,5 @@
 """Which pixel truth a search may see: a stated part of its protocol.
 
-    none         none: the objective is label-free (`label_free`)
     held-out:K   that of K pictures per class of the training list; the result is told on the others
     train        that of the training list
     val          that of the list that is scored, on which nothing is trained
@@ -21,24 +20,20 @@ from wsss_platform.errors import InputError, unknown
 from wsss_platform.experiment import Experiment
 from wsss_platform.protocol import Selection
 
-KINDS = ("none", "held-out:K", "train", "val")
-PROXY_PICTURES = 64
-"""Pictures on which the label-free proxies of a trial are measured, at most. [ours]"""
+KINDS = ("held-out:K", "train", "val")
 
 
 @dataclass(frozen=True)
 class SelectionRule:
     """What may choose."""
 
-    kind: Literal["none", "held-out", "train", "val"]
+    kind: Literal["held-out", "train", "val"]
     per_class: int = 0
     """Of held-out."""
 
     @property
     def stamp(self) -> Selection:
         """As written into the protocol."""
-        if self.kind == "none":
-            return "none"
         return f"held-out:{self.per_class} truth" if self.kind == "held-out" else f"{self.kind} truth"
 
     def searched(self, data: DataConfig) -> str:
@@ -47,8 +42,6 @@ class SelectionRule:
         Raises:
             InputError: "val" where the scored list is the one that is trained on.
         """
-        if self.kind == "none":
-            return part_name(data.score_list, "spread", PROXY_PICTURES)
         if self.kind == "held-out":
             return part_name(data.train_list, "held-out", self.per_class)
         if self.kind == "train":
@@ -71,12 +64,12 @@ def read_rule(text: str | None, data: DataConfig) -> SelectionRule:
     """A rule from `--selection`; without one, "train" where the training list is scored and "val" otherwise.
 
     Raises:
-        InputError: no such rule, or held-out without a number of at least 1.
+        InputError: no such rule, "none", or held-out without a number of at least 1.
     """
     if text is None:
         return SelectionRule("train" if data.score_list == data.train_list else "val")
     match text:
-        case "none" | "train" | "val":
+        case "train" | "val":
             return SelectionRule(text)
     found = re.fullmatch(r"held-out:([1-9]\d{0,5})", text)
     if found:
@@ -84,6 +77,11 @@ def read_rule(text: str | None, data: DataConfig) -> SelectionRule:
     if text.startswith("held-out"):
         raise InputError(
             f"selection (--selection) {text!r}: expected held-out:K with K pictures per class, such as held-out:3"
+        )
+    if text == "none":
+        raise InputError(
+            "selection (--selection) 'none': no search without ground truth; "
+            "held-out:K sees that of K images per class, such as held-out:3"
         )
     raise unknown("selection (--selection)", text, KINDS)
 

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -75,31 +75,17 @@ class Artefact:
     manifest: Mapping[str, Any]
 
 
-class Elsewhere(Protocol):
-    """A place that keeps copies of artefacts (`mirror.Mirror`); picklable. Both raise RunError when it fails."""
-
-    def bring(self, store: Store, kind: str, key: str) -> bool:
-        """Copy an artefact into the store, if it is there and lacks no more pictures than the store allows."""
-        ...
-
-    def send(self, store: Store, kind: str, key: str) -> bool:
-        """Copy a finished artefact there, unless it is there already."""
-        ...
-
-
 class Store:
     """Stage outputs under one storage folder (a local or shared file system)."""
 
-    def __init__(self, root: Path, max_failures: int = 0, mirror: Elsewhere | None = None) -> None:
+    def __init__(self, root: Path, max_failures: int = 0) -> None:
         """
         Args:
             root: the storage folder.
             max_failures: how many pictures an artefact may lack and still count as finished.
-            mirror: where stages are shared with other stores; used by `sharing` alone.
         """
         self.root = root.expanduser().resolve()
         self.max_failures = max_failures
-        self.mirror = mirror
 
     def folder(self, kind: str, key: str) -> Path:
         """Where the finished artefact lies or will lie."""

@@ -268,13 +268,11 @@ def test_costs_are_those_of_nothing_stored(tmp_path: Path) -> None:
     found = [seconds(experiment, store) for experiment in (first, other)]
     assert found == pytest.approx(by_hand)
     assert min(found) > trained > 0
-    unscored = seconds(first, store, scored=False)
-    assert found[0] - unscored == pytest.approx(store.open("score", first.key).manifest["seconds"])
     peak = memory(first, store)
     assert 0.05 < peak < 64
-    pooled = measured([first, other], store, ("accuracy", "seconds", "memory"), scored=True)
+    pooled = measured([first, other], store, ("accuracy", "seconds", "memory"))
     assert pooled == {"cost_seconds": pytest.approx(sum(found) / 2), "cost_memory": peak}
-    assert measured([first], store, ("accuracy",), scored=True) == {}
+    assert measured([first], store, ("accuracy",)) == {}
     # dropped maps still say what they took; what is gone without a word is named
     maps = first.stage("maps")
     store.remove("maps", maps.key, "they lost")
@@ -295,15 +293,3 @@ def test_a_training_that_does_not_say_its_memory_is_named(tmp_path: Path) -> Non
     metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))  # as an earlier version wrote it
     with pytest.raises(InputError, match="train:tiny .* does not say its peak memory"):
         memory(experiment, store)
-
-
-def test_proxies_come_through_tunes_flat_results(tmp_path: Path) -> None:
-    """Ray Tune hands a searcher "proxies/flip", not {"proxies": {"flip": ...}}."""
-    folder = StudyFolder(tmp_path / "s", {"objective": "label-free proxies"})
-    search = StudySearcher(folder, SPACE, CONFIG, seed=3)
-    search.suggest("t")
-    flat = {"proxies/flip": 0.4, "proxies/crf": None}
-    search.on_trial_complete("t", {"event": "finished", "objective": 0.4, **flat})
-    (row,) = table(folder.study)
-    assert row.state == TrialState.COMPLETE.name.lower()
-    assert row.proxies == {"flip": 0.4, "crf": None}

@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 
 from wsss_platform.config import DataConfig, MapsConfig, SampleConfig, TrainConfig
-from wsss_platform.data.part import TruthPart
 from wsss_platform.engine.events import Reporting, StudyEvent
 from wsss_platform.engine.report import REPORT, report
 from wsss_platform.engine.request import StudyRequest
 from wsss_platform.engine.searcher import StudySearcher
 from wsss_platform.engine.study import StudyFolder
-from wsss_platform.engine.trial import _label_free, _scored, changed, pooled
+from wsss_platform.engine.trial import _scored, changed, pooled
 from wsss_platform.experiment import Experiment
 from wsss_platform.local_runner import LocalRunner
 from wsss_platform.selection import judged_by, read_rule
@@ -56,10 +55,7 @@ def play(asked: StudyRequest, trials: int = 3) -> StudyFolder:
     for index in range(trials):
         changes = json.loads(search.suggest(f"t{index}")["changes"])
         experiment = changed(asked.experiment, changes, "trial")
-        if asked.selection == "none":
-            values = _label_free(experiment, asked.store, asked.runner, lambda event: None)
-        else:
-            values = pooled([_scored(experiment, asked.store, asked.runner, lambda event: None)], asked.objective)
+        values = pooled([_scored(experiment, asked.store, asked.runner, lambda event: None)], asked.objective)
         search.on_trial_complete(f"t{index}", {"event": "finished", **values})
     return folder
 
@@ -111,25 +107,6 @@ def read_fixed(asked: StudyRequest) -> float:
     score = run(asked.experiment, asked.store, asked.runner).score
     assert score is not None
     return float(score["mean_iou"])
-
-
-def test_no_truth_is_read_before_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[str] = []
-    reading = TruthPart.mask
-    monkeypatch.setattr(TruthPart, "mask", lambda self, id: (seen.append(id), reading(self, id))[1])
-    asked = study(tmp_path, "none", ALPHA)
-    assert (asked.objective, asked.rungs) == ("label-free proxies", ())
-    folder = play(asked)
-    assert not seen
-    assert not (tmp_path / "stages" / "score").exists()
-    assert folder.looks() == 0
-    rows = folder.write_tables(asked.experiment.config)
-    assert set(rows[0].proxies or {}) == {"flip", "scale", "crf", "labels"}
-    told, _ = tell(asked, folder)
-    assert told["selection"] == "none"
-    assert told["report_list"] == "train"
-    assert told["looks"] == {"train": told["oracle_over"]}  # the best trial has no threshold of its own
-    assert not told["biased"]
 
 
 def test_oracle_scores_every_trial_when_asked(tmp_path: Path) -> None:

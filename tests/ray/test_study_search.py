@@ -15,7 +15,7 @@ from ray.tune.search import Searcher
 from wsss_platform.config import override
 from wsss_platform.engine.search_algorithm import SAMPLERS, check_sampler, make_sampler
 from wsss_platform.engine.searcher import StudySearcher, default_params
-from wsss_platform.engine.study import BEST, LABEL_FREE, MASKS, StudyFolder
+from wsss_platform.engine.study import BEST, MASKS, StudyFolder
 from wsss_platform.engine.trial import pooled
 from wsss_platform.errors import InputError
 from wsss_platform.space import SearchSpace, exists, read_space
@@ -177,13 +177,3 @@ def test_seeds_share_one_threshold() -> None:
     assert masks["objective"] == masks["fixed"] == pytest.approx(0.4)
     assert pooled(runs[:1], BEST) == {"objective": 0.5, "fixed": 0.3, "threshold": 0.1, "key": "a"}
     assert math.isnan(pooled([run_of([None] * 3, None, "a"), runs[0]], BEST)["objective"])
-
-
-def test_label_free_seeds_are_averaged() -> None:
-    runs = [
-        {"objective": 0.4, "proxies": {"flip": 0.2, "crf": None}},
-        {"objective": 0.6, "proxies": {"flip": 0.4, "crf": None}},
-    ]
-    found = pooled(runs, LABEL_FREE)
-    assert found["objective"] == pytest.approx(0.5)
-    assert found["proxies"] == {"flip": pytest.approx(0.3), "crf": None}

@@ -21,9 +21,7 @@ from wsss_platform.engine.runner import RayRunner
 from wsss_platform.engine.tuner import concurrency, tune
 from wsss_platform.errors import InputError
 from wsss_platform.local_runner import LocalRunner
-from wsss_platform.mirror import Mirror
 from wsss_platform.stages import METRICS, Chunk, ChunkReport, EpochEnd, TrainJob
-from wsss_platform.store import Store
 from wsss_platform.train.record import read_epochs
 
 from test_tuner import request  # isort: skip
@@ -152,19 +150,3 @@ def test_more_trials_than_the_cluster_has_room_for_end(small: None, tmp_path: Pa
     while (free := ray.available_resources()) != ray.cluster_resources() and time.monotonic() < until:
         time.sleep(0.2)
     assert (free.get("CPU"), free.get("GPU")) == (2, 1), "nothing is held when all trials have ended"
-
-
-def test_trials_share_stages_with_another_storage(small: None, tmp_path: Path) -> None:
-    """The same study on a machine that sees another disk, but the same mirror: nothing is trained again."""
-    mirror = tmp_path / "mirror"
-    asked = request(tmp_path / "one", 2, epochs=1)
-    first = tune(replace(asked, store=Store(tmp_path / "one", mirror=Mirror(str(mirror)))))
-    there = {kind.name: len(list(kind.iterdir())) for kind in (mirror / "stages").iterdir()}
-    assert there == {"train": 2, "score": 2}, "what losing trials drop is not sent"
-    again = tune(replace(asked, store=Store(tmp_path / "two", mirror=Mirror(str(mirror)))))
-    assert [(row.key, row.objective) for row in again.rows] == [(row.key, row.objective) for row in first.rows]
-    assert not (tmp_path / "two" / "stages" / "maps").exists()
-    manifests = [sorted((tmp_path / name).glob("stages/*/*/manifest.json")) for name in ("one", "two")]
-    made = {path.parent.name: path.read_text() for path in manifests[0]}
-    assert len(manifests[1]) == 2 + 2
-    assert all(path.read_text() == made[path.parent.name] for path in manifests[1])

@@ -15,7 +15,6 @@ from wsss_platform.costs import Cost, cost_document, cost_words, hours, like, ru
 from wsss_platform.experiment import Experiment, Stage
 from wsss_platform.inner.levels import split
 from wsss_platform.inner.table import Row, append_rows
-from wsss_platform.label_free import variants
 from wsss_platform.space import SearchSpace, read_space
 from wsss_platform.stages import METRICS, EpochEnd
 from wsss_platform.store import Store
@@ -207,17 +206,6 @@ def test_each_seed_trains(tmp_path: Path) -> None:
     assert hours(costs) == pytest.approx(11 * (30 + 9) / 3600)
     shared = study_costs(one, space(one, masks__crf=CRF), 2, Store(tmp_path / "new"), "s", 3, seeds=2)
     assert times(shared) == {"train:cam": 2, "maps:cam": 2, "masks:cam": 4, "score:cam": 4}
-
-
-def test_a_label_free_study_makes_what_it_compares(tmp_path: Path) -> None:
-    one = experiment()
-    axes = space(one, train__learning_rate=LEARNING_RATE)
-    costs = study_costs(one, axes, 5, Store(tmp_path), "s", 3, compared=variants(one))
-    assert {name: count for name, count in times(costs).items() if name.startswith(("train", "score"))} == {
-        "train:cam": 5
-    }
-    document = cost_document(costs)
-    assert (document["map_passes"], document["mask_passes"], document["crf_passes"]) == (20, 25, 5)
 
 
 def test_inner_settings_are_no_trainings(tmp_path: Path) -> None:

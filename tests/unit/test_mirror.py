@@ -1,8 +1,10 @@
-"""Runs pushed to a mirror and pulled from it. The mirror is a folder reached through pyarrow's file system, not S3."""
+"""Runs pushed to a mirror and pulled from it: a folder through pyarrow's file system, or an imitation of S3."""
 
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,25 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """URL of a local imitation of S3, with BUCKET in the place of the bucket; "shared" is one."""
+    from moto.server import ThreadedMotoServer
+    from pyarrow import fs
+
+    server = ThreadedMotoServer(port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    try:
+        system = fs.S3FileSystem(endpoint_override=f"{host}:{port}", scheme="http", allow_bucket_creation=True)
+        system.create_dir("shared")
+        yield f"s3://BUCKET/stages?endpoint_override={host}%3A{port}&scheme=http"
+    finally:
+        server.stop()
+
+
+@pytest.fixture
 def url(tmp_path: Path) -> str:
     return (tmp_path / "mirror").as_uri()
 
@@ -69,6 +90,17 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def test_there_and_back(store: Store, url: str, tmp_path: Path) -> None:
+    round_trip(store, url, tmp_path)
+
+
+def test_the_same_over_s3(store: Store, s3: str, tmp_path: Path) -> None:
+    round_trip(store, s3.replace("BUCKET", "shared"), tmp_path)
+    with pytest.raises(RunError, match="nosuch"):
+        Mirror(s3.replace("BUCKET", "nosuch")).push(store, "first")
+
+
+def round_trip(store: Store, url: str, tmp_path: Path) -> None:
+    """One machine pushes the run, another pulls it."""
     pushed = Mirror(url).push(store, "first")
     assert pushed.stages == ("train:cam", "masks:cam")
     assert pushed.lacking == ("maps:cam",)
@@ -87,6 +119,42 @@ def test_there_and_back(store: Store, url: str, tmp_path: Path) -> None:
     again = Mirror(url).pull(other, "first")
     assert (again.stages, again.there, again.files) == ((), ("train:cam", "masks:cam"), 0)
     assert Mirror(url).push(store, "first").files == 0
+
+
+def test_two_machines_that_push_at_once_mix_nothing(
+    store: Store, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trainings of one key differ in their last bits on other machines: a copy is one machine's or the other's."""
+    shutil.copytree(store.root, tmp_path / "quick")
+    quick, slow = Store(tmp_path / "quick"), Mirror(url)
+    for path in (quick.root / "stages").glob("*/*/masks/*.png"):
+        path.write_bytes(b"quick")
+    write, raced = slow._write, []
+
+    def late(place: Any, source: Path) -> tuple[int, str]:
+        if not raced:
+            raced.append(Mirror(url).push(quick, "first"))  # the other one is done while this one begins
+        return write(place, source)
+
+    monkeypatch.setattr(slow, "_write", late)
+    monkeypatch.setattr("wsss_platform.mirror.THREADS", 1)
+    assert slow.push(store, "first").files == 0
+    assert raced[0].files == 82
+    found = Store(tmp_path / "found")
+    Mirror(url).pull(found, "first")
+    for kind, key in (("train", STAGES["train:cam"]), ("masks", STAGES["masks:cam"])):
+        assert content(found.folder(kind, key)) == content(quick.folder(kind, key)), "who came first stays"
+        copies = [path for path in (tmp_path / "mirror" / "stages" / kind / key).iterdir() if path.is_dir()]
+        assert len(copies) == 1, "the second copy is dropped"
+
+    # and where neither saw the other, the last list of files is taken as a whole
+    blind = Mirror(url)
+    monkeypatch.setattr(blind, "_has", lambda kind, key: False)
+    assert blind.push(store, "first").files == 82
+    third = Store(tmp_path / "third")
+    Mirror(url).pull(third, "first")
+    for kind, key in (("train", STAGES["train:cam"]), ("masks", STAGES["masks:cam"])):
+        assert content(third.folder(kind, key)) == content(store.folder(kind, key))
 
 
 def test_a_copy_without_its_manifest_is_no_copy(store: Store, url: str, tmp_path: Path) -> None:
@@ -135,9 +203,18 @@ def test_what_was_written_is_read_back(store: Store, url: str, monkeypatch: pyte
 def test_names_that_lead_out_of_the_folder_are_refused(store: Store, url: str, tmp_path: Path, name: str) -> None:
     Mirror(url).push(store, "first")
     listing = tmp_path / "mirror" / "stages" / "train" / STAGES["train:cam"] / FILES
-    listing.write_text(json.dumps({name: [1, "0" * 64]}))
+    listing.write_text(json.dumps({name: [1, "0" * 64, "12345678"]}))
     with pytest.raises(RunError, match="no name inside"):
         Mirror(url).pull(Store(tmp_path / "there"), "first")
+
+
+def test_a_copy_that_lies_outside_is_refused(store: Store, url: str, tmp_path: Path) -> None:
+    Mirror(url).push(store, "first")
+    listing = tmp_path / "mirror" / "stages" / "train" / STAGES["train:cam"] / FILES
+    for copy in ("..", "../../x", "/etc"):
+        listing.write_text(json.dumps({"large.bin": [1, "0" * 64, copy]}))
+        with pytest.raises(RunError, match="no name inside"):
+            Mirror(url).pull(Store(tmp_path / "there"), "first")
 
 
 @pytest.mark.parametrize(("stage", "key"), [("train:cam", "../../../etc"), ("../train:cam", "a" * 64)])

@@ -116,11 +116,8 @@ def test_the_best_are_by_objective_and_of_equals_the_earliest() -> None:
     assert losers(everyone, {}, 0) == frozenset(), "0 keeps all"
     pruned = record("s-0007", None, kind="trial", study="s", objective=0.99)
     assert "s-0007" in losers([*everyone, pruned], {}, 3), "a rung's value is no score"
-    label_free = [
-        ended(number, objective).model_copy(update={"scores": None}) for number, objective in ((0, 0.2), (1, 0.4))
-    ]
-    states = {"s-0000": "complete", "s-0001": "complete", "s-0007": "pruned"}
-    assert losers([*label_free, pruned], states, 1) == {"s-0000", "s-0007"}, "judged without a score"
+    states = {"s-0000": "complete", "s-0001": "pruned"}
+    assert losers([ended(0, 0.2), ended(1, 0.4)], states, 1) == {"s-0001"}, "the study's table decides"
 
 
 def test_the_seeds_of_a_trial_are_kept_or_dropped_together() -> None:

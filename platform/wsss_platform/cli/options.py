@@ -27,7 +27,6 @@ from wsss_platform.experiment import Experiment
 from wsss_platform.method import Method
 from wsss_platform.protocol import Selection, check_selection
 from wsss_platform.space import Axis
-from wsss_platform.store import Store
 
 MethodName = Annotated[
     str, typer.Argument(metavar="METHOD", help="A method of `wsss-platform methods`, or my_package.module:METHOD.")
@@ -61,16 +60,6 @@ GpusPerWorker = Annotated[
 Name = Annotated[str | None, typer.Option("--name", help="Default: method, data and a hash of the settings.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and start nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
-MirrorUrl = Annotated[
-    str | None,
-    typer.Option(
-        "--mirror",
-        help="Shares stages with machines that do not see this storage: looked up there before they are made, "
-        "copied there when they were. s3://bucket/folder, gs://... or a folder.",
-        metavar="URL",
-        envvar="WSSS_MIRROR",
-    ),
-]
 MaxFailures = Annotated[
     int,
     typer.Option(
@@ -101,19 +90,6 @@ DATA_PATHS = {"root": ("",), "labels": ("auto", "xml", "list", "masks"), "masks"
 """Fields of the data section that are paths, with the words that are none."""
 STORAGE = Path("wsss-storage")
 """The default storage folder."""
-
-
-def open_store(storage: Path, max_failures: int = 0, mirror: str | None = None) -> Store:
-    """The storage folder, sharing its stages with a mirror when one is named.
-
-    Raises:
-        InputError, RunError: a mirror that there is not, or that does not answer.
-    """
-    if mirror is None:
-        return Store(storage, max_failures)
-    from wsss_platform.mirror import Mirror
-
-    return Store(storage, max_failures, Mirror(mirror).check())
 
 
 def find_method(name: str) -> Method:

@@ -28,7 +28,6 @@ from rich.text import Text
 
 from wsss_platform.experiment import Stage
 from wsss_platform.pipeline import Event, StageEnd, StageProgress, StageStart
-from wsss_platform.sharing import Shared
 
 WIDTH = 140
 """Of tables that go to a file or a pipe."""
@@ -154,8 +153,6 @@ class StageBars:
             self._progress.update(self._tasks[event.stage.key], completed=event.done, detail=detail)
             if not console.is_terminal and event.epoch is not None:
                 console.print(f"{event.stage.name} epoch {event.done}/{event.epoch.epochs}: {detail}")
-        elif isinstance(event, Shared):
-            console.print(event.words)
         elif isinstance(event, StageEnd):
             if event.cached:
                 stored = ("in the store", "green")

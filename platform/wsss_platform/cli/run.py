@@ -17,7 +17,6 @@ from wsss_platform.errors import InputError, unknown
 from wsss_platform.experiment import Experiment, Kind, Stage, needed
 from wsss_platform.interrupts import Interrupts, interruptible
 from wsss_platform.protocol import Selection, strongest
-from wsss_platform.sharing import Sharing
 from wsss_platform.store import Store, check_name
 
 Producers = Annotated[
@@ -48,7 +47,6 @@ def train(
     max_failures: options.MaxFailures = 0,
     name: options.Name = None,
     wandb: options.Wandb = "auto",
-    mirror: options.MirrorUrl = None,
     local: options.Local = False,
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
@@ -72,7 +70,7 @@ def train(
         execute(
             out,
             experiment,
-            options.open_store(storage, max_failures, mirror),
+            Store(storage, max_failures),
             run_name,
             until,
             local,
@@ -91,13 +89,12 @@ def maps(
     workers: Producers = None,
     gpus_per_worker: options.GpusPerWorker = None,
     max_failures: options.MaxFailures = 0,
-    mirror: options.MirrorUrl = None,
     local: options.Local = False,
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
 ) -> None:
     """Turn a run's weights into class activation maps of a list."""
-    where = options.open_store(storage, max_failures, mirror)
+    where = Store(storage, max_failures)
     _continue("maps", run, score_list, changes, where, workers, gpus_per_worker, "disabled", local, dry_run, as_json)
 
 
@@ -110,7 +107,6 @@ def masks(
     workers: Producers = None,
     gpus_per_worker: options.GpusPerWorker = None,
     max_failures: options.MaxFailures = 0,
-    mirror: options.MirrorUrl = None,
     local: options.Local = False,
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
@@ -124,7 +120,7 @@ def masks(
     """Turn a run's maps into pseudo masks (VOC palette PNG)."""
     from wsss_platform.cli.exports import exporter
 
-    where = options.open_store(storage, max_failures, mirror)
+    where = Store(storage, max_failures)
     _continue(
         *("masks", run, score_list, changes, where, workers, gpus_per_worker, "disabled", local, dry_run, as_json),
         config=config,
@@ -166,7 +162,6 @@ def score(
     gpus_per_worker: options.GpusPerWorker = None,
     max_failures: options.MaxFailures = 0,
     wandb: options.Wandb = "auto",
-    mirror: options.MirrorUrl = None,
     local: options.Local = False,
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
@@ -192,7 +187,7 @@ def score(
             )
         return
     if against is None:
-        where = options.open_store(storage, max_failures, mirror)
+        where = Store(storage, max_failures)
         _continue(
             *("score", run, score_list, changes, where, workers, gpus_per_worker, wandb, local, dry_run, as_json),
             config=config,
@@ -329,7 +324,6 @@ def execute(
         return
     console.print(plan_table(plan))
     with explained(store.root), Recording(experiment, store, name, wandb, selection) as recording:
-        Sharing(store, lambda shared: note(shared.words)).bring(wanted)  # what the mirror has needs no engine
         if needed(experiment.stages, store, wanted):
             check_writable(store.root)
             engine = runner(

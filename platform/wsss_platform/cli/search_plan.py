@@ -42,7 +42,6 @@ Scheduler = Annotated[
 def search_plan(
     experiment: Experiment,
     space: SearchSpace,
-    selection: str,
     named: Mapping[str, Any],
     budget: Mapping[str, float | None],
 ) -> dict[str, Any]:
@@ -51,11 +50,10 @@ def search_plan(
     Args:
         experiment: the default config's.
         space: what is searched.
-        selection: whose pixel truth may choose.
         named: "sampler", "scheduler" and "objectives", accuracy first.
         budget: "trials" (in total), "hours" (of each call) and "gpu_hours" (of all trials); None: no such limit.
     """
-    rungs = planned_rungs(experiment, space, named["scheduler"], selection, named["objectives"])
+    rungs = planned_rungs(experiment, space, named["scheduler"], named["objectives"])
     return {**named, "rungs": list(rungs), "budget": dict(budget)}
 
 

@@ -65,7 +65,6 @@ def compare(
     max_failures: options.MaxFailures = 0,
     name: options.Name = None,
     wandb: options.Wandb = "auto",
-    mirror: options.MirrorUrl = None,
     local: options.Local = False,
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
@@ -97,7 +96,7 @@ def compare(
                 raise InputError(f"{error} (in arm {label!r})") from None
             planned[label] = tuple(replace(first, seed=seed) for seed in numbers)
         _check_truth(planned)
-        store = options.open_store(storage, max_failures, mirror)
+        store = Store(storage, max_failures)
         keys = sorted(experiment.key for arm in planned.values() for experiment in arm)
         title = check_name(name or _title(planned, data, fingerprint(keys)[:8]), "comparison name")
         where = cast("Where", at)
@@ -216,7 +215,7 @@ def _run(
             with Recording(experiment, store, run_name, wandb) as recording, StageBars() as bars:
                 recording.run(where, experiment.stages[-1], bars)
                 looked = looked_at(experiment, at)
-                if needed(experiment.stages, store, looked):  # scored before, and dropped since or left at the mirror
+                if needed(experiment.stages, store, looked):  # scored before, and dropped since
                     pipeline.run(experiment, store, where, bars, until=looked)
 
 

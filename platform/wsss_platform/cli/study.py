@@ -28,7 +28,6 @@ from wsss_platform.engine import events
 from wsss_platform.engine.halting import UNLIMITED
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment
-from wsss_platform.label_free import variant_stages
 from wsss_platform.pipeline import SUMMARY
 from wsss_platform.protocol import protocol
 from wsss_platform.retention import KEEP_BEST, drop_losers
@@ -142,15 +141,7 @@ class StudyView:
         from wsss_platform.engine.tuner import shared_stages
 
         seeds = [self._request.of_seed(offset) for offset in range(self._request.seeds)]
-        keys = {stage.key for each in seeds for stage in shared_stages(each, self._request.space)}
-        if self._request.selection == "none":
-            for each in seeds:
-                changed = [
-                    replace(each, config=override(each.config, changes, "search space"))
-                    for changes in self._request.space.variants()
-                ]
-                keys |= set.intersection(*(set(variant_stages(one).values()) for one in (each, *changed)))
-        return frozenset(keys)
+        return frozenset(stage.key for each in seeds for stage in shared_stages(each, self._request.space))
 
     def _tell(self, warning: str) -> None:
         if warning not in self._told:
@@ -274,16 +265,13 @@ class StudyView:
         return summary
 
     def _start_record(self, name: str, experiment: Experiment) -> RunRecord:
-        record = start_record(
+        return start_record(
             experiment,
             name,
             protocol(experiment, selection=self._request.selection),
             study=self._request.name,
             command=sys.argv,
         )
-        if self._request.selection != "none":
-            return record
-        return record.model_copy(update={"stages": {**record.stages, **variant_stages(experiment)}})
 
     def _write_record(self, row: TrialRow) -> None:
         experiment = self._experiment(dict(row.changes))

@@ -38,7 +38,7 @@ def default_study(
         "space": space.model_dump(mode="json", exclude_none=True),
         "scheduler": scheduler,
     }
-    if rule.kind in ("none", "held-out"):  # the other two follow from the lists
+    if rule.kind == "held-out":  # the other two follow from the lists
         settings["selection"] = rule.stamp
     if sampler != "tpe" or seeds != 1:
         settings["search"] = [sampler, seeds]
@@ -59,7 +59,6 @@ def study_plan(
     keep_best: int = KEEP_BEST,
     seeds: int = 1,
     levels: Levels | None = None,
-    label_free: bool = False,
 ) -> dict[str, Any]:
     """What a study would do, as plain data. Starts nothing.
 
@@ -73,20 +72,12 @@ def study_plan(
         keep_best: trials that keep their maps; 0: all.
         seeds: runs of each trial.
         levels: which axes are searched within a trial; None: none are.
-        label_free: whether the objective sees no pixel truth, and compares masks instead.
     """
     from wsss_platform.cli.plan import plan_document
     from wsss_platform.costs import study_costs
 
     resources = {"workers": experiment.workers, "gpus per worker": gpus_per_worker or 0, "storage": str(store.root)}
-    compared = None
-    if label_free:
-        from wsss_platform.label_free import variants
-
-        compared = variants(experiment)
-    costs = study_costs(
-        experiment, space, trials or 1, store, study, keep_best, seeds=seeds, levels=levels, compared=compared
-    )
+    costs = study_costs(experiment, space, trials or 1, store, study, keep_best, seeds=seeds, levels=levels)
     plan = plan_document(experiment, store, experiment.stages[-1], resources, costs)
     keys = {stage.key for stage in experiment.stages}
     for variant in space.variants():

@@ -95,9 +95,9 @@ def tune(
         str | None,
         typer.Option(
             "--selection",
-            help="Whose pixel truth may choose: none (label-free proxies), held-out:K (K pictures per class of the "
-            "training list, told on the rest), train or val. Default: train where that list is scored, else val.",
-            metavar="none|held-out:K|train|val",
+            help="Whose pixel truth may choose: held-out:K (K pictures per class of the training list, told on the "
+            "rest), train or val. Default: train where that list is scored, else val.",
+            metavar="held-out:K|train|val",
         ),
     ] = None,
     oracle: Annotated[
@@ -132,7 +132,6 @@ def tune(
     ] = None,
     storage: options.Storage = options.STORAGE,
     max_failures: options.MaxFailures = 0,
-    mirror: options.MirrorUrl = None,
     seed: options.Seed = 0,
     workers: options.Workers = 1,
     gpus_per_worker: options.GpusPerWorker = None,
@@ -193,16 +192,14 @@ def tune(
         options.check_lists(experiment)
         searched = load_space(space or find_space(experiment.method.name), experiment.config)
         options.check_gates(experiment, searched.axes)
-        store = options.open_store(storage, max_failures, mirror)
+        store = Store(storage, max_failures)
         check_measured(wanted, searched)
-        truth_free = rule.kind == "none"  # then there is nothing to choose an inner setting by
-        if inner and (truth_free or len(wanted) > 1):
+        if inner and len(wanted) > 1:
             raise InputError(
-                "--inner: settings within a trial are chosen by accuracy on pixel truth, which "
-                + ("--selection none sees none of" if truth_free else "would hide what --objectives trades it for")
-                + "; leave it out, and every axis is a trial's"
+                "--inner: settings within a trial are chosen by accuracy on pixel truth, which would hide what "
+                "--objectives trades it for; leave it out, and every axis is a trial's"
             )
-        within = 0 if truth_free or len(wanted) > 1 else SETTINGS if inner is None else inner
+        within = 0 if len(wanted) > 1 else SETTINGS if inner is None else inner
         levels = split(experiment, searched, within, seed)
         if levels.settings and not levels.outer.axes:
             if hours is not None or gpu_hours is not None or inner is not None:
@@ -217,14 +214,13 @@ def tune(
             *(experiment, searched, store, study, None if trials == UNLIMITED else trials, gpus_per_worker, keep_best),
             seeds=seeds,
             levels=levels,
-            label_free=truth_free,
         )
         reported = rule.reported(whole.data)
         options.check_lists(replace(whole, data=whole.data.model_copy(update={"score_list": reported})))
         document |= {"selection": rule.stamp, "judged on": experiment.data.score_list, "reported on": reported}
         budget = {"trials": trials if limited else None, "hours": hours, "gpu_hours": gpu_hours}
         named = {"sampler": sampler, "scheduler": scheduler, "objectives": list(wanted)}
-        document["search"] = search_plan.search_plan(experiment, searched, rule.stamp, named, budget)
+        document["search"] = search_plan.search_plan(experiment, searched, named, budget)
         if dry_run:
             out.result(document, *plan_tables(document))
             return

@@ -125,7 +125,7 @@ class TrainConfig(Section):
 class MapsConfig(Section):
     """How weights become one map per present class (common.md section 3)."""
 
-    added = ("sizes", "normalise_views", "gate", "gate_threshold", "store", "mirror")
+    added = ("sizes", "normalise_views", "gate", "gate_threshold", "store")
 
     scales: tuple[float, ...] = (0.5, 1.0, 1.5)
     """Factors on the picture; outputs are resized to the stored grid before fusing."""
@@ -134,9 +134,6 @@ class MapsConfig(Section):
     proportions; when there are any, `scales` is not used. DRS: 256, 320, 384."""
     flip: bool = True
     """Also run the mirrored picture at each scale."""
-    mirror: bool = False
-    """Run only the mirrored picture at each scale, and mirror its maps back: for measuring how much maps depend on the
-    direction, not for making good ones."""
     fuse: Literal["sum", "mean", "max"] = "sum"
     """How the views (scale x flip) become one map."""
     activation: Literal["relu", "softmax", "none"] = "relu"
@@ -169,8 +166,6 @@ class MapsConfig(Section):
             raise ValueError(f"scales must be a non-empty list of factors in 0.1..4, got {self.scales}")
         if any(not 16 <= size <= 2048 for size in self.sizes):
             raise ValueError(f"sizes are sides in pixels, 16..2048, got {list(self.sizes)}")
-        if self.mirror and self.flip:
-            raise ValueError("mirror needs flip = false: it runs the mirrored picture alone")
         if self.normalise_views and (self.fuse == "sum" or self.activate == "fused" or self.normalise == "none"):
             raise ValueError(
                 "normalise_views needs fuse 'max' or 'mean' (a sum leaves 0..1), activate 'view' (the activation "

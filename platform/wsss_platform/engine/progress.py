@@ -7,7 +7,7 @@ from typing import Any
 
 from ray import tune as ray_tune
 
-from wsss_platform.engine.events import OnStudyEvent, StudyEvent, TrialEpoch, TrialRung, TrialStarted, Warned
+from wsss_platform.engine.events import OnStudyEvent, StudyEvent, TrialEpoch, TrialRung, TrialStarted
 from wsss_platform.engine.halting import Halt
 from wsss_platform.engine.reasons import last_line
 from wsss_platform.engine.searcher import StudySearcher
@@ -59,5 +59,3 @@ class Progress(ray_tune.Callback):
             self._on_event(TrialEpoch(number, result["phase"], EpochEnd(**result["end"])))
         elif result.get("event") == "rung":
             self._on_event(TrialRung(number, result["epoch"], result["value"]))
-        elif result.get("event") == "warned":
-            self._on_event(Warned(result["message"]))

@@ -66,7 +66,7 @@ def report(
     assert best is not None
     complete = [row for row in rows if row.state == "complete"]
     same_list = request.report_list == request.experiment.data.score_list
-    every = request.oracle or (same_list and request.selection != "none")
+    every = request.oracle or same_list
     wanted = [row for row in complete if every or row.number in (0, best.number)]
     chosen = folder.selected_changes(base)
     on_event(Reporting(request.report_list, len(wanted) + 1 + bool(request.levels.settings)))
@@ -80,8 +80,8 @@ def report(
     if fixed is not None and request.levels.settings:  # what trial 0 changes is its best inner setting
         fixed = _score(request, {}, asked)
     gap = None if fixed is None else paired_bootstrap(selected, fixed).difference
-    looks = {request.experiment.data.score_list: folder.looks()} if request.selection != "none" else {}
-    if not (same_list and looks):
+    looks = {request.experiment.data.score_list: folder.looks()}
+    if not same_list:
         looks[request.report_list] = len(wanted) + (chosen not in [dict(row.changes) for row in wanted])
         looks[request.report_list] += bool(request.levels.settings and fixed is not None)
     told = {
@@ -90,7 +90,7 @@ def report(
         "pictures": len(selected.ids),
         "selection": request.selection,
         "objective": request.objective,
-        "biased": request.selection != "none" and _overlap(request),
+        "biased": _overlap(request),
         "fixed": None if fixed is None else asdict(_told(0, fixed, request, {})),
         "selected": asdict(_told(best.number, selected, request, chosen)),
         "oracle": asdict(Told(number, reached, threshold, None)),

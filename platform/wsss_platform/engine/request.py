@@ -13,7 +13,7 @@ from wsss_platform.engine.gpu_hours import check_gpu_hours
 from wsss_platform.engine.objectives import SINGLE, check_measured, check_objectives
 from wsss_platform.engine.rungs import REDUCTION, check_scheduler, planned_rungs
 from wsss_platform.engine.search_algorithm import check_sampler
-from wsss_platform.engine.study import BEST, LABEL_FREE, MASKS, TrialRow
+from wsss_platform.engine.study import BEST, MASKS, TrialRow
 from wsss_platform.engine.study_storage import absolute
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment
@@ -71,8 +71,7 @@ class StudyRequest:
     """Score every trial on the report list, not only the default and the best, where that needs maps of its own."""
     inner: int = 0
     """Settings of the masks that are searched within each trial on its stored maps, over the axes that need no more
-    (`inner.levels`); 0: every axis is a trial's. Label-free trials have none; where all axes are inner, one trial
-    is the whole search."""
+    (`inner.levels`); 0: every axis is a trial's. Where all axes are inner, one trial is the whole search."""
     retries: int = 1
     """How often a trial whose run failed is tried again."""
     runner: Runner | None = None
@@ -116,16 +115,14 @@ class StudyRequest:
 
     @property
     def objective(self) -> str:
-        """What is maximised: proxies where no truth may choose. The sweep sees the maps and not the masks, so a space
-        that changes how masks are made is judged by the masks' mean IoU, any other by the best of the exact sweep."""
-        if self.selection == "none":
-            return LABEL_FREE
+        """What is maximised. The sweep sees the maps and not the masks, so a space that changes how masks are made is
+        judged by the masks' mean IoU, any other by the best of the exact sweep."""
         return MASKS if self.levels.settings or "masks" in self.space.stages() else BEST
 
     @cached_property
     def levels(self) -> Levels:
         """Which axes are trials, and which are searched within each."""
-        within = 0 if self.selection == "none" or len(self.objectives) > 1 else self.inner
+        within = 0 if len(self.objectives) > 1 else self.inner
         return split(self.experiment, self.space, within, self.seed)
 
     @property
@@ -142,9 +139,7 @@ class StudyRequest:
 
         See `rungs.planned_rungs`.
         """
-        return planned_rungs(
-            self.experiment, self.space, self.scheduler, self.selection, self.objectives, self.reduction
-        )
+        return planned_rungs(self.experiment, self.space, self.scheduler, self.objectives, self.reduction)
 
     def identity(self) -> dict[str, Any]:
         """What must not change when a study is continued; resources and the number of trials may."""

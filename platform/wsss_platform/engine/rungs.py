@@ -30,16 +30,15 @@ def planned_rungs(
     experiment: Experiment,
     space: SearchSpace,
     scheduler: str,
-    selection: str,
     objectives: Sequence[str] = ("accuracy",),
     reduction: int = REDUCTION,
 ) -> tuple[int, ...]:
     """Finished epochs of the last phase after which trials are compared; empty when none is stopped early.
 
-    A rung is a score, so there is none where no truth may be seen, nor while a trial may have maps of an untrained
-    head (`first_judged`); trials of several objectives are never stopped.
+    A rung is a score, so there is none while a trial may have maps of an untrained head (`first_judged`); trials of
+    several objectives are never stopped.
     """
-    if scheduler == "none" or selection == "none" or len(objectives) > 1 or "train" not in space.stages():
+    if scheduler == "none" or len(objectives) > 1 or "train" not in space.stages():
         return ()
     if experiment.phases[-1].refines:  # what it refines is not there before its training ends
         return ()

@@ -264,9 +264,6 @@ class StudySearcher(Searcher):
                 self._gpu_clock.end(trial)
                 _hand_over(trial)
             return
-        proxies = {name[8:]: value for name, value in result.items() if name.startswith("proxies/")}
-        if proxies:  # Tune hands over flat results
-            result["proxies"] = proxies
         for name in (
             "key",
             "fixed",
@@ -275,7 +272,6 @@ class StudySearcher(Searcher):
             "trace",
             "train_key",
             "attempts",
-            "proxies",
             "spread",
             "each",
             "keys",

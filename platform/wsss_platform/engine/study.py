@@ -33,9 +33,8 @@ from wsss_platform.errors import InputError, RunError
 from wsss_platform.inner.table import looks as inner_looks
 from wsss_platform.store import write_atomic
 
-BEST, MASKS, LABEL_FREE = "best of the sweep", "masks", "label-free proxies"
-"""What a study can maximise: the sweep's best mean IoU, the masks' own (which the sweep does not see), or proxies that
-see no pixel truth (`label_free`)."""
+BEST, MASKS = "best of the sweep", "masks"
+"""What a study can maximise: the sweep's best mean IoU, or the masks' own (which the sweep does not see)."""
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 """A trial in one of these states is never run again."""
 
@@ -63,8 +62,6 @@ class TrialRow:
     """Of the score in the store."""
     reason: str | None
     """Why it failed or was stopped."""
-    proxies: Mapping[str, float | None] | None = None
-    """Of a label-free objective: what was measured, by name, 0..1."""
     spread: float | None = None
     """Sample standard deviation of the objective over the trial's seeds; None for one seed."""
     keys: Sequence[str] = ()
@@ -191,8 +188,6 @@ class StudyFolder:
 
         One look at a sweep tells the score at all its thresholds.
         """
-        if self._selection == "none":
-            return 0
         trials = self.study.get_trials(deepcopy=False)
         inner = inner_looks(self.folder, self._seeds)
         scored = [len(trial.user_attrs.get("keys", ())) or "key" in trial.user_attrs for trial in trials]
@@ -239,7 +234,6 @@ def row(trial: FrozenTrial, names: Sequence[str] = ()) -> TrialRow:
         seconds=notes.get("seconds"),
         key=notes.get("key"),
         reason=notes.get("reason"),
-        proxies=notes.get("proxies"),
         spread=notes.get("spread"),
         keys=notes.get("keys", ()),
         values=dict(zip(names, values, strict=True)) if names and values is not None else None,

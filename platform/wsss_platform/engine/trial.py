@@ -27,7 +27,7 @@ from wsss_platform.data.part import spread
 from wsss_platform.disk import fault_behind
 from wsss_platform.engine.halting import halt_file
 from wsss_platform.engine.objectives import SINGLE
-from wsss_platform.engine.study import BEST, LABEL_FREE, stop_file
+from wsss_platform.engine.study import BEST, stop_file
 from wsss_platform.engine.trainer import checkpoint_of
 from wsss_platform.engine.trial_costs import measured
 from wsss_platform.errors import InputError, RunError
@@ -37,9 +37,8 @@ from wsss_platform.inner.search import choose
 from wsss_platform.interrupts import Interrupted, interruptible
 from wsss_platform.method import Phase
 from wsss_platform.pipeline import Event, OnEvent, StageProgress, run
-from wsss_platform.sharing import Shared, Sharing
 from wsss_platform.stages import METRICS, WEIGHTS, Chunk, EpochEnd, Runner, TrainJob
-from wsss_platform.store import Elsewhere, Store
+from wsss_platform.store import Store
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class TrialPlan:
     """The study's folder."""
     runner: Runner
     objective: str
-    """`BEST`, `MASKS` or `LABEL_FREE`."""
+    """`BEST` or `MASKS`."""
     rungs: tuple[int, ...]
     """Finished epochs of the last phase after which a trial is scored; empty: never stopped early."""
     rung_pictures: int
@@ -61,8 +60,6 @@ class TrialPlan:
     seeds: int = 1
     """Runs of a trial, one per seed."""
     objectives: tuple[str, ...] = SINGLE
-    mirror: Elsewhere | None = None
-    """Where its stages are shared with other stores."""
     levels: Levels | None = None
     """With settings: a trial's masks are searched within it."""
     max_failures: int = 0
@@ -125,7 +122,7 @@ def _stop_if_told(plan: TrialPlan, number: int) -> None:
 
 
 def _run(plan: TrialPlan, number: int, changes: Mapping[str, Any]) -> dict[str, Any]:
-    store, runs, experiments = Store(plan.storage, plan.max_failures, plan.mirror), [], []
+    store, runs, experiments = Store(plan.storage, plan.max_failures), [], []
     inner = plan.levels if plan.levels is not None and plan.levels.settings else None
     traces: list[list[EpochEnd]] = []
     for offset in range(plan.seeds):
@@ -133,12 +130,7 @@ def _run(plan: TrialPlan, number: int, changes: Mapping[str, Any]) -> dict[str, 
         experiment = changed(seeded, changes, f"trial {number}")
         experiments.append(experiment)
         on_event = _watcher(plan, number, changes, experiment, offset)
-        for stage in experiment.stages:  # its record of epochs proves what was applied, also where the score is found
-            if stage.kind == "train":
-                Sharing(store, on_event).bring(stage)
-        if plan.objective == LABEL_FREE:
-            runs.append(_label_free(experiment, store, plan.runner, on_event))
-        elif inner is not None:
+        if inner is not None:
             run(experiment, store, plan.runner, on_event, until=experiment.stage("maps"))
         else:
             runs.append(_scored(experiment, store, plan.runner, on_event))
@@ -154,8 +146,7 @@ def _run(plan: TrialPlan, number: int, changes: Mapping[str, Any]) -> dict[str, 
         experiments = [changed(one, choice.changes, f"trial {number}") for one in experiments]
         for offset, one in enumerate(experiments):
             runs.append(_scored(one, store, plan.runner, _watcher(plan, number, changes, one, offset)))
-    values = pooled(runs, plan.objective) | found
-    values |= measured(experiments, store, plan.objectives, scored=plan.objective != LABEL_FREE)
+    values = pooled(runs, plan.objective) | found | measured(experiments, store, plan.objectives)
     return {"event": "finished", **values, "train_key": key, "trace": trace(traces)}
 
 
@@ -164,8 +155,6 @@ def _watcher(plan: TrialPlan, number: int, changes: Mapping[str, Any], experimen
     store, last = Store(plan.storage, plan.max_failures), experiment.phases[-1].name
 
     def on_event(event: Event) -> None:
-        if isinstance(event, Shared) and event.what == "failed":
-            tune.report({"event": "warned", "message": f"trial {number}: {event.words}"})
         if not isinstance(event, StageProgress) or event.epoch is None:
             return
         check_applied(changes, experiment, event.epoch)
@@ -194,14 +183,9 @@ def pooled(runs: Sequence[Mapping[str, Any]], objective: str) -> dict[str, Any]:
     The threshold is one for all seeds: the best of the mean of their curves. A seed without a number gives none.
 
     Args:
-        runs: of each seed {"key", "score"}, or of a label-free trial {"proxies", "objective"}.
-        objective: `BEST`, `MASKS` or `LABEL_FREE`.
+        runs: of each seed {"key", "score"}.
+        objective: `BEST` or `MASKS`.
     """
-    if objective == LABEL_FREE:
-        each = [float(item["objective"]) for item in runs]
-        named = {name: [item["proxies"][name] for item in runs] for name in runs[0]["proxies"]}
-        means = {name: None if None in values else fmean(values) for name, values in named.items()}
-        return {"objective": fmean(each), "proxies": means, **_spread(each)}
     scores = [item["score"] for item in runs]
     masks = [number_or_nan(score["mean_iou"]) for score in scores]
     if len(scores) == 1:
@@ -230,14 +214,6 @@ def _spread(each: Sequence[float]) -> dict[str, Any]:
         return {}
     plain = [None if math.isnan(value) else float(value) for value in each]
     return {"each": plain, "spread": float(np.std(each, ddof=1))}
-
-
-def _label_free(experiment: Experiment, store: Store, runner: Runner, on_event: OnEvent) -> dict[str, Any]:
-    """The trial's numbers without any."""
-    from wsss_platform.label_free import measure
-
-    proxies = measure(experiment, store, runner, on_event)
-    return {"objective": proxies.value, "proxies": asdict(proxies)}
 
 
 def best_of(summary: Mapping[str, Any]) -> tuple[float, float]:

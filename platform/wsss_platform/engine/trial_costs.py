@@ -20,32 +20,28 @@ from wsss_platform.store import MANIFEST, Store
 from wsss_platform.train.record import read_epochs
 
 
-def measured(
-    experiments: Sequence[Experiment], store: Store, objectives: Sequence[str], *, scored: bool
-) -> dict[str, float]:
+def measured(experiments: Sequence[Experiment], store: Store, objectives: Sequence[str]) -> dict[str, float]:
     """A finished trial's costs under the names of its last report: the mean of its seeds' seconds, the most memory.
 
     Args:
         experiments: the trial's, one per seed.
         store: that holds their stages.
         objectives: of the study; accuracy is passed over.
-        scored: whether their scores were made.
 
     Raises:
         InputError: a stage that does not say it; naming the stage.
     """
     found: dict[str, float] = {}
     if SECONDS in objectives:
-        found[REPORTED[SECONDS]] = fmean(seconds(each, store, scored=scored) for each in experiments)
+        found[REPORTED[SECONDS]] = fmean(seconds(each, store) for each in experiments)
     if MEMORY in objectives:
         found[REPORTED[MEMORY]] = max(memory(each, store) for each in experiments)
     return found
 
 
-def seconds(experiment: Experiment, store: Store, *, scored: bool = True) -> float:
-    """Sum of the recorded seconds of all stages, without the score where it was not made."""
-    wanted = [stage for stage in experiment.stages if scored or stage.kind != "score"]
-    return sum(_seconds(stage, store) for stage in wanted)
+def seconds(experiment: Experiment, store: Store) -> float:
+    """Sum of the recorded seconds of all stages."""
+    return sum(_seconds(stage, store) for stage in experiment.stages)
 
 
 def memory(experiment: Experiment, store: Store) -> float:

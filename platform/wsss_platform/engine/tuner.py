@@ -44,8 +44,6 @@ from wsss_platform.errors import InputError, RunError
 from wsss_platform.experiment import Experiment, Stage
 from wsss_platform.interrupts import interruptible
 from wsss_platform.pipeline import run
-from wsss_platform.retention import LARGE
-from wsss_platform.sharing import Withholding
 from wsss_platform.space import SearchSpace
 
 __all__ = ["StudyRequest", "StudyResult", "concurrency", "shared_stages", "tune"]
@@ -164,8 +162,6 @@ def shared_stages(experiment: Experiment, space: SearchSpace) -> tuple[Stage, ..
 
 def _make_shared(request: StudyRequest, on_event: OnStudyEvent, halt: Halt) -> None:
     shared = shared_stages(request.experiment, request.space)
-    if request.selection == "none":  # a score is not among what trials make
-        shared = tuple(stage for stage in shared if stage.kind != "score")
     for offset in range(request.seeds if shared else 0):
         experiment = request.of_seed(offset)
         cpus = max(request.cpus_per_worker, cluster_info().cpus_for(request.workers))  # nothing else runs yet
@@ -218,8 +214,6 @@ def _run_trials(
         retries=request.retries,
         seeds=request.seeds,
         objectives=request.objectives,
-        # what losing trials do not keep here is not kept there
-        mirror=None if request.store.mirror is None else Withholding(request.store.mirror, LARGE),
         levels=request.levels,
         max_failures=request.store.max_failures,
     )

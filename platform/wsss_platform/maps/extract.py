@@ -150,8 +150,6 @@ class Extractor:
         images = _resized(picture, size)
         if self.config.flip:
             images = torch.cat([images, images.flip(3)])
-        elif self.config.mirror:
-            images = images.flip(3)
         images = images.contiguous(memory_format=self._format)
         scores = self.objective.class_maps(images, labels.expand(len(images), -1)).float()
         expected = labels.shape[1] + self.objective.background_channel
@@ -160,8 +158,6 @@ class Extractor:
             raise RunError(f"{name}.class_maps gives {scores.shape[1]} channels, expected {expected}")
         if self.config.flip:
             scores = torch.cat([scores[:1], scores[1:].flip(3)])
-        elif self.config.mirror:
-            scores = scores.flip(3)
         if self.config.activation != "softmax":  # softmax still needs the absent classes
             scores = self._present(scores, wanted)
         if self.config.activate == "view":

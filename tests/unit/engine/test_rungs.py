@@ -22,9 +22,7 @@ def rungs(start: float, name: str = "rtc", axis: dict[str, Any] | None = None) -
     changes = {"train.epochs": 9} | ({STARTS[name]: start} if name in STARTS else {})
     config = override(method.config(), changes)
     axes = RATE if axis is None else {**RATE, "segmentation.start": {"reason": "when the head begins", **axis}}
-    return planned_rungs(
-        Experiment(method, config, DataConfig()), read_space({"axes": axes}, config, "test"), "asha", "train"
-    )
+    return planned_rungs(Experiment(method, config, DataConfig()), read_space({"axes": axes}, config, "test"), "asha")
 
 
 @pytest.mark.parametrize("name", STARTS)
