@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from real_command import TINY
 from wsss_platform.cli import run_command
 from wsss_platform.store import Store
-
-from test_command_line import TINY  # isort: skip
 
 
 def test_what_one_storage_made_another_finds(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from told_study import ALPHA, RATE, WHOLE, Study
 from wsss_platform.cli.study import StudyView
 from wsss_platform.engine import events
 from wsss_platform.engine.study import StudyFolder
@@ -11,9 +13,6 @@ from wsss_platform.inventory import references
 from wsss_platform.label_free import variant_stages, variants
 from wsss_platform.selection import judged_by, read_rule
 from wsss_platform.tracking.records import read_record, read_records
-
-from dataclasses import replace  # isort: skip
-from test_store_verbs import ALPHA, RATE, WHOLE, Study  # isort: skip
 
 
 class Seeds(Study):

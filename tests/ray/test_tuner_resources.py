@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import ray
 
+from tiny_study import request
 from wsss_platform.config import DataConfig, SampleConfig
 from wsss_platform.engine import tuner
 from wsss_platform.engine.events import StudyEvent, TrialFinished, TrialStarted
@@ -25,8 +26,6 @@ from wsss_platform.mirror import Mirror
 from wsss_platform.stages import METRICS, Chunk, ChunkReport, EpochEnd, TrainJob
 from wsss_platform.store import Store
 from wsss_platform.train.record import read_epochs
-
-from test_tuner import request  # isort: skip
 
 
 def node(cpus: float, gpus: float = 0.0, alive: bool = True) -> dict[str, Any]:

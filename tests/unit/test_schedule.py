@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 import torch
 
 import wsss_methods
+from tiny_method import TinyConfig, tiny_sample
 from wsss_platform.config import DataConfig, MethodConfig, SampleConfig, TrainConfig, override, read_toml, to_toml
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment
@@ -22,9 +22,6 @@ from wsss_platform.store import Store
 from wsss_platform.train.checkpoint import STATE, read_torch
 from wsss_platform.train.loop import train_phase
 from wsss_platform.train.record import read_epochs
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "ray"))
-from tiny_method import TinyConfig, tiny_sample
 
 CONTRAST = "loss.contrast"
 

@@ -6,13 +6,13 @@ import errno
 import json
 import os
 import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tiny_method import tiny_sample
 from wsss_platform.config import DataConfig, SampleConfig, override
 from wsss_platform.data.part import PartedDataset
 from wsss_platform.data.sample import SampleDataset
@@ -27,9 +27,6 @@ from wsss_platform.local_runner import LocalRunner
 from wsss_platform.retention import LARGE
 from wsss_platform.sharing import Withholding
 from wsss_platform.store import Store
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "ray"))
-from tiny_method import tiny_sample
 
 
 def tiny(epochs: int = 4) -> Experiment:

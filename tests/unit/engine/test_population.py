@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import sys
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 from ray.tune.schedulers import PopulationBasedTraining
 
 import wsss_methods
+from tiny_method import tiny_sample
 from wsss_platform.cli.population import check_rule, moving, plan, plan_words, read_population
 from wsss_platform.cli.search_plan import search_plan, search_words
 from wsss_platform.config import DataConfig, MethodConfig, SampleConfig, override
@@ -34,9 +34,6 @@ from wsss_platform.schedule import in_force
 from wsss_platform.selection import SelectionRule
 from wsss_platform.space import SearchSpace, load_space, read_space
 from wsss_platform.store import Store
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "ray"))
-from tiny_method import tiny_sample
 
 SPACES = Path(__file__).parents[3] / "search_spaces"
 AXES = {

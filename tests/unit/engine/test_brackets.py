@@ -12,6 +12,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from tiny_method import TinyConfig, tiny_job
 from wsss_platform.config import override
 from wsss_platform.engine.brackets import (
     bracket_of,
@@ -30,8 +31,6 @@ from wsss_platform.errors import InputError
 from wsss_platform.local_runner import LocalRunner
 from wsss_platform.space import read_space
 from wsss_platform.store import Store
-
-from tiny_method import TinyConfig, tiny_job  # isort: skip
 
 CONFIG = TinyConfig()
 AXES = {
