@@ -36,7 +36,11 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 
 import wsss_platform.engine  # noqa: E402, F401  (sets what Ray reads from the environment when it is imported)
 
-LONGEST = ("test_readme_commands_run", "test_a_study_from_search_to_leaderboard")
+LONGEST = (
+    "test_readme_commands_run",
+    "test_a_study_from_search_to_leaderboard",
+    "test_a_run_on_ray_is_that_of_one_process",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -215,6 +215,7 @@ def test_settings_that_a_study_chose_are_stamped(tmp_path: Path) -> None:
     assert "chosen.selection" in refused.stderr
 
 
+@pytest.mark.ray
 def test_a_study_from_search_to_leaderboard(tmp_path: Path) -> None:
     """`tune` on a real Ray: trials, records, an offline W&B run each, a best config that `train` takes up."""
     space = tmp_path / "space.toml"

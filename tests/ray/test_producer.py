@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from chunk_writing import CHUNKS, Write, files_of
+from chunk_writing import CHUNKS, Write
+from stored_files import files_of
 from wsss_platform.engine.producer import run_chunks
 from wsss_platform.engine.runner import RayRunner
 from wsss_platform.errors import InputError, RunError

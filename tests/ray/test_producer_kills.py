@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from another_process import LONGEST_WAIT, gone
-from chunk_writing import CHUNKS, Write, files_of
+from chunk_writing import CHUNKS, Write
+from stored_files import files_of
 from tiny_method import tiny_sample
 from wsss_platform.engine.cluster import SETTINGS, connect
 from wsss_platform.engine.producer import run_chunks

@@ -49,9 +49,3 @@ class Write:
 
     def outputs(self) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in self.folder.glob("*.out")}
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    """All files but the manifests, which say how long a stage took."""
-    found = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    return {name: content for name, content in found.items() if not name.endswith("manifest.json")}
