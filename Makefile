@@ -59,7 +59,7 @@ lint: $(VENV)/.installed  ## style, types, shell scripts
 
 lock: $(VENV)/.installed  ## write the versions of this environment into requirements.lock, without local builds such as +cpu
 	echo "# The versions that CI installs (.ci/run). To renew them: make clean lock" >requirements.lock
-	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+.*//' >>requirements.lock
+	$(BIN)/python -m pip freeze --all --exclude pip --exclude-editable | sed 's/+.*//' >>requirements.lock
 
 bench: $(VENV)/.installed  ## ratios of both sides in one run; never timed tests
 	@$(BIN)/python -m benchmarks $(ARGS)
