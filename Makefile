@@ -3,30 +3,63 @@ PYTHON ?= python3.11
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
+# MARK=gpu make test: the tests with a marker, or an expression of markers, in place of the first tier
+MARK   ?=
+# LOCK=requirements.lock: exactly these versions, as CI has them, in place of the newest that pyproject.toml allows
+LOCK   ?=
+UV     := $(shell command -v uv)
 
-.PHONY: tune test drills lint bench clean
+PYTEST   := $(BIN)/python -m pytest
+CLUSTERS := ray or slurm
+APART    := drill or upstream
+# A study on a real cluster has processes of its own: two files at a time, and a file's tests share their cluster.
+ON_CLUSTERS := $(PYTEST) -n 2 --dist loadfile
+# All tests without a cluster are on all cores, one thread each.
+ON_CORES := OMP_NUM_THREADS=1 $(PYTEST) -n auto --dist worksteal
+# With ARGS, one of two calls may find nothing to do.
+OR_NONE  := || [ $$? -eq 5 ]
+SCRIPTS  := .ci/run cluster/slurm/ray.sbatch
+
+.PHONY: tune test test-all drills lint bench lock clean
 .DELETE_ON_ERROR:
 
-$(VENV)/.installed: pyproject.toml
+$(VENV)/.installed: pyproject.toml $(LOCK)
 	@echo "installing into $(VENV)" >&2  # not on standard output, which is JSON with `make bench JSON=1`
+ifneq ($(UV),)
+	@$(UV) venv --quiet --seed --allow-existing --python $(PYTHON) $(VENV)
+	@$(UV) pip install --quiet --python $(BIN)/python $(LOCK:%=--constraint %) --editable '.[dev]'
+else
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --upgrade pip
-	@$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet $(LOCK:%=--constraint %) --editable '.[dev]'
+endif
 	@touch $@
 
 tune: $(VENV)/.installed  ## search FBR on the built-in sample (ARGS="--data voc12 --root DIR" for photographs)
 	$(BIN)/wsss-platform tune fbr --trials 4 $(ARGS)
 
-test: $(VENV)/.installed  ## every test that this machine can run: those without a cluster, then Ray and Slurm
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "not ray and not slurm" $(ARGS) || [ $$? -eq 5 ]
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "(ray or slurm) and not upstream and not drill" $(ARGS) || [ $$? -eq 5 ]
+ifeq ($(MARK),)
+test: $(VENV)/.installed  ## minutes: all that needs neither a cluster nor much time, and one run on a real Ray
+	$(ON_CORES) -m "smoke or not ($(CLUSTERS) or $(APART) or slow)" $(ARGS)
+else
+test: $(VENV)/.installed
+	$(ON_CLUSTERS) -m "$(MARK)" $(ARGS)
+endif
+
+test-all: $(VENV)/.installed  ## every test that this machine can run, but for drills: first without a cluster, then Ray and Slurm
+	$(ON_CORES) -m "not ($(CLUSTERS) or $(APART))" $(ARGS) $(OR_NONE)
+	$(ON_CLUSTERS) -m "($(CLUSTERS)) and not ($(APART))" $(ARGS) $(OR_NONE)
 
 drills: $(VENV)/.installed  ## studies that are really broken: nodes, workers, disks, memory, Ctrl-C; one after the other
-	$(BIN)/python -m pytest -m drill $(ARGS) || [ $$? -eq 5 ]
+	$(PYTEST) -m drill $(ARGS)
 
 lint: $(VENV)/.installed  ## style, types, shell scripts
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
-	$(BIN)/shellcheck --shell=bash cluster/slurm/ray.sbatch .ci/run
+	$(BIN)/shellcheck --shell=bash $(SCRIPTS)
+
+lock: $(VENV)/.installed  ## write the versions of this environment into requirements.lock, without local builds such as +cpu
+	echo "# The versions that CI installs (.ci/run). To renew them: make clean lock" >requirements.lock
+	$(BIN)/python -m pip freeze --all --exclude pip --exclude-editable | sed 's/+.*//' >>requirements.lock
 
 bench: $(VENV)/.installed  ## ratios of both sides in one run; never timed tests
 	@$(BIN)/python -m benchmarks $(ARGS)

@@ -75,6 +75,7 @@ def dead_links(document: Path) -> Iterator[str]:
             yield target
 
 
+@pytest.mark.ray
 def test_readme_commands_run(tmp_path: Path) -> None:
     found = commands((ROOT / "README.md").read_text(encoding="utf-8"))
     assert found, "README.md has no tested block (<!-- test --> before a ```console block)"

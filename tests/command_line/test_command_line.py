@@ -3,46 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from real_command import TINY, command, document
 from wsss_platform.cli import run_command
 from wsss_platform.cli.output import output
-
-TINY = [
-    *("--set", "data.sample.train=6"),
-    *("--set", "data.sample.val=3"),
-    *("--set", "data.sample.size=64"),
-    *("--set", "train.epochs=1"),
-    *("--set", "train.crop=64"),
-    *("--set", "train.batch=2"),
-    *("--set", "maps.scales=[1.0]"),
-    *("--set", "backbone.weights=none"),
-]
-
-
-def command(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run the real command in its own process."""
-    done = subprocess.run(
-        [sys.executable, "-c", "from wsss_platform.cli import main; main()", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "WSSS_WANDB": "disabled", "OMP_NUM_THREADS": "1"},
-        check=False,
-    )
-    assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done
-
-
-def document(*arguments: str) -> Any:
-    """The one JSON document on standard output."""
-    return json.loads(command(*arguments, "--json").stdout)
 
 
 def test_a_setting_that_does_nothing_is_said(tmp_path: Path) -> None:
@@ -245,6 +214,7 @@ def test_settings_that_a_study_chose_are_stamped(tmp_path: Path) -> None:
     assert "chosen.selection" in refused.stderr
 
 
+@pytest.mark.ray
 def test_a_study_from_search_to_leaderboard(tmp_path: Path) -> None:
     """`tune` on a real Ray: trials, records, an offline W&B run each, a best config that `train` takes up."""
     space = tmp_path / "space.toml"

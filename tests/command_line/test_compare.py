@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from real_command import TINY, command, document
 from wsss_platform.cli.side_by_side import parse_arm
 from wsss_platform.errors import InputError
 from wsss_platform.metrics.score import Score
 from wsss_platform.store import Store
-
-from test_command_line import TINY, command, document  # isort: skip
 
 
 @pytest.mark.parametrize(

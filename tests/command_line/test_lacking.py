@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from broken_pictures import BROKEN, IDS, tree
 from wsss_platform.cli import run_command
 from wsss_platform.store import Store
 from wsss_platform.tracking.records import read_record
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
-from test_failures import BROKEN, IDS, tree  # isort: skip
 
 SPACE = '[axes."masks.crf_bilateral_weight"]\nkind = "float"\nlow = 1.0\nhigh = 9.0\nreason = "for this test"\n'
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from told_study import RATE, Study
 from wsss_platform.cli.study import StudyView
 from wsss_platform.inventory import references
 from wsss_platform.tracking.records import read_record
-
-from dataclasses import replace  # isort: skip
-from test_store_verbs import RATE, Study  # isort: skip
 
 
 class Seeds(Study):

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from real_command import TINY, command, document
 from wsss_platform.cli.options import fields_of
-
-from test_command_line import TINY, command, document  # isort: skip
 
 SPACE = """
 [axes."masks.crf"]

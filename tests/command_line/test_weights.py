@@ -9,11 +9,10 @@ import pytest
 import torch
 
 import wsss_methods
+from real_command import TINY, command, document
 from wsss_platform.config import flatten, override, read_toml
 from wsss_platform.nets import released
 from wsss_platform.nets.released.names import translate
-
-from test_command_line import TINY, command, document  # isort: skip
 
 
 @pytest.fixture(scope="module")

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 HERE = str(Path(__file__).parent)
-sys.path.insert(0, HERE)
-# Ray's workers inherit it: `tiny_method` is imported by name there.
+# Ray's workers inherit it: they import what a test hands them by the name of its module.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [HERE, os.environ.get("PYTHONPATH")]))
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from chunk_writing import CHUNKS, Write
+from stored_files import files_of
 from wsss_platform.engine.producer import run_chunks
 from wsss_platform.engine.runner import RayRunner
 from wsss_platform.errors import InputError, RunError
@@ -19,45 +21,6 @@ from wsss_platform.work import PictureWork, read_failures
 pytestmark = pytest.mark.usefixtures("two_nodes")
 
 GPUS = pytest.mark.parametrize("gpus", [0.0, 1.0], ids=["tasks", "actors"])
-CHUNKS = [Chunk(index, (f"a{index}", f"b{index}")) for index in range(12)]
-
-
-@dataclass(frozen=True)
-class Write:
-    """Writes a file per chunk, and a line per call with the process that made it."""
-
-    folder: Path
-    seconds: float = 0.02
-    kill_once: int = -1
-    kill_always: int = -1
-    wrong: int = -1
-    error: type[Exception] = InputError
-    meet: int = 1
-    """A call waits until so many processes have called."""
-
-    def __call__(self, chunk: Chunk) -> ChunkReport:
-        with (self.folder / "calls.txt").open("a") as stream:
-            stream.write(f"{chunk.index} {os.getpid()}\n")
-        until = time.monotonic() + 60
-        while len({process for _, process in self.calls()}) < self.meet and time.monotonic() < until:
-            time.sleep(0.05)
-        time.sleep(self.seconds)
-        if chunk.index == self.kill_always:
-            os.kill(os.getpid(), signal.SIGKILL)
-        if chunk.index == self.kill_once and not (self.folder / "killed").exists():
-            (self.folder / "killed").touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        if chunk.index == self.wrong:
-            raise self.error(f"{chunk.ids[0]}.jpg: truncated")
-        write_atomic(self.folder / f"{chunk.index}.out", " ".join(chunk.ids))
-        return ChunkReport(chunk.index, len(chunk.ids), ((chunk.ids[0], "grey"),))
-
-    def calls(self) -> list[tuple[int, int]]:
-        lines = (self.folder / "calls.txt").read_text().splitlines()
-        return [(int(index), int(process)) for index, process in map(str.split, lines)]
-
-    def outputs(self) -> dict[str, bytes]:
-        return {path.name: path.read_bytes() for path in self.folder.glob("*.out")}
 
 
 def _run(work: Write, reports: list[ChunkReport], gpus: float = 0.0, workers: int = 2) -> None:
@@ -149,7 +112,7 @@ def test_maps_masks_and_scores_are_those_of_one_process(tmp_path: Path) -> None:
     shutil.copytree(stores[0].root, stores[1].root)
     for store, runner in zip(stores, (RayRunner(actors=2), LocalRunner(threads=1)), strict=True):
         run(experiment, store, runner)
-    trees = [_files(store.root / "stages") for store in stores]
+    trees = [files_of(store.root / "stages") for store in stores]
     assert any(name.endswith(".png") for name in trees[0])
     assert trees[0] == trees[1]
 
@@ -217,12 +180,6 @@ def test_a_picture_that_kills_its_worker_is_named_and_the_rest_is_made(gpus: flo
     assert (tmp_path / "3.out").read_text() == "a3"
     assert read_failures(tmp_path, 3) == [("b3", failed["b3"])]
     assert not list(tmp_path.glob("at-*"))
-
-
-def _files(folder: Path) -> dict[str, bytes]:
-    """All files but the manifests, which say how long a stage took."""
-    found = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    return {name: content for name, content in found.items() if not name.endswith("manifest.json")}
 
 
 def test_nothing_to_do_starts_nothing() -> None:

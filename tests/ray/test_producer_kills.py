@@ -7,12 +7,15 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from another_process import LONGEST_WAIT, gone
+from chunk_writing import CHUNKS, Write
+from stored_files import files_of
+from tiny_method import tiny_sample
 from wsss_platform.engine.cluster import SETTINGS, connect
 from wsss_platform.engine.producer import run_chunks
 from wsss_platform.local_runner import LocalRunner
@@ -20,13 +23,8 @@ from wsss_platform.pipeline import run
 from wsss_platform.stages import ChunkReport
 from wsss_platform.store import Store
 
-from test_producer import CHUNKS, Write, _files  # isort: skip
-from tiny_method import tiny_sample  # isort: skip
-
 DRIVER = """
-import sys
 from pathlib import Path
-sys.path.insert(0, {here!r})
 from tiny_method import tiny_sample
 from wsss_platform.engine.cluster import connect
 from wsss_platform.engine.runner import RayRunner
@@ -44,25 +42,25 @@ def test_a_killed_driver_goes_on_and_leaves_the_bytes_of_one_process(tmp_path: P
     ray_store, plain = Store(tmp_path / "ray"), Store(tmp_path / "here")
     run(experiment, plain, LocalRunner(threads=1), until=experiment.stage("train"))
     shutil.copytree(plain.root, ray_store.root)
-    code = DRIVER.format(here=str(Path(__file__).parent), storage=str(ray_store.root))
-    first = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    code = DRIVER.format(storage=str(ray_store.root))
+    first = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, process_group=0)
     assert first.stdout is not None
     for line in first.stdout:
         if line.split() == ["StageProgress", "maps"]:
             first.send_signal(signal.SIGKILL)
             break
-    first.wait(30)
-    time.sleep(2)  # its workers notice, and end
+    first.wait()
+    gone(first.pid)
     maps = experiment.stage("maps")
     assert not ray_store.has("maps", maps.key)
     made = {file: file.stat().st_mtime_ns for file in ray_store.partial("maps", maps.key).glob("maps-*.parquet")}
     assert made
-    again = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240)
+    again = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=LONGEST_WAIT)
     assert again.returncode == 0, again.stderr
     folder = ray_store.open("maps", maps.key).folder
     assert all((folder / file.name).stat().st_mtime_ns == when for file, when in made.items())
     run(experiment, plain, LocalRunner(threads=1))
-    assert _files(ray_store.root / "stages") == _files(plain.root / "stages")
+    assert files_of(ray_store.root / "stages") == files_of(plain.root / "stages")
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tiny_study import request
 from wsss_platform.cli import study as study_view
 from wsss_platform.config import override
 from wsss_platform.engine.cluster import SETTINGS, connect
@@ -25,8 +26,6 @@ from wsss_platform.errors import InputError, RunError
 from wsss_platform.stages import METRICS
 from wsss_platform.tracking.weights_and_biases import Tracker
 from wsss_platform.train.record import read_epochs
-
-from test_tuner import request  # isort: skip
 
 pytestmark = [pytest.mark.ray, pytest.mark.drill]
 

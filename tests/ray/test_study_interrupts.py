@@ -8,13 +8,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from another_process import LONGEST_WAIT, gone, until
+from tiny_method import METHOD, TinyConfig
 from wsss_platform.config import DataConfig, SampleConfig, override
 from wsss_platform.engine.searcher import StudySearcher
 from wsss_platform.engine.study import StudyFolder, TrialRow
@@ -25,8 +27,6 @@ from wsss_platform.space import load_space
 from wsss_platform.stages import METRICS
 from wsss_platform.store import Store
 from wsss_platform.train.record import read_epochs
-
-from tiny_method import METHOD, TinyConfig  # isort: skip
 
 pytestmark = [pytest.mark.ray, pytest.mark.drill]
 
@@ -74,24 +74,10 @@ def started(storage: Path) -> Iterator[subprocess.Popen[str]]:
             process.wait()
 
 
-def until(ready: Callable[[], bool], seconds: float = 240) -> None:
-    end = time.monotonic() + seconds
-    while not ready():
-        assert time.monotonic() < end, "it never came so far"
-        time.sleep(0.02)
-
-
 def epochs(storage: Path) -> dict[str, list[Any]]:
     """Of each training, finished or not: its recorded epochs, with their seconds."""
     records = (storage / "stages" / "train").glob(f"*/{METRICS}")
     return {path.parent.name.removesuffix(".partial"): read_epochs(path) for path in records}
-
-
-def processes(group: int) -> list[str]:
-    """What still runs of the command's process group, Ray's included."""
-    listed = subprocess.run(["ps", "-eo", "pgid=,stat=,args="], capture_output=True, text=True, check=True).stdout
-    lines = [line.split(None, 2) for line in listed.splitlines()]
-    return [args for pgid, state, args in lines if int(pgid) == group and not state.startswith("Z")]
 
 
 def rows(storage: Path) -> list[TrialRow]:
@@ -102,13 +88,16 @@ def rows(storage: Path) -> list[TrialRow]:
 def interrupted(storage: Path, epoch: int, times: int) -> str:
     """Start the command, and press Ctrl-C so often when trial 0 has got so far; what it says."""
     with started(storage) as process:
-        until(lambda: process.poll() is not None or any(len(ends) >= epoch for ends in epochs(storage).values()))
+        until(
+            lambda: process.poll() is not None or any(len(ends) >= epoch for ends in epochs(storage).values()),
+            f"epoch {epoch}",
+        )
         for _ in range(times):
             os.killpg(process.pid, signal.SIGINT)
             time.sleep(0.1)
-        _, said = process.communicate(timeout=120)
+        _, said = process.communicate(timeout=LONGEST_WAIT)
         assert process.returncode == 130, said
-        until(lambda: not processes(process.pid), 20)
+        gone(process.pid)
     return said
 
 
@@ -150,7 +139,7 @@ def test_once_twice_and_on(tmp_path: Path) -> None:
     assert [row.state for row in rows(storage)] == ["running"]
     assert not list(storage.rglob(".*.tmp"))
 
-    done = subprocess.run(command(storage), capture_output=True, text=True, timeout=280, check=False)
+    done = subprocess.run(command(storage), capture_output=True, text=True, timeout=2 * LONGEST_WAIT, check=False)
     assert done.returncode == 0, done.stderr
     assert [row.state for row in rows(storage)] == ["complete", "complete"]
     assert epochs(storage)[key][: len(later) - 1] == later[:-1]  # stopped at once: one epoch may be lost

@@ -6,8 +6,9 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny_method import Trouble, tiny_job
 
+from another_process import LONGEST_WAIT, gone
+from tiny_method import Trouble, tiny_job
 from wsss_platform.config import TrainConfig
 from wsss_platform.engine.runner import RayRunner
 from wsss_platform.engine.trainer import RAY_FOLDER, checkpoint_of
@@ -118,9 +119,7 @@ def test_workers_must_be_those_of_the_experiment(tmp_path: Path) -> None:
 
 
 DRIVER = """
-import sys
 from pathlib import Path
-sys.path.insert(0, {here!r})
 from tiny_method import Trouble, tiny_job
 from wsss_platform.config import TrainConfig
 from wsss_platform.engine.cluster import connect
@@ -138,18 +137,20 @@ def test_a_killed_driver_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     trains again at most the epoch whose checkpoint was not committed."""
     folder = tmp_path / "ray"
     folder.mkdir()
-    code = textwrap.dedent(DRIVER.format(here=str(Path(__file__).parent), folder=str(folder)))
-    first = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    code = textwrap.dedent(DRIVER.format(folder=str(folder)))
+    first = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, process_group=0)
     assert first.stdout is not None
     for line in first.stdout:
         if int(line) == 2:
             break
     first.send_signal(signal.SIGKILL)
-    first.wait(10)
-    time.sleep(3)  # its raylet and workers notice, and end
+    first.wait()
+    gone(first.pid)
     before = read_epochs(folder / METRICS)
     assert 2 <= len(before) < 5
-    again = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
+    again = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=LONGEST_WAIT, check=False
+    )
     assert again.returncode == 0, again.stderr
     assert [int(line) for line in again.stdout.split()] == [1, 2, 3, 4, 5]
     assert again.stderr == ""

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,22 +15,23 @@ import pytest
 import ray
 from ray import tune as ray_tune
 
+from another_process import LONGEST_WAIT, gone
+from tiny_study import cpus_free, request
 from wsss_platform.engine.events import StudyEvent, TrialEpoch, TrialRung
 from wsss_platform.engine.runner import RayRunner
+from wsss_platform.engine.tuner import tune
 from wsss_platform.experiment import Experiment
 from wsss_platform.pipeline import run
 from wsss_platform.store import Store
-
-from test_tuner import cpus_free, request, tune  # isort: skip
 
 pytestmark = pytest.mark.ray
 
 DRIVER = """
 import sys
 from pathlib import Path
-sys.path[:0] = [{tests!r}]
-from test_tuner import request, tune, connect
-from wsss_platform.engine.events import TrialFinished
+from tiny_study import request
+from wsss_platform.engine.cluster import connect
+from wsss_platform.engine.tuner import tune
 with connect("local", cpus=2):
     tune(request(Path(sys.argv[1]), 2, seconds=0.7, epochs=3, max_concurrent=1),
          lambda e: print(type(e).__name__, getattr(e, "number", ""), flush=True))
@@ -40,20 +40,20 @@ with connect("local", cpus=2):
 
 def test_a_killed_driver_is_continued_by_the_same_command(tmp_path: Path) -> None:
     """kill -9 in the middle of trial 1: finished trials stay, the running one goes on, no zombies are left."""
-    command = [sys.executable, "-c", DRIVER.format(tests=str(Path(__file__).parent)), str(tmp_path)]
-    first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    command = [sys.executable, "-c", DRIVER, str(tmp_path)]
+    first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, process_group=0)
     assert first.stdout is not None
     for line in first.stdout:
         if line.split() == ["TrialEpoch", "1"]:
             first.send_signal(signal.SIGKILL)
             break
-    first.wait(timeout=30)
+    first.wait()
+    gone(first.pid)
     table = tmp_path / "studies" / "study" / "trials.jsonl"
     before = [json.loads(line) for line in table.read_text().splitlines()]
     assert [row["state"] for row in before if row["number"] == 0] == ["complete"]
     made = {path: path.stat().st_mtime_ns for path in (tmp_path / "stages").glob("*/*/manifest.json")}
-    time.sleep(3)
-    second = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    second = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_WAIT)
     assert second.returncode == 0, second.stderr[-2000:]
     rows = [json.loads(line) for line in table.read_text().splitlines()]
     assert [row["state"] for row in rows] == ["complete"] * 2

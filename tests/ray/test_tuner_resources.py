@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import ray
 
+from tiny_study import request
 from wsss_platform.config import DataConfig, SampleConfig
 from wsss_platform.engine import tuner
 from wsss_platform.engine.events import StudyEvent, TrialFinished, TrialStarted
@@ -23,8 +24,6 @@ from wsss_platform.errors import InputError
 from wsss_platform.local_runner import LocalRunner
 from wsss_platform.stages import METRICS, Chunk, ChunkReport, EpochEnd, TrainJob
 from wsss_platform.train.record import read_epochs
-
-from test_tuner import request  # isort: skip
 
 
 def node(cpus: float, gpus: float = 0.0, alive: bool = True) -> dict[str, Any]:

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsss_methods import get
-from wsss_platform.config import DataConfig
+from broken_pictures import BROKEN, tree
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment
 from wsss_platform.local_runner import LocalRunner
@@ -19,35 +18,6 @@ from wsss_platform.pipeline import FAILURES, StageProgress, run
 from wsss_platform.stages import Chunk, ChunkReport
 from wsss_platform.store import Store
 from wsss_platform.work import PictureWork
-
-IDS = [f"2007_{number:06d}" for number in range(34)]  # two chunks
-BROKEN = IDS[3], IDS[33]
-
-
-def tree(root: Path) -> Experiment:
-    """A VOC tree whose list "all" has two truncated pictures; its list "train" has none."""
-    rng = np.random.default_rng(0)
-    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
-        (root / folder).mkdir(parents=True)
-    (root / "ImageSets/Segmentation/all.txt").write_text("\n".join(IDS) + "\n")
-    (root / "ImageSets/Segmentation/train.txt").write_text("\n".join(IDS[:3]) + "\n")
-    palette = [value for index in range(256) for value in (index, index, index)]
-    for name in IDS:
-        Image.fromarray(rng.integers(0, 256, (40, 40, 3), np.uint8)).save(root / f"JPEGImages/{name}.jpg")
-        truth = np.zeros((40, 40), np.uint8)
-        truth[10:30, 10:30] = 8
-        mask = Image.fromarray(truth, "P")
-        mask.putpalette(palette)
-        mask.save(root / f"SegmentationClass/{name}.png")
-    for name in BROKEN:
-        picture = root / f"JPEGImages/{name}.jpg"
-        picture.write_bytes(picture.read_bytes()[:500])
-    data = DataConfig(kind="voc12", root=str(root), train_list="train", score_list="all", labels="masks")
-    method = get("cam")
-    config = method.config.model_validate(
-        {"train": {"epochs": 1, "batch": 3, "crop": 32}, "maps": {"scales": [1.0], "flip": False}}
-    )
-    return Experiment(method, config, data)
 
 
 def test_failures_are_counted_listed_and_limited(tmp_path: Path) -> None:

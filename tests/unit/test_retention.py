@@ -3,100 +3,21 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from filelock import FileLock
 
+from another_process import holding
+from stored_runs import DAY, chain, key, kinds, leave_partial, made, record, trial, write_trial
 from wsss_platform.errors import InputError
 from wsss_platform.inventory import entries, references
-from wsss_platform.protocol import Protocol
 from wsss_platform.retention import Verdict, carry_out, drop_losers, judge, losers
 from wsss_platform.store import MANIFEST, Store
-from wsss_platform.tracking.records import FixedScore, RunRecord, Scores, write_record
-
-DAY = 86400
-WORDS = "data train_list score_list supervision labels_from selection backbone initial_weights scales background crf"
-PROTOCOL: dict[str, Any] = dict.fromkeys([*WORDS.split(), "segmenter", "truth"], "x") | {
-    "train_pictures": 1,
-    "score_pictures": 1,
-    "label_gate": True,
-    "supervision": "labels",
-    "selection": "none",
-}
-
-
-def record(name: str, mean: float | None, **changes: Any) -> RunRecord:
-    """A finished record, scored when a mean is given."""
-    made: dict[str, Any] = {
-        "name": name,
-        "method": "cam",
-        "revision": 1,
-        "config": {},
-        "data": {},
-        "seed": 0,
-        "workers": 1,
-        "protocol": Protocol.model_validate(PROTOCOL),
-        "scores": None if mean is None else Scores(fixed=FixedScore(mean_iou=mean, per_class={})),
-        "started": "2026-01-02T03:04:05+00:00",
-        "finished": "2026-01-02T03:05:17+00:00",
-        "status": "finished",
-    }
-    return RunRecord(**{**made, **changes})
-
-
-def key(name: str) -> str:
-    """A content key that begins with a readable name's hex."""
-    return (name.encode().hex() + "0" * 64)[:64]
-
-
-def made(store: Store, kind: str, name: str, **inputs: str) -> str:
-    """A finished artefact of that name."""
-    with store.building(kind, key(name)) as folder:
-        assert folder is not None
-        (folder / "data").write_text("x" * 1000)
-        said = {"method": "cam", "stage": f"{kind}:cam", "inputs": {role: key(one) for role, one in inputs.items()}}
-        store.commit(kind, key(name), said)
-    return key(name)
-
-
-def chain(store: Store, name: str, weights: str | None = None) -> dict[str, str]:
-    """The stages of a run, all finished; `weights` are another run's."""
-    train = key(f"t{weights}") if weights else made(store, "train", f"t{name}")
-    return {
-        "train:cam": train,
-        "maps:cam": made(store, "maps", f"m{name}", weights=f"t{weights or name}"),
-        "masks:cam": made(store, "masks", f"k{name}", maps=f"m{name}"),
-        "score:cam": made(store, "score", f"s{name}", maps=f"m{name}", masks=f"k{name}"),
-    }
-
-
-def trial(store: Store, number: int, objective: float | None, study: str = "s", **changes: object) -> dict[str, str]:
-    """A trial with stages of its own and a record."""
-    stages = chain(store, f"{study}{number}")
-    write_trial(store, number, objective, stages, study, **changes)
-    return stages
-
-
-def write_trial(
-    store: Store, number: int, objective: float | None, stages: dict[str, str], study: str = "s", **changes: object
-) -> None:
-    write_record(
-        store,
-        record(
-            f"{study}-{number:04d}", objective, kind="trial", study=study, stages=stages, objective=objective, **changes
-        ),
-    )
-
-
-def kinds(store: Store, stages: dict[str, str]) -> set[str]:
-    """The kinds that are still there."""
-    return {kind for name, one in stages.items() if store.has(kind := name.split(":")[0], one)}
+from wsss_platform.tracking.records import RunRecord, write_record
 
 
 def by_key(verdicts: list[Verdict]) -> dict[str, Verdict]:
@@ -258,17 +179,9 @@ def test_nothing_is_judged_when_a_record_cannot_be_read(tmp_path: Path) -> None:
     assert kinds(store, stages) == {"train", "maps", "masks", "score"}
 
 
-def _leave_partial(store: Store) -> Path:
-    with pytest.raises(RuntimeError), store.building("train", key("p")) as folder:
-        assert folder is not None
-        (folder / "state.pt").write_text("x")
-        raise RuntimeError("killed")
-    return store.partial("train", key("p"))
-
-
 def test_unfinished_work_goes_when_it_is_old_and_nobody_is_at_it(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    partial = _leave_partial(store)
+    partial = leave_partial(store)
     later = time.time() + 8 * DAY
     assert not judge(store)[0].goes
     assert judge(store, now=later)[0].goes
@@ -285,27 +198,12 @@ def test_unfinished_work_goes_when_it_is_old_and_nobody_is_at_it(tmp_path: Path)
     assert not judge(store, now=later)[0].goes
 
 
-def _build(root: Path) -> None:
-    with Store(root).building("train", key("p")):
-        (root / "held").touch()
-        time.sleep(60)
-
-
 def test_what_another_process_took_up_since_stays(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    partial = _leave_partial(store)
+    partial = leave_partial(store)
     verdicts = judge(store, now=time.time() + 8 * DAY)
-    process = multiprocessing.get_context("spawn").Process(target=_build, args=(tmp_path,))
-    process.start()
-    try:
-        for _ in range(600):
-            if (tmp_path / "held").exists():
-                break
-            time.sleep(0.05)
+    with holding(tmp_path, "train", key("p")):
         done, kept = carry_out(store, verdicts)
-    finally:
-        process.kill()
-        process.join(10)
     assert (done, len(kept)) == ([], 1)
     assert (partial / "state.pt").is_file()
 

@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
+from stored_runs import DAY, chain, key, kinds, leave_partial, made, record, trial
 from wsss_platform.retention import Verdict, carry_out, drop_losers, judge
 from wsss_platform.store import MANIFEST, Store
 from wsss_platform.tracking.records import write_record
-
-from test_retention import DAY, _leave_partial, chain, key, kinds, made, record, trial  # isort: skip
 
 
 def _nobodys(store: Store) -> list[Verdict]:
@@ -76,7 +75,7 @@ def test_a_study_that_began_since_protects_what_it_may_have_found(tmp_path: Path
 
 def test_unfinished_work_that_went_on_since_stays(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    partial = _leave_partial(store)
+    partial = leave_partial(store)
     verdicts = judge(store, now=time.time() + 8 * DAY)
     os.utime(partial / "state.pt", (time.time() + 60, time.time() + 60))
     assert carry_out(store, verdicts)[0] == []

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import signal
 import time
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
 
+from another_process import holding
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.store import MANIFEST, Store, check_name, write_atomic
 
@@ -62,44 +63,33 @@ def test_a_damaged_manifest_is_named(tmp_path: Path) -> None:
         store.open("maps", KEY)
 
 
-def _make_once(root: Path) -> None:
+def _make_once(root: Path, together: Barrier) -> None:
     store = Store(root)
+    together.wait()
     with store.building("maps", KEY) as folder:
         if folder is None:
             return
         with (root / "made").open("a") as stream:
             stream.write("made\n")
-        time.sleep(0.5)
+        time.sleep(0.2)  # the others come in meanwhile, if they can
         store.commit("maps", KEY, {})
 
 
 def test_two_processes_make_it_once(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_make_once, args=(tmp_path,)) for _ in range(3)]
+    together = context.Barrier(3)
+    processes = [context.Process(target=_make_once, args=(tmp_path, together)) for _ in range(3)]
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join()
         assert process.exitcode == 0
     assert (tmp_path / "made").read_text() == "made\n"
 
 
-def _hold(root: Path) -> None:
-    with Store(root).building("maps", KEY):
-        (root / "held").touch()
-        time.sleep(60)
-
-
 def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
-    process = multiprocessing.get_context("spawn").Process(target=_hold, args=(tmp_path,))
-    process.start()
-    for _ in range(600):
-        if (tmp_path / "held").exists():
-            break
-        time.sleep(0.05)
-    assert process.pid is not None
-    os.kill(process.pid, signal.SIGKILL)
-    process.join(10)
+    with holding(tmp_path, "maps", KEY):
+        assert Store(tmp_path).held("maps", KEY)
     with Store(tmp_path).building("maps", KEY) as folder:
         assert folder is not None
 
@@ -156,19 +146,10 @@ def test_what_was_removed_with_a_reason_can_still_be_explained(tmp_path: Path) -
 
 def test_what_is_being_made_is_not_removed(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    process = multiprocessing.get_context("spawn").Process(target=_hold, args=(tmp_path,))
-    process.start()
-    try:
-        for _ in range(600):
-            if (tmp_path / "held").exists():
-                break
-            time.sleep(0.05)
+    with holding(tmp_path, "maps", KEY):
         assert store.held("maps", KEY)
         assert not store.remove("maps", KEY, partial=True)
         assert store.partial("maps", KEY).is_dir()
-    finally:
-        process.kill()
-        process.join(10)
     assert not store.held("maps", KEY)
     assert store.remove("maps", KEY, partial=True)
     assert not store.partial("maps", KEY).exists()

@@ -24,6 +24,8 @@ from wsss_platform.tracking.scrub import scrub, shareable
 
 MODES = ("auto", "online", "offline", "disabled")
 """What a user may ask for; "auto" is online when logged in and WANDB_MODE does not say otherwise."""
+OWN_PROCESS = 60.0
+"""Seconds that wandb's own process has for an offline run, which asks no service: a busy machine may need them."""
 
 
 Mode = Literal["online", "offline", "disabled"]
@@ -68,7 +70,8 @@ class Tracker:
         mode: one of `MODES`. An online run that cannot be opened goes on offline.
         project: on the server.
         id: of the run; a run of this id is continued. None: a new one.
-        patience: seconds to wait for the service when opening and when closing the run.
+        patience: seconds to wait for the service when opening the run.
+        closing: seconds to wait for it when closing the run.
     """
 
     def __init__(
@@ -83,6 +86,7 @@ class Tracker:
         project: str = "wsss-platform",
         id: str | None = None,
         patience: float = 10.0,
+        closing: float = 10.0,
     ) -> None:
         if mode not in MODES:
             raise unknown("W&B mode", mode, MODES)
@@ -95,7 +99,7 @@ class Tracker:
         self._name, self._group, self._project, self._id = name, group, project, id
         self._config = shareable({**config, "protocol": protocol})
         self._folder = folder
-        self._patience = patience
+        self._patience, self._closing = patience, closing
         self._messages: queue.SimpleQueue[Callable[[Any], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._open = False
@@ -137,7 +141,7 @@ class Tracker:
         self._send(send)
 
     def finish(self, summary: Mapping[str, Any] | None = None) -> None:
-        """Store the summary, close the run and wait for it, three times `patience` at most.
+        """Store the summary, close the run and wait for it: `patience` and twice `closing` at most.
 
         A summary whose "status" is "failed" marks the run as failed. A second call does nothing.
         """
@@ -149,9 +153,10 @@ class Tracker:
         self._send(lambda run: run.finish(exit_code=exit_code))
         self._messages.put(None)
         self._open = False
-        self._thread.join(3 * self._patience)
+        longest = self._patience + 2 * self._closing
+        self._thread.join(longest)
         if self._thread.is_alive():
-            self._warn(f"did not finish in {3 * self._patience:.0f} s; what it has is under {self._folder / 'wandb'}")
+            self._warn(f"did not finish in {longest:.0f} s; what it has is under {self._folder / 'wandb'}")
 
     def _send(self, message: Callable[[Any], None]) -> None:
         if self.running:
@@ -198,6 +203,7 @@ class Tracker:
         return run
 
     def _init(self, mode: Literal["online", "offline"]) -> Any:
+        opening = self._patience if mode == "online" else max(self._patience, OWN_PROCESS)
         run = _wandb().init(
             id=self._id,
             resume="allow" if self._id and mode == "online" else None,  # offline, `wandb sync` joins what has one id
@@ -211,8 +217,8 @@ class Tracker:
             settings=_wandb().Settings(
                 silent=True,
                 console="off",
-                init_timeout=self._patience,
-                finish_timeout=self._patience,
+                init_timeout=opening,
+                finish_timeout=self._closing,
                 login_timeout=self._patience,
                 save_code=False,
                 disable_git=True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import TrialState
 
+from another_process import LONGEST_WAIT
 from wsss_platform.engine.study_storage import JOURNAL, open_study
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -70,20 +72,21 @@ def test_a_journal_of_nothing_but_a_cut_off_line(tmp_path: Path) -> None:
     assert values(open_study(tmp_path)) == [0.7]
 
 
-def test_no_other_process_writes_meanwhile(tmp_path: Path) -> None:
+def test_no_other_process_writes_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Optuna's own lock is held: a tool of Optuna's waits for us, and we for it."""
     study, journal = open_study(tmp_path), tmp_path / JOURNAL
     before, lock = journal.read_bytes(), JournalFileOpenLock(str(journal))
     writer = threading.Thread(target=one_trial, args=(study, 0.5))
+    waits, sleep = threading.Event(), time.sleep
+    monkeypatch.setattr(time, "sleep", lambda seconds: (waits.set(), sleep(seconds)))
     lock.acquire()
     try:
         writer.start()
-        writer.join(0.3)
-        assert writer.is_alive()
+        assert waits.wait(LONGEST_WAIT), "between two looks at the lock Optuna sleeps"
         assert journal.read_bytes() == before
     finally:
         lock.release()
-    writer.join(30)
+    writer.join()
     assert values(study) == [0.5]
 
 

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 import torch
 
+from short_training import short_job, train
 from wsss_platform.train.checkpoint import STATE, read_torch
-
-from short_training import short_job, train  # isort: skip
 
 RCM_MAM = {
     "heads.features": 16,

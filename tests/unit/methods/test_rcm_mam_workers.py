@@ -12,13 +12,12 @@ import torch.multiprocessing
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from short_training import short_job, train
 from wsss_methods.rcm_mam.config import RcmMamConfig
 from wsss_methods.rcm_mam.objective import RcmMamObjective
 from wsss_platform.config import override
 from wsss_platform.objective import Batch
 from wsss_platform.train.checkpoint import STATE, read_torch
-
-from short_training import short_job, train  # isort: skip
 
 PICTURES = 4
 SMALL = {"backbone.weights": "none", "heads.features": 16, "support.warm_up": 0, "support.ramp": 0, "support.ema": 0.5}

@@ -13,11 +13,10 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 import wsss_methods
+from short_training import short_job, train
 from wsss_platform.config import override
 from wsss_platform.objective import Batch
 from wsss_platform.train.checkpoint import STATE, read_torch
-
-from short_training import short_job, train  # isort: skip
 
 PICTURES = 4
 SMALL: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""W&B for real: offline runs are read back with wandb's own reader; a service that is away costs seconds and no run."""
+"""W&B for real: offline runs are read back with wandb's own reader; a service that is away costs no run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,30 +17,30 @@ from typing import Any
 import numpy as np
 import pytest
 
+from another_process import LONGEST_WAIT
 from wsss_platform.errors import InputError
 from wsss_platform.tracking.weights_and_biases import Tracker, choose_mode
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 
 PROGRAM = """
-import json, sys, time
+import json, os, sys, time
 from pathlib import Path
 import numpy as np
 from wsss_platform.tracking.weights_and_biases import Tracker
 settings = json.loads(sys.argv[1])
 tracker = Tracker(
     name="fbr-1", group="study-a", config={"loss": {"contrast": 0.1}, "data": {"root": str(Path.home() / "VOC")}},
-    protocol={"selection": "train truth"}, folder=Path(settings["folder"]), mode=settings["mode"], patience=3.0,
+    protocol={"selection": "train truth"}, folder=Path(settings["folder"]), mode=settings["mode"],
+    patience=settings["patience"], closing=settings["closing"],
 )
-began = time.monotonic()
 tracker.start()
 for step in range(3):
     tracker.log({"loss/contrast": 1.0 / (step + 1)})
 tracker.picture("worst/1", np.full((8, 12, 3), 200, np.uint8))
 tracker.table("trials", ["trial", "mIoU"], [[0, 0.4], [1, 0.5]])
-calls = time.monotonic() - began
 if settings.get("kill"):
-    import os, signal, subprocess
+    import signal, subprocess
     while tracker.run_folder is None:
         time.sleep(0.05)
     children = subprocess.run(["ps", "-o", "pid=,comm=", "--ppid", str(os.getpid())], capture_output=True, text=True)
@@ -49,41 +48,51 @@ if settings.get("kill"):
     assert cores
     for core in cores:
         os.kill(core, signal.SIGKILL)
-    time.sleep(0.5)
+    while any(Path(f"/proc/{core}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z" for core in cores):
+        time.sleep(0.05)
     tracker.log({"loss/contrast": 0.1})
 tracker.finish(settings.get("summary", {"mean_iou": 0.5}))
 print(json.dumps({
-    "calls": calls, "seconds": time.monotonic() - began, "mode": tracker.mode, "warnings": tracker.warnings,
+    "mode": tracker.mode, "warnings": tracker.warnings, "reports": os.environ.get("WANDB_ERROR_REPORTING"),
     "folder": str(tracker.run_folder), "wandb": "wandb" in sys.modules, "running": tracker.running,
 }))
 """
+BRIEF, AMPLE = 1.0, 120.0
+"""Seconds to wait for the service: where it is away, and where a busy machine may be slow."""
 
 
-def run(folder: Path, mode: str = "auto", environment: dict[str, str] | None = None, **settings: Any) -> dict[str, Any]:
+def run(
+    folder: Path,
+    mode: str = "auto",
+    environment: dict[str, str] | None = None,
+    patience: float = AMPLE,
+    closing: float = AMPLE,
+    **settings: Any,
+) -> dict[str, Any]:
     """What the program says of itself, and its standard error; with an empty home and no W&B settings but these."""
+    settings |= {"folder": str(folder / "storage"), "mode": mode, "patience": patience, "closing": closing}
     kept = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_") and name != "NETRC"}
     home = folder / "home"
     home.mkdir(exist_ok=True)
-    began = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, json.dumps({"folder": str(folder / "storage"), "mode": mode, **settings})],
+        [sys.executable, "-c", PROGRAM, json.dumps(settings)],
         env={**kept, "HOME": str(home), **(environment or {})},
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=LONGEST_WAIT,
         check=False,
     )
     assert done.returncode == 0, done.stderr
     said: dict[str, Any] = json.loads(done.stdout)
-    return {**said, "process": time.monotonic() - began, "stderr": done.stderr}
+    return {**said, "stderr": done.stderr}
 
 
 def inspect(folder: str, *options: str) -> str:
     """What wandb's reader finds in a run's folder."""
     (file,) = Path(folder).glob("*.wandb")
     command = [sys.executable, "-m", "wandb", "leet", "inspect", *options, "--json", str(file)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    return subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_WAIT, check=True).stdout
 
 
 def test_an_offline_run_holds_config_protocol_curve_picture_and_summary(tmp_path: Path) -> None:
@@ -171,10 +180,8 @@ def refusing() -> Iterator[str]:
 @pytest.mark.parametrize("service", [refusing, hanging, failing])
 def test_a_service_that_is_away_neither_blocks_nor_fails_the_run(tmp_path: Path, service: Any) -> None:
     with service() as url:
-        said = run(tmp_path, environment={"WANDB_API_KEY": KEY, "WANDB_BASE_URL": url})
-    assert said["calls"] < 0.5, "the caller must not wait for the service"
-    assert said["seconds"] < 12, "three times a patience of 3 s, and room for a busy machine"
-    assert said["process"] < 18, "the end of the process must not wait either (it did 24 s before _wandb())"
+        said = run(tmp_path, environment={"WANDB_API_KEY": KEY, "WANDB_BASE_URL": url}, patience=BRIEF)
+    assert said["reports"] == "false", "else the end of the process waits for a service that hangs"
     assert said["mode"] == "offline"
     (warning,) = said["warnings"]
     assert "the service did not open the run" in warning
@@ -200,7 +207,7 @@ def vanishing() -> Iterator[str]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
             if b"mutation UpsertBucket" not in body or opened.is_set():
-                over.wait(60)
+                over.wait()
                 return
             named = {**bucket, "name": json.loads(body)["variables"]["name"]}
             answer = json.dumps({"data": {"upsertBucket": {"inserted": True, "bucket": named}}}).encode()
@@ -225,11 +232,8 @@ def vanishing() -> Iterator[str]:
 
 def test_a_service_that_vanishes_during_an_online_run_ends_with_it(tmp_path: Path) -> None:
     with vanishing() as url:
-        said = run(tmp_path, environment={"WANDB_API_KEY": KEY, "WANDB_BASE_URL": url})
+        said = run(tmp_path, environment={"WANDB_API_KEY": KEY, "WANDB_BASE_URL": url}, closing=BRIEF)
     assert said["mode"] == "online"
-    assert said["calls"] < 0.5
-    assert said["seconds"] < 12
-    assert said["process"] < 30
     records = [json.loads(line) for line in inspect(said["folder"]).splitlines()]
     history = [record["history"]["item"] for record in records if record["type"] == "history"]
     curve = [item["loss/contrast"] for item in history if "loss/contrast" in item]
@@ -238,7 +242,6 @@ def test_a_service_that_vanishes_during_an_online_run_ends_with_it(tmp_path: Pat
 
 def test_a_wandb_process_that_dies_does_not_fail_the_run(tmp_path: Path) -> None:
     said = run(tmp_path, mode="offline", kill=True)
-    assert said["seconds"] < 15
     assert said["warnings"]
 
 
@@ -269,7 +272,7 @@ def test_a_key_in_netrc_counts_as_logged_in(tmp_path: Path) -> None:
         netrc = tmp_path / "netrc"
         netrc.write_text(f"machine {url.removeprefix('http://')} login user password {KEY}\n")
         netrc.chmod(0o600)
-        said = run(tmp_path, environment={"NETRC": str(netrc), "WANDB_BASE_URL": url})
+        said = run(tmp_path, environment={"NETRC": str(netrc), "WANDB_BASE_URL": url}, patience=BRIEF)
     assert "the service did not open the run" in said["warnings"][0], "it tried, so it took itself for logged in"
 
 
@@ -279,21 +282,45 @@ def test_disabled_starts_nothing_and_imports_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "storage").exists()
 
 
-def test_finish_waits_a_bounded_time_for_a_thread_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    release = threading.Event()
-    monkeypatch.setattr(Tracker, "_open_run", lambda self, failures: release.wait(30))
-    tracker = Tracker(name="a", group="b", config={}, protocol={}, folder=tmp_path, mode="offline", patience=0.1)
-    began = time.monotonic()
+@pytest.fixture
+def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Opening a run lasts until this is set."""
+    answers = threading.Event()
+    monkeypatch.setattr(Tracker, "_open_run", lambda self, failures: answers.wait())
+    yield answers
+    answers.set()
+
+
+@pytest.fixture
+def tracker(tmp_path: Path) -> Tracker:
+    return Tracker(name="a", group="b", config={}, protocol={}, folder=tmp_path, mode="offline", patience=0, closing=0)
+
+
+def test_no_call_waits_for_the_service(service: threading.Event, tracker: Tracker) -> None:
+    """Each comes back although the service has not answered; and `finish` gives up when its time is over."""
     tracker.start()
     assert tracker.running
+    tracker.log({"loss": 1.0})
     tracker.picture("p", np.zeros((2, 2, 3), np.uint8))
+    tracker.table("t", ["a"], [[1]])
     tracker.finish({})
-    assert 0.25 < time.monotonic() - began < 5
+    assert not service.is_set()
     assert tracker.warnings[0].startswith("W&B: did not finish in 0 s")
     assert not tracker.running
     tracker.log({"late": 1.0})
     tracker.finish({})
-    release.set()
+
+
+def test_finish_waits_for_the_service_as_long_as_it_may(
+    service: threading.Event, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float | None] = []
+    monkeypatch.setattr(tracker, "_patience", 3.0)
+    monkeypatch.setattr(tracker, "_closing", 5.0)
+    tracker.start()
+    monkeypatch.setattr(tracker._thread, "join", waited.append)
+    tracker.finish({})
+    assert waited == [13.0]
 
 
 def test_finish_without_start_is_nothing(tmp_path: Path) -> None:

@@ -1,13 +1,9 @@
-"""Makes tests/ray/tiny_method.py importable; one thread of torch, so that small networks do not wait for others."""
+"""One thread of torch, so that small networks do not wait for others."""
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "ray"))
 
 
 @pytest.fixture(autouse=True)

@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_method import TinyObjective, Trouble
 
+from tiny_method import TinyObjective, Trouble
 from wsss_platform.errors import InputError
 from wsss_platform.stages import EpochEnd
 from wsss_platform.train.checkpoint import load_weights, read_torch, write_torch

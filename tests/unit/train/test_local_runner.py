@@ -2,8 +2,8 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from tiny_method import Trouble, tiny_job
 
+from tiny_method import Trouble, tiny_job
 from wsss_platform.config import TrainConfig
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.local_runner import CHECKPOINTS, LocalRunner

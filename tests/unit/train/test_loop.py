@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as distributed
-from tiny_method import TinyConfig, TinyLoss, TinyObjective, TinySplit, Trouble, tiny_job
 from torch.nn.parallel import DistributedDataParallel as DDP
 
+from tiny_method import TinyConfig, TinyLoss, TinyObjective, TinySplit, Trouble, tiny_job
 from wsss_platform.config import TrainConfig
 from wsss_platform.data.split import Sample
 from wsss_platform.errors import InputError, RunError

@@ -2,8 +2,8 @@ import math
 
 import pytest
 import torch
-from tiny_method import TinyObjective, Trouble
 
+from tiny_method import TinyObjective, Trouble
 from wsss_platform.config import MethodConfig, TrainConfig, override
 from wsss_platform.errors import InputError
 from wsss_platform.train.optimiser import build_optimiser, pretrained_rate, schedule_factor

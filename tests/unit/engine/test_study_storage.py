@@ -17,14 +17,13 @@ import pytest
 from optuna.trial import TrialState
 from ray import cloudpickle
 
+from tiny_method import TinyConfig
 from wsss_platform.engine.searcher import StudySearcher
 from wsss_platform.engine.study import StudyFolder
 from wsss_platform.engine.study_page import write_page
 from wsss_platform.engine.study_storage import PLACE, absolute, open_study, without_secrets
 from wsss_platform.errors import InputError
 from wsss_platform.space import read_space
-
-from tiny_method import TinyConfig  # isort: skip
 
 CONFIG = TinyConfig()
 AXES = {

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from ray.tune.search import Searcher
 
+from tiny_method import TinyConfig, tiny_job
 from wsss_platform.engine.gpu_hours import USED, GpuClock, check_gpu_hours
 from wsss_platform.engine.request import StudyRequest
 from wsss_platform.engine.searcher import StudySearcher
@@ -16,8 +17,6 @@ from wsss_platform.engine.study import StudyFolder
 from wsss_platform.errors import InputError
 from wsss_platform.space import read_space
 from wsss_platform.store import Store
-
-from tiny_method import TinyConfig, tiny_job  # isort: skip
 
 CONFIG = TinyConfig()
 SPACE = read_space(

@@ -1,6 +1,6 @@
 """A method small enough to train in a blink, with the state that real ones have: a bank, dropout, a teacher.
 
-Imported by name in Ray's workers. Its phases read environment variables of the driver through the config
+Its phases read environment variables of the driver through the config
 only: everything that goes wrong on purpose is a field of `TinyConfig`.
 """
 

@@ -14,6 +14,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from tiny_method import TinyConfig, best_config, tiny_job, tiny_sample
 from wsss_platform.config import override
 from wsss_platform.engine.objectives import check_measured, read_objectives
 from wsss_platform.engine.request import StudyRequest
@@ -27,8 +28,6 @@ from wsss_platform.local_runner import LocalRunner
 from wsss_platform.pipeline import run
 from wsss_platform.space import SearchSpace, read_space
 from wsss_platform.store import Store
-
-from tiny_method import TinyConfig, best_config, tiny_job, tiny_sample  # isort: skip
 
 CONFIG = TinyConfig()
 BOTH = ("accuracy", "seconds")

@@ -12,6 +12,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from tiny_method import TinyConfig, best_config, tiny_job
 from wsss_platform.config import override
 from wsss_platform.data.part import spread
 from wsss_platform.engine.halting import Halt, halt_file
@@ -24,8 +25,6 @@ from wsss_platform.errors import InputError, RunError
 from wsss_platform.space import SearchSpace, read_space
 from wsss_platform.stages import EpochEnd
 from wsss_platform.store import Store
-
-from tiny_method import TinyConfig, best_config, tiny_job  # isort: skip
 
 WHY = "a range to test with"
 CONFIG = TinyConfig()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tiny_method import METHOD, TinyConfig
 from wsss_platform.config import DataConfig, MapsConfig, SampleConfig, TrainConfig
 from wsss_platform.engine.events import Reporting, StudyEvent
 from wsss_platform.engine.report import REPORT, report
@@ -20,8 +21,6 @@ from wsss_platform.local_runner import LocalRunner
 from wsss_platform.selection import judged_by, read_rule
 from wsss_platform.space import read_space
 from wsss_platform.store import Store
-
-from tiny_method import METHOD, TinyConfig  # isort: skip
 
 AXES = {"maps.normalise": {"kind": "categorical", "choices": ["max", "minmax"], "reason": "something to test"}}
 ALPHA = {"masks.rule": {"kind": "categorical", "choices": ["constant", "power"], "reason": "something to test"}}
