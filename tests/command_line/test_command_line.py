@@ -44,7 +44,9 @@ def test_a_setting_that_does_nothing_is_said(tmp_path: Path) -> None:
         (["tune", "fbr", "--sampler", "randm"], "did you mean 'random'"),
         (["tune", "fbr", "--objectives", "accuracy,second"], "did you mean 'seconds'"),
         (["tune", "fbr", "--objectives", "accuracy,seconds", "--sampler", "cmaes"], "searches for one objective"),
-        (["tune", "fbr", "--gpu-hours", "1", "--gpus-per-worker", "0"], "use no GPU"),
+        (["tune", "fbr", "--budget", "1gpu-h", "--gpus-per-worker", "0"], "use no GPU"),
+        (["tune", "fbr", "--budget", "6"], "expected minutes, hours or GPU-hours such as 45m, 6h or 20gpu-h"),
+        (["tune", "fbr", "--budget", "45m", "--hours", "1"], "--hours: --budget sets this limit too"),
         (["tune", "fbr", "--study-storage", "sqlite://"], "ends with the call"),
         (["tune", "fbr", "--selection", "held-out"], "expected held-out:K"),
         (["tune", "fbr", "--selection", "val"], "name another one with --score-list"),
@@ -131,11 +133,12 @@ def test_a_study_plan_says_what_is_shared_and_starts_nothing(tmp_path: Path) -> 
     assert not (tmp_path / "store").exists()
 
 
-def test_a_plan_of_hours_says_what_one_trial_costs(tmp_path: Path) -> None:
-    plan = document("tune", "cam", "--hours", "1", "--dry-run", "--storage", str(tmp_path / "store"))
+@pytest.mark.parametrize("options", [["--budget", "90m,2gpu-h"], ["--hours", "1.5", "--gpu-hours", "2"]])
+def test_a_plan_of_hours_says_what_one_trial_costs(options: list[str], tmp_path: Path) -> None:
+    plan = document("tune", "cam", *options, "--dry-run", "--storage", str(tmp_path / "store"))
     assert plan["trials"] is None
     assert plan["cost"]["trainings"] == 1
-    assert plan["search"]["budget"] == {"trials": None, "hours": 1.0, "gpu_hours": None}
+    assert plan["search"]["budget"] == {"trials": None, "hours": 1.5, "gpu_hours": 2.0}
 
 
 def test_one_run_from_training_to_leaderboard(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from tiny_method import best_config
 from tiny_study import CONTRAST, cpus_free, request
+from wsss_platform.engine.budget import Budget
 from wsss_platform.engine.cluster import connect
 from wsss_platform.engine.events import StudyEvent, TrialEpoch, TrialFinished, TrialStarted, Warned
 from wsss_platform.engine.runner import RayRunner
@@ -86,14 +87,14 @@ def test_seeds_and_hours(cluster: None, tmp_path: Path) -> None:
     assert all(row.state == "complete" and len(row.keys) == 2 and row.spread is not None for row in two.rows)
     assert two.looks == 4
     assert len(list((tmp_path / "stages" / "train").glob("*/manifest.json"))) == 4
-    again = replace(request(tmp_path, 6, seeds=2), name="again", hours=1e-9)
+    again = replace(request(tmp_path, 6, seeds=2), name="again", budget=Budget(hours=1e-9))
     again = replace(again, study_storage=f"sqlite:///{tmp_path}/studies.db")
     said: list[StudyEvent] = []
     stopped = tune(again, said.append)
     assert stopped.best is None
     assert [row.state for row in stopped.rows] == ["waiting"]
     assert any("hours are over" in event.message for event in said if isinstance(event, Warned))
-    more = tune(replace(again, hours=1.0, trials=2))
+    more = tune(replace(again, budget=Budget(hours=1.0), trials=2))
     assert [row.state for row in more.rows] == ["complete", "complete"]
     assert more.rows[0].objective == two.rows[0].objective
 

@@ -11,14 +11,17 @@ from wsss_platform.engine.rungs import planned_rungs
 from wsss_platform.experiment import Experiment
 from wsss_platform.space import SearchSpace
 
-GpuHours = Annotated[
-    float | None,
+Budget = Annotated[
+    str | None,
     typer.Option(
-        "--gpu-hours",
-        help="No new trial starts once all, of earlier calls too, took so many: each its GPUs from start to end.",
-        min=0.0,
+        "--budget",
+        help="Start no more trials after this time (45m, 6h), or once all trials, of earlier calls too, took this many "
+        "GPU-hours (20gpu-h; each its GPUs from start to end). The same command goes on.",
+        metavar="45m|6h|20gpu-h",
     ),
 ]
+OldHours = Annotated[float | None, typer.Option("--hours", hidden=True)]
+OldGpuHours = Annotated[float | None, typer.Option("--gpu-hours", hidden=True)]
 Objectives = Annotated[
     str,
     typer.Option(

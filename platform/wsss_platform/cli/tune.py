@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +21,7 @@ from wsss_platform.cli.study_plan import default_study, plan_tables, study_plan
 from wsss_platform.cli.study_tables import best_table, told_table, trials_table
 from wsss_platform.config import MethodConfig
 from wsss_platform.disk import check_writable
+from wsss_platform.engine.budget import Budget, read_budget, with_old_options
 from wsss_platform.engine.halting import UNLIMITED
 from wsss_platform.engine.objectives import check_measured, read_objectives
 from wsss_platform.engine.rungs import check_scheduler
@@ -55,16 +56,14 @@ def tune(
         int | None,
         typer.Option(
             "--trials",
-            help=f"In total, earlier ones of this study included. Default: {TRIALS}, with --hours no limit, for a run "
+            help=f"In total, earlier ones of this study included. Default: {TRIALS}, with --budget no limit, for a run "
             f"{crf.SETTINGS} settings.",
             min=1,
         ),
     ] = None,
-    hours: Annotated[
-        float | None,
-        typer.Option("--hours", help="No new trial starts after so many; the same command goes on.", min=0.0),
-    ] = None,
-    gpu_hours: search_plan.GpuHours = None,
+    budget: search_plan.Budget = None,
+    hours: search_plan.OldHours = None,
+    gpu_hours: search_plan.OldGpuHours = None,
     objectives: search_plan.Objectives = "accuracy",
     sampler: search_plan.Sampler = "tpe",
     seeds: Annotated[
@@ -141,9 +140,12 @@ def tune(
     as_json: options.Json = False,
 ) -> None:
     """Search loss weights, sampling ratios and thresholds with Ray Tune and Optuna; of a RUN, its rule and CRF."""
+    limits = with_old_options(Budget() if budget is None else read_budget(budget), hours, gpu_hours)
     if crf.is_run(Store(storage), method):
-        if objectives != "accuracy" or gpu_hours is not None:
-            raise InputError("--objectives, --gpu-hours: a search of a run's stored maps has one objective, and no GPU")
+        if objectives != "accuracy" or limits != Budget():
+            raise InputError(
+                "--objectives, --budget: a search of a run's stored maps has one objective, and ends by --trials"
+            )
         given = {"--data": data != "sample", "--root": root, "--train-list": train_list, "--preset": preset}
         crf.refuse(method, given | {"--config": config, "--workers": workers != 1, "--inner": inner})
         with output(as_json) as out:
@@ -163,7 +165,7 @@ def tune(
                 dry_run=dry_run,
             )
         return
-    asked, limited = trials, trials is not None or (hours is None and gpu_hours is None)
+    asked, limited = trials, trials is not None or limits == Budget()
     wanted = read_objectives(objectives)
     check_scheduler(scheduler)
     with output(as_json) as out:
@@ -180,7 +182,7 @@ def tune(
             seed=seed,
             workers=workers,
         )
-        check_search(sampler, len(wanted), gpu_hours, gpus_per_worker)
+        check_search(sampler, len(wanted), limits, gpus_per_worker)
         if study_storage is not None:
             from wsss_platform.engine.study_storage import absolute, without_secrets
 
@@ -202,9 +204,9 @@ def tune(
         within = 0 if len(wanted) > 1 else SETTINGS if inner is None else inner
         levels = split(experiment, searched, within, seed)
         if levels.settings and not levels.outer.axes:
-            if hours is not None or gpu_hours is not None or inner is not None:
+            if limits != Budget() or inner is not None:
                 raise InputError(
-                    "--hours, --gpu-hours, --inner: all axes need stored maps alone, so one trial searches them all; "
+                    "--budget, --inner: all axes need stored maps alone, so one trial searches them all; "
                     "--trials is their number"
                 )
             levels, trials = replace(levels, settings=asked or crf.SETTINGS), 1
@@ -218,9 +220,9 @@ def tune(
         reported = rule.reported(whole.data)
         options.check_lists(replace(whole, data=whole.data.model_copy(update={"score_list": reported})))
         document |= {"selection": rule.stamp, "judged on": experiment.data.score_list, "reported on": reported}
-        budget = {"trials": trials if limited else None, "hours": hours, "gpu_hours": gpu_hours}
+        ends = {"trials": trials if limited else None, **asdict(limits)}
         named = {"sampler": sampler, "scheduler": scheduler, "objectives": list(wanted)}
-        document["search"] = search_plan.search_plan(experiment, searched, named, budget)
+        document["search"] = search_plan.search_plan(experiment, searched, named, ends)
         if dry_run:
             out.result(document, *plan_tables(document))
             return
@@ -250,8 +252,7 @@ def tune(
                     report_list=reported,
                     oracle=oracle,
                     sampler=sampler,
-                    hours=hours,
-                    gpu_hours=gpu_hours,
+                    budget=limits,
                     objectives=wanted,
                     seeds=seeds,
                     inner=levels.settings,
@@ -264,16 +265,17 @@ def tune(
         _print(out, store, study, result, experiment.config)
 
 
-def check_search(sampler: str, objectives: int, gpu_hours: float | None, gpus_per_worker: float | None) -> None:
+def check_search(sampler: str, objectives: int, budget: Budget, gpus_per_worker: float | None) -> None:
     """The sampler must exist and have what it needs, the budget be one that can be kept, before anything starts."""
     if sampler != "tpe":
         from wsss_platform.engine.search_algorithm import check_sampler
 
         check_sampler(sampler, objectives)
-    if gpu_hours is not None:
+    if budget.gpu_hours is not None:
         from wsss_platform.engine.gpu_hours import check_gpu_hours
 
-        check_gpu_hours(gpu_hours, 1.0 if gpus_per_worker is None else gpus_per_worker)  # None: what the cluster has
+        gpus = 1.0 if gpus_per_worker is None else gpus_per_worker  # None: what the cluster has
+        check_gpu_hours(budget.gpu_hours, gpus)
 
 
 def check_base(rule: SelectionRule, base: str) -> None:
@@ -322,8 +324,6 @@ def _search(request: StudyRequest, wandb: str, keep_best: int, asked: Callable[[
 
 def _print(out: Output, store: Store, study: str, result: StudyResult, default: MethodConfig) -> None:
     """The table of trials, the best config, and where everything is."""
-    from dataclasses import asdict
-
     from wsss_platform.inner.table import FILE
 
     settings = result.folder / FILE

@@ -1,4 +1,4 @@
-"""How long a study's trials have had GPUs to themselves, over all calls: the budget of `--gpu-hours`.
+"""How long a study's trials have had GPUs to themselves, over all calls: what `--budget 20gpu-h` limits.
 
 A trial's GPU-seconds are workers x GPUs per worker x seconds from its start to its end. That is an upper bound: its
 masks are made on CPUs, and another trial's work may use its GPUs meanwhile. They are noted in the study's journal at
@@ -21,20 +21,16 @@ USED = "gpu_seconds"
 
 
 def check_gpu_hours(hours: float | None, gpus: float) -> None:
-    """InputError for a budget that cannot be kept: not above 0, or of a study without GPUs.
+    """InputError for a budget that would never be used up: of a study without GPUs.
 
     Args:
         hours: the budget; None: there is none.
         gpus: of one trial.
     """
-    if hours is None:
-        return
-    if not hours > 0:
-        raise InputError(f"gpu_hours (--gpu-hours): expected more than 0, got {hours:g}")
-    if not gpus > 0:
+    if hours is not None and not gpus > 0:
         raise InputError(
-            f"gpu_hours (--gpu-hours): {hours:g}, but the trials of this study use no GPU, so the budget would never "
-            "be used up; expected --gpus-per-worker above 0, or a budget by --trials or --hours"
+            f"budget (--budget): {hours:g} GPU-hours, but the trials of this study use no GPU, so it would never be "
+            "used up; expected --gpus-per-worker above 0, minutes or hours, or --trials"
         )
 
 

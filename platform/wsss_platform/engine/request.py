@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from wsss_platform.engine.budget import Budget
 from wsss_platform.engine.cluster import check_gpu_share
 from wsss_platform.engine.gpu_hours import check_gpu_hours
 from wsss_platform.engine.objectives import SINGLE, check_measured, check_objectives
@@ -52,10 +53,8 @@ class StudyRequest:
     """Pictures of the scored list on which a rung is decided."""
     sampler: str = "tpe"
     """One of `search_algorithm.SAMPLERS`."""
-    hours: float | None = None
-    """From the call on; later no trial starts, those that run are finished. None: no such limit."""
-    gpu_hours: float | None = None
-    """Of all trials together, over all calls; once they are used up no trial starts. None: no such limit."""
+    budget: Budget = field(default_factory=Budget)
+    """Once it is used up no trial starts any more."""
     objectives: tuple[str, ...] = SINGLE
     """What is searched for at once, accuracy first (`objectives`). With several no trial is stopped early."""
     study_storage: str | None = field(default=None, repr=False)
@@ -101,10 +100,8 @@ class StudyRequest:
         object.__setattr__(self, "objectives", objectives)
         if self.study_storage is not None:
             object.__setattr__(self, "study_storage", absolute(self.study_storage))
-        if self.hours is not None and not self.hours > 0:
-            raise InputError(f"hours: expected more than 0, got {self.hours}")
         check_gpu_share(self.workers, self.gpus_per_worker)
-        check_gpu_hours(self.gpu_hours, self.gpus_per_trial)
+        check_gpu_hours(self.budget.gpu_hours, self.gpus_per_trial)
         if self.workers != self.experiment.workers:
             raise InputError(f"workers: {self.workers}, but the experiment was planned with {self.experiment.workers}")
 
@@ -162,19 +159,17 @@ class StudyRequest:
             "rungs": list(self.rungs),
             "reduction": self.reduction,
             "rung_pictures": self.rung_pictures,
-            # null where it is what studies did before it could be said
-            "sampler": None if self.sampler == "tpe" else self.sampler,
-            "seeds": None if self.seeds == 1 else self.seeds,
-            "objectives": None if self.objectives == SINGLE else list(self.objectives),
+            "sampler": self.sampler,
+            "seeds": self.seeds,
+            "objectives": list(self.objectives),
             "inner": self._inner_identity,
         }
 
     @property
-    def _inner_identity(self) -> int | str | None:
+    def _inner_identity(self) -> int | str:
         """A search without outer axes may be continued with more settings; another number makes trials incomparable."""
-        if not self.levels.settings:
-            return None
-        return self.levels.settings if self.levels.outer.axes else "all"
+        whole = self.levels.settings and not self.levels.outer.axes
+        return "all" if whole else self.levels.settings
 
     def of_seed(self, offset: int) -> Experiment:
         """The experiment of one of a trial's seeds, from 0."""

@@ -91,8 +91,8 @@ class StudyFolder:
         self._check(identity)
         self._objective = identity.get("objective")
         self._selection = identity.get("selection", "none")
-        self._seeds = int(identity.get("seeds") or 1)
-        names = identity.get("objectives") or SINGLE
+        self._seeds = int(identity.get("seeds", 1))
+        names = identity.get("objectives", SINGLE)
         self.study = open_study(folder, storage, {name: DIRECTIONS[name] for name in names})
 
     def _check(self, identity: Mapping[str, Any]) -> None:

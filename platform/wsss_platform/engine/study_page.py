@@ -246,7 +246,7 @@ def _facts(identity: Mapping[str, Any], rows: Sequence[TrialRow]) -> str:
         states[item.state] = states.get(item.state, 0) + 1
     method = identity.get("method", ["?"])[0]
     counted = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-    costs = (identity.get("objectives") or ())[1:]
+    costs = identity.get("objectives", ())[1:]
     against = f", minimised beside it: {', '.join(costs)}" if costs else ""
     return (
         f"Method {method}; maximised: {identity.get('objective', '?')}{against}; pixel truth that chose: "

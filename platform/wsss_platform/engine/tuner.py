@@ -183,6 +183,7 @@ def _warn_outside(request: StudyRequest, on_event: OnStudyEvent) -> None:
 def _run_trials(
     request: StudyRequest, folder: StudyFolder, at_once: int, started: float, on_event: OnStudyEvent, halt: Halt
 ) -> None:
+    budget = request.budget
     searcher = StudySearcher(
         folder,
         request.levels.outer,
@@ -190,10 +191,10 @@ def _run_trials(
         seed=request.seed,
         sampler=request.sampler,
         pruner=make_pruner(request.rungs, request.reduction),
-        seconds=None if request.hours is None else 3600 * request.hours - (time.monotonic() - started),
+        seconds=None if budget.hours is None else 3600 * budget.hours - (time.monotonic() - started),
         objectives=request.objectives,
         gpus=request.gpus_per_trial,
-        gpu_hours=request.gpu_hours,
+        gpu_hours=budget.gpu_hours,
         on_finish=lambda number: _finished(request, folder, number, on_event),
         halt=halt,
     )
@@ -246,9 +247,9 @@ def _run_trials(
     if halt.wanted:
         return
     if len(folder.finished()) < request.trials and searcher.out_of_time:
-        on_event(Warned(f"{request.hours:g} hours are over; the same command goes on where it stopped"))
+        on_event(Warned(f"{budget.hours:g} hours are over; the same command goes on where it stopped"))
     elif len(folder.finished()) < request.trials and searcher.out_of_gpu_hours:
-        on_event(Warned(f"{request.gpu_hours:g} GPU-hours are used up; a larger --gpu-hours goes on where it stopped"))
+        on_event(Warned(f"{budget.gpu_hours:g} GPU-hours are used up; a larger --budget goes on where it stopped"))
     elif len(folder.finished()) < request.trials:
         raise RunError(f"Ray Tune ended after {len(folder.finished())} of {request.trials} trials; run it again")
 

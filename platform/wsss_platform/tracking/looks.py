@@ -72,7 +72,7 @@ def looks(store: Store) -> tuple[Looks, ...]:
                     if key is not None and scores.get(key, ("", UNKNOWN))[1] == UNKNOWN:
                         scores[key] = where
             with suppress(InputError):  # a damaged table of settings: its study names it
-                settings[where] += inner_looks(folder, int(study.get("seeds") or 1))
+                settings[where] += inner_looks(folder, int(study.get("seeds", 1)))
         if search is not None and "list" in search:
             settings[str(search["list"]), str(search.get("truth", UNKNOWN))] += _settings(folder, search)
     found: dict[tuple[str, str], int] = defaultdict(int)

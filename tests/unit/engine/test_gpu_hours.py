@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ray.tune.search import Searcher
 
+<<<<<<< HEAD:tests/unit/engine/test_gpu_hours.py
 from tiny_method import TinyConfig, tiny_job
+=======
+from wsss_platform.engine.budget import Budget
+>>>>>>> h/pbt:tests/ray/test_gpu_hours.py
 from wsss_platform.engine.gpu_hours import USED, GpuClock, check_gpu_hours
 from wsss_platform.engine.request import StudyRequest
 from wsss_platform.engine.searcher import StudySearcher
@@ -116,12 +121,27 @@ def test_without_gpus_nothing_is_written(tmp_path: Path, clock: Clock) -> None:
     assert used(tmp_path / "s") == [None]
 
 
-@pytest.mark.parametrize(("hours", "gpus", "said"), [(1.0, 0.0, "use no GPU"), (0.0, 1.0, "more than 0")])
-def test_a_budget_that_cannot_be_kept_is_refused(hours: float, gpus: float, said: str) -> None:
-    with pytest.raises(InputError, match=said):
-        check_gpu_hours(hours, gpus)
-    with pytest.raises(InputError, match=said):
-        StudyRequest(
-            tiny_job().experiment, SPACE, 4, Store(Path("nowhere")), "s", gpu_hours=hours, gpus_per_worker=gpus
-        )
+def test_a_budget_that_would_never_be_used_up_is_refused() -> None:
+    for check in (lambda: check_gpu_hours(1.0, 0.0), lambda: request(gpus_per_worker=0.0)):
+        with pytest.raises(InputError, match="use no GPU"):
+            check()
     check_gpu_hours(None, 0.0)
+    check_gpu_hours(1.0, 0.5)
+    assert request(gpus_per_worker=0.5).budget.gpu_hours == 1.0
+
+
+def test_a_budget_is_no_part_of_what_a_study_is() -> None:
+    asked = request(gpus_per_worker=0.5)
+    found = asked.identity()
+    assert found == replace(asked, budget=Budget(), trials=9).identity()
+    assert {name: found[name] for name in ("sampler", "seeds", "objectives", "inner")} == {
+        "sampler": "tpe",
+        "seeds": 1,
+        "objectives": ["accuracy"],
+        "inner": 0,
+    }
+
+
+def request(**more: Any) -> StudyRequest:
+    experiment = tiny_job().experiment
+    return StudyRequest(experiment, SPACE, 4, Store(Path("nowhere")), "s", budget=Budget(gpu_hours=1.0), **more)

@@ -115,7 +115,7 @@ def test_a_request_of_several_stops_nobody_and_keeps_its_identity_apart() -> Non
     asked = request(objectives=("seconds", "accuracy"))
     assert asked.objectives == BOTH
     assert asked.rungs == ()
-    assert (asked.identity()["objectives"], request().identity()["objectives"]) == (list(BOTH), None)
+    assert (asked.identity()["objectives"], request().identity()["objectives"]) == (list(BOTH), ["accuracy"])
     with pytest.raises(InputError, match="searches for one objective"):
         request(objectives=BOTH, sampler="cmaes")
 
@@ -221,7 +221,7 @@ def test_a_study_of_one_has_no_front(tmp_path: Path) -> None:
 def test_another_choice_of_objectives_is_another_search(tmp_path: Path) -> None:
     StudyFolder(tmp_path / "s", IDENTITY)
     with pytest.raises(InputError, match="objectives"):
-        StudyFolder(tmp_path / "s", {**IDENTITY, "objectives": None})
+        StudyFolder(tmp_path / "s", {**IDENTITY, "objectives": ["accuracy"]})
 
 
 def test_the_page_shows_the_front(tmp_path: Path) -> None:
