@@ -26,20 +26,14 @@ from wsss_methods.fbr.on_eps.host import EpsHost
 from wsss_platform.config import BackboneConfig, override
 from wsss_platform.nets import efficientnet_lite0
 from wsss_platform.nets.cam_classifier import CamClassifier
-from wsss_platform.nets.drs_classifier import DrsClassifier
 from wsss_platform.objective import Batch, Objective
 
 CLASSES, BATCH, SIDE, ROUNDS = 20, 4, 160, 4
 
 
-def _drs(config: Any, classes: int) -> Objective:
-    return DrsClassifier(config.backbone, config.suppression, config.extra_layers, classes)
-
-
 HOSTS: dict[str, tuple[str, Callable[[Any, int], Objective]]] = {
     "fbr": ("AMN", Amn),
     "fbr_cam": ("CAM", lambda config, classes: CamClassifier(config.backbone, classes)),
-    "fbr_drs": ("DRS", _drs),
     "fbr_s": ("EPS with pixel correlation", EpsHost),
     "rtc": ("CAM", lambda config, classes: CamClassifier(config.backbone, classes)),
     "rcm_mam": ("CAM", lambda config, classes: CamClassifier(config.backbone, classes)),

@@ -13,7 +13,7 @@ _OUTSIDE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 def names() -> tuple[str, ...]:
     """Methods of this package."""
-    return ("cam", "drs", "fbr", "fbr_cam", "fbr_drs", "fbr_s", "rcm_mam", "rtc")
+    return ("cam", "drs", "fbr", "fbr_cam", "fbr_s", "rcm_mam", "rtc")
 
 
 def get(name: str) -> Method:
@@ -40,10 +40,6 @@ def get(name: str) -> Method:
             from wsss_methods.fbr.on_cam import METHOD as fbr_cam
 
             return fbr_cam
-        case "fbr_drs":
-            from wsss_methods.fbr.on_drs import METHOD as fbr_drs
-
-            return fbr_drs
         case "fbr_s":
             from wsss_methods.fbr.on_eps import METHOD as fbr_s
 

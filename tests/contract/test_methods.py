@@ -26,7 +26,6 @@ SMALL: dict[str, dict[str, Any]] = {
     "drs": {"extra_layers": 1},
     "fbr": {"heads.projection": 16, "heads.dilations": [1, 2], "sampling.bank_size": 64, "sampling.negatives": 16},
     "fbr_cam": {"heads.projection": 16, "sampling.bank_size": 64, "sampling.negatives": 16},
-    "fbr_drs": {"heads.projection": 16, "sampling.bank_size": 64, "sampling.negatives": 16},
     "fbr_s": {"heads.projection": 16, "sampling.bank_size": 64, "sampling.negatives": 16, "host.small": 48},
     # No warm-up, so that every term counts from the start. SupportNet then is MainNet's untrained self, from which its
     # two terms can only grow; with small weights the total still falls.
@@ -53,7 +52,7 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 """What makes a method's own parts small; everything else stays at its default."""
 VARIANTS: dict[str, list[dict[str, Any]]] = {
-    name: [{}, {"sampling.variant": "as_released"}] for name in ("fbr", "fbr_cam", "fbr_drs", "fbr_s")
+    name: [{}, {"sampling.variant": "as_released"}] for name in ("fbr", "fbr_cam", "fbr_s")
 } | {"drs": [{}, {"suppression.control": "constant"}, {"suppression.placement": "stage4", "refine.enabled": False}]}
 VARIANTS["rtc"] = [{}, {"contrast.members": "labelled", "loss.class_relation": 0.1}]
 VARIANTS["rcm_mam"] = [

@@ -120,26 +120,6 @@ class MapSamplingConfig(ContrastConfig):
     0.05 in its function's head is never used."""
 
 
-class SpacesConfig(Section):
-    """The two projections of a plug-in."""
-
-    projection: int = Field(128, ge=2, le=1024)
-    """Channels of the foreground and the background space. 128 [code]."""
-
-
-class PlugInLoss(Section):
-    """Weights of the loss terms of FBR on a classifier."""
-
-    classification: float = Field(1.0, ge=0, le=10)
-    """The host's multilabel soft margin. 1 [inferred: both released hosts keep the host's own weight]."""
-    decorrelation: float = Field(0.1, ge=0, le=10)
-    """Mean cosine between the foreground and the background vector of a pixel. 0.1 [code, PPC and AMN]."""
-    intra_foreground: float = Field(0.1, ge=0, le=10)
-    """Hard pixels against pixels of other classes. 0.1 [code, PPC and AMN]."""
-    negative_regions: float = Field(0.01, ge=0, le=10)
-    """Hard pixels against negative regions of interest (NROI). 0.01 [code, PPC]; on AMN 0.05."""
-
-
 class FbrConfig(MethodConfig):
     """FBR on AMN."""
 

@@ -53,7 +53,6 @@ class DrsClassifier(Objective):
             self.tail.extend([nn.Conv2d(inputs, width, 3, padding=1), activation(width, suppression)])
             inputs = width
         self.classifier = nn.Conv2d(inputs, classes, 1)
-        self.channels = inputs
         for module in (*self.tail, self.classifier):
             if isinstance(module, nn.Conv2d):
                 _initialise(module, initial)
@@ -61,25 +60,13 @@ class DrsClassifier(Objective):
     def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
         """`classification`: the multilabel soft margin on the averages of the class maps, mean over pictures and
         classes."""
-        return {"classification": self.classification(self.class_maps(batch.images, batch.labels), batch)}
+        scores = self.class_maps(batch.images, batch.labels).mean(dim=(2, 3)).float()
+        return {"classification": functional.multilabel_soft_margin_loss(scores, batch.labels)}
 
     def class_maps(self, images: Tensor, labels: Tensor) -> Tensor:
         """[B, C, h, w]: raw scores; labels are not used."""
-        return self.classify(self.features(images))
-
-    def features(self, images: Tensor) -> Tensor:
-        """[B, `channels`, h, w]: the last map before the linear layer."""
-        features: Tensor = self.tail(self.backbone(images)["final"])
-        return features
-
-    def classify(self, features: Tensor) -> Tensor:
-        """Class scores [B, C, h, w] of that map."""
-        maps: Tensor = self.classifier(features)
+        maps: Tensor = self.classifier(self.tail(self.backbone(images)["final"]))
         return maps
-
-    def classification(self, maps: Tensor, batch: Batch) -> Tensor:
-        """The loss term of class scores [B, C, h, w]."""
-        return functional.multilabel_soft_margin_loss(maps.mean(dim=(2, 3)).float(), batch.labels)
 
     def pretrained(self) -> Iterator[nn.Parameter]:
         """The backbone's own; the layers that were put into it are new [code: DRS's W is learned at 10 times the

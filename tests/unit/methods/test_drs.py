@@ -239,10 +239,9 @@ def test_stored_masks_are_the_rule_on_stored_maps(finished: tuple[Experiment, St
         assert ((mask[shown & strong] > 0) | (mask[shown & strong] == 255)).all()
 
 
-@pytest.mark.parametrize("name", ["drs", "fbr_drs"])
-def test_initial_values_are_a_field_and_the_released_ones_keep_their_keys(name: str) -> None:
+def test_initial_values_are_a_field_and_the_released_ones_keep_their_keys() -> None:
     """`initial` came after stored results: at its default it is in no key, at the other value in the training's."""
-    method = wsss_methods.get(name)
+    method = wsss_methods.get("drs")
     default = override(method.config(), {"backbone.weights": "none"})
     small = override(default, {"initial": "small"})
     assert "initial" not in method.phases(default)[0].sections

@@ -1,4 +1,4 @@
-"""FBR on hosts of other methods: the host is untouched, the terms are FBR's, the traps are decided as on PPC."""
+"""FBR on the host of another method: the host is untouched, the terms are FBR's, the traps are decided as on PPC."""
 
 from __future__ import annotations
 
@@ -16,28 +16,20 @@ from wsss_methods.fbr.contrast import Contrast, Terms
 from wsss_methods.fbr.sampling import Regions
 from wsss_platform.config import override
 from wsss_platform.nets.cam_classifier import CamClassifier
-from wsss_platform.nets.drs_classifier import DrsClassifier
 from wsss_platform.objective import Batch, Objective
 
-HOSTS = ("fbr_cam", "fbr_drs")
+METHOD = wsss_methods.get("fbr_cam")
 SMALL = {"backbone.weights": "none", "heads.projection": 8, "sampling.bank_size": 50, "sampling.negatives": 12}
 
 
-def _config(name: str, **changes: Any) -> Any:
-    return override(wsss_methods.get(name).config(), {**SMALL, **changes})
+def _config(**changes: Any) -> Any:
+    return override(METHOD.config(), {**SMALL, **changes})
 
 
-def _objective(name: str, **changes: Any) -> Any:
-    config = _config(name, **changes)
+def _objective(**changes: Any) -> Any:
+    config = _config(**changes)
     torch.manual_seed(0)
-    return wsss_methods.get(name).phases(config)[-1].build(config, 3).train()
-
-
-def _host(name: str) -> Objective:
-    config = _config(name)
-    if name == "fbr_cam":
-        return CamClassifier(config.backbone, 3)
-    return DrsClassifier(config.backbone, config.suppression, config.extra_layers, 3)
+    return METHOD.phases(config)[-1].build(config, 3).train()
 
 
 def _batch(pictures: int = 3) -> Batch:
@@ -48,17 +40,14 @@ def _batch(pictures: int = 3) -> Batch:
     return Batch([str(index) for index in range(pictures)], images, labels, valid)
 
 
-@pytest.mark.parametrize("name", HOSTS)
-def test_maps_and_classification_are_the_hosts(name: str) -> None:
-    objective, host, batch = _objective(name), _host(name), _batch()
+def test_maps_and_classification_are_the_hosts() -> None:
+    objective, host, batch = _objective(), CamClassifier(_config().backbone, 3), _batch()
     state = {key: value for key, value in objective.state_dict().items() if not key.startswith("contrast.")}
     host.load_state_dict(state)  # strictly: nothing of the host was renamed or added to
     assert torch.equal(objective.class_maps(batch.images, batch.labels), host.class_maps(batch.images, batch.labels))
     term = objective.losses(batch, 0.0)["classification"]
     torch.testing.assert_close(term, host.losses(batch, 0.0)["classification"])
-    rates = [
-        {group["name"]: group["lr"] for group in one.param_groups(_config(name).train)} for one in (host, objective)
-    ]
+    rates = [{group["name"]: group["lr"] for group in one.param_groups(_config().train)} for one in (host, objective)]
     assert rates[0].items() <= rates[1].items()
 
 
@@ -71,20 +60,18 @@ def _gradient(objective: Objective, term: str) -> set[str]:
     return {name for name, gradient in zip(named, gradients, strict=True) if gradient is not None and gradient.any()}
 
 
-@pytest.mark.parametrize("name", HOSTS)
-def test_the_contrast_trains_the_hosts_features_but_not_its_classifier(name: str) -> None:
+def test_the_contrast_trains_the_hosts_features_but_not_its_classifier() -> None:
     """Trap 2; pseudo labels, prototypes and negatives have no gradient."""
     released = {"sampling.variant": "as_released"}
     for term, variant in (("intra_foreground", {}), ("negative_regions", {}), ("intra_foreground", released)):
-        trained = _gradient(_objective(name, **variant), term)
+        trained = _gradient(_objective(**variant), term)
         assert "contrast.project_foreground.weight" in trained
         assert any(part.startswith("backbone.") for part in trained)
         assert not any(part.startswith(("classifier", "contrast.project_background")) for part in trained)
-    assert _gradient(_objective(name, **released), "negative_regions") == set()
+    assert _gradient(_objective(**released), "negative_regions") == set()
 
 
-@pytest.mark.parametrize("name", HOSTS)
-def test_limits(name: str) -> None:
+def test_limits() -> None:
     """One class only, no class, nothing but padding, an empty bank, a full bank, more clusters than positions."""
     changes: dict[str, Any]
     for labels, valid, changes in (
@@ -94,7 +81,7 @@ def test_limits(name: str) -> None:
         ([1.0, 1, 0], True, {"sampling.bank_size": 3}),
         ([1.0, 1, 0], True, {"sampling.clusters": 200, "sampling.prototype_fraction": 1.0}),
     ):
-        objective, batch = _objective(name, **changes), _batch()
+        objective, batch = _objective(**changes), _batch()
         batch.labels[:] = torch.tensor(labels)
         batch.valid[:] = valid
         for _ in range(2):
@@ -105,7 +92,7 @@ def test_limits(name: str) -> None:
         if sum(labels) < 2 or not valid:
             assert float(terms["intra_foreground"].detach()) == 0
         assert (int(objective.contrast.bank().filled) > 0) == valid
-    quiet = _objective(name).eval()
+    quiet = _objective().eval()
     assert float(quiet.losses(_batch(), 0.0)["negative_regions"].detach()) == 0
     assert int(quiet.contrast.bank().filled) == 0
 

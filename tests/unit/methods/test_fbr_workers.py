@@ -25,7 +25,6 @@ SMALL = {
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "fbr": ("fbr", {"heads.dilations": [1], "heads.dropout": 0.0}),
     "fbr_cam": ("fbr_cam", {}),
-    "fbr_drs": ("fbr_drs", {}),
     "fbr_s": ("fbr_s", {"heads.dropout": 0.0, "host.small": 48}),
     "fbr_s released": (
         "fbr_s",
