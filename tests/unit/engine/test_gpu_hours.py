@@ -10,11 +10,8 @@ from typing import Any
 import pytest
 from ray.tune.search import Searcher
 
-<<<<<<< HEAD:tests/unit/engine/test_gpu_hours.py
 from tiny_method import TinyConfig, tiny_job
-=======
 from wsss_platform.engine.budget import Budget
->>>>>>> h/pbt:tests/ray/test_gpu_hours.py
 from wsss_platform.engine.gpu_hours import USED, GpuClock, check_gpu_hours
 from wsss_platform.engine.request import StudyRequest
 from wsss_platform.engine.searcher import StudySearcher
