@@ -20,9 +20,9 @@ from wsss_platform.cli import study as study_view
 from wsss_platform.config import override
 from wsss_platform.engine.cluster import SETTINGS, connect
 from wsss_platform.engine.events import StudyEvent, TrialEpoch, TrialStarted
-from wsss_platform.engine.study import TrialRow
 from wsss_platform.engine.tuner import StudyRequest, StudyResult, tune
 from wsss_platform.errors import InputError, RunError
+from wsss_platform.search.rows import TrialRow
 from wsss_platform.stages import METRICS
 from wsss_platform.tracking.weights_and_biases import Tracker
 from wsss_platform.train.record import read_epochs

@@ -19,10 +19,11 @@ from another_process import LONGEST_WAIT, gone, until
 from tiny_method import METHOD, TinyConfig
 from wsss_platform.config import DataConfig, SampleConfig, override
 from wsss_platform.engine.searcher import StudySearcher
-from wsss_platform.engine.study import StudyFolder, TrialRow
+from wsss_platform.engine.study import StudyFolder
 from wsss_platform.experiment import Experiment
 from wsss_platform.local_runner import LocalRunner
 from wsss_platform.pipeline import run
+from wsss_platform.search.rows import TrialRow
 from wsss_platform.space import load_space
 from wsss_platform.stages import METRICS
 from wsss_platform.store import Store

@@ -143,8 +143,7 @@ def test_only_what_the_axes_change_is_repeated(cluster: None, tmp_path: Path) ->
 
 def test_a_study_of_several_objectives(cluster: None, tmp_path: Path) -> None:
     """Accuracy against cost on the real way: a front, its configs, a resume, a report, a page."""
-    from wsss_platform.engine.study_page import write_page
-    from wsss_platform.engine.study_storage import open_study
+    from wsss_platform.api.study_pages import write_page
 
     axes = {"train.epochs": {"kind": "int", "low": 1, "high": 3}, "loss.contrast": CONTRAST}
     names = ("accuracy", "seconds", "memory")
@@ -170,7 +169,7 @@ def test_a_study_of_several_objectives(cluster: None, tmp_path: Path) -> None:
     # and the same call goes on
     longer = tune(replace(asked, trials=4))
     assert [row.values for row in longer.rows[:3]] == [row.values for row in result.rows]
-    assert result.folder / "front.png" in write_page(open_study(result.folder), result.folder)
+    assert result.folder / "front.png" in write_page(result.folder)
 
 
 def test_masks_are_searched_within_a_trial(cluster: None, tmp_path: Path) -> None:

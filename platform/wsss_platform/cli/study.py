@@ -36,8 +36,8 @@ from wsss_platform.tracking.records import RECORD, RunRecord, read_record, start
 from wsss_platform.tracking.weights_and_biases import Tracker
 
 if TYPE_CHECKING:
-    from wsss_platform.engine.study import TrialRow
     from wsss_platform.engine.tuner import StudyRequest
+    from wsss_platform.search.rows import TrialRow
 
 
 class StudyView:

@@ -301,10 +301,10 @@ def find_space(method: str) -> Path:
 
 
 def _search(request: StudyRequest, wandb: str, keep_best: int, asked: Callable[[], bool]) -> StudyResult:
+    from wsss_platform.api.study_pages import write_page
     from wsss_platform.cli.study import StudyView
-    from wsss_platform.engine.study_page import PAGE, write_page
-    from wsss_platform.engine.study_storage import open_study
     from wsss_platform.engine.tuner import tune as run_study
+    from wsss_platform.report.study_page import PAGE
 
     folder = request.store.study_folder(request.name)
     try:
@@ -315,10 +315,10 @@ def _search(request: StudyRequest, wandb: str, keep_best: int, asked: Callable[[
     except (RunError, Interrupted):
         if (folder / "trials.jsonl").is_file():  # whatever ended the study, its failures can be looked at
             with contextlib.suppress(InputError, OSError):
-                write_page(open_study(folder, request.study_storage), folder, note)
+                write_page(folder, request.study_storage, note)
                 note(f"trials so far, with their failures: {folder / PAGE}")
         raise
-    write_page(open_study(result.folder, request.study_storage), result.folder, note)
+    write_page(result.folder, request.study_storage, note)
     return result
 
 

@@ -19,12 +19,13 @@ from wsss_platform.config import override
 from wsss_platform.engine.events import OnStudyEvent, Reporting
 from wsss_platform.engine.request import StudyRequest
 from wsss_platform.engine.runner import RayRunner
-from wsss_platform.engine.study import StudyFolder, TrialRow
+from wsss_platform.engine.study import StudyFolder
 from wsss_platform.experiment import Experiment
 from wsss_platform.interrupts import interruptible
 from wsss_platform.metrics.confusion import mean_iou
 from wsss_platform.metrics.score import Score, paired_bootstrap
 from wsss_platform.pipeline import run
+from wsss_platform.search.rows import TrialRow
 from wsss_platform.store import write_atomic
 
 REPORT = "selection.json"

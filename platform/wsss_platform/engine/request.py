@@ -14,12 +14,13 @@ from wsss_platform.engine.gpu_hours import check_gpu_hours
 from wsss_platform.engine.objectives import SINGLE, check_measured, check_objectives
 from wsss_platform.engine.rungs import REDUCTION, check_scheduler, planned_rungs
 from wsss_platform.engine.search_algorithm import check_sampler
-from wsss_platform.engine.study import BEST, MASKS, TrialRow
+from wsss_platform.engine.study import BEST, MASKS
 from wsss_platform.engine.study_storage import absolute
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment
 from wsss_platform.inner.levels import Levels, split
 from wsss_platform.protocol import Selection
+from wsss_platform.search.rows import TrialRow
 from wsss_platform.selection import SelectionRule
 from wsss_platform.space import SearchSpace
 from wsss_platform.stages import Runner

@@ -8,7 +8,7 @@ storage/studies/<name>/
     best.toml       the best config so far, as `train --config` reads it
     front-<n>.toml  of several objectives: the same for each trial that no other one beats (objectives)
     selection.json  fixed, selected and oracle at the end (report)
-    study.html      all of it on one page, with Optuna's plots, which are also here as PNG (study_page)
+    study.html      all of it on one page, with Optuna's plots, which are also here as PNG (figures)
     stop/<number>   written when a trial shall stop early; the trial sees it and ends by itself
     driver.lock     held by the living driver
 """
@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,45 +31,13 @@ from wsss_platform.engine.objectives import DIRECTIONS, SINGLE
 from wsss_platform.engine.study_storage import open_study
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.inner.table import looks as inner_looks
+from wsss_platform.search.rows import TrialRow
 from wsss_platform.store import write_atomic
 
 BEST, MASKS = "best of the sweep", "masks"
 """What a study can maximise: the sweep's best mean IoU, or the masks' own (which the sweep does not see)."""
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 """A trial in one of these states is never run again."""
-
-
-@dataclass(frozen=True)
-class TrialRow:
-    """One line of trials.jsonl."""
-
-    number: int
-    """From 0, which is the default config."""
-    state: str
-    """"complete", "pruned" (stopped early), "fail", "running" or "waiting"."""
-    changes: Mapping[str, Any]
-    """Sampled values by dotted path; empty for the default config."""
-    objective: float | None
-    """What the study maximises; of a pruned trial the value at its last rung."""
-    fixed: float | None
-    """Mean IoU 0..1 of the masks at the config's own background rule."""
-    threshold: float | None
-    """Background threshold 0..1 at which the sweep is best."""
-    rungs: Mapping[int, float]
-    """Finished epochs -> best mean IoU 0..1 on the rung's few pictures."""
-    seconds: float | None
-    key: str | None
-    """Of the score in the store."""
-    reason: str | None
-    """Why it failed or was stopped."""
-    spread: float | None = None
-    """Sample standard deviation of the objective over the trial's seeds; None for one seed."""
-    keys: Sequence[str] = ()
-    """Of the scores of all its seeds; empty for one seed."""
-    values: Mapping[str, float] | None = None
-    """Of a trial with several objectives: each by its name (`objectives`)."""
-    front: bool | None = None
-    """Of a study with several objectives: whether no other trial beats it."""
 
 
 class StudyFolder:

@@ -15,17 +15,19 @@ import pytest
 from optuna.trial import TrialState
 
 from tiny_method import TinyConfig, best_config, tiny_job, tiny_sample
+from wsss_platform.api.study_pages import write_page
 from wsss_platform.config import override
+from wsss_platform.engine.figures import importance
 from wsss_platform.engine.objectives import check_measured, read_objectives
 from wsss_platform.engine.request import StudyRequest
 from wsss_platform.engine.search_algorithm import SAMPLERS, check_sampler
 from wsss_platform.engine.searcher import StudySearcher
 from wsss_platform.engine.study import StudyFolder, table
-from wsss_platform.engine.study_page import PAGE, importance, write_page
 from wsss_platform.engine.trial_costs import measured, memory, seconds
 from wsss_platform.errors import InputError
 from wsss_platform.local_runner import LocalRunner
 from wsss_platform.pipeline import run
+from wsss_platform.report.study_page import PAGE
 from wsss_platform.space import SearchSpace, read_space
 from wsss_platform.store import Store
 
@@ -228,7 +230,7 @@ def test_the_page_shows_the_front(tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path / "s", IDENTITY)
     drive(folder, 24)
     said: list[str] = []
-    written = {path.stem for path in write_page(folder.study, folder.folder, said.append)}
+    written = {path.stem for path in write_page(folder.folder, on_skip=said.append)}
     assert {"front", "history", "importance", "parallel", "rank", "study"} <= written
     assert not [text for text in said if not text.startswith("contour")]
     text = (folder.folder / PAGE).read_text()
@@ -246,7 +248,7 @@ def test_three_objectives_are_drawn_too(tmp_path: Path) -> None:
         search.suggest("t")
         result = {"objective": index / 10, "cost_seconds": 9.0 + index, "cost_memory": 2.0 - index / 9}
         search.on_trial_complete("t", {"event": "finished", **result})
-    assert folder.folder / "front.png" in write_page(folder.study, folder.folder)
+    assert folder.folder / "front.png" in write_page(folder.folder)
     assert all(row.front for row in table(folder.study))
 
 

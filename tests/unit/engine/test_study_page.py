@@ -14,8 +14,10 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
+from wsss_platform.api.study_pages import write_page
+from wsss_platform.engine.figures import ESTIMATOR, failure_figure, importance
 from wsss_platform.engine.study import StudyFolder, row
-from wsss_platform.engine.study_page import ESTIMATOR, PAGE, failure_figure, importance, write_page
+from wsss_platform.report.study_page import PAGE
 
 NOISE, SIGNAL = "loss.noise", "loss.signal"
 HAS_SCIPY = importlib.util.find_spec("scipy") is not None
@@ -69,7 +71,7 @@ def test_the_page_holds_every_picture_and_nothing_from_outside(tmp_path: Path) -
     made = study(tmp_path)
     (made.folder / "selection.json").write_text(json.dumps(TOLD))
     said: list[str] = []
-    written = write_page(made.study, made.folder, said.append)
+    written = write_page(made.folder, on_skip=said.append)
     names = {"history", "importance", "parallel", "rank", "rungs", "failures"} | ({"contour"} if HAS_SCIPY else set())
     assert {path.stem for path in written} == names | {"study"}
     assert [text.split(".")[0] for text in said] == ([] if HAS_SCIPY else ["contour"])
@@ -113,7 +115,7 @@ def test_the_importance_finds_the_axis_that_decides(tmp_path: Path) -> None:
 def test_with_too_few_trials_the_reason_is_told(tmp_path: Path) -> None:
     made = study(tmp_path, trials=1, failures=0)
     said: list[str] = []
-    written = write_page(made.study, made.folder, said.append)
+    written = write_page(made.folder, on_skip=said.append)
     assert {"rank", "contour"} <= {text.split(".")[0] for text in said}
     assert made.folder / PAGE in written
     assert made.folder / "failures.png" not in written
@@ -135,6 +137,6 @@ def test_the_style_of_others_is_left_alone(tmp_path: Path) -> None:
 
     made = study(tmp_path, 6)
     before = matplotlib.rcParams["axes.facecolor"]
-    write_page(made.study, made.folder)
+    write_page(made.folder)
     assert matplotlib.rcParams["axes.facecolor"] == before
     assert optuna.__version__

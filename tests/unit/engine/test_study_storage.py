@@ -18,9 +18,9 @@ from optuna.trial import TrialState
 from ray import cloudpickle
 
 from tiny_method import TinyConfig
+from wsss_platform.api.study_pages import write_page
 from wsss_platform.engine.searcher import StudySearcher
 from wsss_platform.engine.study import StudyFolder
-from wsss_platform.engine.study_page import write_page
 from wsss_platform.engine.study_storage import PLACE, absolute, open_study, without_secrets
 from wsss_platform.errors import InputError
 from wsss_platform.space import read_space
@@ -69,7 +69,7 @@ def live(folder: Path, url: str) -> None:
     assert study.study.get_trials()[0].intermediate_values == {1: 0.1}
     assert len(study.write_tables(CONFIG)) == 13
     assert study.looks() == 24
-    assert (here / "study.html") in write_page(study.study, here)
+    assert (here / "study.html") in write_page(here, url)
     assert not (here / "journal.log").exists()
 
 

@@ -1,0 +1,35 @@
+"""A study's pictures and its page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from wsss_platform.engine.figures import draw
+from wsss_platform.engine.report import REPORT
+from wsss_platform.engine.study import read_json, table
+from wsss_platform.engine.study_storage import open_study
+from wsss_platform.report.study_page import PAGE, page
+from wsss_platform.store import write_atomic
+
+
+def write_page(
+    folder: Path, study_storage: str | None = None, on_skip: Callable[[str], None] = lambda message: None
+) -> list[Path]:
+    """Draw a study's pictures and write its page.
+
+    Args:
+        folder: the study's, where PNG files and `study.html` go.
+        study_storage: URL of the database that the study lives in; None for a journal in its folder.
+        on_skip: told which picture could not be drawn, and why (too few trials, a missing package).
+
+    Returns:
+        The files that were written, the page last.
+    """
+    study = open_study(folder, study_storage)
+    rows = table(study)
+    drawn, skipped = draw(study, rows, folder, on_skip)
+    identity = read_json(folder / "study.json") if (folder / "study.json").is_file() else {}
+    told = read_json(folder / REPORT) if (folder / REPORT).is_file() else None
+    write_atomic(folder / PAGE, page(folder.name, identity, rows, told, drawn, skipped))
+    return [*(path for _, _, path in drawn), folder / PAGE]
