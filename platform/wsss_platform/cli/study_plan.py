@@ -2,51 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from wsss_platform.config import fingerprint, override
+from wsss_platform.config import override
 from wsss_platform.experiment import Experiment
 from wsss_platform.retention import KEEP_BEST
-from wsss_platform.selection import SelectionRule
 from wsss_platform.space import SearchSpace
 from wsss_platform.store import Store
 
 if TYPE_CHECKING:
     from wsss_platform.inner.levels import Levels
-
-
-def default_study(
-    experiment: Experiment,
-    space: SearchSpace,
-    scheduler: str,
-    rule: SelectionRule,
-    sampler: str = "tpe",
-    seeds: int = 1,
-    objectives: Sequence[str] = ("accuracy",),
-    levels: Levels | None = None,
-) -> str:
-    """Method, data and a hash of all settings but the number of trials."""
-    settings = {
-        "config": experiment.config,
-        "data": experiment.data,
-        "seed": experiment.seed,
-        "workers": experiment.workers,
-        "revision": experiment.method.revision,
-        "space": space.model_dump(mode="json", exclude_none=True),
-        "scheduler": scheduler,
-    }
-    if rule.kind == "held-out":  # the other two follow from the lists
-        settings["selection"] = rule.stamp
-    if sampler != "tpe" or seeds != 1:
-        settings["search"] = [sampler, seeds]
-    if len(objectives) > 1:
-        settings["objectives"] = list(objectives)
-    if levels is not None and levels.settings:
-        settings["inner"] = levels.settings if levels.outer.axes else "all"
-    return f"{experiment.method.name.replace(':', '.')}-{experiment.data.kind}-tune-{fingerprint(settings)[:8]}"
 
 
 def study_plan(

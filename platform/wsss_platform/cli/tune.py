@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,12 +17,13 @@ from wsss_platform.cli import crf, options, search_plan
 from wsss_platform.cli.engine import check_resources, default_gpus
 from wsss_platform.cli.front import front_lines
 from wsss_platform.cli.output import Output, note, output
-from wsss_platform.cli.study_plan import default_study, plan_tables, study_plan
+from wsss_platform.cli.study_plan import plan_tables, study_plan
 from wsss_platform.cli.study_tables import best_table, told_table, trials_table
 from wsss_platform.config import MethodConfig
 from wsss_platform.disk import check_writable
 from wsss_platform.engine.budget import Budget, read_budget, with_old_options
 from wsss_platform.engine.halting import UNLIMITED
+from wsss_platform.engine.identity import default_name, identity
 from wsss_platform.engine.objectives import check_measured, read_objectives
 from wsss_platform.engine.rungs import check_scheduler
 from wsss_platform.errors import InputError, RunError, unknown
@@ -210,8 +211,9 @@ def tune(
                     "--trials is their number"
                 )
             levels, trials = replace(levels, settings=asked or crf.SETTINGS), 1
-        study = default_study(experiment, searched, scheduler, rule, sampler, seeds, wanted, levels)
-        study = check_name(name or study, "study name")
+        named: dict[str, Any] = {"sampler": sampler, "scheduler": scheduler, "objectives": list(wanted)}
+        said = identity(experiment, levels, rule.stamp, **named, sampler_seed=seed, seeds=seeds)
+        study = check_name(name or default_name(said), "study name")
         document = study_plan(
             *(experiment, searched, store, study, None if trials == UNLIMITED else trials, gpus_per_worker, keep_best),
             seeds=seeds,
@@ -221,7 +223,6 @@ def tune(
         options.check_lists(replace(whole, data=whole.data.model_copy(update={"score_list": reported})))
         document |= {"selection": rule.stamp, "judged on": experiment.data.score_list, "reported on": reported}
         ends = {"trials": trials if limited else None, **asdict(limits)}
-        named = {"sampler": sampler, "scheduler": scheduler, "objectives": list(wanted)}
         document["search"] = search_plan.search_plan(experiment, searched, named, ends)
         if dry_run:
             out.result(document, *plan_tables(document))

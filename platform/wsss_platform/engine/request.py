@@ -11,10 +11,10 @@ from typing import Any, Literal
 from wsss_platform.engine.budget import Budget
 from wsss_platform.engine.cluster import check_gpu_share
 from wsss_platform.engine.gpu_hours import check_gpu_hours
+from wsss_platform.engine.identity import identity, objective_of
 from wsss_platform.engine.objectives import SINGLE, check_measured, check_objectives
-from wsss_platform.engine.rungs import REDUCTION, check_scheduler, planned_rungs
+from wsss_platform.engine.rungs import REDUCTION, RUNG_PICTURES, check_scheduler, planned_rungs
 from wsss_platform.engine.search_algorithm import check_sampler
-from wsss_platform.engine.study import BEST, MASKS
 from wsss_platform.engine.study_storage import absolute
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment
@@ -50,7 +50,7 @@ class StudyRequest:
     """At most this many trials at once; None: as many as the cluster has room for."""
     reduction: int = REDUCTION
     """Of the trials at a rung about one in this many goes on; rungs are this factor apart."""
-    rung_pictures: int = 32
+    rung_pictures: int = RUNG_PICTURES
     """Pictures of the scored list on which a rung is decided."""
     sampler: str = "tpe"
     """One of `search_algorithm.SAMPLERS`."""
@@ -113,9 +113,8 @@ class StudyRequest:
 
     @property
     def objective(self) -> str:
-        """What is maximised. The sweep sees the maps and not the masks, so a space that changes how masks are made is
-        judged by the masks' mean IoU, any other by the best of the exact sweep."""
-        return MASKS if self.levels.settings or "masks" in self.space.stages() else BEST
+        """What is maximised; see `identity.objective_of`."""
+        return objective_of(self.levels)
 
     @cached_property
     def levels(self) -> Levels:
@@ -140,37 +139,19 @@ class StudyRequest:
         return planned_rungs(self.experiment, self.space, self.scheduler, self.objectives, self.reduction)
 
     def identity(self) -> dict[str, Any]:
-        """What must not change when a study is continued; resources and the number of trials may."""
-        experiment = self.experiment
-        return {
-            "method": [experiment.method.name, experiment.method.revision],
-            "config": experiment.config.model_dump(mode="json"),
-            "data": experiment.data.model_dump(mode="json"),
-            "split": experiment.split_fingerprint(experiment.data.train_list),
-            "truth": experiment.truth_fingerprint(experiment.data.score_list),
-            "seed": experiment.seed,
-            "workers": experiment.workers,
-            "space": {
-                axis.path: axis.model_dump(mode="json", exclude={"reason", "path"}, exclude_none=True)
-                for axis in self.space.axes
-            },
-            "sampler_seed": self.seed,
-            "objective": self.objective,
-            "selection": self.selection,
-            "rungs": list(self.rungs),
-            "reduction": self.reduction,
-            "rung_pictures": self.rung_pictures,
-            "sampler": self.sampler,
-            "seeds": self.seeds,
-            "objectives": list(self.objectives),
-            "inner": self._inner_identity,
-        }
-
-    @property
-    def _inner_identity(self) -> int | str:
-        """A search without outer axes may be continued with more settings; another number makes trials incomparable."""
-        whole = self.levels.settings and not self.levels.outer.axes
-        return "all" if whole else self.levels.settings
+        """What must not change when a study is continued; see `identity.identity`."""
+        return identity(
+            self.experiment,
+            self.levels,
+            self.selection,
+            scheduler=self.scheduler,
+            sampler=self.sampler,
+            sampler_seed=self.seed,
+            seeds=self.seeds,
+            objectives=self.objectives,
+            reduction=self.reduction,
+            rung_pictures=self.rung_pictures,
+        )
 
     def of_seed(self, offset: int) -> Experiment:
         """The experiment of one of a trial's seeds, from 0."""

@@ -16,6 +16,8 @@ from wsss_platform.space import SearchSpace
 
 REDUCTION = 3
 """Of the trials at a rung about one in this many goes on; rungs are this factor apart. [stated: the paper's eta]"""
+RUNG_PICTURES = 32
+"""Pictures of the scored list on which a rung is decided. [ours]"""
 SCHEDULERS = ("asha", "none")
 
 

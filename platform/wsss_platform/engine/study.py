@@ -27,6 +27,7 @@ from filelock import FileLock, Timeout
 from optuna.trial import FrozenTrial, TrialState
 
 from wsss_platform.config import MethodConfig, flatten, override, to_toml
+from wsss_platform.engine.identity import BEST
 from wsss_platform.engine.objectives import DIRECTIONS, SINGLE
 from wsss_platform.engine.study_storage import open_study
 from wsss_platform.errors import InputError, RunError
@@ -34,8 +35,6 @@ from wsss_platform.inner.table import looks as inner_looks
 from wsss_platform.search.rows import TrialRow
 from wsss_platform.store import write_atomic
 
-BEST, MASKS = "best of the sweep", "masks"
-"""What a study can maximise: the sweep's best mean IoU, or the masks' own (which the sweep does not see)."""
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 """A trial in one of these states is never run again."""
 

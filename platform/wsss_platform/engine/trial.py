@@ -26,8 +26,9 @@ from wsss_platform.config import canonical, look_up, override
 from wsss_platform.data.part import spread
 from wsss_platform.disk import fault_behind
 from wsss_platform.engine.halting import halt_file
+from wsss_platform.engine.identity import BEST
 from wsss_platform.engine.objectives import SINGLE
-from wsss_platform.engine.study import BEST, stop_file
+from wsss_platform.engine.study import stop_file
 from wsss_platform.engine.trainer import checkpoint_of
 from wsss_platform.engine.trial_costs import measured
 from wsss_platform.errors import InputError, RunError

@@ -14,9 +14,10 @@ from ray.tune.search import Searcher
 
 from tiny_method import TinyConfig
 from wsss_platform.config import override
+from wsss_platform.engine.identity import BEST, MASKS
 from wsss_platform.engine.search_algorithm import SAMPLERS, check_sampler, make_sampler
 from wsss_platform.engine.searcher import StudySearcher, default_params
-from wsss_platform.engine.study import BEST, MASKS, StudyFolder
+from wsss_platform.engine.study import StudyFolder
 from wsss_platform.engine.trial import pooled
 from wsss_platform.errors import InputError
 from wsss_platform.space import SearchSpace, exists, read_space
