@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from real_command import TINY
+from the_command import TINY
 from wsss_platform.cli import run_command
 from wsss_platform.store import Store
 
