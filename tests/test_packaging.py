@@ -36,7 +36,7 @@ ray.shutdown()
 def run(command: list[str | Path], folder: Path) -> str:
     """Standard output of a command that must succeed, without the surroundings' Python paths."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "RAY_"))}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -45,7 +45,7 @@ def run(command: list[str | Path], folder: Path) -> str:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=folder)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=folder)
     if done.returncode and "No matching distribution found for hatchling" in done.stderr:
         pytest.skip("hatchling cannot be had: no package index here")
     assert done.returncode == 0, done.stderr

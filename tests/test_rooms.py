@@ -255,7 +255,7 @@ def test_the_other_guards_know_it_too(tmp_path: Path) -> None:
     (tmp_path / "platform").mkdir()
     shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci" / "run")
     (tmp_path / "platform" / "__init__.py").touch()
-    done = subprocess.run([tmp_path / ".ci" / "run"], capture_output=True, text=True, timeout=30, cwd=tmp_path)
+    done = subprocess.run([tmp_path / ".ci" / "run"], capture_output=True, text=True, timeout=300, cwd=tmp_path)
     assert done.returncode == 1
     assert "shadows" in done.stderr
     assert not done.stdout
@@ -276,7 +276,7 @@ def test_data_folders_hold_no_python() -> None:
 def loaded_after(code: str) -> set[str]:
     """Top-level modules in sys.modules of a fresh interpreter after running `code`."""
     program = f"{code}\nimport sys, json\nprint(json.dumps(sorted(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return {name.split(".")[0] for name in json.loads(done.stdout.splitlines()[-1])}
 

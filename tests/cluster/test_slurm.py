@@ -134,12 +134,12 @@ class Slurm:
         files = [f"--{name}-file={munge}/{name}" for name in ("key", "pid", "log", "seed")]
         socket_path = f"--socket={munge}/socket"
         self.daemon(["runuser", "-u", "munge", "--", "munged", "--foreground", socket_path, *files], "munged")
-        wait_for((munge / "socket").exists, 20, "munge socket")
+        wait_for((munge / "socket").exists, 120, "munge socket")
         self.daemon(["slurmctld", "-D", "-c", "-f", f"{self.folder}/slurm.conf"], "slurmctld")
         for name in NODES:
             self.daemon(["slurmd", "-D", "-N", name, "-f", f"{self.folder}/slurm.conf"], name)
         idle = ["sinfo", "--noheader", "--states=idle", "--format=%D"]
-        wait_for(lambda: self.run(idle, check=False).stdout.split() == ["2"], 60, "two idle Slurm nodes")
+        wait_for(lambda: self.run(idle, check=False).stdout.split() == ["2"], 300, "two idle Slurm nodes")
 
     def daemon(self, command: list[str], name: str) -> None:
         with (self.folder / f"{name}.out").open("wb") as out:
@@ -151,7 +151,7 @@ class Slurm:
         self, command: list[str], *, check: bool = True, settings: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         environment = {**self.environment, **(settings or {})}
-        return subprocess.run(command, env=environment, text=True, capture_output=True, check=check, timeout=300)
+        return subprocess.run(command, env=environment, text=True, capture_output=True, check=check, timeout=600)
 
     def submit(
         self, *arguments: str, flags: tuple[str, ...] = (), settings: Mapping[str, str] | None = None
@@ -169,7 +169,7 @@ class Slurm:
             words = self.run(["scontrol", "--oneliner", "show", "job", job]).stdout.split()
             return dict(word.partition("=")[::2] for word in words)
 
-        wait_for(lambda: shown()["JobState"] in ("COMPLETED", "FAILED"), 180, f"end of job {job}")
+        wait_for(lambda: shown()["JobState"] in ("COMPLETED", "FAILED"), 600, f"end of job {job}")
         code, signalled = shown()["ExitCode"].split(":")
         assert signalled == "0"
         return int(code)
@@ -210,7 +210,7 @@ def ask(folder: Path) -> Path:
 def assert_clean(answer: Mapping[str, object]) -> None:
     """Ray is gone from this host: no process of that address, no temporary folder."""
     port = str(answer["address"]).rsplit(":", 1)[1]
-    wait_for(lambda: not processes_with(f":{port}"), 20, f"end of Ray on port {port}")
+    wait_for(lambda: not processes_with(f":{port}"), 120, f"end of Ray on port {port}")
     assert not list(Path("/tmp").glob("wsss-[0-9]*-[0-9]"))
 
 
@@ -261,12 +261,12 @@ def test_cancel_ends_ray(slurm: Slurm, tmp_path: Path) -> None:
     program = f"import os, pathlib, time; pathlib.Path({str(address)!r}).write_text(os.environ['RAY_ADDRESS'])"
     command = ["sbatch", "--parsable", "--time=10", f"--output={tmp_path}/job.out", str(SCRIPT), "-c"]
     job = slurm.run([*command, f"{program}; time.sleep(500)"], settings=PYTHON).stdout.strip()
-    wait_for(address.exists, 90, "start of the command")
+    wait_for(address.exists, 300, "start of the command")
     port = address.read_text().rsplit(":", 1)[1]
     assert processes_with(f":{port}")  # the check below can fail
     slurm.run(["scancel", job])
     assert_clean({"address": address.read_text()})
-    wait_for(lambda: not slurm.run(["squeue", "--noheader"]).stdout.strip(), 30, "end of the cancelled job")
+    wait_for(lambda: not slurm.run(["squeue", "--noheader"]).stdout.strip(), 120, "end of the cancelled job")
 
 
 def test_two_jobs_share_a_host(slurm: Slurm, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from real_command import TINY, command, document
+from the_command import TINY, command, document
 from wsss_platform.cli.side_by_side import parse_arm
 from wsss_platform.errors import InputError
 from wsss_platform.metrics.score import Score

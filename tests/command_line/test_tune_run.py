@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from real_command import TINY, command, document
+from the_command import TINY, command, document
 from wsss_platform.cli.options import fields_of
 
 SPACE = """

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import wsss_methods
-from real_command import TINY, command, document
+from the_command import TINY, command, document
 from wsss_platform.config import flatten, override, read_toml
 from wsss_platform.nets import released
 from wsss_platform.nets.released.names import translate

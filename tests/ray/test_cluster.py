@@ -53,7 +53,7 @@ def _other_process() -> subprocess.CompletedProcess[str]:
         print(nodes == [node["NodeID"] for node in ray.nodes()], devices == "")
     """
     return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=300, check=False
     )
 
 

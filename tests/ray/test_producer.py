@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from another_process import LONGEST_WAIT
 from chunk_writing import CHUNKS, Write
 from stored_files import files_of
 from wsss_platform.engine.producer import run_chunks
@@ -129,7 +130,7 @@ class Step:
         if self.place and not (self.folder / f"{self.place - 1}-{chunk.index}").exists():
             raise InputError(f"chunk {chunk.index} came too early")
         if self.place == 0 and chunk == CHUNKS[-1]:
-            until = time.monotonic() + 60
+            until = time.monotonic() + LONGEST_WAIT
             while not list(self.folder.glob("2-*")):
                 if time.monotonic() > until:
                     raise InputError("no chunk was through before the last one began")

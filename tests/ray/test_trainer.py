@@ -2,12 +2,12 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
+import ray
 
-from another_process import LONGEST_WAIT, gone
+from another_process import LONGEST_WAIT, gone, until
 from tiny_method import Trouble, tiny_job
 from wsss_platform.config import TrainConfig
 from wsss_platform.engine.runner import RayRunner
@@ -109,7 +109,7 @@ def test_an_exception_of_on_epoch_ends_the_training(tmp_path: Path) -> None:
     reached = read_epochs(tmp_path / METRICS)[-1].epoch
     assert 2 <= reached < 40
     assert not (tmp_path / WEIGHTS).exists()
-    time.sleep(0.5)
+    until(lambda: ray.available_resources().get("CPU") == ray.cluster_resources()["CPU"], "the end of the worker")
     assert read_epochs(tmp_path / METRICS)[-1].epoch == reached  # nothing trains on
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import ray
 
+from another_process import LONGEST_WAIT
 from tiny_study import request
 from wsss_platform.config import DataConfig, SampleConfig
 from wsss_platform.engine import tuner
@@ -97,7 +98,7 @@ class Look:
     def __call__(self, chunk: Chunk) -> ChunkReport:
         given = ray.get_runtime_context().get_assigned_resources().get("GPU", 0.0)
         (self.folder / f"{self.place}-{chunk.index}").write_text(str(given))
-        until = time.monotonic() + 30
+        until = time.monotonic() + LONGEST_WAIT
         while self.place == 2 and chunk.index == 3 and ray.available_resources().get("GPU", 0.0) < 1:
             if time.monotonic() > until:
                 raise InputError("the GPU was held while only CPUs worked")
@@ -145,7 +146,7 @@ def test_more_trials_than_the_cluster_has_room_for_end(small: None, tmp_path: Pa
         running += isinstance(event, TrialStarted) - isinstance(event, TrialFinished)
         most = max(most, running)
     assert most == 2
-    until = time.monotonic() + 20
+    until = time.monotonic() + LONGEST_WAIT
     while (free := ray.available_resources()) != ray.cluster_resources() and time.monotonic() < until:
         time.sleep(0.2)
     assert (free.get("CPU"), free.get("GPU")) == (2, 1), "nothing is held when all trials have ended"

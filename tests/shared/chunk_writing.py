@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from another_process import LONGEST_WAIT
 from wsss_platform.errors import InputError
 from wsss_platform.stages import Chunk, ChunkReport
 from wsss_platform.store import write_atomic
@@ -29,7 +30,7 @@ class Write:
     def __call__(self, chunk: Chunk) -> ChunkReport:
         with (self.folder / "calls.txt").open("a") as stream:
             stream.write(f"{chunk.index} {os.getpid()}\n")
-        until = time.monotonic() + 60
+        until = time.monotonic() + LONGEST_WAIT
         while len({process for _, process in self.calls()}) < self.meet and time.monotonic() < until:
             time.sleep(0.05)
         time.sleep(self.seconds)

@@ -8,6 +8,7 @@ from typing import Any
 
 import ray
 
+from another_process import LONGEST_WAIT
 from tiny_method import METHOD, TinyConfig, Trouble
 from wsss_platform.config import DataConfig, MapsConfig, SampleConfig, TrainConfig
 from wsss_platform.engine.tuner import StudyRequest
@@ -39,7 +40,7 @@ def request(storage: Path, trials: int, axes: dict[str, Any] | None = None, **mo
     return StudyRequest(experiment, space, trials, Store(storage), "study", **settings)
 
 
-def cpus_free(seconds: float = 20) -> float:
+def cpus_free(seconds: float = LONGEST_WAIT) -> float:
     """Free CPUs, once all are or the time is up."""
     until = time.monotonic() + seconds
     while (free := ray.available_resources().get("CPU", 0.0)) < 2 and time.monotonic() < until:

@@ -173,7 +173,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     data, secret = folder / "data", folder / "password"
 
     def call(*command: str, text: str | None = None) -> None:
-        subprocess.run([*prefix, *command], check=True, input=text, text=True, stdout=subprocess.DEVNULL, timeout=60)
+        subprocess.run([*prefix, *command], check=True, input=text, text=True, stdout=subprocess.DEVNULL, timeout=300)
 
     call("tee", str(secret), text=PASSWORD)
     call(str(programs / "initdb"), "-D", str(data), "-U", "me", "-A", "scram-sha-256", f"--pwfile={secret}", "-N")

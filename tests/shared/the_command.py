@@ -1,0 +1,63 @@
+"""The command line, in this process or in one of its own, and settings that make a run tiny."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from typing import Any
+
+import pytest
+import torch
+
+from another_process import LONGEST_WAIT
+from wsss_platform.cli import run_command
+
+TINY = [
+    *("--set", "data.sample.train=6"),
+    *("--set", "data.sample.val=3"),
+    *("--set", "data.sample.size=64"),
+    *("--set", "train.epochs=1"),
+    *("--set", "train.crop=64"),
+    *("--set", "train.batch=2"),
+    *("--set", "maps.scales=[1.0]"),
+    *("--set", "backbone.weights=none"),
+]
+SETTINGS = {"WSSS_WANDB": "disabled", "OMP_NUM_THREADS": "1"}
+
+
+def command(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run the command in this process, which saves the seconds of its imports."""
+    out, err, threads = io.StringIO(), io.StringIO(), torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        for name, value in SETTINGS.items():
+            patch.setenv(name, value)
+        got = run_command(list(arguments))
+    torch.set_num_threads(threads)
+    return _checked(subprocess.CompletedProcess(arguments, got, out.getvalue(), err.getvalue()), code)
+
+
+def process(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own: all that it and its libraries print is in the result."""
+    done = subprocess.run(
+        [sys.executable, "-c", "from wsss_platform.cli import main; main()", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=2 * LONGEST_WAIT,
+        env={**os.environ, **SETTINGS},
+        check=False,
+    )
+    return _checked(done, code)
+
+
+def document(*arguments: str, by: Any = command) -> Any:
+    """The one JSON document on standard output; `by` is `command` or `process`."""
+    return json.loads(by(*arguments, "--json").stdout)
+
+
+def _checked(done: subprocess.CompletedProcess[str], code: int) -> subprocess.CompletedProcess[str]:
+    assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
