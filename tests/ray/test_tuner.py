@@ -16,11 +16,12 @@ from wsss_platform.engine.budget import Budget
 from wsss_platform.engine.cluster import connect
 from wsss_platform.engine.events import StudyEvent, TrialEpoch, TrialFinished, TrialStarted, Warned
 from wsss_platform.engine.runner import RayRunner
-from wsss_platform.engine.tuner import StudyResult, concurrency, shared_stages, tune
+from wsss_platform.engine.tuner import StudyResult, concurrency, tune
 from wsss_platform.errors import InputError
-from wsss_platform.inner.table import read_rows
 from wsss_platform.local_runner import LocalRunner
 from wsss_platform.pipeline import run
+from wsss_platform.search.effects import shared_stages
+from wsss_platform.search.masks.table import searched
 from wsss_platform.store import Store
 
 pytestmark = pytest.mark.ray
@@ -179,11 +180,11 @@ def test_masks_are_searched_within_a_trial(cluster: None, tmp_path: Path) -> Non
     asked = request(tmp_path, 2, axes, inner=3, report_list="train")
     result = tune(asked)
     assert [row.state for row in result.rows] == ["complete"] * 2
-    inner = read_rows(result.folder)
-    assert [(row.trial, row.setting) for row in inner] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
+    assert [len(one["settings"]) for one in searched(result.folder)] == [3, 3]
+    found = [json.loads(path.read_text()) for path in (result.folder / "inner").glob("*/search.json")]
+    assert sorted(max(one["searched"].values()) for one in found) == sorted(row.objective for row in result.rows)
     for row in result.rows:
-        own = [item for item in inner if item.trial == row.number]
-        assert row.objective == row.fixed == max(item.value for item in own)
+        assert row.objective == row.fixed
         assert "loss.contrast" in row.changes or row.number == 0
         assert any(path.startswith("masks.") for path in row.changes), "the winner is named"
     assert result.looks == 2 * 3 + 2
@@ -216,8 +217,11 @@ def test_masks_alone_are_one_trial_that_goes_on(cluster: None, tmp_path: Path) -
     more = tune(request(tmp_path, 1, axes, inner=6))
     assert more.rows[:1] == first.rows
     assert len(more.rows) == 2
-    rows = read_rows(more.folder)
-    assert [row.seconds for row in rows if row.trial == 1][:4] == [row.seconds for row in rows if row.trial == 0]
+    (one,) = searched(more.folder)
+    assert len(one["settings"]) == 6
+    data = request(tmp_path, 1, axes).experiment
+    images = len(data.dataset.split(data.data.score_list).ids)
+    assert {item["images"] for item in one["settings"].values()} == {images}, "each was counted once"
     assert more.looks == 6 + 2
     for kind in ("train", "maps"):
         assert len(list((tmp_path / "stages" / kind).glob("*/manifest.json"))) == 1

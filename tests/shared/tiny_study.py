@@ -14,7 +14,7 @@ from wsss_platform.config import DataConfig, MapsConfig, SampleConfig, TrainConf
 from wsss_platform.engine.tuner import StudyRequest
 from wsss_platform.experiment import Experiment
 from wsss_platform.local_runner import LocalRunner
-from wsss_platform.space import read_space
+from wsss_platform.search.space import read_space
 from wsss_platform.store import Store
 
 CONTRAST = {"kind": "float", "low": 0.01, "high": 1.0, "log": True}

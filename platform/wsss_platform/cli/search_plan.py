@@ -9,7 +9,7 @@ import typer
 
 from wsss_platform.engine.rungs import planned_rungs
 from wsss_platform.experiment import Experiment
-from wsss_platform.space import SearchSpace
+from wsss_platform.search.space import SearchSpace
 
 Budget = Annotated[
     str | None,

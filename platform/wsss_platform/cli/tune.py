@@ -27,12 +27,12 @@ from wsss_platform.engine.identity import default_name, identity
 from wsss_platform.engine.objectives import check_measured, read_objectives
 from wsss_platform.engine.rungs import check_scheduler
 from wsss_platform.errors import InputError, RunError, unknown
-from wsss_platform.inner.levels import SETTINGS, split
 from wsss_platform.interrupts import Interrupted, Interrupts
 from wsss_platform.protocol import strongest
 from wsss_platform.retention import KEEP_BEST
+from wsss_platform.search.levels import SETTINGS, split
+from wsss_platform.search.space import load_space
 from wsss_platform.selection import SelectionRule, judged_by, read_rule
-from wsss_platform.space import load_space
 from wsss_platform.store import Store, check_name
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ def tune(
         searched = load_space(space or find_space(experiment.method.name), experiment.config)
         options.check_gates(experiment, searched.axes)
         store = Store(storage, max_failures)
-        check_measured(wanted, searched)
+        check_measured(wanted, experiment, searched)
         if inner and len(wanted) > 1:
             raise InputError(
                 "--inner: settings within a trial are chosen by accuracy on pixel truth, which would hide what "
@@ -325,9 +325,9 @@ def _search(request: StudyRequest, wandb: str, keep_best: int, asked: Callable[[
 
 def _print(out: Output, store: Store, study: str, result: StudyResult, default: MethodConfig) -> None:
     """The table of trials, the best config, and where everything is."""
-    from wsss_platform.inner.table import FILE
+    from wsss_platform.search.masks.table import INNER
 
-    settings = result.folder / FILE
+    settings = result.folder / INNER
     out.result(
         {
             "study": study,
@@ -338,7 +338,7 @@ def _print(out: Output, store: Store, study: str, result: StudyResult, default: 
             "selection": result.selection,
             "looks": result.looks,
             "report": result.told,
-            "inner": str(settings) if settings.is_file() else None,
+            "inner": str(settings) if settings.is_dir() else None,
             "best": None if result.best is None else asdict(result.best),
             "best_config": None if result.best_config is None else str(result.best_config),
             "trials": [asdict(row) for row in result.rows],
@@ -349,7 +349,7 @@ def _print(out: Output, store: Store, study: str, result: StudyResult, default: 
         *([told_table(result.told)] if result.told is not None else []),
         f"chosen by: {result.objective}, with {result.selection}, looked at {result.looks} times; the number of the "
         "best trial is a selected one",
-        *([f"every setting that was searched within a trial: {settings}"] if settings.is_file() else []),
+        *([f"every setting that was searched within a trial: {settings}"] if settings.is_dir() else []),
         f"best config: {result.best_config or 'none, no trial was completed'}",
         "train it with: wsss-platform train METHOD --config FILE",
         f"study, its journal, table, plots and page: {result.folder / 'study.html'}",

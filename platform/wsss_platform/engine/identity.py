@@ -9,17 +9,18 @@ from wsss_platform.config import fingerprint
 from wsss_platform.engine.objectives import SINGLE
 from wsss_platform.engine.rungs import REDUCTION, RUNG_PICTURES, planned_rungs
 from wsss_platform.experiment import Experiment
-from wsss_platform.inner.levels import Levels
 from wsss_platform.protocol import Selection
+from wsss_platform.search.effects import changes_masks
+from wsss_platform.search.levels import Levels
 
 BEST, MASKS = "best of the sweep", "masks"
 """What a study can maximise: the sweep's best mean IoU, or the masks' own (which the sweep does not see)."""
 
 
-def objective_of(levels: Levels) -> str:
+def objective_of(experiment: Experiment, levels: Levels) -> str:
     """What is maximised. The sweep sees the maps and not the masks, so a space that changes how masks are made is
     judged by the masks' mean IoU, any other by the best of the exact sweep."""
-    return MASKS if levels.settings or "masks" in levels.space.stages() else BEST
+    return MASKS if levels.settings or changes_masks(experiment, levels.space) else BEST
 
 
 def identity(
@@ -65,7 +66,7 @@ def identity(
             for axis in levels.space.axes
         },
         "sampler_seed": sampler_seed,
-        "objective": objective_of(levels),
+        "objective": objective_of(experiment, levels),
         "selection": selection,
         "rungs": list(rungs),
         "reduction": reduction,

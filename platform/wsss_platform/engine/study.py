@@ -31,7 +31,7 @@ from wsss_platform.engine.identity import BEST
 from wsss_platform.engine.objectives import DIRECTIONS, SINGLE
 from wsss_platform.engine.study_storage import open_study
 from wsss_platform.errors import InputError, RunError
-from wsss_platform.inner.table import looks as inner_looks
+from wsss_platform.search.masks.table import looks as inner_looks
 from wsss_platform.search.rows import TrialRow
 from wsss_platform.store import write_atomic
 
@@ -58,7 +58,6 @@ class StudyFolder:
         self._check(identity)
         self._objective = identity.get("objective")
         self._selection = identity.get("selection", "none")
-        self._seeds = int(identity.get("seeds", 1))
         names = identity.get("objectives", SINGLE)
         self.study = open_study(folder, storage, {name: DIRECTIONS[name] for name in names})
 
@@ -156,7 +155,7 @@ class StudyFolder:
         One look at a sweep tells the score at all its thresholds.
         """
         trials = self.study.get_trials(deepcopy=False)
-        inner = inner_looks(self.folder, self._seeds)
+        inner = inner_looks(self.folder)
         scored = [len(trial.user_attrs.get("keys", ())) or "key" in trial.user_attrs for trial in trials]
         return sum(map(int, scored)) + inner + sum(len(trial.intermediate_values) for trial in trials)
 

@@ -17,7 +17,7 @@ from wsss_platform.engine.request import StudyRequest
 from wsss_platform.engine.searcher import StudySearcher
 from wsss_platform.engine.study import StudyFolder
 from wsss_platform.errors import InputError
-from wsss_platform.space import read_space
+from wsss_platform.search.space import read_space
 from wsss_platform.store import Store
 
 CONFIG = TinyConfig()

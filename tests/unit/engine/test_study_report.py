@@ -15,11 +15,11 @@ from wsss_platform.engine.report import REPORT, report
 from wsss_platform.engine.request import StudyRequest
 from wsss_platform.engine.searcher import StudySearcher
 from wsss_platform.engine.study import StudyFolder
-from wsss_platform.engine.trial import _scored, changed, pooled
+from wsss_platform.engine.trial import _scored, pooled
 from wsss_platform.experiment import Experiment
 from wsss_platform.local_runner import LocalRunner
+from wsss_platform.search.space import read_space
 from wsss_platform.selection import judged_by, read_rule
-from wsss_platform.space import read_space
 from wsss_platform.store import Store
 
 AXES = {"maps.normalise": {"kind": "categorical", "choices": ["max", "minmax"], "reason": "something to test"}}
@@ -53,7 +53,7 @@ def play(asked: StudyRequest, trials: int = 3) -> StudyFolder:
     assert asked.runner is not None
     for index in range(trials):
         changes = json.loads(search.suggest(f"t{index}")["changes"])
-        experiment = changed(asked.experiment, changes, "trial")
+        experiment = asked.experiment.with_changes(changes, "trial")
         values = pooled([_scored(experiment, asked.store, asked.runner, lambda event: None)], asked.objective)
         search.on_trial_complete(f"t{index}", {"event": "finished", **values})
     return folder

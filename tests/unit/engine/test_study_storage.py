@@ -23,7 +23,7 @@ from wsss_platform.engine.searcher import StudySearcher
 from wsss_platform.engine.study import StudyFolder
 from wsss_platform.engine.study_storage import PLACE, absolute, open_study, without_secrets
 from wsss_platform.errors import InputError
-from wsss_platform.space import read_space
+from wsss_platform.search.space import read_space
 
 CONFIG = TinyConfig()
 AXES = {
