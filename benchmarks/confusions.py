@@ -14,9 +14,9 @@ from zlib_ng import zlib_ng
 from benchmarks.measure import Row, alternate, peak
 from benchmarks.pictures import Picture
 from wsss_platform.config import MasksConfig
+from wsss_platform.data.palette import read_mask, write_mask
 from wsss_platform.masks.make import make_mask
-from wsss_platform.masks.palette import read_mask, write_mask
-from wsss_platform.metrics.confusion import confusion, folded
+from wsss_platform.scores.confusion import confusion, folded
 
 
 def rows(pictures: list[Picture], classes: int, folder: Path) -> Iterator[Row]:

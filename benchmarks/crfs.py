@@ -18,8 +18,8 @@ from benchmarks.measure import Row, alternate
 from benchmarks.pictures import Picture, voc_root
 from wsss_platform.config import DataConfig, SampleConfig
 from wsss_platform.data import open_data
-from wsss_platform.masks.crf import PARAMETERS, CrfParameters, energies, kernels, refine
-from wsss_platform.masks.lattice import Run
+from wsss_platform.masks.crf.dense_crf import PARAMETERS, CrfParameters, energies, kernels, refine
+from wsss_platform.masks.crf.lattice import Run
 from wsss_platform.masks.rules import over
 
 IRN = PARAMETERS["irn"]

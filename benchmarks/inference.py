@@ -27,8 +27,8 @@ from benchmarks.pictures import SCALES, Picture, data
 from wsss_platform.config import BackboneConfig, MapsConfig
 from wsss_platform.data import Sample, open_data
 from wsss_platform.maps.extract import Extractor
-from wsss_platform.nets.cam_classifier import CamClassifier
 from wsss_platform.nets.cpu.memory import keep_freed_memory
+from wsss_platform.nets.heads.cam_classifier import CamClassifier
 
 ROUNDS, STRIDE = 3, 16
 MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])

@@ -19,14 +19,14 @@ import wsss_methods
 from benchmarks.measure import Row, seconds
 from benchmarks.pictures import Picture
 from wsss_platform.config import DataConfig, override
-from wsss_platform.experiment import Experiment
-from wsss_platform.local_runner import LocalRunner
-from wsss_platform.pipeline import run
+from wsss_platform.plan.experiment import Experiment
+from wsss_platform.run.local_runner import LocalRunner
+from wsss_platform.run.pipeline import run
 from wsss_platform.search.levels import Levels, split
 from wsss_platform.search.masks.searches import Choice, choose
 from wsss_platform.search.masks.settings import Setting, settings_of
 from wsss_platform.search.space import load_space
-from wsss_platform.store import Store
+from wsss_platform.store.artefacts import Store
 
 SETTINGS, ROUNDS, PICTURES, SIDE, EPOCHS = 64, 4, 20, 96, 2
 SPACE = Path(__file__).parents[1] / "search_spaces" / "crf.toml"

@@ -20,7 +20,7 @@ from wsss_platform.data import Sample, open_data
 from wsss_platform.data.views import normalise
 from wsss_platform.maps.extract import Extractor
 from wsss_platform.maps.storage import AnyMap, padded_size
-from wsss_platform.nets.cam_classifier import CamClassifier
+from wsss_platform.nets.heads.cam_classifier import CamClassifier
 
 
 class Remembering(CamClassifier):

@@ -29,16 +29,16 @@ from benchmarks.pictures import Picture, voc_root
 from wsss_methods import get
 from wsss_platform.config import DataConfig, SampleConfig
 from wsss_platform.data import open_data
+from wsss_platform.data.palette import write_mask
 from wsss_platform.engine.cluster import connect
 from wsss_platform.engine.runner import RayRunner
-from wsss_platform.experiment import Experiment
 from wsss_platform.maps.storage import maps_file, write_maps
-from wsss_platform.masks.crf import PARAMETERS, refine
-from wsss_platform.masks.palette import write_mask
+from wsss_platform.masks.crf.dense_crf import PARAMETERS, refine
 from wsss_platform.masks.rules import merge, named, over
-from wsss_platform.pipeline import run
-from wsss_platform.store import Store
-from wsss_platform.work import chunks_of
+from wsss_platform.plan.experiment import Experiment
+from wsss_platform.run.chunks import chunks_of
+from wsss_platform.run.pipeline import run
+from wsss_platform.store.artefacts import Store
 
 WORKERS, ROUNDS, PICTURES, COPIES, MORE_COPIES = 2, 2, 16, 4, 64
 MANY = 2000
@@ -202,7 +202,7 @@ _FORK = multiprocessing.get_context("fork")
 
 def _half(experiment: Experiment, root: Path, ids: Sequence[str]) -> None:
     """What a user would start twice by hand: the same functions over a part of the list, into a store of its own."""
-    from wsss_platform.work import MasksWork, ScoreWork
+    from wsss_platform.run.chunks import MasksWork, ScoreWork
 
     maps = Store(root).open("maps", experiment.stage("maps").key).folder
     folder = root / f"half{os.getpid()}"
@@ -210,7 +210,7 @@ def _half(experiment: Experiment, root: Path, ids: Sequence[str]) -> None:
     phase, wanted = experiment.phases[-1], set(ids)
     masks = MasksWork(experiment, phase, "train", folder, maps=maps)
     score = ScoreWork(experiment, phase, "train", folder, maps=maps, masks=folder)
-    from wsss_platform.stages import Chunk
+    from wsss_platform.plan.jobs import Chunk
 
     for chunk in chunks_of(experiment.dataset.split("train").ids):
         mine = Chunk(chunk.index, tuple(id for id in chunk.ids if id in wanted))

@@ -24,9 +24,9 @@ from wsss_methods.fbr.amn import Amn
 from wsss_methods.fbr.bank import Bank
 from wsss_methods.fbr.on_eps.host import EpsHost
 from wsss_platform.config import BackboneConfig, override
-from wsss_platform.nets import efficientnet_lite0
-from wsss_platform.nets.cam_classifier import CamClassifier
-from wsss_platform.objective import Batch, Objective
+from wsss_platform.method.objective import Batch, Objective
+from wsss_platform.nets.backbones import efficientnet_lite0
+from wsss_platform.nets.heads.cam_classifier import CamClassifier
 
 CLASSES, BATCH, SIDE, ROUNDS = 20, 4, 160, 4
 

@@ -13,8 +13,8 @@ from benchmarks.measure import Row, alternate
 from benchmarks.network_maps import NetworkMaps
 from benchmarks.pictures import Picture
 from wsss_platform.maps.storage import full_size, read_maps, write_maps
-from wsss_platform.metrics.confusion import mean_iou
-from wsss_platform.metrics.sweep import SweepCells, confusions, grid, histogram, sweep_picture
+from wsss_platform.scores.confusion import mean_iou
+from wsss_platform.scores.sweep import SweepCells, confusions, grid, histogram, sweep_picture
 
 PICTURES = 8
 FORMS: tuple[tuple[str, float, dict[str, Any]], ...] = (

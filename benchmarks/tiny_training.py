@@ -8,9 +8,9 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from wsss_platform.config import DataConfig, MapsConfig, MethodConfig, SampleConfig, Section, TrainConfig
-from wsss_platform.experiment import Experiment
 from wsss_platform.method import Method, Phase
-from wsss_platform.objective import Batch, Objective
+from wsss_platform.method.objective import Batch, Objective
+from wsss_platform.plan.experiment import Experiment
 
 
 class BlinkLoss(Section):

@@ -24,8 +24,8 @@ from typing import Any
 from benchmarks.measure import Row
 from benchmarks.pictures import Picture
 from benchmarks.tiny_training import blink
-from wsss_platform.experiment import Experiment
-from wsss_platform.store import Store
+from wsss_platform.plan.experiment import Experiment
+from wsss_platform.store.artefacts import Store
 
 TRIALS, ROUNDS, FEW, MANY = 32, 3, 20, 200
 AT_ONCE = 2
@@ -75,9 +75,9 @@ def _fresh(what: str, *numbers: int) -> dict[str, float]:
 
 
 def _request(folder: Path, trials: int) -> Any:
-    from wsss_platform.engine.request import StudyRequest
-    from wsss_platform.local_runner import LocalRunner
+    from wsss_platform.run.local_runner import LocalRunner
     from wsss_platform.search.space import read_space
+    from wsss_platform.tune.request import StudyRequest
 
     experiment = blink()
     space = read_space({"axes": {"train.learning_rate": AXIS}}, experiment.config, "benchmark")
@@ -95,7 +95,7 @@ def _request(folder: Path, trials: int) -> Any:
 
 def _ours(folder: Path, trials: int) -> None:
     from wsss_platform.cli.study import StudyView
-    from wsss_platform.engine.tuner import tune
+    from wsss_platform.tune.tuner import tune
 
     request = _request(folder, trials)
     with StudyView(request, "disabled") as view:
@@ -106,9 +106,9 @@ def _ours(folder: Path, trials: int) -> None:
 
 def _function(experiment: Experiment, rate: float, folder: Path) -> float:
     """What both sides run: the best mean IoU of the sweep after all stages."""
-    from wsss_platform.engine.trial import best_of
-    from wsss_platform.local_runner import LocalRunner
-    from wsss_platform.pipeline import run
+    from wsss_platform.run.local_runner import LocalRunner
+    from wsss_platform.run.pipeline import run
+    from wsss_platform.tune.trial import best_of
 
     other = experiment.with_changes({"train.learning_rate": rate}, "benchmark")
     score = run(other, Store(folder), LocalRunner(threads=1)).score
@@ -179,8 +179,8 @@ def _in_turn(place: Path, numbers: range) -> None:
 def _memory(many: int, few: int, folder: Path) -> dict[str, float]:
     """MB of this process after some trials of one study, and ms between two trials around them."""
     from wsss_platform.cli.study import StudyView
-    from wsss_platform.engine.events import StudyState
-    from wsss_platform.engine.tuner import tune
+    from wsss_platform.tune.events import StudyState
+    from wsss_platform.tune.tuner import tune
 
     request = _request(folder, many)
     found, ends = {"start": _resident()}, [time.monotonic()]

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from benchmarks.measure import Row, alternate, peak, seconds
 from benchmarks.pictures import Picture
-from wsss_platform.masks.affinity import half_plane, walk
-from wsss_platform.nets.pairs import path_maxima
+from wsss_platform.nets.affinity.pairs import path_maxima
+from wsss_platform.nets.affinity.walk import half_plane, walk
 
 RADIUS, BETA, LOG2_STEPS = 5, 10.0, 8
 OFFSETS = half_plane(RADIUS)

@@ -10,8 +10,8 @@ import pytest
 from the_command import TINY, command, document
 from wsss_platform.cli.side_by_side import parse_arm
 from wsss_platform.errors import InputError
-from wsss_platform.metrics.score import Score
-from wsss_platform.store import Store
+from wsss_platform.scores.score import Score
+from wsss_platform.store.artefacts import Store
 
 
 @pytest.mark.parametrize(

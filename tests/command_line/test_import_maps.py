@@ -11,7 +11,7 @@ import pytest
 
 from wsss_platform.cli import run_command
 from wsss_platform.config import SampleConfig
-from wsss_platform.data.sample import SampleDataset
+from wsss_platform.data.sample.dataset import SampleDataset
 
 TINY = ["--set", "data.sample.train=4", "--set", "data.sample.val=2", "--set", "data.sample.size=48"]
 

@@ -16,9 +16,9 @@ from wsss_methods import get as method
 from wsss_platform.cli import run_command, weights
 from wsss_platform.config import flatten, override, read_toml
 from wsss_platform.errors import InputError
+from wsss_platform.method.objective import Objective
 from wsss_platform.nets import released
-from wsss_platform.nets.backbone import read_state
-from wsss_platform.objective import Objective
+from wsss_platform.nets.backbones.backbone import read_state
 from wsss_platform.train.checkpoint import load_weights
 
 CONVOLUTIONS = {

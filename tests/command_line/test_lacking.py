@@ -10,8 +10,8 @@ import pytest
 
 from broken_pictures import BROKEN, IDS, tree
 from wsss_platform.cli import run_command
-from wsss_platform.store import Store
-from wsss_platform.tracking.records import read_record
+from wsss_platform.run.records import read_record
+from wsss_platform.store.artefacts import Store
 
 SPACE = '[axes."masks.crf_bilateral_weight"]\nkind = "float"\nlow = 1.0\nhigh = 9.0\nreason = "for this test"\n'
 

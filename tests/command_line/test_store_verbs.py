@@ -12,8 +12,8 @@ import pytest
 from told_study import ALPHA, RATE, WHOLE, Study
 from wsss_platform.cli import run_command
 from wsss_platform.cli.store import size_words
-from wsss_platform.experiment import needed
-from wsss_platform.tracking.records import read_record
+from wsss_platform.plan.experiment import needed
+from wsss_platform.run.records import read_record
 
 
 def test_a_study_keeps_the_maps_of_its_best_trials(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from told_study import RATE, Study
 from wsss_platform.cli.study import StudyView
-from wsss_platform.inventory import references
-from wsss_platform.tracking.records import read_record
+from wsss_platform.run.records import read_record
+from wsss_platform.upkeep.inventory import references
 
 
 class Seeds(Study):

@@ -19,7 +19,7 @@ import wsss_methods
 from wsss_platform.config import MethodConfig, fingerprint, flatten, look_up, override, read_toml, to_toml, validated
 from wsss_platform.errors import InputError
 from wsss_platform.method import Method, Phase
-from wsss_platform.objective import Batch, Objective
+from wsss_platform.method.objective import Batch, Objective
 
 CLASSES = 4
 SMALL: dict[str, dict[str, Any]] = {

@@ -12,10 +12,10 @@ import torch
 
 import wsss_methods
 from wsss_platform.config import DataConfig, SampleConfig, override
-from wsss_platform.experiment import Experiment
 from wsss_platform.maps.extract import Extractor
 from wsss_platform.maps.storage import full_size
-from wsss_platform.stages import TrainJob
+from wsss_platform.plan.experiment import Experiment
+from wsss_platform.plan.jobs import TrainJob
 from wsss_platform.train.loop import train_phase
 
 pytestmark = pytest.mark.gpu

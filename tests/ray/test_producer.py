@@ -13,11 +13,11 @@ from stored_files import files_of
 from wsss_platform.engine.producer import run_chunks
 from wsss_platform.engine.runner import RayRunner
 from wsss_platform.errors import InputError, RunError
-from wsss_platform.local_runner import LocalRunner
-from wsss_platform.pipeline import run
-from wsss_platform.stages import Chunk, ChunkReport
-from wsss_platform.store import Store, write_atomic
-from wsss_platform.work import PictureWork, read_failures
+from wsss_platform.plan.jobs import Chunk, ChunkReport
+from wsss_platform.run.chunks import PictureWork, read_failures
+from wsss_platform.run.local_runner import LocalRunner
+from wsss_platform.run.pipeline import run
+from wsss_platform.store.artefacts import Store, write_atomic
 
 pytestmark = pytest.mark.usefixtures("two_nodes")
 

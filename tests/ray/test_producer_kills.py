@@ -18,18 +18,18 @@ from stored_files import files_of
 from tiny_method import tiny_sample
 from wsss_platform.engine.cluster import SETTINGS, connect
 from wsss_platform.engine.producer import run_chunks
-from wsss_platform.local_runner import LocalRunner
-from wsss_platform.pipeline import run
-from wsss_platform.stages import ChunkReport
-from wsss_platform.store import Store
+from wsss_platform.plan.jobs import ChunkReport
+from wsss_platform.run.local_runner import LocalRunner
+from wsss_platform.run.pipeline import run
+from wsss_platform.store.artefacts import Store
 
 DRIVER = """
 from pathlib import Path
 from tiny_method import tiny_sample
 from wsss_platform.engine.cluster import connect
 from wsss_platform.engine.runner import RayRunner
-from wsss_platform.pipeline import run
-from wsss_platform.store import Store
+from wsss_platform.run.pipeline import run
+from wsss_platform.store.artefacts import Store
 with connect("local", cpus=2, object_store=128 * 1024**2):
     run(tiny_sample(crf="irn", pictures=160), Store(Path({storage!r})), RayRunner(),
         lambda event: print(type(event).__name__, event.stage.kind, flush=True))

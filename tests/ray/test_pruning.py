@@ -13,14 +13,14 @@ import pytest
 from optuna.trial import TrialState
 
 from wsss_platform.config import override
-from wsss_platform.engine.request import StudyRequest
-from wsss_platform.engine.rungs import check_scheduler
-from wsss_platform.engine.search_algorithm import SAMPLERS, make_pruner
-from wsss_platform.engine.searcher import StudySearcher
-from wsss_platform.engine.study import StudyFolder
 from wsss_platform.errors import InputError
 from wsss_platform.search.space import read_space
-from wsss_platform.store import Store
+from wsss_platform.store.artefacts import Store
+from wsss_platform.tune.request import StudyRequest
+from wsss_platform.tune.rungs import check_scheduler
+from wsss_platform.tune.search_algorithm import SAMPLERS, make_pruner
+from wsss_platform.tune.searcher import StudySearcher
+from wsss_platform.tune.study import StudyFolder
 
 from tiny_method import TinyConfig, tiny_job  # isort: skip
 

@@ -10,9 +10,9 @@ from stored_files import files_of
 from tiny_method import tiny_sample
 from wsss_platform.engine.cluster import connect
 from wsss_platform.engine.runner import RayRunner
-from wsss_platform.local_runner import LocalRunner
-from wsss_platform.pipeline import run
-from wsss_platform.store import Store
+from wsss_platform.run.local_runner import LocalRunner
+from wsss_platform.run.pipeline import run
+from wsss_platform.store.artefacts import Store
 
 
 @pytest.mark.smoke

@@ -19,13 +19,13 @@ from tiny_study import request
 from wsss_platform.cli import study as study_view
 from wsss_platform.config import override
 from wsss_platform.engine.cluster import SETTINGS, connect
-from wsss_platform.engine.events import StudyEvent, TrialEpoch, TrialStarted
-from wsss_platform.engine.tuner import StudyRequest, StudyResult, tune
 from wsss_platform.errors import InputError, RunError
+from wsss_platform.plan.jobs import METRICS
 from wsss_platform.search.rows import TrialRow
-from wsss_platform.stages import METRICS
 from wsss_platform.tracking.weights_and_biases import Tracker
 from wsss_platform.train.record import read_epochs
+from wsss_platform.tune.events import StudyEvent, TrialEpoch, TrialStarted
+from wsss_platform.tune.tuner import StudyRequest, StudyResult, tune
 
 pytestmark = [pytest.mark.ray, pytest.mark.drill]
 

@@ -18,16 +18,16 @@ import pytest
 from another_process import LONGEST_WAIT, gone, until
 from tiny_method import METHOD, TinyConfig
 from wsss_platform.config import DataConfig, SampleConfig, override
-from wsss_platform.engine.searcher import StudySearcher
-from wsss_platform.engine.study import StudyFolder
-from wsss_platform.experiment import Experiment
-from wsss_platform.local_runner import LocalRunner
-from wsss_platform.pipeline import run
+from wsss_platform.plan.experiment import Experiment
+from wsss_platform.plan.jobs import METRICS
+from wsss_platform.run.local_runner import LocalRunner
+from wsss_platform.run.pipeline import run
 from wsss_platform.search.rows import TrialRow
 from wsss_platform.search.space import load_space
-from wsss_platform.stages import METRICS
-from wsss_platform.store import Store
+from wsss_platform.store.artefacts import Store
 from wsss_platform.train.record import read_epochs
+from wsss_platform.tune.searcher import StudySearcher
+from wsss_platform.tune.study import StudyFolder
 
 pytestmark = [pytest.mark.ray, pytest.mark.drill]
 

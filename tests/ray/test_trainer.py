@@ -13,8 +13,8 @@ from wsss_platform.config import TrainConfig
 from wsss_platform.engine.runner import RayRunner
 from wsss_platform.engine.trainer import RAY_FOLDER, checkpoint_of
 from wsss_platform.errors import InputError, RunError
-from wsss_platform.local_runner import LocalRunner
-from wsss_platform.stages import METRICS, WEIGHTS, EpochEnd, TrainJob
+from wsss_platform.plan.jobs import METRICS, WEIGHTS, EpochEnd, TrainJob
+from wsss_platform.run.local_runner import LocalRunner
 from wsss_platform.train.checkpoint import read_torch
 from wsss_platform.train.record import read_epochs
 

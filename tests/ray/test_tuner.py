@@ -12,17 +12,17 @@ import pytest
 
 from tiny_method import best_config
 from tiny_study import CONTRAST, cpus_free, request
-from wsss_platform.engine.budget import Budget
 from wsss_platform.engine.cluster import connect
-from wsss_platform.engine.events import StudyEvent, TrialEpoch, TrialFinished, TrialStarted, Warned
 from wsss_platform.engine.runner import RayRunner
-from wsss_platform.engine.tuner import StudyResult, concurrency, tune
 from wsss_platform.errors import InputError
-from wsss_platform.local_runner import LocalRunner
-from wsss_platform.pipeline import run
+from wsss_platform.run.local_runner import LocalRunner
+from wsss_platform.run.pipeline import run
 from wsss_platform.search.effects import shared_stages
 from wsss_platform.search.masks.table import searched
-from wsss_platform.store import Store
+from wsss_platform.store.artefacts import Store
+from wsss_platform.tune.budget import Budget
+from wsss_platform.tune.events import StudyEvent, TrialEpoch, TrialFinished, TrialStarted, Warned
+from wsss_platform.tune.tuner import StudyResult, concurrency, tune
 
 pytestmark = pytest.mark.ray
 

@@ -17,14 +17,14 @@ import ray
 from another_process import LONGEST_WAIT
 from tiny_study import request
 from wsss_platform.config import DataConfig, SampleConfig
-from wsss_platform.engine import tuner
-from wsss_platform.engine.events import StudyEvent, TrialFinished, TrialStarted
 from wsss_platform.engine.runner import RayRunner
-from wsss_platform.engine.tuner import concurrency, tune
 from wsss_platform.errors import InputError
-from wsss_platform.local_runner import LocalRunner
-from wsss_platform.stages import METRICS, Chunk, ChunkReport, EpochEnd, TrainJob
+from wsss_platform.plan.jobs import METRICS, Chunk, ChunkReport, EpochEnd, TrainJob
+from wsss_platform.run.local_runner import LocalRunner
 from wsss_platform.train.record import read_epochs
+from wsss_platform.tune import tuner
+from wsss_platform.tune.events import StudyEvent, TrialFinished, TrialStarted
+from wsss_platform.tune.tuner import concurrency, tune
 
 
 def node(cpus: float, gpus: float = 0.0, alive: bool = True) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
-from wsss_platform.store import Store
+from wsss_platform.store.artefacts import Store
 
 LONGEST_WAIT = 300.0
 """Seconds after which what should have happened will not: no test expects it to be quicker."""

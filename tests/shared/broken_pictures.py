@@ -9,7 +9,7 @@ from PIL import Image
 
 from wsss_methods import get
 from wsss_platform.config import DataConfig
-from wsss_platform.experiment import Experiment
+from wsss_platform.plan.experiment import Experiment
 
 IDS = [f"2007_{number:06d}" for number in range(34)]  # two chunks
 BROKEN = IDS[3], IDS[33]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from another_process import LONGEST_WAIT
 from wsss_platform.errors import InputError
-from wsss_platform.stages import Chunk, ChunkReport
-from wsss_platform.store import write_atomic
+from wsss_platform.plan.jobs import Chunk, ChunkReport
+from wsss_platform.store.artefacts import write_atomic
 
 CHUNKS = [Chunk(index, (f"a{index}", f"b{index}")) for index in range(12)]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import wsss_methods
 from wsss_platform.config import DataConfig, SampleConfig, override
-from wsss_platform.experiment import Experiment
-from wsss_platform.stages import TrainJob
+from wsss_platform.plan.experiment import Experiment
+from wsss_platform.plan.jobs import TrainJob
 from wsss_platform.train.loop import train_phase
 
 

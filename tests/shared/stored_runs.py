@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from wsss_platform.protocol import Protocol
-from wsss_platform.store import Store
-from wsss_platform.tracking.records import FixedScore, RunRecord, Scores, write_record
+from wsss_platform.plan.protocol import Protocol
+from wsss_platform.run.records import FixedScore, RunRecord, Scores, write_record
+from wsss_platform.store.artefacts import Store
 
 DAY = 86400
 WORDS = "data train_list score_list supervision labels_from selection backbone initial_weights scales background crf"

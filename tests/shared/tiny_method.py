@@ -33,10 +33,10 @@ from wsss_platform.config import (
     TrainConfig,
 )
 from wsss_platform.data.split import Dataset, Sample
-from wsss_platform.experiment import Experiment
 from wsss_platform.method import Method, Phase
-from wsss_platform.objective import Batch, Objective, global_batch
-from wsss_platform.stages import TrainJob
+from wsss_platform.method.objective import Batch, Objective, global_batch
+from wsss_platform.plan.experiment import Experiment
+from wsss_platform.plan.jobs import TrainJob
 
 
 class TinySplit:
@@ -75,7 +75,7 @@ class TinyData:
 
 
 class TinyExperiment(Experiment):
-    """On `TinyData`; its number of pictures is `data.sample.train`."""
+    """On `TinyData`; its number of pictures is `data.sample.dataset.train`."""
 
     @cached_property
     def dataset(self) -> Dataset:

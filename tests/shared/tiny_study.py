@@ -11,11 +11,11 @@ import ray
 from another_process import LONGEST_WAIT
 from tiny_method import METHOD, TinyConfig, Trouble
 from wsss_platform.config import DataConfig, MapsConfig, SampleConfig, TrainConfig
-from wsss_platform.engine.tuner import StudyRequest
-from wsss_platform.experiment import Experiment
-from wsss_platform.local_runner import LocalRunner
+from wsss_platform.plan.experiment import Experiment
+from wsss_platform.run.local_runner import LocalRunner
 from wsss_platform.search.space import read_space
-from wsss_platform.store import Store
+from wsss_platform.store.artefacts import Store
+from wsss_platform.tune.tuner import StudyRequest
 
 CONTRAST = {"kind": "float", "low": 0.01, "high": 1.0, "log": True}
 

@@ -10,13 +10,13 @@ from typing import Any
 from wsss_methods import get
 from wsss_platform.cli.study import StudyView
 from wsss_platform.config import DataConfig, override
-from wsss_platform.engine import events
-from wsss_platform.engine.request import StudyRequest
-from wsss_platform.engine.study import StudyFolder
-from wsss_platform.experiment import Experiment, needed
-from wsss_platform.pipeline import SUMMARY
+from wsss_platform.plan.experiment import Experiment, needed
+from wsss_platform.run.pipeline import SUMMARY
 from wsss_platform.search.space import read_space
-from wsss_platform.store import Store
+from wsss_platform.store.artefacts import Store
+from wsss_platform.tune import events
+from wsss_platform.tune.request import StudyRequest
+from wsss_platform.tune.study import StudyFolder
 
 SCORE = {
     "pictures": 4,

@@ -16,17 +16,17 @@ import torch
 import wsss_methods
 from wsss_platform.cli.plan import plan_document
 from wsss_platform.config import DataConfig, MethodConfig, SampleConfig, override, to_toml
+from wsss_platform.data.palette import mask_file, read_mask
 from wsss_platform.errors import InputError
-from wsss_platform.experiment import Experiment
-from wsss_platform.local_runner import LocalRunner
 from wsss_platform.maps.storage import MapReader
-from wsss_platform.masks.palette import mask_file, read_mask
-from wsss_platform.pipeline import Event, StageProgress, run
-from wsss_platform.protocol import protocol
+from wsss_platform.plan.experiment import Experiment
+from wsss_platform.plan.protocol import protocol
+from wsss_platform.report.leaderboard import protocol_words
+from wsss_platform.run.local_runner import LocalRunner
+from wsss_platform.run.pipeline import Event, StageProgress, run
 from wsss_platform.search.effects import axes_by_stage
 from wsss_platform.search.space import load_space
-from wsss_platform.store import Store
-from wsss_platform.tracking.leaderboard import protocol_words
+from wsss_platform.store.artefacts import Store
 
 SMALL = DataConfig(sample=SampleConfig(train=4, val=2, size=56))
 SHORT = {"epochs": 1, "batch": 2, "crop": 48, "resize_range": [1.0, 1.0]}
@@ -164,8 +164,8 @@ def test_it_travels_to_other_processes() -> None:
 
 def test_a_study_of_its_training_stops_no_trial_early(tmp_path: Path) -> None:
     """A rung is scored on maps, and those that it would refine are made after its training."""
-    from wsss_platform.engine.request import StudyRequest
     from wsss_platform.search.space import read_space
+    from wsss_platform.tune.request import StudyRequest
 
     axis = {"kind": "float", "low": 1e-4, "high": 1e-2, "reason": "around the default"}
     for kind, path, some in (("irn", "affinity.train.learning_rate", False), ("none", "train.learning_rate", True)):

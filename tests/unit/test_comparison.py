@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from wsss_methods import get
-from wsss_platform.comparison import Arm, Where, score_arms
 from wsss_platform.config import DataConfig
 from wsss_platform.errors import InputError
-from wsss_platform.experiment import Experiment
-from wsss_platform.metrics.confusion import confusion
-from wsss_platform.metrics.counts import write_confusions, write_sweeps
-from wsss_platform.metrics.sweep import grid, sweep_picture
-from wsss_platform.store import Store
+from wsss_platform.plan.experiment import Experiment
+from wsss_platform.report.comparison import Arm, Where, score_arms
+from wsss_platform.scores.confusion import confusion
+from wsss_platform.scores.counts import write_confusions, write_sweeps
+from wsss_platform.scores.sweep import grid, sweep_picture
+from wsss_platform.store.artefacts import Store
 
 NAMES = ("boat", "train")
 THRESHOLDS = grid(200)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from wsss_platform.disk import check_writable, explained, fault, fault_behind
 from wsss_platform.errors import InputError, RunError
+from wsss_platform.store.disk import check_writable, explained, fault, fault_behind
 
 
 def fill(folder: Path) -> Path:

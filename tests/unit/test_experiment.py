@@ -19,11 +19,11 @@ from wsss_platform.config import (
     fingerprint,
     override,
 )
-from wsss_platform.data.sample import SampleDataset, write_tree
+from wsss_platform.data.sample.dataset import SampleDataset, write_tree
 from wsss_platform.errors import InputError
-from wsss_platform.experiment import Experiment
 from wsss_platform.method import Phase
-from wsss_platform.protocol import protocol
+from wsss_platform.plan.experiment import Experiment
+from wsss_platform.plan.protocol import protocol
 
 SMALL = SampleConfig(train=4, val=2, size=48)
 
@@ -108,7 +108,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 def test_keys_follow_the_saliency_files_where_they_are_used(tree: Path) -> None:
-    from wsss_platform.experiment import _FINGERPRINTS
+    from wsss_platform.plan.experiment import _FINGERPRINTS
 
     data = DataConfig(kind="voc12", root=str(tree), saliency="Saliency")
     without = DataConfig(kind="voc12", root=str(tree))

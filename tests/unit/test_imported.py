@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wsss_platform import imported
 from wsss_platform.config import DataConfig, ImportedConfig, SampleConfig, override, validated
+from wsss_platform.data.palette import mask_file, read_mask
 from wsss_platform.errors import InputError
-from wsss_platform.experiment import Experiment
-from wsss_platform.local_runner import LocalRunner
-from wsss_platform.maps.foreign import ForeignFolder
+from wsss_platform.maps.foreign.folder import ForeignFolder
 from wsss_platform.maps.storage import MapReader, full_size
-from wsss_platform.masks.palette import mask_file, read_mask
-from wsss_platform.pipeline import run
-from wsss_platform.protocol import protocol
-from wsss_platform.store import Store
-from wsss_platform.work import chunks_of
+from wsss_platform.plan.experiment import Experiment
+from wsss_platform.plan.protocol import protocol
+from wsss_platform.run import imported
+from wsss_platform.run.chunks import chunks_of
+from wsss_platform.run.local_runner import LocalRunner
+from wsss_platform.run.pipeline import run
+from wsss_platform.store.artefacts import Store
 
 DATA = DataConfig(sample=SampleConfig(train=40, val=3, size=48))
 

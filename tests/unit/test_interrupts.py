@@ -11,12 +11,12 @@ import pytest
 
 from wsss_methods.cam import METHOD
 from wsss_platform.config import DataConfig, SampleConfig, override
-from wsss_platform.experiment import Experiment
-from wsss_platform.interrupts import Interrupted, Interrupts, interruptible
-from wsss_platform.local_runner import LocalRunner
-from wsss_platform.pipeline import Event, StageProgress, run
-from wsss_platform.stages import METRICS
-from wsss_platform.store import Store
+from wsss_platform.plan.experiment import Experiment
+from wsss_platform.plan.jobs import METRICS
+from wsss_platform.run.interrupts import Interrupted, Interrupts, interruptible
+from wsss_platform.run.local_runner import LocalRunner
+from wsss_platform.run.pipeline import Event, StageProgress, run
+from wsss_platform.store.artefacts import Store
 from wsss_platform.train.record import read_epochs
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from wsss_platform.errors import InputError, RunError
-from wsss_platform.mirror import FILES, Mirror
-from wsss_platform.protocol import Protocol
-from wsss_platform.store import MANIFEST, Store
-from wsss_platform.tracking.records import RunRecord, read_record, write_record
+from wsss_platform.plan.protocol import Protocol
+from wsss_platform.run.records import RunRecord, read_record, write_record
+from wsss_platform.store.artefacts import MANIFEST, Store
+from wsss_platform.upkeep.mirror import FILES, Mirror
 
 STAGES = {"train:cam": "a" * 64, "maps:cam": "b" * 64, "masks:cam": "c" * 64}
 WORDS = "data train_list score_list labels_from backbone initial_weights scales background crf affinity segmenter truth"
@@ -137,7 +137,7 @@ def test_two_machines_that_push_at_once_mix_nothing(
         return write(place, source)
 
     monkeypatch.setattr(slow, "_write", late)
-    monkeypatch.setattr("wsss_platform.mirror.THREADS", 1)
+    monkeypatch.setattr("wsss_platform.upkeep.mirror.THREADS", 1)
     assert slow.push(store, "first").files == 0
     assert raced[0].files == 82
     found = Store(tmp_path / "found")
@@ -183,7 +183,7 @@ def test_a_damaged_file_is_not_taken(store: Store, url: str, tmp_path: Path) -> 
 
 
 def test_what_was_written_is_read_back(store: Store, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from wsss_platform import mirror
+    from wsss_platform.upkeep import mirror
 
     pump, calls = mirror._pump, []
 

@@ -14,10 +14,10 @@ from filelock import FileLock
 from another_process import holding
 from stored_runs import DAY, chain, key, kinds, leave_partial, made, record, trial, write_trial
 from wsss_platform.errors import InputError
-from wsss_platform.inventory import entries, references
-from wsss_platform.retention import Verdict, carry_out, drop_losers, judge, losers
-from wsss_platform.store import MANIFEST, Store
-from wsss_platform.tracking.records import RunRecord, write_record
+from wsss_platform.run.records import RunRecord, write_record
+from wsss_platform.store.artefacts import MANIFEST, Store
+from wsss_platform.upkeep.inventory import entries, references
+from wsss_platform.upkeep.retention import Verdict, carry_out, drop_losers, judge, losers
 
 
 def by_key(verdicts: list[Verdict]) -> dict[str, Verdict]:

@@ -11,9 +11,9 @@ import pytest
 from filelock import FileLock
 
 from stored_runs import DAY, chain, key, kinds, leave_partial, made, record, trial
-from wsss_platform.retention import Verdict, carry_out, drop_losers, judge
-from wsss_platform.store import MANIFEST, Store
-from wsss_platform.tracking.records import write_record
+from wsss_platform.run.records import write_record
+from wsss_platform.store.artefacts import MANIFEST, Store
+from wsss_platform.upkeep.retention import Verdict, carry_out, drop_losers, judge
 
 
 def _nobodys(store: Store) -> list[Verdict]:

@@ -10,9 +10,9 @@ import pytest
 import wsss_methods
 from wsss_platform.config import DataConfig, SampleConfig, override
 from wsss_platform.errors import InputError
-from wsss_platform.experiment import Experiment
-from wsss_platform.protocol import check_selection, strongest
-from wsss_platform.selection import judged_by, read_rule
+from wsss_platform.plan.experiment import Experiment
+from wsss_platform.plan.protocol import check_selection, strongest
+from wsss_platform.plan.selection import judged_by, read_rule
 
 SAME, OTHER = DataConfig(), DataConfig(score_list="val")
 

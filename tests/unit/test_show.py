@@ -17,15 +17,15 @@ from PIL import Image
 
 from wsss_methods.cam import METHOD
 from wsss_platform.config import DataConfig, override
-from wsss_platform.drawing import class_figure, panel, pixels, png, save, sweep_figure
+from wsss_platform.data.palette import voc_palette, write_mask
 from wsss_platform.errors import InputError
-from wsss_platform.experiment import Experiment
 from wsss_platform.maps.storage import StoredMap, grid_size, maps_file, write_maps
-from wsss_platform.masks.palette import voc_palette, write_mask
-from wsss_platform.pipeline import run
-from wsss_platform.show import RunPictures, choose, panels, show_run
-from wsss_platform.stages import Chunk, ChunkReport
-from wsss_platform.store import Store
+from wsss_platform.plan.experiment import Experiment
+from wsss_platform.plan.jobs import Chunk, ChunkReport
+from wsss_platform.report.drawing import class_figure, panel, pixels, png, save, sweep_figure
+from wsss_platform.report.show import RunPictures, choose, panels, show_run
+from wsss_platform.run.pipeline import run
+from wsss_platform.store.artefacts import Store
 
 NAMES = ("cat", "dog", "sofa", "train", "person")
 

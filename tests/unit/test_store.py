@@ -13,7 +13,7 @@ import pytest
 
 from another_process import holding
 from wsss_platform.errors import InputError, RunError
-from wsss_platform.store import MANIFEST, Store, check_name, write_atomic
+from wsss_platform.store.artefacts import MANIFEST, Store, check_name, write_atomic
 
 KEY = "a" * 64
 

@@ -12,11 +12,11 @@ import torch
 
 from wsss_methods import get
 from wsss_platform.config import DataConfig
-from wsss_platform.experiment import Experiment
-from wsss_platform.local_runner import LocalRunner
-from wsss_platform.pipeline import run
-from wsss_platform.store import MANIFEST, Store
-from wsss_platform.verification import SAMPLED, Finding, spread, verify
+from wsss_platform.plan.experiment import Experiment
+from wsss_platform.run.local_runner import LocalRunner
+from wsss_platform.run.pipeline import run
+from wsss_platform.store.artefacts import MANIFEST, Store
+from wsss_platform.upkeep.verification import SAMPLED, Finding, spread, verify
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from wsss_methods.cam.config import CamConfig
 from wsss_platform.method import Method, Phase
 
 if TYPE_CHECKING:
-    from wsss_platform.objective import Objective
+    from wsss_platform.method.objective import Objective
 
 
 def _build(config: CamConfig, classes: int) -> Objective:

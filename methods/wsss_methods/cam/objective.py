@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wsss_methods.cam.config import CamConfig
-from wsss_platform.nets.cam_classifier import CamClassifier
+from wsss_platform.nets.heads.cam_classifier import CamClassifier
 
 
 class CamObjective(CamClassifier):

@@ -9,11 +9,11 @@ from wsss_methods.drs.config import DrsConfig
 from wsss_platform.method import Method, Phase
 
 if TYPE_CHECKING:
-    from wsss_platform.objective import Objective
+    from wsss_platform.method.objective import Objective
 
 
 def _build_classify(config: DrsConfig, classes: int) -> Objective:
-    from wsss_platform.nets.drs_classifier import DrsClassifier
+    from wsss_platform.nets.heads.drs_classifier import DrsClassifier
 
     return DrsClassifier(config.backbone, config.suppression, config.extra_layers, classes, initial=config.initial)
 

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from wsss_methods.drs.config import DrsConfig
 from wsss_platform.config import SuppressionConfig
-from wsss_platform.nets.drs_classifier import DrsClassifier
-from wsss_platform.objective import Batch
+from wsss_platform.method.objective import Batch
+from wsss_platform.nets.heads.drs_classifier import DrsClassifier
 
 
 class RefineObjective(DrsClassifier):

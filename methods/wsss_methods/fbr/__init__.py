@@ -9,11 +9,11 @@ from wsss_methods.fbr.config import FbrConfig
 from wsss_platform.method import Method, Phase
 
 if TYPE_CHECKING:
-    from wsss_platform.objective import Objective
+    from wsss_platform.method.objective import Objective
 
 
 def _build_seed(config: FbrConfig, classes: int) -> Objective:
-    from wsss_platform.nets.cam_classifier import CamClassifier
+    from wsss_platform.nets.heads.cam_classifier import CamClassifier
 
     return CamClassifier(config.backbone, classes)
 

@@ -10,7 +10,7 @@ from wsss_methods.fbr.config import FbrConfig
 from wsss_methods.fbr.contrast import Contrast, Terms, grid_of
 from wsss_methods.fbr.losses import decorrelation, seed_at
 from wsss_methods.fbr.sampling import find_regions
-from wsss_platform.objective import Batch
+from wsss_platform.method.objective import Batch
 
 
 class FbrObjective(Amn):

@@ -12,7 +12,7 @@ from wsss_methods.rcm_mam.config import RcmMamConfig
 from wsss_methods.rcm_mam.losses import activation, attentive, find_prototypes, find_regions, regional_contrast
 from wsss_methods.rcm_mam.net import Look, Network, Support, epochs_done, full_precision, on_grid, scaled
 from wsss_platform.config import leaves
-from wsss_platform.objective import Batch, Objective
+from wsss_platform.method.objective import Batch, Objective
 
 
 class RcmMamObjective(Objective):

@@ -10,8 +10,8 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from wsss_methods.rtc.refinement import IGNORE
-from wsss_platform.nets.pcm import resized
-from wsss_platform.nets.seam import farthest, stretched
+from wsss_platform.nets.heads.pcm import resized
+from wsss_platform.nets.heads.seam import farthest, stretched
 
 
 def compared(maps: Tensor, labels: Tensor, size: torch.Size) -> Tensor:

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-from wsss_platform.nets.backbone import Backbone
-from wsss_platform.nets.pcm import correlation, correlation_taps, resized
+from wsss_platform.nets.backbones.backbone import Backbone
+from wsss_platform.nets.heads.pcm import correlation, correlation_taps, resized
 
 
 def detail_tap(backbone: Backbone) -> str:

@@ -13,9 +13,9 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from wsss_methods.rtc.config import SegmentationConfig
-from wsss_platform.nets.backbone import DEVIATION, MEAN
-from wsss_platform.nets.pcm import resized
-from wsss_platform.nets.seam import stretched
+from wsss_platform.nets.backbones.backbone import DEVIATION, MEAN
+from wsss_platform.nets.heads.pcm import resized
+from wsss_platform.nets.heads.seam import stretched
 
 IGNORE = 255
 """A pixel without a label."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from wsss_platform.engine.figures import draw
-from wsss_platform.engine.report import REPORT
-from wsss_platform.engine.study import read_json, table
-from wsss_platform.engine.study_storage import open_study
 from wsss_platform.report.study_page import PAGE, page
-from wsss_platform.store import write_atomic
+from wsss_platform.store.artefacts import write_atomic
+from wsss_platform.tune.figures import draw
+from wsss_platform.tune.report import REPORT
+from wsss_platform.tune.study import read_json, table
+from wsss_platform.tune.study_storage import open_study
 
 
 def write_page(

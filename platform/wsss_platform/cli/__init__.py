@@ -14,7 +14,7 @@ import typer
 from wsss_platform.cli import data, imports, look, run, side_by_side, store, tune, weights
 from wsss_platform.cli.output import print_error
 from wsss_platform.errors import InputError, RunError
-from wsss_platform.interrupts import Interrupted
+from wsss_platform.run.interrupts import Interrupted
 
 app = typer.Typer(
     name="wsss-platform",

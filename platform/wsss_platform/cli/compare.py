@@ -7,8 +7,8 @@ from dataclasses import asdict
 from wsss_platform.cli.output import Output
 from wsss_platform.cli.run import load_run
 from wsss_platform.errors import InputError
-from wsss_platform.metrics.score import At, Score, paired_bootstrap
-from wsss_platform.store import Store
+from wsss_platform.scores.score import At, Score, paired_bootstrap
+from wsss_platform.store.artefacts import Store
 
 
 def compare(out: Output, store: Store, first: str, second: str) -> None:

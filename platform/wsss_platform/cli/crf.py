@@ -13,7 +13,7 @@ from rich.table import Table
 from wsss_platform.cli.output import Output, console, note
 from wsss_platform.errors import InputError
 from wsss_platform.search.space import load_space
-from wsss_platform.store import Store
+from wsss_platform.store.artefacts import Store
 
 if TYPE_CHECKING:
     from wsss_platform.search.masks.halving import Found
@@ -28,7 +28,7 @@ Confirm = Annotated[int, typer.Option("--confirm", help="Of a run: other picture
 def is_run(store: Store, name: str) -> bool:
     """Whether a name means a recorded run; the name of a method never does."""
     import wsss_methods
-    from wsss_platform.tracking.records import RECORD
+    from wsss_platform.run.records import RECORD
 
     return name not in wsss_methods.names() and (store.root / "runs" / name / RECORD).is_file()
 

@@ -112,7 +112,7 @@ def write_sample(
     as_json: options.Json = False,
 ) -> None:
     """Write the built-in sample as a VOC2012 tree, to look at or to try `--data voc12` on."""
-    from wsss_platform.data.sample import write_tree
+    from wsss_platform.data.sample.dataset import write_tree
 
     with output(as_json) as out:
         _, dataset = _open("sample", "", changes)
@@ -134,8 +134,8 @@ def convert_coco(
     """Turn COCO's instances into class masks, labels and lists of pictures: a tree for `--data voc12 --root FOLDER`."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from wsss_platform.data.coco import annotation_files, read_annotations
-    from wsss_platform.data.coco_tree import check_target, convert
+    from wsss_platform.data.convert.coco import annotation_files, read_annotations
+    from wsss_platform.data.convert.coco_tree import check_target, convert
 
     with output(as_json) as out:
         found = annotation_files(source, year, only)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from wsss_platform.cli.output import note
 from wsss_platform.errors import InputError
-from wsss_platform.stages import Runner
+from wsss_platform.plan.jobs import Runner
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def runner(
         InputError: more workers than the cluster can place.
     """
     if local:
-        from wsss_platform.local_runner import LocalRunner
+        from wsss_platform.run.local_runner import LocalRunner
 
         if workers > 1:
             raise InputError(f"--local runs one process; expected --workers 1, got {workers}")

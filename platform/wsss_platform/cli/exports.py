@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from wsss_platform.cli.output import console
 from wsss_platform.errors import InputError, unknown
-from wsss_platform.experiment import Experiment
-from wsss_platform.store import Store
+from wsss_platform.plan.experiment import Experiment
+from wsss_platform.store.artefacts import Store
 
 if TYPE_CHECKING:
     from wsss_platform.cli.run import Also
@@ -24,7 +24,7 @@ def exporter(store: Store, layout: str | None, folder: Path | None) -> Also | No
     """
     if layout is None and folder is None:
         return None
-    from wsss_platform.export.folder import Layout, export_masks
+    from wsss_platform.exchange.folder import Layout, export_masks
 
     layouts: tuple[Layout, ...] = typing.get_args(Layout)
     if layout is not None and layout not in layouts:
@@ -62,7 +62,7 @@ def exporter(store: Store, layout: str | None, folder: Path | None) -> Also | No
 
 def _lacking(experiment: Experiment, store: Store) -> frozenset[str]:
     """Pictures whose masks failed and were allowed to (--max-failures)."""
-    from wsss_platform.pipeline import FAILURES
+    from wsss_platform.run.pipeline import FAILURES
 
     file = store.open("masks", experiment.stage("masks").key).folder / FAILURES
     return frozenset(id for id, _ in json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else frozenset()

@@ -7,14 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
-from wsss_platform import imported
 from wsss_platform.cli import options
 from wsss_platform.cli.output import note, output
 from wsss_platform.config import DataConfig, ImportedConfig, override, validated
 from wsss_platform.config.imported import UNKNOWN
 from wsss_platform.errors import InputError, unknown
-from wsss_platform.experiment import Experiment
-from wsss_platform.store import Store, check_name
+from wsss_platform.plan.experiment import Experiment
+from wsss_platform.run import imported
+from wsss_platform.store.artefacts import Store, check_name
 
 
 def import_maps(
@@ -91,7 +91,7 @@ def _experiment(
         InputError: an unknown form, a folder without maps of the list, or settings that make no sense.
     """
     from wsss_platform.data import open_data
-    from wsss_platform.maps.foreign import FORMS, ForeignFolder, detect
+    from wsss_platform.maps.foreign.folder import FORMS, ForeignFolder, detect
 
     split = open_data(data).split(data.score_list)
     place = folder.expanduser().resolve()

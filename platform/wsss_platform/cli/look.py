@@ -12,7 +12,7 @@ from wsss_platform.cli import options
 from wsss_platform.cli.output import note, output
 from wsss_platform.config import Section, leaves, look_up
 from wsss_platform.errors import InputError
-from wsss_platform.store import Store
+from wsss_platform.store.artefacts import Store
 
 
 def methods(
@@ -65,9 +65,9 @@ def leaderboard(
     csv: Annotated[bool, typer.Option("--csv", help="CSV on standard output.")] = False,
 ) -> None:
     """Local results, grouped by protocol: rows of different protocols are never ranked together."""
-    from wsss_platform.tracking import leaderboard as board
-    from wsss_platform.tracking.looks import looks, looks_at
-    from wsss_platform.tracking.records import read_records
+    from wsss_platform.report import leaderboard as board
+    from wsss_platform.report.looks import looks, looks_at
+    from wsss_platform.run.records import read_records
 
     if sum((as_json, markdown, csv)) > 1:
         raise InputError("--json, --markdown and --csv exclude one another")
@@ -100,8 +100,8 @@ def show(
 ) -> None:
     """Write pictures of a scored run: image, maps, mask and truth side by side, and the sweep curve."""
     from wsss_platform.cli.run import load_run
-    from wsss_platform.show import show_run
-    from wsss_platform.tracking.looks import looks, looks_at
+    from wsss_platform.report.looks import looks, looks_at
+    from wsss_platform.report.show import show_run
 
     with output(as_json) as out:
         store = Store(storage)

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import typer
 
-from wsss_platform import imported
 from wsss_platform.cli.output import note
 from wsss_platform.config import (
     DataConfig,
@@ -23,9 +22,10 @@ from wsss_platform.config import (
     why_without_effect,
 )
 from wsss_platform.errors import InputError, unknown
-from wsss_platform.experiment import Experiment
 from wsss_platform.method import Method
-from wsss_platform.protocol import CHOSEN, Selection, check_selection
+from wsss_platform.plan.experiment import Experiment
+from wsss_platform.plan.protocol import CHOSEN, Selection, check_selection
+from wsss_platform.run import imported
 from wsss_platform.search.space import Axis
 
 MethodName = Annotated[

@@ -26,8 +26,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from wsss_platform.experiment import Stage
-from wsss_platform.pipeline import Event, StageEnd, StageProgress, StageStart
+from wsss_platform.plan.experiment import Stage
+from wsss_platform.run.pipeline import Event, StageEnd, StageProgress, StageStart
 
 WIDTH = 140
 """Of tables that go to a file or a pipe."""

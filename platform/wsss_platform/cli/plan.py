@@ -7,9 +7,9 @@ from typing import Any
 
 from rich.table import Table
 
-from wsss_platform.experiment import Experiment, Stage, is_cached, needed
+from wsss_platform.plan.experiment import Experiment, Stage, is_cached, needed
 from wsss_platform.search.costs import Cost, cost_document, run_costs
-from wsss_platform.store import Store
+from wsss_platform.store.artefacts import Store
 
 
 def plan_document(

@@ -10,12 +10,11 @@ from rich.text import Text
 
 from wsss_platform.cli.output import note
 from wsss_platform.errors import InputError
-from wsss_platform.experiment import Experiment, Stage
-from wsss_platform.pipeline import FAILURES, Event, OnEvent, Outcome, StageProgress, run
-from wsss_platform.protocol import Protocol, Selection, protocol
-from wsss_platform.stages import Runner
-from wsss_platform.store import Store
-from wsss_platform.tracking.records import (
+from wsss_platform.plan.experiment import Experiment, Stage
+from wsss_platform.plan.jobs import Runner
+from wsss_platform.plan.protocol import Protocol, Selection, protocol
+from wsss_platform.run.pipeline import FAILURES, Event, OnEvent, Outcome, StageProgress, run
+from wsss_platform.run.records import (
     RECORD,
     BestScore,
     FixedScore,
@@ -25,6 +24,7 @@ from wsss_platform.tracking.records import (
     start_record,
     write_record,
 )
+from wsss_platform.store.artefacts import Store
 from wsss_platform.tracking.weights_and_biases import Tracker
 
 
@@ -104,7 +104,7 @@ class Recording:
         drawn = [stage for stage in outcome.experiment.stages[-3:] if stage.kind in ("maps", "masks")]
         if not self._tracker.running or any(not self._store.has(stage.kind, stage.key) for stage in drawn):
             return  # a scored trial that lost has no maps to draw
-        from wsss_platform.show import panels
+        from wsss_platform.report.show import panels
 
         for title, picture in panels(outcome.experiment, self._store, count=2):
             self._tracker.picture(title, picture)

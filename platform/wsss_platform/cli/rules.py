@@ -15,18 +15,18 @@ from wsss_platform.cli.output import Output
 from wsss_platform.cli.recording import protocol_line
 from wsss_platform.cli.run import load_run
 from wsss_platform.errors import InputError, unknown
-from wsss_platform.experiment import Experiment
 from wsss_platform.masks.rules import alpha_of_threshold
-from wsss_platform.metrics.bootstrap import bootstrap
-from wsss_platform.metrics.confusion import mean_iou_of_parts
-from wsss_platform.metrics.counts import read_saliencies
-from wsss_platform.metrics.per_class import fit
-from wsss_platform.metrics.saliency import Pairs, saliency_histogram, saliency_parts
-from wsss_platform.metrics.score import Score
-from wsss_platform.metrics.subset import subset
-from wsss_platform.protocol import Protocol, Selection, protocol
-from wsss_platform.saliency_sweep import saliency_artefact, sweep_saliency
-from wsss_platform.store import Store
+from wsss_platform.plan.experiment import Experiment
+from wsss_platform.plan.protocol import Protocol, Selection, protocol
+from wsss_platform.run.saliency_sweep import saliency_artefact, sweep_saliency
+from wsss_platform.scores.bootstrap import bootstrap
+from wsss_platform.scores.confusion import mean_iou_of_parts
+from wsss_platform.scores.counts import read_saliencies
+from wsss_platform.scores.per_class import fit
+from wsss_platform.scores.saliency import Pairs, saliency_histogram, saliency_parts
+from wsss_platform.scores.score import Score
+from wsss_platform.scores.subset import subset
+from wsss_platform.store.artefacts import Store
 
 RULES = ("constant", "power", "per-class", "saliency")
 
@@ -63,7 +63,7 @@ def by_rule(
     Raises:
         InputError: an unknown rule, list or subset, a list without a score, or no saliency.
     """
-    from wsss_platform.tracking.records import read_record
+    from wsss_platform.run.records import read_record
 
     if rule not in RULES:
         raise unknown("rule (--rule)", rule, RULES)

@@ -12,12 +12,12 @@ from wsss_platform.cli import options
 from wsss_platform.cli.engine import runner
 from wsss_platform.cli.output import Output, StageBars, console, note, output
 from wsss_platform.config import fingerprint
-from wsss_platform.disk import check_writable, explained
 from wsss_platform.errors import InputError, unknown
-from wsss_platform.experiment import Experiment, Kind, Stage, needed
-from wsss_platform.interrupts import Interrupts, interruptible
-from wsss_platform.protocol import Selection, strongest
-from wsss_platform.store import Store, check_name
+from wsss_platform.plan.experiment import Experiment, Kind, Stage, needed
+from wsss_platform.plan.protocol import Selection, strongest
+from wsss_platform.run.interrupts import Interrupts, interruptible
+from wsss_platform.store.artefacts import Store, check_name
+from wsss_platform.store.disk import check_writable, explained
 
 Producers = Annotated[
     int | None,
@@ -230,7 +230,7 @@ def _continue(
 ) -> None:
     """Load a run, apply what was asked, and go on to a later stage. `workers` is how many make chunks."""
     with output(as_json) as out:
-        from wsss_platform.tracking.records import read_record
+        from wsss_platform.run.records import read_record
 
         experiment, name = load_run(store, run, score_list, changes, config)
         selection = strongest(options.chosen_with(config), read_record(store, run).protocol.selection)
@@ -264,7 +264,7 @@ def load_run(
     Raises:
         InputError: no such run, or a change that would train again.
     """
-    from wsss_platform.tracking.records import read_record
+    from wsss_platform.run.records import read_record
 
     record = read_record(store, run)
     base = options.reload_experiment(

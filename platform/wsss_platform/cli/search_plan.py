@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from wsss_platform.engine.rungs import planned_rungs
-from wsss_platform.experiment import Experiment
+from wsss_platform.plan.experiment import Experiment
 from wsss_platform.search.space import SearchSpace
+from wsss_platform.tune.rungs import planned_rungs
 
 Budget = Annotated[
     str | None,

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from wsss_platform import pipeline
 from wsss_platform.cli import options
 from wsss_platform.cli.engine import runner
 from wsss_platform.cli.output import StageBars, console, note, output
 from wsss_platform.config import fingerprint
 from wsss_platform.errors import InputError, unknown
-from wsss_platform.experiment import Experiment, Stage, needed
-from wsss_platform.stages import Runner
-from wsss_platform.store import Store, check_name, write_atomic
+from wsss_platform.plan.experiment import Experiment, Stage, needed
+from wsss_platform.plan.jobs import Runner
+from wsss_platform.run import pipeline
+from wsss_platform.store.artefacts import Store, check_name, write_atomic
 
 if TYPE_CHECKING:
-    from wsss_platform.comparison import ScoredArm, Where
+    from wsss_platform.report.comparison import ScoredArm, Where
 
 _AT = {
     "best": "each at its sweep's best threshold (oracle)",
@@ -166,7 +166,7 @@ def _title(planned: dict[str, tuple[Experiment, ...]], data: str, digest: str) -
 
 def _missing(experiment: Experiment, store: Store, at: Where) -> list[Stage]:
     """The stages that must run for the score and for what is looked at beside it."""
-    from wsss_platform.comparison import looked_at
+    from wsss_platform.report.comparison import looked_at
 
     stages = experiment.stages
     wanted = [stage.key for end in (stages[-1], looked_at(experiment, at)) for stage in needed(stages, store, end)]
@@ -197,7 +197,7 @@ def _run(
 ) -> None:
     """Every run of which something is not in the store, seed by seed, each with its own record."""
     from wsss_platform.cli.recording import Recording
-    from wsss_platform.comparison import looked_at
+    from wsss_platform.report.comparison import looked_at
 
     todo = [
         (f"{title}-{place}-{experiment.seed}", label, experiment)
@@ -223,7 +223,7 @@ def _scored(planned: dict[str, tuple[Experiment, ...]], store: Store, at: Where)
     from rich.markup import escape
     from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
-    from wsss_platform.comparison import Arm, score_arms
+    from wsss_platform.report.comparison import Arm, score_arms
 
     scored = score_arms([Arm(label, experiments) for label, experiments in planned.items()], store, at)
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
@@ -236,8 +236,8 @@ def _scored(planned: dict[str, tuple[Experiment, ...]], store: Store, at: Where)
 
 def summarise(scored: list[ScoredArm], at: Where) -> tuple[dict[str, Any], list[Any]]:
     """The arms and their differences to the first: plain data, and tables."""
-    from wsss_platform.comparison import differences
-    from wsss_platform.protocol import protocol
+    from wsss_platform.plan.protocol import protocol
+    from wsss_platform.report.comparison import differences
 
     summaries = [arm.summary() for arm in scored]
     gaps = differences(scored[0], scored[1:])
@@ -300,8 +300,8 @@ def _reading(seeds: int, at: str) -> str:
 
 def _write(folder: Path, document: dict[str, Any], scored: list[ScoredArm], pictures: int) -> None:
     """comparison.json, table.md, bars, and the pictures where the arms differ."""
-    from wsss_platform.comparison_figures import bars, differing
-    from wsss_platform.drawing import save
+    from wsss_platform.report.comparison_figures import bars, differing
+    from wsss_platform.report.drawing import save
 
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / "table.md", markdown(document))

@@ -14,9 +14,9 @@ from rich.table import Table
 from wsss_platform.cli import options
 from wsss_platform.cli.output import console, note, output
 from wsss_platform.errors import RunError
-from wsss_platform.inventory import Entry
-from wsss_platform.retention import DAYS, KEEP_BEST, Verdict, carry_out, judge
-from wsss_platform.store import Store
+from wsss_platform.store.artefacts import Store
+from wsss_platform.upkeep.inventory import Entry
+from wsss_platform.upkeep.retention import DAYS, KEEP_BEST, Verdict, carry_out, judge
 
 app = typer.Typer(help="Look at, check, clear and copy the storage folder.", no_args_is_help=True)
 
@@ -45,7 +45,7 @@ def verify_(
     as_json: options.Json = False,
 ) -> None:
     """Read every artefact as a run would and name what is damaged. Exits with 1 when there is any."""
-    from wsss_platform.verification import verify
+    from wsss_platform.upkeep.verification import verify
 
     with output(as_json) as out:
         with console.status("reading") as status:
@@ -150,7 +150,7 @@ def pull(
 
 
 def _copy(run: str, remote: str, storage: Path, as_json: bool, *, away: bool) -> None:
-    from wsss_platform.mirror import Mirror
+    from wsss_platform.upkeep.mirror import Mirror
 
     with output(as_json) as out:
         mirror, store = Mirror(remote), Store(storage)

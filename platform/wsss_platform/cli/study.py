@@ -24,20 +24,20 @@ from rich.text import Text
 from wsss_platform.cli.output import StageBars, console, note
 from wsss_platform.cli.recording import score_summary, scores_of
 from wsss_platform.config import override
-from wsss_platform.engine import events
-from wsss_platform.engine.halting import UNLIMITED
 from wsss_platform.errors import InputError
-from wsss_platform.experiment import Experiment
-from wsss_platform.pipeline import SUMMARY
-from wsss_platform.protocol import protocol
-from wsss_platform.retention import KEEP_BEST, drop_losers
-from wsss_platform.store import write_atomic
-from wsss_platform.tracking.records import RECORD, RunRecord, read_record, start_record, write_record
+from wsss_platform.plan.experiment import Experiment
+from wsss_platform.plan.protocol import protocol
+from wsss_platform.run.pipeline import SUMMARY
+from wsss_platform.run.records import RECORD, RunRecord, read_record, start_record, write_record
+from wsss_platform.store.artefacts import write_atomic
 from wsss_platform.tracking.weights_and_biases import Tracker
+from wsss_platform.tune import events
+from wsss_platform.tune.halting import UNLIMITED
+from wsss_platform.upkeep.retention import KEEP_BEST, drop_losers
 
 if TYPE_CHECKING:
-    from wsss_platform.engine.tuner import StudyRequest
     from wsss_platform.search.rows import TrialRow
+    from wsss_platform.tune.tuner import StudyRequest
 
 
 class StudyView:
@@ -222,15 +222,15 @@ class StudyView:
     def _pictures(self, event: events.TrialFinished, tracker: Tracker) -> None:
         if not tracker.running:
             return
-        from wsss_platform.show import panels
+        from wsss_platform.report.show import panels
 
         changes = next(row.changes for row in self._rows() if row.number == event.number)
         for title, picture in panels(self._experiment(dict(changes)), self._request.store, count=1):
             tracker.picture(title, picture)
 
     def _rows(self) -> list[Any]:
-        from wsss_platform.engine.study import table
-        from wsss_platform.engine.study_storage import open_study
+        from wsss_platform.tune.study import table
+        from wsss_platform.tune.study_storage import open_study
 
         folder = self._request.store.study_folder(self._request.name)
         study = self._opened = self._opened or open_study(folder, self._request.study_storage)

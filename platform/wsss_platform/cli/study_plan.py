@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from wsss_platform.experiment import Experiment
-from wsss_platform.retention import KEEP_BEST
+from wsss_platform.plan.experiment import Experiment
 from wsss_platform.search.effects import shared_stages
 from wsss_platform.search.space import SearchSpace
-from wsss_platform.store import Store
+from wsss_platform.store.artefacts import Store
+from wsss_platform.upkeep.retention import KEEP_BEST
 
 if TYPE_CHECKING:
     from wsss_platform.search.levels import Levels

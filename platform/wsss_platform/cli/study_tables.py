@@ -11,8 +11,8 @@ from wsss_platform.cli.front import cells, cost_names, headings
 from wsss_platform.config import MethodConfig, look_up
 
 if TYPE_CHECKING:
-    from wsss_platform.engine.tuner import StudyResult
     from wsss_platform.search.rows import TrialRow
+    from wsss_platform.tune.tuner import StudyResult
 
 
 def trials_table(study: str, rows: tuple[TrialRow, ...], objective: str) -> Table:

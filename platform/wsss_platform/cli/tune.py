@@ -20,24 +20,24 @@ from wsss_platform.cli.output import Output, note, output
 from wsss_platform.cli.study_plan import plan_tables, study_plan
 from wsss_platform.cli.study_tables import best_table, told_table, trials_table
 from wsss_platform.config import MethodConfig
-from wsss_platform.disk import check_writable
-from wsss_platform.engine.budget import Budget, read_budget, with_old_options
-from wsss_platform.engine.halting import UNLIMITED
-from wsss_platform.engine.identity import default_name, identity
-from wsss_platform.engine.objectives import check_measured, read_objectives
-from wsss_platform.engine.rungs import check_scheduler
 from wsss_platform.errors import InputError, RunError, unknown
-from wsss_platform.interrupts import Interrupted, Interrupts
-from wsss_platform.protocol import strongest
-from wsss_platform.retention import KEEP_BEST
+from wsss_platform.plan.protocol import strongest
+from wsss_platform.plan.selection import SelectionRule, judged_by, read_rule
+from wsss_platform.run.interrupts import Interrupted, Interrupts
 from wsss_platform.search.levels import SETTINGS, split
 from wsss_platform.search.space import load_space
-from wsss_platform.selection import SelectionRule, judged_by, read_rule
-from wsss_platform.store import Store, check_name
+from wsss_platform.store.artefacts import Store, check_name
+from wsss_platform.store.disk import check_writable
+from wsss_platform.tune.budget import Budget, read_budget, with_old_options
+from wsss_platform.tune.halting import UNLIMITED
+from wsss_platform.tune.identity import default_name, identity
+from wsss_platform.tune.objectives import check_measured, read_objectives
+from wsss_platform.tune.rungs import check_scheduler
+from wsss_platform.upkeep.retention import KEEP_BEST
 
 if TYPE_CHECKING:
-    from wsss_platform.engine.request import StudyRequest
-    from wsss_platform.engine.tuner import StudyResult
+    from wsss_platform.tune.request import StudyRequest
+    from wsss_platform.tune.tuner import StudyResult
 
 TRIALS = 6
 """Default number of trials: what two cores do in a few minutes on the sample."""
@@ -185,7 +185,7 @@ def tune(
         )
         check_search(sampler, len(wanted), limits, gpus_per_worker)
         if study_storage is not None:
-            from wsss_platform.engine.study_storage import absolute, without_secrets
+            from wsss_platform.tune.study_storage import absolute, without_secrets
 
             study_storage = absolute(study_storage)
             note(f"the study lives in {without_secrets(study_storage)}")
@@ -228,7 +228,7 @@ def tune(
             out.result(document, *plan_tables(document))
             return
         from wsss_platform.engine.cluster import connect
-        from wsss_platform.engine.request import StudyRequest
+        from wsss_platform.tune.request import StudyRequest
 
         check_writable(store.root)
         note("starting Ray")
@@ -269,11 +269,11 @@ def tune(
 def check_search(sampler: str, objectives: int, budget: Budget, gpus_per_worker: float | None) -> None:
     """The sampler must exist and have what it needs, the budget be one that can be kept, before anything starts."""
     if sampler != "tpe":
-        from wsss_platform.engine.search_algorithm import check_sampler
+        from wsss_platform.tune.search_algorithm import check_sampler
 
         check_sampler(sampler, objectives)
     if budget.gpu_hours is not None:
-        from wsss_platform.engine.gpu_hours import check_gpu_hours
+        from wsss_platform.tune.gpu_hours import check_gpu_hours
 
         gpus = 1.0 if gpus_per_worker is None else gpus_per_worker  # None: what the cluster has
         check_gpu_hours(budget.gpu_hours, gpus)
@@ -304,8 +304,8 @@ def find_space(method: str) -> Path:
 def _search(request: StudyRequest, wandb: str, keep_best: int, asked: Callable[[], bool]) -> StudyResult:
     from wsss_platform.api.study_pages import write_page
     from wsss_platform.cli.study import StudyView
-    from wsss_platform.engine.tuner import tune as run_study
     from wsss_platform.report.study_page import PAGE
+    from wsss_platform.tune.tuner import tune as run_study
 
     folder = request.store.study_folder(request.name)
     try:

@@ -45,8 +45,8 @@ def import_weights(
     """
     with output(as_json) as to:
         from wsss_platform.nets import released
-        from wsss_platform.nets.backbone import read_state
-        from wsss_platform.nets.mxnet_params import read_params
+        from wsss_platform.nets.backbones.backbone import read_state
+        from wsss_platform.nets.released.mxnet_params import read_params
         from wsss_platform.nets.released.names import convert
         from wsss_platform.train.checkpoint import write_torch
 
@@ -74,7 +74,7 @@ def _network(release: Release, classes: int, changes: list[str] | None) -> dict[
     import torch
 
     from wsss_platform.config import BackboneConfig, flatten, override, read_toml
-    from wsss_platform.nets.backbone import build_backbone
+    from wsss_platform.nets.backbones.backbone import build_backbone
 
     torch.manual_seed(0)  # the same file for the same command
     config_changes, data_changes = options.assignments(changes)

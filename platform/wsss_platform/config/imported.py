@@ -10,7 +10,7 @@ from wsss_platform.config.section import Section
 from wsss_platform.config.sections import AffinityConfig, BackboneConfig, MapsConfig, MethodConfig, TrainConfig
 
 Form = Literal["irn", "seam", "clip-es", "puzzlecam", "png", "npz"]
-"""How a folder holds maps; `maps.foreign` says what each is."""
+"""How a folder holds maps; `maps.foreign.folder` says what each is."""
 UNKNOWN = "unknown (imported)"
 """What a protocol says of what nobody told."""
 

@@ -15,7 +15,7 @@ def open_data(config: DataConfig) -> Dataset:
         InputError: the tree, a list or the labels are missing or wrong; the message names the file.
     """
     if config.kind == "sample":
-        from wsss_platform.data.sample import SampleDataset
+        from wsss_platform.data.sample.dataset import SampleDataset
 
         return SampleDataset(config.sample)
     from wsss_platform.data.voc import VocDataset

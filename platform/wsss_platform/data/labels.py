@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wsss_platform.data.annotations import VOC_CLASSES, write_label_json
-from wsss_platform.data.pickled import read_pickled
+from wsss_platform.data.convert.annotations import VOC_CLASSES, write_label_json
+from wsss_platform.data.convert.pickled import read_pickled
 from wsss_platform.data.split import check_id
 from wsss_platform.errors import InputError
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsss_platform.config import DataConfig, fingerprint
-from wsss_platform.data.annotations import VOC_CLASSES, as_vector, read_annotation, read_label_json
+from wsss_platform.data.convert.annotations import VOC_CLASSES, as_vector, read_annotation, read_label_json
 from wsss_platform.data.lists import Entry, count_lines, read_list
 from wsss_platform.data.reading import Problem, digests, image_size, read_grey, read_image, read_mask
 from wsss_platform.data.split import IGNORE, Sample

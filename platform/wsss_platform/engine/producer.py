@@ -18,7 +18,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from wsss_platform.engine.reasons import last_line
 from wsss_platform.errors import InputError, RunError
-from wsss_platform.stages import Chunk, ChunkReport, ChunkWork, NamesPicture
+from wsss_platform.plan.jobs import Chunk, ChunkReport, ChunkWork, NamesPicture
 
 ATTEMPTS = 3
 """How often a picture (or a chunk, when no picture can be blamed) may kill its worker before it is given up."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from wsss_platform.engine.cluster import check_gpu_share, total_resources
 from wsss_platform.engine.producer import run_chunks
 from wsss_platform.engine.trainer import WorkerResources, train_on_ray
-from wsss_platform.stages import Chunk, ChunkReport, ChunkWork, EpochEnd, TrainJob
+from wsss_platform.plan.jobs import Chunk, ChunkReport, ChunkWork, EpochEnd, TrainJob
 
 
 class RayRunner:

@@ -19,11 +19,11 @@ from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, Wo
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from wsss_platform.disk import UNWRITABLE
 from wsss_platform.engine.reasons import last_line
 from wsss_platform.errors import InputError, RunError
-from wsss_platform.objective import Objective
-from wsss_platform.stages import METRICS, WEIGHTS, EpochEnd, TrainJob
+from wsss_platform.method.objective import Objective
+from wsss_platform.plan.jobs import METRICS, WEIGHTS, EpochEnd, TrainJob
+from wsss_platform.store.disk import UNWRITABLE
 from wsss_platform.train.checkpoint import STATE, epoch_of, export_weights
 from wsss_platform.train.loop import train_phase
 from wsss_platform.train.record import append_epoch, read_epochs, restart_record

@@ -21,7 +21,7 @@ from wsss_platform.maps.geometry import CELL, grid_size, node_weights, padded_si
 from wsss_platform.maps.prepared import prepared
 from wsss_platform.maps.storage import AnyMap, StoredMap, quantised
 from wsss_platform.maps.views import FLOOR, Recipe, stored_views
-from wsss_platform.objective import Objective
+from wsss_platform.method.objective import Objective
 
 
 class Extractor:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from wsss_platform.method.objective import Objective
 from wsss_platform.nets.cpu.winograd import quicken
 from wsss_platform.nets.folding import fold
-from wsss_platform.objective import Objective
 
 
 def prepared(objective: Objective, device: torch.device, channels_last: bool = True) -> Objective:

@@ -12,7 +12,7 @@ from wsss_platform.errors import InputError, RunError
 from wsss_platform.maps.geometry import CELL, nodes_of, padded_size
 from wsss_platform.maps.prepared import prepared
 from wsss_platform.maps.storage import AnyMap, StoredMap, quantised
-from wsss_platform.objective import Objective
+from wsss_platform.method.objective import Objective
 
 
 class Refiner:

@@ -6,7 +6,7 @@ Geometry: the grid has a node at every `CELL` pixels, at 0, 4, 8, ... where a pi
 last one at or beyond the picture's end. Full size is bilinear interpolation between nodes at the pixels' centres. For
 uint8 and uint11 every interpolated value is a multiple of 1/64 of a level, of which there are less than 2^17: exact in
 float32, so OpenCV, torch or any other implementation of this rule rebuilds the same bits, and the sweep can count in
-whole numbers (`metrics.levels`).
+whole numbers (`scores.levels`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from wsss_platform.maps.geometry import grid_size as grid_size
 from wsss_platform.maps.geometry import padded_size as padded_size
 from wsss_platform.maps.packing import packed, unpacked
 from wsss_platform.maps.views import VIEWS_FORMAT, VIEWS_SCHEMA, StoredViews, views_of_row, views_row
-from wsss_platform.store import write_atomic
+from wsss_platform.store.artefacts import write_atomic
 
 FORMAT = {
     "format": "wsss-platform maps",

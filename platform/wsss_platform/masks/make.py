@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from wsss_platform.config import MasksConfig
 from wsss_platform.errors import InputError
 from wsss_platform.maps.storage import AnyMap, full_size
-from wsss_platform.masks.crf import parameters_of, refine
+from wsss_platform.masks.crf.dense_crf import parameters_of, refine
 from wsss_platform.masks.rules import background_score, labels, merged, named, over, passes, threshold
 
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from wsss_platform.config import MasksConfig
 from wsss_platform.errors import InputError
 from wsss_platform.maps.storage import AnyMap, full_size
-from wsss_platform.masks.crf import LATTICE_LABELS, energies, kernels, parameters_of
-from wsss_platform.masks.lattice import Run
+from wsss_platform.masks.crf.dense_crf import LATTICE_LABELS, energies, kernels, parameters_of
+from wsss_platform.masks.crf.lattice import Run
 from wsss_platform.masks.make import make_mask, starts
 from wsss_platform.masks.rules import labels, merged, named, passes
 

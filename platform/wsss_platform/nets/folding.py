@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from wsss_platform.nets.backbone import Backbone, FrozenBatchNorm
+from wsss_platform.nets.backbones.backbone import Backbone, FrozenBatchNorm
 
 
 @torch.no_grad()

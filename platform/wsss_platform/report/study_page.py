@@ -9,8 +9,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from wsss_platform.run.scrub import scrub
 from wsss_platform.search.rows import TrialRow
-from wsss_platform.tracking.scrub import scrub
 
 PAGE = "study.html"
 """In the study's folder, beside one PNG per picture."""

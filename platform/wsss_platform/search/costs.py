@@ -14,12 +14,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from wsss_platform.experiment import Experiment, Kind, Stage, is_cached, needed
+from wsss_platform.plan.experiment import Experiment, Kind, Stage, is_cached, needed
+from wsss_platform.plan.jobs import METRICS, EpochEnd
+from wsss_platform.plan.speed import like
 from wsss_platform.search.effects import axes_by_stage
 from wsss_platform.search.space import Axis, SearchSpace
-from wsss_platform.speed import like
-from wsss_platform.stages import METRICS, EpochEnd
-from wsss_platform.store import MANIFEST, Store
+from wsss_platform.store.artefacts import MANIFEST, Store
 
 if TYPE_CHECKING:
     from wsss_platform.search.levels import Levels

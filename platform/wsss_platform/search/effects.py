@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from wsss_platform.errors import InputError
-from wsss_platform.experiment import Experiment, Stage
+from wsss_platform.plan.experiment import Experiment, Stage
 from wsss_platform.search.space import Axis, SearchSpace
 
 _WHERE = "search space"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wsss_platform.experiment import Experiment
+from wsss_platform.plan.experiment import Experiment
 from wsss_platform.search.effects import inner_axes
 from wsss_platform.search.space import Axis, SearchSpace
 

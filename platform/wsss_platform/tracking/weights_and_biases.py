@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsss_platform.errors import unknown
-from wsss_platform.tracking.scrub import scrub, shareable
+from wsss_platform.run.scrub import scrub, shareable
 
 MODES = ("auto", "online", "offline", "disabled")
 """What a user may ask for; "auto" is online when logged in and WANDB_MODE does not say otherwise."""

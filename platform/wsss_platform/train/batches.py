@@ -12,14 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from wsss_platform.data.palette import mask_file
 from wsss_platform.data.reading import read_mask
 from wsss_platform.data.sampler import EpochSampler, Key
 from wsss_platform.data.split import Split
 from wsss_platform.data.views import Reader, TrainViews, View, collate
 from wsss_platform.errors import InputError
-from wsss_platform.masks.palette import mask_file
-from wsss_platform.objective import Batch
-from wsss_platform.stages import TrainJob
+from wsss_platform.method.objective import Batch
+from wsss_platform.plan.jobs import TrainJob
 
 
 def batches(

@@ -24,9 +24,9 @@ from torch.optim import Optimizer
 from wsss_platform.config import MethodConfig, override
 from wsss_platform.errors import InputError
 from wsss_platform.method import Phase
-from wsss_platform.objective import Objective
-from wsss_platform.stages import EpochEnd, TrainJob
-from wsss_platform.store import write_atomic
+from wsss_platform.method.objective import Objective
+from wsss_platform.plan.jobs import EpochEnd, TrainJob
+from wsss_platform.store.artefacts import write_atomic
 from wsss_platform.train.randomness import random_state, set_random_state
 
 STATE = "state.pt"

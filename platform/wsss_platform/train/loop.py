@@ -14,9 +14,9 @@ from torch.amp.grad_scaler import GradScaler
 
 from wsss_platform.config import TrainConfig
 from wsss_platform.errors import RunError
+from wsss_platform.method.objective import Batch, Objective
 from wsss_platform.nets.cpu.memory import keep_freed_memory
-from wsss_platform.objective import Batch, Objective
-from wsss_platform.stages import EpochEnd, TrainJob
+from wsss_platform.plan.jobs import EpochEnd, TrainJob
 from wsss_platform.train.batches import batches
 from wsss_platform.train.checkpoint import Training
 from wsss_platform.train.optimiser import build_optimiser, in_force, pretrained_rate, schedule_factor

@@ -7,7 +7,7 @@ import math
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from wsss_platform.config import TrainConfig
-from wsss_platform.objective import Objective
+from wsss_platform.method.objective import Objective
 
 
 def build_optimiser(objective: Objective, train: TrainConfig) -> Optimizer:

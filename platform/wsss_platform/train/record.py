@@ -6,8 +6,8 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from wsss_platform.stages import EpochEnd
-from wsss_platform.store import write_atomic
+from wsss_platform.plan.jobs import EpochEnd
+from wsss_platform.store.artefacts import write_atomic
 
 
 def read_epochs(path: Path) -> list[EpochEnd]:

@@ -13,15 +13,15 @@ import pytest
 from wsss_methods.cam import METHOD
 from wsss_platform.cli import run_command
 from wsss_platform.config import DataConfig, MasksConfig, SampleConfig, override
-from wsss_platform.experiment import Experiment
-from wsss_platform.local_runner import LocalRunner
 from wsss_platform.maps.storage import MapReader, StoredMap, full_size, grid_size, maps_file, write_maps
 from wsss_platform.masks.rules import labels, threshold_of_alpha
-from wsss_platform.metrics.confusion import confusion, mean_iou
-from wsss_platform.pipeline import run
-from wsss_platform.protocol import protocol
-from wsss_platform.store import Store
-from wsss_platform.tracking.records import start_record, write_record
+from wsss_platform.plan.experiment import Experiment
+from wsss_platform.plan.protocol import protocol
+from wsss_platform.run.local_runner import LocalRunner
+from wsss_platform.run.pipeline import run
+from wsss_platform.run.records import start_record, write_record
+from wsss_platform.scores.confusion import confusion, mean_iou
+from wsss_platform.store.artefacts import Store
 
 LISTS = {"train": 9, "val": 7}
 

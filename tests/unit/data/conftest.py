@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from wsss_platform.config import DataConfig, SampleConfig
-from wsss_platform.data.sample import SampleDataset, write_tree
+from wsss_platform.data.sample.dataset import SampleDataset, write_tree
 from wsss_platform.data.voc import VocDataset
 
 SMALL = SampleConfig(train=7, val=3, size=64)

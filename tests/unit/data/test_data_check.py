@@ -11,8 +11,8 @@ import pytest
 
 from wsss_platform.config import SampleConfig
 from wsss_platform.data.check import check, inspect
-from wsss_platform.data.sample import SampleDataset
-from wsss_platform.data.tree import write_mask
+from wsss_platform.data.sample.dataset import SampleDataset
+from wsss_platform.data.sample.tree import write_mask
 from wsss_platform.data.voc import VocDataset
 from wsss_platform.errors import InputError
 

@@ -16,13 +16,14 @@ from pycocotools.coco import COCO
 
 from wsss_platform.cli import run_command
 from wsss_platform.config import DataConfig
-from wsss_platform.data import coco_tree, open_data
-from wsss_platform.data.coco import Annotations, annotation_files, paint, read_annotations
-from wsss_platform.data.coco_outline import run_lengths
-from wsss_platform.data.coco_tree import SOURCE, convert
+from wsss_platform.data import open_data
+from wsss_platform.data.convert import coco_tree
+from wsss_platform.data.convert.coco import Annotations, annotation_files, paint, read_annotations
+from wsss_platform.data.convert.coco_outline import run_lengths
+from wsss_platform.data.convert.coco_tree import SOURCE, convert
 from wsss_platform.errors import InputError, RunError
-from wsss_platform.experiment import Experiment
-from wsss_platform.export.rle import compressed, runs
+from wsss_platform.exchange.rle import compressed, runs
+from wsss_platform.plan.experiment import Experiment
 
 HEIGHT, WIDTH = 40, 60
 CATEGORIES = [{"id": number, "name": name} for number, name in ((90, "toothbrush"), (1, "person"), (13, "stop sign"))]
@@ -127,7 +128,7 @@ def test_smaller_ones_are_in_front_and_crowds_behind(tmp_path: Path) -> None:
 
 def test_the_protocol_says_which_data_set(tmp_path: Path) -> None:
     from wsss_methods.cam import METHOD
-    from wsss_platform.protocol import protocol
+    from wsss_platform.plan.protocol import protocol
 
     convert({"train": read(layout(tmp_path / "coco"))}, tmp_path / "tree", "coco2014", lambda *_: None, processes=1)
     config = METHOD.config()

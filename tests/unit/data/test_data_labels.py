@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsss_platform.data.annotations import VOC_CLASSES, LabelJson, read_label_json, write_label_json
+from wsss_platform.data.convert.annotations import VOC_CLASSES, LabelJson, read_label_json, write_label_json
 from wsss_platform.data.labels import convert_labels
 from wsss_platform.errors import InputError
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from wsss_platform.data.reading import image_size, read_image, read_mask
-from wsss_platform.data.tree import voc_palette, write_mask
+from wsss_platform.data.sample.tree import voc_palette, write_mask
 from wsss_platform.errors import InputError
 
 

@@ -13,8 +13,8 @@ from PIL import Image
 
 from wsss_platform.config import SampleConfig, TrainConfig
 from wsss_platform.data.check import check
-from wsss_platform.data.sample import SampleDataset
-from wsss_platform.data.sample_saliency import detect
+from wsss_platform.data.sample.dataset import SampleDataset
+from wsss_platform.data.sample.saliency import detect
 from wsss_platform.data.views import TrainViews, collate, draw
 from wsss_platform.data.voc import VocDataset
 from wsss_platform.errors import InputError

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from wsss_platform.config import DataConfig, SampleConfig
 from wsss_platform.data import open_data
-from wsss_platform.data.sample import CLASSES, SampleDataset
-from wsss_platform.data.scene import CONTEXTS, lay_out, rasterise
+from wsss_platform.data.sample.dataset import CLASSES, SampleDataset
+from wsss_platform.data.sample.scene import CONTEXTS, lay_out, rasterise
 from wsss_platform.data.split import check_id
 from wsss_platform.errors import InputError
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from wsss_platform.config import SampleConfig, TrainConfig
-from wsss_platform.data.sample import SampleDataset
+from wsss_platform.data.sample.dataset import SampleDataset
 from wsss_platform.data.sampler import EpochSampler
 from wsss_platform.data.split import Sample
 from wsss_platform.data.views import IMAGE_MEAN, IMAGE_STD, TrainViews, View, collate, draw, normalise, recolour

@@ -12,9 +12,9 @@ import pytest
 
 from wsss_platform.config import DataConfig, SampleConfig
 from wsss_platform.data import open_data
-from wsss_platform.data.annotations import VOC_CLASSES
-from wsss_platform.data.sample import CLASSES, SampleDataset
-from wsss_platform.data.tree import write_mask, write_tree
+from wsss_platform.data.convert.annotations import VOC_CLASSES
+from wsss_platform.data.sample.dataset import CLASSES, SampleDataset
+from wsss_platform.data.sample.tree import write_mask, write_tree
 from wsss_platform.data.voc import VocDataset
 from wsss_platform.errors import InputError
 

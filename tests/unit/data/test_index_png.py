@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from wsss_platform.data import palette
 from wsss_platform.data.index_png import read_plain_indices
+from wsss_platform.data.palette import write_mask
 from wsss_platform.data.reading import read_mask
 from wsss_platform.errors import InputError
-from wsss_platform.masks import palette
-from wsss_platform.masks.palette import write_mask
 
 
 def a_mask() -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from wsss_platform.data.pickled import read_pickled
+from wsss_platform.data.convert.pickled import read_pickled
 from wsss_platform.errors import InputError
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from wsss_platform.cli import run_command
-from wsss_platform.engine.budget import Budget, read_budget, with_old_options
 from wsss_platform.errors import InputError
+from wsss_platform.tune.budget import Budget, read_budget, with_old_options
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,14 @@ import pytest
 from ray.tune.search import Searcher
 
 from tiny_method import TinyConfig, tiny_job
-from wsss_platform.engine.budget import Budget
-from wsss_platform.engine.gpu_hours import USED, GpuClock, check_gpu_hours
-from wsss_platform.engine.request import StudyRequest
-from wsss_platform.engine.searcher import StudySearcher
-from wsss_platform.engine.study import StudyFolder
 from wsss_platform.errors import InputError
 from wsss_platform.search.space import read_space
-from wsss_platform.store import Store
+from wsss_platform.store.artefacts import Store
+from wsss_platform.tune.budget import Budget
+from wsss_platform.tune.gpu_hours import USED, GpuClock, check_gpu_hours
+from wsss_platform.tune.request import StudyRequest
+from wsss_platform.tune.searcher import StudySearcher
+from wsss_platform.tune.study import StudyFolder
 
 CONFIG = TinyConfig()
 SPACE = read_space(

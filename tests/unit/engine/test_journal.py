@@ -16,7 +16,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import TrialState
 
 from another_process import LONGEST_WAIT
-from wsss_platform.engine.study_storage import JOURNAL, open_study
+from wsss_platform.tune.study_storage import JOURNAL, open_study
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 

@@ -17,19 +17,19 @@ from optuna.trial import TrialState
 from tiny_method import TinyConfig, best_config, tiny_job, tiny_sample
 from wsss_platform.api.study_pages import write_page
 from wsss_platform.config import override
-from wsss_platform.engine.figures import importance
-from wsss_platform.engine.objectives import check_measured, read_objectives
-from wsss_platform.engine.request import StudyRequest
-from wsss_platform.engine.search_algorithm import SAMPLERS, check_sampler
-from wsss_platform.engine.searcher import StudySearcher
-from wsss_platform.engine.study import StudyFolder, table
-from wsss_platform.engine.trial_costs import measured, memory, seconds
 from wsss_platform.errors import InputError
-from wsss_platform.local_runner import LocalRunner
-from wsss_platform.pipeline import run
 from wsss_platform.report.study_page import PAGE
+from wsss_platform.run.local_runner import LocalRunner
+from wsss_platform.run.pipeline import run
 from wsss_platform.search.space import SearchSpace, read_space
-from wsss_platform.store import Store
+from wsss_platform.store.artefacts import Store
+from wsss_platform.tune.figures import importance
+from wsss_platform.tune.objectives import check_measured, read_objectives
+from wsss_platform.tune.request import StudyRequest
+from wsss_platform.tune.search_algorithm import SAMPLERS, check_sampler
+from wsss_platform.tune.searcher import StudySearcher
+from wsss_platform.tune.study import StudyFolder, table
+from wsss_platform.tune.trial_costs import measured, memory, seconds
 
 CONFIG = TinyConfig()
 BOTH = ("accuracy", "seconds")

@@ -15,9 +15,9 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from wsss_platform.api.study_pages import write_page
-from wsss_platform.engine.figures import ESTIMATOR, failure_figure, importance
-from wsss_platform.engine.study import StudyFolder, row
 from wsss_platform.report.study_page import PAGE
+from wsss_platform.tune.figures import ESTIMATOR, failure_figure, importance
+from wsss_platform.tune.study import StudyFolder, row
 
 NOISE, SIGNAL = "loss.noise", "loss.signal"
 HAS_SCIPY = importlib.util.find_spec("scipy") is not None

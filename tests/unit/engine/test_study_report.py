@@ -10,17 +10,17 @@ import pytest
 
 from tiny_method import METHOD, TinyConfig
 from wsss_platform.config import DataConfig, MapsConfig, SampleConfig, TrainConfig
-from wsss_platform.engine.events import Reporting, StudyEvent
-from wsss_platform.engine.report import REPORT, report
-from wsss_platform.engine.request import StudyRequest
-from wsss_platform.engine.searcher import StudySearcher
-from wsss_platform.engine.study import StudyFolder
-from wsss_platform.engine.trial import _scored, pooled
-from wsss_platform.experiment import Experiment
-from wsss_platform.local_runner import LocalRunner
+from wsss_platform.plan.experiment import Experiment
+from wsss_platform.plan.selection import judged_by, read_rule
+from wsss_platform.run.local_runner import LocalRunner
 from wsss_platform.search.space import read_space
-from wsss_platform.selection import judged_by, read_rule
-from wsss_platform.store import Store
+from wsss_platform.store.artefacts import Store
+from wsss_platform.tune.events import Reporting, StudyEvent
+from wsss_platform.tune.report import REPORT, report
+from wsss_platform.tune.request import StudyRequest
+from wsss_platform.tune.searcher import StudySearcher
+from wsss_platform.tune.study import StudyFolder
+from wsss_platform.tune.trial import _scored, pooled
 
 AXES = {"maps.normalise": {"kind": "categorical", "choices": ["max", "minmax"], "reason": "something to test"}}
 ALPHA = {"masks.rule": {"kind": "categorical", "choices": ["constant", "power"], "reason": "something to test"}}
@@ -100,7 +100,7 @@ def test_the_list_that_chose_is_called_biased_and_every_trial_is_in_the_oracle(t
 
 
 def read_fixed(asked: StudyRequest) -> float:
-    from wsss_platform.pipeline import run
+    from wsss_platform.run.pipeline import run
 
     assert asked.runner is not None
     score = run(asked.experiment, asked.store, asked.runner).score

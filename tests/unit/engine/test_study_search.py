@@ -14,13 +14,13 @@ from ray.tune.search import Searcher
 
 from tiny_method import TinyConfig
 from wsss_platform.config import override
-from wsss_platform.engine.identity import BEST, MASKS
-from wsss_platform.engine.search_algorithm import SAMPLERS, check_sampler, make_sampler
-from wsss_platform.engine.searcher import StudySearcher, default_params
-from wsss_platform.engine.study import StudyFolder
-from wsss_platform.engine.trial import pooled
 from wsss_platform.errors import InputError
 from wsss_platform.search.space import SearchSpace, read_space
+from wsss_platform.tune.identity import BEST, MASKS
+from wsss_platform.tune.search_algorithm import SAMPLERS, check_sampler, make_sampler
+from wsss_platform.tune.searcher import StudySearcher, default_params
+from wsss_platform.tune.study import StudyFolder
+from wsss_platform.tune.trial import pooled
 
 CONFIG = TinyConfig()
 IDENTITY: dict[str, Any] = {

@@ -19,11 +19,11 @@ from ray import cloudpickle
 
 from tiny_method import TinyConfig
 from wsss_platform.api.study_pages import write_page
-from wsss_platform.engine.searcher import StudySearcher
-from wsss_platform.engine.study import StudyFolder
-from wsss_platform.engine.study_storage import PLACE, absolute, open_study, without_secrets
 from wsss_platform.errors import InputError
 from wsss_platform.search.space import read_space
+from wsss_platform.tune.searcher import StudySearcher
+from wsss_platform.tune.study import StudyFolder
+from wsss_platform.tune.study_storage import PLACE, absolute, open_study, without_secrets
 
 CONFIG = TinyConfig()
 AXES = {

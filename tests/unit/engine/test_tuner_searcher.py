@@ -15,16 +15,16 @@ from optuna.trial import TrialState
 from tiny_method import TinyConfig, best_config, tiny_job
 from wsss_platform.config import override
 from wsss_platform.data.part import spread
-from wsss_platform.engine.halting import Halt, halt_file
-from wsss_platform.engine.request import StudyRequest
-from wsss_platform.engine.searcher import TAKEOVERS, StudySearcher, changes_of, default_params
-from wsss_platform.engine.study import StudyFolder
-from wsss_platform.engine.trial import NotAppliedError, check_applied, trace
-from wsss_platform.engine.tuner import twin
 from wsss_platform.errors import InputError, RunError
+from wsss_platform.plan.jobs import EpochEnd
 from wsss_platform.search.space import SearchSpace, read_space
-from wsss_platform.stages import EpochEnd
-from wsss_platform.store import Store
+from wsss_platform.store.artefacts import Store
+from wsss_platform.tune.halting import Halt, halt_file
+from wsss_platform.tune.request import StudyRequest
+from wsss_platform.tune.searcher import TAKEOVERS, StudySearcher, changes_of, default_params
+from wsss_platform.tune.study import StudyFolder
+from wsss_platform.tune.trial import NotAppliedError, check_applied, trace
+from wsss_platform.tune.tuner import twin
 
 WHY = "a range to test with"
 CONFIG = TinyConfig()

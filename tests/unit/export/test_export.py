@@ -15,16 +15,16 @@ import wsss_methods
 from wsss_platform.config import DataConfig, MasksConfig, SampleConfig
 from wsss_platform.data import open_data
 from wsss_platform.data.lists import read_list
-from wsss_platform.data.sample import SampleDataset, write_tree
+from wsss_platform.data.palette import mask_file, write_mask
+from wsss_platform.data.sample.dataset import SampleDataset, write_tree
 from wsss_platform.errors import InputError
-from wsss_platform.experiment import Experiment
-from wsss_platform.export.coco import category_ids, image_ids
-from wsss_platform.export.folder import export_masks
-from wsss_platform.export.scores import MaskRow, write_scores
-from wsss_platform.masks.palette import mask_file, write_mask
-from wsss_platform.metrics.score import Score
-from wsss_platform.metrics.sparse import SparseParts
-from wsss_platform.store import Store
+from wsss_platform.exchange.coco import category_ids, image_ids
+from wsss_platform.exchange.folder import export_masks
+from wsss_platform.exchange.scores import MaskRow, write_scores
+from wsss_platform.plan.experiment import Experiment
+from wsss_platform.scores.score import Score
+from wsss_platform.scores.sparse import SparseParts
+from wsss_platform.store.artefacts import Store
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from wsss_platform.export.rle import compressed, runs
+from wsss_platform.exchange.rle import compressed, runs
 
 Decoder = Callable[[str, int, int], np.ndarray]
 

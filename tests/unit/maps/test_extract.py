@@ -17,9 +17,9 @@ from wsss_platform.errors import RunError
 from wsss_platform.maps.extract import Extractor
 from wsss_platform.maps.storage import StoredMap, full_size, grid_size
 from wsss_platform.maps.views import FLOOR
-from wsss_platform.nets.cam_classifier import CamClassifier
+from wsss_platform.method.objective import Objective
 from wsss_platform.nets.cpu.winograd import QuickConvolution
-from wsss_platform.objective import Objective
+from wsss_platform.nets.heads.cam_classifier import CamClassifier
 
 C = 4
 STRIDE = 16

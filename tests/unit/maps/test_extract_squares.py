@@ -16,7 +16,7 @@ from wsss_platform.errors import InputError
 from wsss_platform.maps.extract import Extractor
 from wsss_platform.maps.storage import StoredMap, grid_size
 from wsss_platform.maps.views import FLOOR
-from wsss_platform.objective import Objective
+from wsss_platform.method.objective import Objective
 
 C, STRIDE = 3, 8
 

@@ -10,8 +10,8 @@ import pytest
 
 from wsss_platform.config import ImportSection
 from wsss_platform.errors import InputError
-from wsss_platform.maps.fit import Remarks, fit
-from wsss_platform.maps.foreign import Foreign
+from wsss_platform.maps.foreign.fit import Remarks, fit
+from wsss_platform.maps.foreign.folder import Foreign
 from wsss_platform.maps.storage import StoredMap, full_size
 
 NAMES = ("boat", "car", "cow", "dog")

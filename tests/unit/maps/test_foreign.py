@@ -15,7 +15,7 @@ from PIL import Image
 
 from wsss_platform.config.imported import Form
 from wsss_platform.errors import InputError
-from wsss_platform.maps.foreign import FORMS, Foreign, ForeignFolder, detect
+from wsss_platform.maps.foreign.folder import FORMS, Foreign, ForeignFolder, detect
 
 CLASSES = ("boat", "car", "cow", "dog", "tv monitor")
 ID = "2007_000032"

@@ -13,12 +13,12 @@ import wsss_methods
 from wsss_platform.config import DataConfig, MapsConfig, SampleConfig, fingerprint, override
 from wsss_platform.data.split import Sample
 from wsss_platform.errors import InputError
-from wsss_platform.experiment import Experiment
 from wsss_platform.maps.extract import Extractor
 from wsss_platform.maps.storage import full_size
 from wsss_platform.masks.make import make_mask
-from wsss_platform.objective import Objective
-from wsss_platform.protocol import protocol
+from wsss_platform.method.objective import Objective
+from wsss_platform.plan.experiment import Experiment
+from wsss_platform.plan.protocol import protocol
 
 C = 4
 SCORES = (0.9, 0.5, 0.51, 0.1)

@@ -11,9 +11,9 @@ from wsss_platform.config import BackboneConfig
 from wsss_platform.data.split import Sample
 from wsss_platform.maps.refine import Refiner
 from wsss_platform.maps.storage import StoredMap, full_size, grid_size, quantised
-from wsss_platform.nets.backbone import FrozenBatchNorm, build_backbone
+from wsss_platform.method.objective import Objective
+from wsss_platform.nets.backbones.backbone import FrozenBatchNorm, build_backbone
 from wsss_platform.nets.cpu.winograd import QuickConvolution
-from wsss_platform.objective import Objective
 
 
 class Same(Objective):

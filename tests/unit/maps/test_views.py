@@ -19,7 +19,7 @@ from wsss_platform.errors import InputError, RunError
 from wsss_platform.maps.extract import Extractor
 from wsss_platform.maps.storage import MapReader, StoredMap, full_size, grid_size, maps_file, read_maps, write_maps
 from wsss_platform.maps.views import FLOOR, Recipe, StoredViews, stored_views
-from wsss_platform.objective import Objective
+from wsss_platform.method.objective import Objective
 
 C, STRIDE = 3, 16
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from wsss_platform.masks.affinity import Offset, half_plane, walk
+from wsss_platform.nets.affinity.walk import Offset, half_plane, walk
 
 
 def dense_walk(

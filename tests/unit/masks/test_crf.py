@@ -15,7 +15,7 @@ from pydensecrf.utils import unary_from_labels, unary_from_softmax
 from wsss_platform.config import MasksConfig
 from wsss_platform.errors import InputError
 from wsss_platform.maps.storage import StoredMap, full_size, grid_size
-from wsss_platform.masks.crf import PARAMETERS, CrfParameters, parameters_of, refine
+from wsss_platform.masks.crf.dense_crf import PARAMETERS, CrfParameters, parameters_of, refine
 from wsss_platform.masks.make import make_mask
 from wsss_platform.masks.rules import labels, named
 

@@ -12,9 +12,9 @@ import pydensecrf.densecrf as densecrf
 import pytest
 from PIL import Image
 
-from wsss_platform.masks.crf import PARAMETERS, CrfParameters, energies, kernels, refine
-from wsss_platform.masks.lattice import CHANNELS, Kernels, Run
-from wsss_platform.masks.permutohedral import bilateral, spatial
+from wsss_platform.masks.crf.dense_crf import PARAMETERS, CrfParameters, energies, kernels, refine
+from wsss_platform.masks.crf.lattice import CHANNELS, Kernels, Run
+from wsss_platform.masks.crf.permutohedral import bilateral, spatial
 
 ROOT = Path(__file__).parents[3]
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from wsss_platform.data.palette import read_mask, voc_palette, write_mask
 from wsss_platform.errors import InputError
-from wsss_platform.masks.palette import read_mask, voc_palette, write_mask
 
 
 def test_round_trip_keeps_every_value(tmp_path: Path) -> None:

@@ -15,18 +15,18 @@ from wsss_methods.drs import METHOD
 from wsss_methods.drs.config import DrsConfig
 from wsss_methods.drs.objective import RefineObjective, largest, regression
 from wsss_platform.config import DataConfig, SampleConfig, flatten, override, read_toml
-from wsss_platform.data.sample import SampleDataset
-from wsss_platform.experiment import Experiment
-from wsss_platform.local_runner import LocalRunner
+from wsss_platform.data.palette import mask_file, read_mask
+from wsss_platform.data.sample.dataset import SampleDataset
 from wsss_platform.maps.storage import MapReader, full_size
-from wsss_platform.masks.palette import mask_file, read_mask
-from wsss_platform.nets.drs_classifier import DrsClassifier
-from wsss_platform.nets.suppression import Suppression
-from wsss_platform.objective import Batch
-from wsss_platform.pipeline import run
+from wsss_platform.method.objective import Batch
+from wsss_platform.nets.heads.drs_classifier import DrsClassifier
+from wsss_platform.nets.heads.suppression import Suppression
+from wsss_platform.plan.experiment import Experiment
+from wsss_platform.run.local_runner import LocalRunner
+from wsss_platform.run.pipeline import run
 from wsss_platform.search.effects import inner_axes, shared_stages
 from wsss_platform.search.space import load_space
-from wsss_platform.store import Store
+from wsss_platform.store.artefacts import Store
 from wsss_platform.train.optimiser import build_optimiser, schedule_factor
 
 CLASSES = 3

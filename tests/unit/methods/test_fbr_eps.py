@@ -15,8 +15,8 @@ from wsss_methods.fbr.on_eps.objective import FbrEpsObjective
 from wsss_methods.fbr.sampling import find_map_regions, find_prototypes
 from wsss_platform.config import override
 from wsss_platform.errors import InputError
-from wsss_platform.nets.seam import evidence
-from wsss_platform.objective import Batch
+from wsss_platform.method.objective import Batch
+from wsss_platform.nets.heads.seam import evidence
 
 SMALL = {
     "backbone.weights": "none",
@@ -163,7 +163,7 @@ def test_the_released_weights_are_those_of_the_released_sum() -> None:
 
 def test_saliency_is_summed_over_maps_and_refined_maps_and_averaged_over_views() -> None:
     from wsss_methods.fbr.on_eps.losses import saliency_loss
-    from wsss_platform.nets.seam import min_pooling
+    from wsss_platform.nets.heads.seam import min_pooling
 
     objective, batch = _objective(), _batch()
     with torch.no_grad():

@@ -17,7 +17,7 @@ from wsss_methods.fbr.on_eps.losses import (
     to_prototypes,
     winners,
 )
-from wsss_platform.nets.seam import stretched
+from wsss_platform.nets.heads.seam import stretched
 
 LABELS = torch.tensor([[1.0, 0, 1], [0, 1, 0]])
 

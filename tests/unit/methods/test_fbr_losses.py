@@ -23,7 +23,7 @@ from wsss_methods.fbr.losses import (
 from wsss_methods.fbr.objective import FbrObjective
 from wsss_methods.fbr.sampling import Regions
 from wsss_platform.config import override
-from wsss_platform.objective import Batch
+from wsss_platform.method.objective import Batch
 
 
 def test_classification_is_the_balanced_smoothed_cross_entropy() -> None:

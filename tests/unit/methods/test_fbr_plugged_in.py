@@ -15,8 +15,8 @@ from wsss_methods.fbr.config import MapSamplingConfig
 from wsss_methods.fbr.contrast import Contrast, Terms
 from wsss_methods.fbr.sampling import Regions
 from wsss_platform.config import override
-from wsss_platform.nets.cam_classifier import CamClassifier
-from wsss_platform.objective import Batch, Objective
+from wsss_platform.method.objective import Batch, Objective
+from wsss_platform.nets.heads.cam_classifier import CamClassifier
 
 METHOD = wsss_methods.get("fbr_cam")
 SMALL = {"backbone.weights": "none", "heads.projection": 8, "sampling.bank_size": 50, "sampling.negatives": 12}

@@ -12,7 +12,7 @@ from torch import Tensor
 from wsss_methods.fbr.config import FbrConfig
 from wsss_methods.fbr.objective import FbrObjective
 from wsss_platform.config import override
-from wsss_platform.objective import Batch
+from wsss_platform.method.objective import Batch
 
 # Of the code that also gave that time's numbers; from fixed arrays, because processors round networks differently.
 RECORDED: dict[str, list[dict[str, float]]] = {

@@ -13,7 +13,7 @@ from torch import Tensor
 
 import wsss_methods
 from wsss_platform.config import override
-from wsss_platform.objective import Batch
+from wsss_platform.method.objective import Batch
 
 PICTURES = 4
 SMALL = {

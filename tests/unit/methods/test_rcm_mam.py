@@ -16,7 +16,7 @@ from wsss_methods.rcm_mam.net import Support, epochs_done
 from wsss_methods.rcm_mam.objective import RcmMamObjective
 from wsss_platform.config import override
 from wsss_platform.errors import InputError
-from wsss_platform.objective import Batch
+from wsss_platform.method.objective import Batch
 
 CLASSES = 3
 EPOCHS = 8

@@ -16,7 +16,7 @@ from short_training import short_job, train
 from wsss_methods.rcm_mam.config import RcmMamConfig
 from wsss_methods.rcm_mam.objective import RcmMamObjective
 from wsss_platform.config import override
-from wsss_platform.objective import Batch
+from wsss_platform.method.objective import Batch
 from wsss_platform.train.checkpoint import STATE, read_torch
 
 PICTURES = 4

@@ -23,13 +23,13 @@ from wsss_platform.cli import run_command
 from wsss_platform.config import BackboneConfig, flatten, override, read_toml
 from wsss_platform.errors import InputError
 from wsss_platform.maps.storage import maps_file, read_maps
+from wsss_platform.method.objective import Batch
 from wsss_platform.nets import released
-from wsss_platform.nets.backbone import build_backbone
+from wsss_platform.nets.backbones.backbone import build_backbone
+from wsss_platform.nets.heads.seam import evidence, min_pooling
 from wsss_platform.nets.released.names import convert, translate
-from wsss_platform.nets.seam import evidence, min_pooling
-from wsss_platform.objective import Batch
-from wsss_platform.store import Store
-from wsss_platform.tracking.records import read_record
+from wsss_platform.run.records import read_record
+from wsss_platform.store.artefacts import Store
 
 SMALL: dict[str, Any] = {
     "backbone.weights": "none",

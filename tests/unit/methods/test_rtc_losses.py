@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from wsss_methods.rtc import losses
-from wsss_platform.nets.seam import stretched
+from wsss_platform.nets.heads.seam import stretched
 
 LABELS = torch.tensor([[1.0, 0, 1], [0, 1, 0]])
 GATE = functional.pad(LABELS, (1, 0), value=1.0)[:, :, None, None]

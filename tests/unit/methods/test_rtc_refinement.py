@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from wsss_methods.rtc.config import SegmentationConfig
 from wsss_methods.rtc.refinement import neighbour_weights, pseudo_labels, refine
-from wsss_platform.nets.backbone import DEVIATION, MEAN
+from wsss_platform.nets.backbones.backbone import DEVIATION, MEAN
 
 AROUND = [(-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1)]
 

@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 import wsss_methods
 from short_training import short_job, train
 from wsss_platform.config import override
-from wsss_platform.objective import Batch
+from wsss_platform.method.objective import Batch
 from wsss_platform.train.checkpoint import STATE, read_torch
 
 PICTURES = 4

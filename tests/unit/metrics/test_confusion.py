@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from wsss_platform.errors import InputError
-from wsss_platform.metrics.confusion import confusion, folded, iou, mean_iou, parts, precision, recall
+from wsss_platform.scores.confusion import confusion, folded, iou, mean_iou, parts, precision, recall
 
 C = 5
 

@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from wsss_platform.errors import InputError
-from wsss_platform.metrics.bootstrap import bootstrap, compare, compare_seeds
-from wsss_platform.metrics.confusion import confusion, mean_iou_of_parts, parts
-from wsss_platform.metrics.effects import BOUNDARY, REACH, boundaries_met, effects, near_boundary
+from wsss_platform.scores.bootstrap import bootstrap, compare, compare_seeds
+from wsss_platform.scores.confusion import confusion, mean_iou_of_parts, parts
+from wsss_platform.scores.effects import BOUNDARY, REACH, boundaries_met, effects, near_boundary
 
 
 def drawn(seed: int) -> tuple[NDArray[np.uint8], ...]:

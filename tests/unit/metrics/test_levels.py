@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from wsss_platform.errors import InputError
 from wsss_platform.maps.storage import CELL, TOP, StoredMap, full_size, grid_size
-from wsss_platform.metrics import levels
-from wsss_platform.metrics.levels import bucket_table, sweep_levels
-from wsss_platform.metrics.sweep import grid, sweep_picture
+from wsss_platform.scores import levels
+from wsss_platform.scores.levels import bucket_table, sweep_levels
+from wsss_platform.scores.sweep import grid, sweep_picture
 
 C = 6
 

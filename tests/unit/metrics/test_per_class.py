@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from wsss_platform.metrics.confusion import confusion, mean_iou, mean_iou_of_parts, parts
-from wsss_platform.metrics.per_class import fit, parts_at
-from wsss_platform.metrics.sweep import confusions, grid, histogram, sweep_picture
+from wsss_platform.scores.confusion import confusion, mean_iou, mean_iou_of_parts, parts
+from wsss_platform.scores.per_class import fit, parts_at
+from wsss_platform.scores.sweep import confusions, grid, histogram, sweep_picture
 
 C = 3
 Picture = tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint8]]

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from wsss_platform.config import MasksConfig
 from wsss_platform.errors import InputError
 from wsss_platform.masks.rules import salient
-from wsss_platform.metrics.confusion import confusion, parts
-from wsss_platform.metrics.counts import read_saliencies, write_saliencies
-from wsss_platform.metrics.saliency import Pairs, SaliencyCells, saliency_histogram, saliency_parts, sweep_saliency
-from wsss_platform.metrics.sweep import grid
+from wsss_platform.scores.confusion import confusion, parts
+from wsss_platform.scores.counts import read_saliencies, write_saliencies
+from wsss_platform.scores.saliency import Pairs, SaliencyCells, saliency_histogram, saliency_parts, sweep_saliency
+from wsss_platform.scores.sweep import grid
 
 C = 5
 Picture = tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]

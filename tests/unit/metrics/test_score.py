@@ -13,12 +13,12 @@ import pytest
 from numpy.typing import NDArray
 
 from wsss_platform.errors import InputError
-from wsss_platform.metrics.bootstrap import bootstrap, compare
-from wsss_platform.metrics.confusion import confusion, iou, mean_iou, parts
-from wsss_platform.metrics.counts import SweepCounts, read_confusions, read_sweeps, write_confusions, write_sweeps
-from wsss_platform.metrics.per_class import parts_at
-from wsss_platform.metrics.score import Score, paired_bootstrap
-from wsss_platform.metrics.sweep import grid, sweep_picture
+from wsss_platform.scores.bootstrap import bootstrap, compare
+from wsss_platform.scores.confusion import confusion, iou, mean_iou, parts
+from wsss_platform.scores.counts import SweepCounts, read_confusions, read_sweeps, write_confusions, write_sweeps
+from wsss_platform.scores.per_class import parts_at
+from wsss_platform.scores.score import Score, paired_bootstrap
+from wsss_platform.scores.sweep import grid, sweep_picture
 
 NAMES = ("cat", "dog", "bird")
 THRESHOLDS = grid(20, [0.33])
@@ -168,7 +168,7 @@ def test_parts_of_thresholds_per_class_one_file_at_a_time(tmp_path: Path, monkey
             del chunk
             assert sum(item() is not None for item in alive) <= 1  # at most the one that the caller still holds
 
-    monkeypatch.setattr("wsss_platform.metrics.score.read_sweeps", watched)
+    monkeypatch.setattr("wsss_platform.scores.score.read_sweeps", watched)
     index = np.array([3, 11, 0])
     rows = score.parts_over(index)
     assert len(alive) == 6

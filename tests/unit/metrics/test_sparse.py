@@ -5,8 +5,8 @@ import pytest
 from numpy.typing import NDArray
 
 from wsss_platform.errors import InputError
-from wsss_platform.metrics.bootstrap import bootstrap
-from wsss_platform.metrics.sparse import SparseParts
+from wsss_platform.scores.bootstrap import bootstrap
+from wsss_platform.scores.sparse import SparseParts
 
 
 def some(pictures: int, side: int, seed: int = 0) -> NDArray[np.int64]:

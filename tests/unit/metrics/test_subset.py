@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from wsss_platform.errors import InputError
-from wsss_platform.metrics.confusion import confusion, parts
-from wsss_platform.metrics.subset import SIZES, subset
+from wsss_platform.scores.confusion import confusion, parts
+from wsss_platform.scores.subset import SIZES, subset
 
 NAMES = ("cat", "dog")
 

@@ -15,8 +15,8 @@ from wsss_platform.errors import InputError
 from wsss_platform.maps.storage import StoredMap, full_size, grid_size
 from wsss_platform.masks.make import make_mask
 from wsss_platform.masks.rules import threshold_of_alpha
-from wsss_platform.metrics.confusion import confusion, folded
-from wsss_platform.metrics.sweep import SweepCells, confusions, grid, histogram, sweep_picture
+from wsss_platform.scores.confusion import confusion, folded
+from wsss_platform.scores.sweep import SweepCells, confusions, grid, histogram, sweep_picture
 
 C = 6
 

@@ -15,11 +15,11 @@ from wsss_platform.data.split import Sample
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.maps.refine import Refiner
 from wsss_platform.maps.storage import StoredMap, grid_size
-from wsss_platform.masks.affinity import half_plane
-from wsss_platform.nets.affinity_net import AffinityNet
-from wsss_platform.nets.irn import Irn
-from wsss_platform.nets.pairs import pair_distances, path_maxima
-from wsss_platform.objective import Batch, Objective
+from wsss_platform.method.objective import Batch, Objective
+from wsss_platform.nets.affinity.affinity_net import AffinityNet
+from wsss_platform.nets.affinity.irn import Irn
+from wsss_platform.nets.affinity.pairs import pair_distances, path_maxima
+from wsss_platform.nets.affinity.walk import half_plane
 from wsss_platform.train.optimiser import build_optimiser, in_force, schedule_factor
 
 KINDS = pytest.mark.parametrize("kind", ["psa", "irn"])

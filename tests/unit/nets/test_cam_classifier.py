@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from wsss_platform.config import BackboneConfig
-from wsss_platform.nets.cam_classifier import CamClassifier
-from wsss_platform.objective import Batch
+from wsss_platform.method.objective import Batch
+from wsss_platform.nets.heads.cam_classifier import CamClassifier
 
 
 def test_loss_is_the_soft_margin_of_pooled_features() -> None:

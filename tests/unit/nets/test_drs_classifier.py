@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from wsss_platform.config import BackboneConfig, SuppressionConfig, TrainConfig
-from wsss_platform.nets.drs_classifier import DrsClassifier
-from wsss_platform.nets.suppression import Suppression
-from wsss_platform.objective import Batch
+from wsss_platform.method.objective import Batch
+from wsss_platform.nets.heads.drs_classifier import DrsClassifier
+from wsss_platform.nets.heads.suppression import Suppression
 
 VGG = BackboneConfig(name="vgg16", weights="none", output_stride=8)
 LITE = BackboneConfig(weights="none")

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from wsss_platform.errors import InputError
-from wsss_platform.nets.mxnet_params import read_params
+from wsss_platform.nets.released.mxnet_params import read_params
 
 FORMS = ("2016", "1", "2", "3")
 MAGIC = {"1": 0xF993FAC8, "2": 0xF993FAC9, "3": 0xF993FACA}

@@ -8,9 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from wsss_platform.masks.affinity import Offset, half_plane
-from wsss_platform.nets import pairs as pairs_module
-from wsss_platform.nets.pairs import (
+from wsss_platform.nets.affinity import pairs as pairs_module
+from wsss_platform.nets.affinity.pairs import (
     BACKGROUND,
     DIFFERENT,
     FOREGROUND,
@@ -22,6 +21,7 @@ from wsss_platform.nets.pairs import (
     path,
     path_maxima,
 )
+from wsss_platform.nets.affinity.walk import Offset, half_plane
 
 OFFSETS = half_plane(4)
 SIZES = pytest.mark.parametrize("size", [(7, 9), (3, 12), (2, 2), (1, 1)], ids=str)

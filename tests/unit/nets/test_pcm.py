@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from wsss_platform.config import BackboneConfig
-from wsss_platform.nets.backbone import build_backbone
-from wsss_platform.nets.pcm import PixelCorrelation, correlation_taps
+from wsss_platform.nets.backbones.backbone import build_backbone
+from wsss_platform.nets.heads.pcm import PixelCorrelation, correlation_taps
 
 
 def _module() -> PixelCorrelation:

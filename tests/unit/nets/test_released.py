@@ -14,11 +14,11 @@ from torch.nn import functional
 from wsss_methods import get as method
 from wsss_platform.config import BackboneConfig, SuppressionConfig, override
 from wsss_platform.errors import InputError
+from wsss_platform.method.objective import Objective
 from wsss_platform.nets import released
-from wsss_platform.nets.drs_classifier import DrsClassifier
+from wsss_platform.nets.backbones.wide_resnet38 import WideResNet38
+from wsss_platform.nets.heads.drs_classifier import DrsClassifier
 from wsss_platform.nets.released.names import Release, convert, translate
-from wsss_platform.nets.wide_resnet38 import WideResNet38
-from wsss_platform.objective import Objective
 
 VGG = BackboneConfig(name="vgg16", weights="none", output_stride=8)
 WIDE = BackboneConfig(name="wide_resnet38", weights="none", output_stride=8)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from wsss_platform.nets.seam import evidence, farthest, min_pooling
+from wsss_platform.nets.heads.seam import evidence, farthest, min_pooling
 
 LABELS = torch.tensor([[1.0, 0, 1], [0, 1, 0]])
 

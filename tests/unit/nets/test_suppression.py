@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from wsss_platform.config import BackboneConfig, SuppressionConfig
-from wsss_platform.data.sample import SampleDataset
+from wsss_platform.data.sample.dataset import SampleDataset
 from wsss_platform.data.views import normalise
 from wsss_platform.errors import InputError
-from wsss_platform.nets.backbone import Backbone, build_backbone
-from wsss_platform.nets.suppression import Suppression, activation, suppress
+from wsss_platform.nets.backbones.backbone import Backbone, build_backbone
+from wsss_platform.nets.heads.suppression import Suppression, activation, suppress
 
 
 def _backbone(name: str, stride: int = 8) -> Backbone:

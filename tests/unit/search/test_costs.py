@@ -12,14 +12,14 @@ import pytest
 
 from wsss_methods import get
 from wsss_platform.config import DataConfig, MasksConfig
-from wsss_platform.experiment import Experiment, Stage
+from wsss_platform.plan.experiment import Experiment, Stage
+from wsss_platform.plan.jobs import METRICS, EpochEnd
+from wsss_platform.plan.speed import like
 from wsss_platform.search.costs import Cost, cost_document, cost_words, hours, run_costs, study_costs, trained
 from wsss_platform.search.levels import split
 from wsss_platform.search.masks.table import FILE, Table
 from wsss_platform.search.space import SearchSpace, read_space
-from wsss_platform.speed import like
-from wsss_platform.stages import METRICS, EpochEnd
-from wsss_platform.store import Store
+from wsss_platform.store.artefacts import Store
 
 LEARNING_RATE = {"kind": "float", "low": 1e-4, "high": 1e-3}
 CRF = {"kind": "categorical", "choices": ["none", "irn", "psa"]}

@@ -8,7 +8,7 @@ import pytest
 
 from wsss_methods import get
 from wsss_platform.config import DataConfig
-from wsss_platform.experiment import Experiment
+from wsss_platform.plan.experiment import Experiment
 from wsss_platform.search.levels import Levels, split
 from wsss_platform.search.space import read_space
 

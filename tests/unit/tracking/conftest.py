@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from wsss_platform.protocol import Protocol
-from wsss_platform.tracking.records import BestScore, FixedScore, RunRecord, Scores
+from wsss_platform.plan.protocol import Protocol
+from wsss_platform.run.records import BestScore, FixedScore, RunRecord, Scores
 
 PROTOCOL = Protocol(
     data="voc12",

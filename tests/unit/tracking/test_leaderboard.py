@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from wsss_platform.protocol import Protocol
-from wsss_platform.tracking.leaderboard import (
+from wsss_platform.plan.protocol import Protocol
+from wsss_platform.report.leaderboard import (
     COLUMNS,
     cells,
     protocol_words,

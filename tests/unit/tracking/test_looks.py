@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from wsss_platform.config import MasksConfig
+from wsss_platform.report.looks import Looks, looks, looks_at
+from wsss_platform.run.records import write_record
 from wsss_platform.search.masks.table import FILE, Table
-from wsss_platform.store import MANIFEST, Store
-from wsss_platform.tracking.looks import Looks, looks, looks_at
-from wsss_platform.tracking.records import write_record
+from wsss_platform.store.artefacts import MANIFEST, Store
 
 TRUTH, OTHER = "0123456789ab", "ba9876543210"
 

@@ -12,10 +12,10 @@ import pytest
 
 from wsss_platform.config import fingerprint
 from wsss_platform.errors import InputError
-from wsss_platform.store import Store
-from wsss_platform.tracking import records
-from wsss_platform.tracking.records import RunRecord, read_record, read_records, write_record
-from wsss_platform.tracking.scrub import HIDDEN
+from wsss_platform.run import records
+from wsss_platform.run.records import RunRecord, read_record, read_records, write_record
+from wsss_platform.run.scrub import HIDDEN
+from wsss_platform.store.artefacts import Store
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from wsss_platform.tracking.scrub import HIDDEN, scrub, scrub_command, shareable
+from wsss_platform.run.scrub import HIDDEN, scrub, scrub_command, shareable
 
 SECRETS = st.text(string.ascii_letters + string.digits + "_+=.~!$%^&()-", min_size=8, max_size=80)
 PLACES = [

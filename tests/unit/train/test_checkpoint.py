@@ -7,7 +7,7 @@ import torch
 
 from tiny_method import TinyObjective, Trouble
 from wsss_platform.errors import InputError
-from wsss_platform.stages import EpochEnd
+from wsss_platform.plan.jobs import EpochEnd
 from wsss_platform.train.checkpoint import load_weights, read_torch, write_torch
 from wsss_platform.train.randomness import random_state, seed_everything, set_random_state
 from wsss_platform.train.record import append_epoch, read_epochs, restart_record

@@ -6,8 +6,8 @@ import pytest
 from tiny_method import Trouble, tiny_job
 from wsss_platform.config import TrainConfig
 from wsss_platform.errors import InputError, RunError
-from wsss_platform.local_runner import CHECKPOINTS, LocalRunner
-from wsss_platform.stages import METRICS, WEIGHTS, Chunk, ChunkReport, EpochEnd
+from wsss_platform.plan.jobs import METRICS, WEIGHTS, Chunk, ChunkReport, EpochEnd
+from wsss_platform.run.local_runner import CHECKPOINTS, LocalRunner
 from wsss_platform.train.checkpoint import load_weights
 from wsss_platform.train.record import read_epochs
 

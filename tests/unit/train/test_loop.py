@@ -12,8 +12,8 @@ from wsss_platform.config import TrainConfig
 from wsss_platform.data.split import Sample
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.method import Phase
-from wsss_platform.objective import Batch
-from wsss_platform.stages import EpochEnd, TrainJob
+from wsss_platform.method.objective import Batch
+from wsss_platform.plan.jobs import EpochEnd, TrainJob
 from wsss_platform.train.checkpoint import STATE, read_torch
 from wsss_platform.train.loop import train_phase
 

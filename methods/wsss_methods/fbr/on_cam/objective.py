@@ -7,9 +7,9 @@ from torch import Tensor
 
 from wsss_methods.fbr.contrast import Contrast, plugged_in
 from wsss_methods.fbr.on_cam.config import FbrCamConfig
-from wsss_platform.nets.backbone import Backbone
-from wsss_platform.nets.cam_classifier import CamClassifier
-from wsss_platform.objective import Batch
+from wsss_platform.method.objective import Batch
+from wsss_platform.nets.backbones.backbone import Backbone
+from wsss_platform.nets.heads.cam_classifier import CamClassifier
 
 
 class FbrCamObjective(CamClassifier):

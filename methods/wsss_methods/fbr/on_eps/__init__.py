@@ -9,7 +9,7 @@ from wsss_methods.fbr.on_eps.config import FbrEpsConfig
 from wsss_platform.method import Method, Phase
 
 if TYPE_CHECKING:
-    from wsss_platform.objective import Objective
+    from wsss_platform.method.objective import Objective
 
 
 def _build(config: FbrEpsConfig, classes: int) -> Objective:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from wsss_platform.nets.seam import farthest, stretched
+from wsss_platform.nets.heads.seam import farthest, stretched
 
 
 def thresholded_average(features: Tensor, threshold: float) -> Tensor:

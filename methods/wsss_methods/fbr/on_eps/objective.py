@@ -14,8 +14,8 @@ from wsss_methods.fbr.on_eps.config import FbrEpsConfig
 from wsss_methods.fbr.on_eps.host import EpsHost, Look
 from wsss_methods.fbr.on_eps.losses import background_target, to_prototypes
 from wsss_methods.fbr.sampling import Regions, find_map_regions, find_prototypes
-from wsss_platform.nets.backbone import FrozenBatchNorm
-from wsss_platform.objective import Batch, global_batch
+from wsss_platform.method.objective import Batch, global_batch
+from wsss_platform.nets.backbones.backbone import FrozenBatchNorm
 
 
 @dataclass

@@ -16,15 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsss_platform.config import MasksConfig, fingerprint
+from wsss_platform.plan.jobs import Chunk, ChunkReport, ChunkWork
+from wsss_platform.run.chunks import SWEEP, PictureWork, sweep_stored
 from wsss_platform.search.masks.settings import Setting
 from wsss_platform.search.masks.table import Table
-from wsss_platform.stages import Chunk, ChunkReport, ChunkWork
-from wsss_platform.store import write_atomic
-from wsss_platform.work import SWEEP, PictureWork, sweep_stored
+from wsss_platform.store.artefacts import write_atomic
 
 if TYPE_CHECKING:
     from wsss_platform.maps.storage import MapReader
-    from wsss_platform.metrics.sweep import SweepCells
+    from wsss_platform.scores.sweep import SweepCells
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class CountWork(PictureWork):
     def __call__(self, chunk: Chunk) -> ChunkReport:
         """Count the chunk's images."""
         from wsss_platform.masks.many import make_masks
-        from wsss_platform.metrics.confusion import confusion, parts
-        from wsss_platform.metrics.sweep import histogram
+        from wsss_platform.scores.confusion import confusion, parts
+        from wsss_platform.scores.sweep import histogram
 
         target = self.output(chunk)
         if self._done(chunk, target):
@@ -92,7 +92,7 @@ class CountWork(PictureWork):
 
 def thresholds(config: MasksConfig) -> NDArray[np.float32]:
     """Those at which a score sweeps maps: float32 [T], ascending."""
-    from wsss_platform.metrics.sweep import grid
+    from wsss_platform.scores.sweep import grid
 
     return grid(SWEEP, [config.background])
 

@@ -19,18 +19,18 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from wsss_platform.config import fingerprint
-from wsss_platform.experiment import REVISIONS, Experiment
-from wsss_platform.metrics.bootstrap import Comparison, compare
-from wsss_platform.metrics.confusion import mean_iou, mean_iou_of_parts
-from wsss_platform.metrics.sweep import confusions
-from wsss_platform.pipeline import check_failures
+from wsss_platform.plan.experiment import REVISIONS, Experiment
+from wsss_platform.plan.jobs import Chunk, ChunkReport, ChunkRunner
+from wsss_platform.run.chunks import CHUNK
+from wsss_platform.run.pipeline import check_failures
+from wsss_platform.scores.bootstrap import Comparison, compare
+from wsss_platform.scores.confusion import mean_iou, mean_iou_of_parts
+from wsss_platform.scores.sweep import confusions
 from wsss_platform.search.masks.count import CountWork, thresholds
 from wsss_platform.search.masks.images import ETA, Plan
 from wsss_platform.search.masks.settings import NO_CRF, Setting, no_crf
 from wsss_platform.search.masks.table import FILE, Table
-from wsss_platform.stages import Chunk, ChunkReport, ChunkRunner
-from wsss_platform.store import Store
-from wsss_platform.work import CHUNK
+from wsss_platform.store.artefacts import Store
 
 Watch = Callable[[str, int, int, int], None]
 """Called with what is done (such as "rung 1 of 3"), images done, of how many, and how many settings. May raise."""

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from wsss_platform.data import Split
 from wsss_platform.data.part import SplitPart
 from wsss_platform.errors import InputError
-from wsss_platform.experiment import Experiment
-from wsss_platform.pipeline import FAILURES
-from wsss_platform.store import Store
+from wsss_platform.plan.experiment import Experiment
+from wsss_platform.run.pipeline import FAILURES
+from wsss_platform.store.artefacts import Store
 
 ETA = 3
 """Each rung has so many times the images of the one before, and keeps one in so many settings."""

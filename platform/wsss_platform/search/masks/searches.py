@@ -20,9 +20,10 @@ import tomli_w
 
 from wsss_platform.config import fingerprint
 from wsss_platform.errors import InputError
-from wsss_platform.experiment import Experiment
-from wsss_platform.interrupts import Interrupted
-from wsss_platform.protocol import CHOSEN
+from wsss_platform.plan.experiment import Experiment
+from wsss_platform.plan.jobs import ChunkRunner
+from wsss_platform.plan.protocol import CHOSEN
+from wsss_platform.run.interrupts import Interrupted
 from wsss_platform.search.levels import Levels, split
 from wsss_platform.search.masks.count import Threads
 from wsss_platform.search.masks.halving import Found, Search, Watch, source_of
@@ -30,8 +31,7 @@ from wsss_platform.search.masks.images import Plan, plan, with_maps
 from wsss_platform.search.masks.settings import Setting, settings_of
 from wsss_platform.search.masks.table import FILE, INNER
 from wsss_platform.search.space import SearchSpace
-from wsss_platform.stages import ChunkRunner
-from wsss_platform.store import Store, check_name, write_atomic
+from wsss_platform.store.artefacts import Store, check_name, write_atomic
 
 RESULT, CURVES, BEST = "search.json", "curves.png", "best.toml"
 

@@ -16,8 +16,8 @@ import numpy as np
 
 from wsss_platform.config import MasksConfig, fingerprint, look_up, override
 from wsss_platform.errors import InputError
-from wsss_platform.experiment import Experiment
 from wsss_platform.masks.rules import alpha_of_threshold
+from wsss_platform.plan.experiment import Experiment
 from wsss_platform.search.levels import Levels
 
 CONFIGURED, NO_CRF = "as configured", "no CRF"

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from wsss_platform.config import MasksConfig
 from wsss_platform.errors import InputError
-from wsss_platform.store import Store, write_atomic
+from wsss_platform.store.artefacts import Store, write_atomic
 
 FILE = "counts.parquet"
 INNER = "inner"

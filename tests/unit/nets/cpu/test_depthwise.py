@@ -8,7 +8,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from wsss_platform.config import BackboneConfig
-from wsss_platform.nets.backbone import build_backbone
+from wsss_platform.nets.backbones.backbone import build_backbone
 from wsss_platform.nets.cpu import depthwise as module
 from wsss_platform.nets.cpu.depthwise import depthwise, serves
 
@@ -98,9 +98,9 @@ def test_a_network_learns_the_same_with_it(stride: int, monkeypatch: pytest.Monk
         return [weight.grad.clone() for weight in network.parameters() if weight.grad is not None]
 
     with monkeypatch.context() as patch:
-        patch.setattr("wsss_platform.nets.efficientnet_lite0.depthwise", counted)
+        patch.setattr("wsss_platform.nets.backbones.efficientnet_lite0.depthwise", counted)
         ours = slopes()
     assert len(used) == {16: 4, 8: 10}[stride], "the blocks behind the last two or one halvings"
-    monkeypatch.setattr("wsss_platform.nets.efficientnet_lite0.serves", lambda *_: False)
+    monkeypatch.setattr("wsss_platform.nets.backbones.efficientnet_lite0.serves", lambda *_: False)
     for own, other in zip(ours, slopes(), strict=True):
         torch.testing.assert_close(own, other, rtol=1e-3, atol=1e-5 * float(other.abs().max()) + 1e-12)

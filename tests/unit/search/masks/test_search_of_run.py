@@ -16,10 +16,10 @@ from wsss_methods import get
 from wsss_platform.config import DataConfig, MasksConfig, override
 from wsss_platform.data import Sample
 from wsss_platform.errors import InputError
-from wsss_platform.experiment import Experiment
 from wsss_platform.maps.storage import StoredMap, grid_size, maps_file, write_maps
 from wsss_platform.masks.make import make_mask
-from wsss_platform.metrics.confusion import confusion, mean_iou
+from wsss_platform.plan.experiment import Experiment
+from wsss_platform.scores.confusion import confusion, mean_iou
 from wsss_platform.search.levels import split
 from wsss_platform.search.masks.halving import Found, Search
 from wsss_platform.search.masks.images import plan, stratified
@@ -27,7 +27,7 @@ from wsss_platform.search.masks.searches import RunSearch, plan_search, run_sear
 from wsss_platform.search.masks.settings import CONFIGURED, NO_CRF, PER_LATTICE, WIDTHS, Setting, settings_of
 from wsss_platform.search.masks.table import FILE, Table, looks, searched, seconds_per_image
 from wsss_platform.search.space import load_space, read_space
-from wsss_platform.store import Store
+from wsss_platform.store.artefacts import Store
 
 SHIPPED = Path(__file__).parents[4] / "search_spaces" / "crf.toml"
 CLASSES = ("cat", "dog", "cow")

@@ -15,18 +15,18 @@ import pytest
 from wsss_methods import get
 from wsss_platform.config import DataConfig
 from wsss_platform.errors import InputError, RunError
-from wsss_platform.experiment import Experiment
-from wsss_platform.interrupts import Interrupted
 from wsss_platform.maps.storage import StoredMap, grid_size, maps_file, read_maps, write_maps
-from wsss_platform.pipeline import FAILURES, run
+from wsss_platform.plan.experiment import Experiment
+from wsss_platform.plan.jobs import Chunk, ChunkReport, ChunkWork
+from wsss_platform.run.chunks import chunks_of
+from wsss_platform.run.interrupts import Interrupted
+from wsss_platform.run.pipeline import FAILURES, run
 from wsss_platform.search.levels import Levels, split
 from wsss_platform.search.masks.searches import choose
 from wsss_platform.search.masks.settings import CONFIGURED
 from wsss_platform.search.masks.table import looks, searched
 from wsss_platform.search.space import read_space
-from wsss_platform.stages import Chunk, ChunkReport, ChunkWork
-from wsss_platform.store import Store
-from wsss_platform.work import chunks_of
+from wsss_platform.store.artefacts import Store
 
 AXES: dict[str, dict[str, Any]] = {
     "masks.rule": {"kind": "categorical", "choices": ["constant", "power", "two_alpha"]},

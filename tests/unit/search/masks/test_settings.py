@@ -9,8 +9,8 @@ import numpy as np
 
 from wsss_methods import get
 from wsss_platform.config import DataConfig, override
-from wsss_platform.experiment import Experiment
 from wsss_platform.masks.rules import threshold_of_alpha
+from wsss_platform.plan.experiment import Experiment
 from wsss_platform.search.levels import Levels, split
 from wsss_platform.search.masks.settings import Setting, settings_of
 from wsss_platform.search.space import read_space

@@ -1,0 +1,169 @@
+"""COCO's annotations -> a tree of pictures, masks, lists and labels that every reader here takes."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from PIL import Image
+
+from wsss_platform.data.convert.annotations import write_label_json
+from wsss_platform.data.convert.coco import Annotations, Picture, paint
+from wsss_platform.data.convert.coco_outline import library
+from wsss_platform.data.reading import image_size
+from wsss_platform.data.sample.tree import voc_palette
+from wsss_platform.errors import InputError, RunError
+from wsss_platform.store.artefacts import write_atomic
+
+_AT_ONCE = 64  # pictures per task of a worker process
+SOURCE = "source.json"
+"""In the tree: which annotation files it was made of."""
+
+
+def check_target(folder: Path) -> None:
+    """InputError when a tree cannot be made there: to be called before annotations are read."""
+    library()
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()) or (folder.is_dir() and any(folder.iterdir())):
+        raise InputError(f"{folder}: there is something; a tree is written into a new folder")
+
+
+def convert(
+    splits: Mapping[str, Annotations],
+    folder: Path,
+    name: str,
+    show: Callable[[int, int], None],
+    *,
+    copy: bool = False,
+    processes: int | None = None,
+) -> None:
+    """Write JPEGImages, SegmentationClass (palette PNG), ImageSets/Segmentation and image_level_labels.json.
+
+    All is made beside the folder, which appears when it is whole; after an interruption the same call goes on.
+
+    Args:
+        splits: list name -> its annotations.
+        folder: to create.
+        name: of the data set, such as "coco2014": every score's protocol will say it.
+        show: told (pictures done, of how many).
+        copy: copy the pictures instead of linking to them.
+        processes: that paint; None is one per core that this process may use.
+
+    Raises:
+        InputError: the folder is not new, another process is at it, the lists have other classes or a picture in
+            common, a picture is missing or has another size, or a file cannot be written.
+        RunError: a process that paints was killed.
+    """
+    folder = folder.absolute()
+    check_target(folder)
+    paths = ", ".join(str(split.path) for split in splits.values())
+    classes = {split.classes for split in splits.values()}
+    if len(classes) != 1:
+        raise InputError(f"the annotation files have different categories: {paths}")
+    pictures = [picture for split in splits.values() for picture in split.pictures]
+    if len({picture.id for picture in pictures}) < len(pictures):
+        raise InputError(f"a picture is in two lists: {paths}")
+    try:
+        _check_there(pictures)
+        said = json.dumps({list_name: _identity(split.path) for list_name, split in splits.items()}, indent=1) + "\n"
+        partial = folder.with_name(f".{folder.name}.{hashlib.sha256(said.encode()).hexdigest()[:12]}.partial")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0):
+            for part in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+                (partial / part).mkdir(parents=True, exist_ok=True)
+            for done in _made(pictures, partial, copy, processes or _cores()):
+                show(done, len(pictures))
+            for list_name, split in splits.items():
+                lines = "".join(f"{picture.id}\n" for picture in split.pictures)
+                write_atomic(partial / "ImageSets" / "Segmentation" / f"{list_name}.txt", lines)
+            (ordered,) = classes
+            labels = {picture.id: [ordered[value - 1] for value in picture.values()] for picture in pictures}
+            write_label_json(partial / "image_level_labels.json", ordered, labels, name=name)
+            write_atomic(partial / SOURCE, said)
+            for cut_off in partial.rglob(".*.tmp"):  # of a killed process
+                cut_off.unlink()
+            os.replace(partial, folder)  # noqa: PTH105 (also over an empty folder)
+    except Timeout:
+        raise InputError(f"{folder}: another process is making it") from None
+    except OSError as error:
+        raise InputError(f"{error.filename or folder}: {error.strerror}") from None
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _check_there(pictures: list[Picture]) -> None:
+    """Before hours of painting: every picture's file is listed in its folder."""
+    listed: set[str] = set()
+    for folder in {picture.file.parent for picture in pictures}:
+        with os.scandir(folder) as entries:
+            listed |= {entry.path for entry in entries}
+    missing = [picture.file for picture in pictures if str(picture.file) not in listed]
+    if missing:
+        more = f" (and {len(missing) - 1:,} more)" if missing[1:] else ""
+        raise InputError(f"{missing[0]}: no such picture, but it is in the annotations{more}")
+
+
+def _identity(path: Path) -> dict[str, str | int]:
+    stat = path.stat()
+    return {"annotations": str(path.resolve()), "bytes": stat.st_size, "changed_ns": stat.st_mtime_ns}
+
+
+def _made(pictures: list[Picture], partial: Path, copy: bool, processes: int) -> Iterator[int]:
+    """Make what is not there yet; how many are there, again and again."""
+    there = {path.stem for path in (partial / "SegmentationClass").glob("*.png")}
+    tasks = [pictures[first : first + _AT_ONCE] for first in range(0, len(pictures), _AT_ONCE)]
+    done = 0
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, context, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
+        todo = [[picture for picture in task if picture.id not in there] for task in tasks]
+        waiting = [pool.submit(_paint_all, task, partial / "SegmentationClass") if task else None for task in todo]
+        try:
+            for task, result in zip(tasks, waiting, strict=True):
+                for picture in task:
+                    _place(picture.file, partial / "JPEGImages" / f"{picture.id}.jpg", copy)
+                if result is not None:
+                    result.result()
+                done += len(task)
+                yield done
+        except BrokenProcessPool:
+            raise RunError(
+                f"a process that paints pictures near {task[0].id} to {task[-1].id} was killed (out of memory?); "
+                "the same command goes on"
+            ) from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _paint_all(pictures: list[Picture], folder: Path) -> None:
+    palette = voc_palette().tobytes()
+    for picture in pictures:
+        size, said = image_size(picture.file), (picture.height, picture.width)
+        if size != said:
+            raise InputError(
+                f"{picture.file}: {size[1]} x {size[0]} pixels, but its annotations are of {said[1]} x {said[0]}"
+            )
+        image = Image.fromarray(paint(picture))
+        image.putpalette(palette)
+        buffer = io.BytesIO()
+        image.save(buffer, format="PNG")
+        write_atomic(folder / f"{picture.id}.png", buffer.getvalue())
+
+
+def _place(source: Path, target: Path, copy: bool) -> None:
+    """The picture in the tree, unless it is there as asked."""
+    if copy:
+        if target.is_symlink() or not target.is_file() or target.stat().st_size != source.stat().st_size:
+            write_atomic(target, source.read_bytes())
+    elif not (target.is_symlink() and target.readlink() == source.resolve()):
+        target.unlink(missing_ok=True)
+        target.symlink_to(source.resolve())

@@ -1,0 +1,1 @@
+"""The dense CRF: pydensecrf, and our lattice for many settings at once."""

@@ -1,0 +1,1 @@
+"""Affinity networks (PSA, IRN) and the walk over affinities."""

@@ -1,0 +1,180 @@
+"""The protocol stamped on every number: what was seen, what was chosen, and with which truth.
+
+Two scores may be ranked against each other only when their protocols are equal (`group`).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from wsss_platform.config import ImportedConfig, MapsConfig, MasksConfig, Section, fingerprint
+from wsss_platform.config.imported import UNKNOWN
+from wsss_platform.errors import unknown
+from wsss_platform.plan.affinity import described
+from wsss_platform.plan.experiment import Experiment, file_fingerprint, weights_fingerprint
+
+SELECTIONS = ("none", "held-out:3 truth", "train truth", "val truth", "unknown")
+"""What a selection can be; 3 stands for any number of pictures per class."""
+
+
+def check_selection(text: object, where: str = "selection") -> str:
+    """The text, if it names a selection; InputError with the nearest right one otherwise."""
+    if not isinstance(text, str) or not re.fullmatch(
+        r"none|held-out:[1-9]\d{0,5} truth|train truth|val truth|unknown", text
+    ):
+        raise unknown(where, str(text), SELECTIONS)
+    return text
+
+
+def strongest(*selections: str) -> str:
+    """What must be said of a number that several choices led to: the truth that tells most, "val truth" first."""
+
+    def rank(text: str) -> tuple[int, int]:
+        kinds = ("none", "held-out", "train truth", "unknown", "val truth")
+        kind, _, count = text.removesuffix(" truth").partition(":")
+        return (1, int(count)) if kind == "held-out" else (kinds.index(text), 0)
+
+    return max(selections, key=rank)
+
+
+Selection = Annotated[str, AfterValidator(check_selection)]
+"""Which pixel truth chose something: one of `SELECTIONS`."""
+CHOSEN = "chosen"
+"""Table of a study's best.toml that says which truth chose it."""
+
+
+class Protocol(Section):
+    """Plain values only; stored with every score."""
+
+    data: str
+    """Data set, such as "sample-" with its parameters' hash, "voc12" or "coco2014"."""
+    train_list: str
+    """Pictures trained on, with image-level labels; "unknown (imported)" for imported maps."""
+    train_pictures: int
+    """How many."""
+    score_list: str
+    """Pictures scored."""
+    score_pictures: int
+    """How many."""
+    supervision: str
+    """"labels", or "labels + saliency" where a phase trains on saliency maps or a masks rule reads them; for imported
+    maps what whoever imported them said."""
+    labels_from: str
+    """Where image-level labels come from; "masks" when derived from pixel truth."""
+    label_gate: bool
+    """Whether the scored maps were limited to the classes the image-level labels name."""
+    selection: Selection
+    """Which pixel truth chose hyper-parameters or checkpoints; "none" for a plain training run, "unknown" for
+    maps that somebody else made."""
+    backbone: str
+    """Architecture and output stride, or "imported maps (FORM)"."""
+    initial_weights: str
+    """"imagenet", "none" or "file:<hash>" for the backbone; "released:<hash>" or "imported:<hash>" when nothing was
+    trained here."""
+    scales: str
+    """Scales or absolute square sizes, and flip, of the map extraction."""
+    background: str
+    """The fixed background rule of the masks. The sweep's best is always reported beside it as an oracle."""
+    crf: str
+    """Dense CRF of the masks, or "none"."""
+    affinity: str
+    """Affinity refinement of the scored maps and its walk, or "none"."""
+    segmenter: str
+    """Second-stage network trained on the masks, or "none" (the masks themselves are scored)."""
+    truth: str
+    """Hash of the pixel truth."""
+
+    def group(self) -> str:
+        """Scores with equal groups may be ranked together (12 hex digits).
+
+        The architecture and its initial weights are part of it; how long it trained is not.
+        """
+        return fingerprint(self)[:12]
+
+
+def protocol(experiment: Experiment, *, selection: Selection = "none") -> Protocol:
+    """The protocol of an experiment's score."""
+    phase = experiment.phases[-1]
+    data, backbone = experiment.data, experiment.config.backbone
+    masks, maps = experiment.masks_config(phase), experiment.maps_config(phase)
+    train, score = experiment.dataset.split(data.train_list), experiment.dataset.split(data.score_list)
+    weights = weights_fingerprint(backbone.weights)
+    initial = weights if weights in ("imagenet", "none") else f"file:{weights[:12]}"
+    released = experiment.config.released_file(phase.name)
+    if released is not None:
+        initial = f"released:{file_fingerprint(released, 'released')[:12]}"
+    labels_from = train.labels_from
+    if score.labels_from != labels_from:  # the scored maps are limited to the labels of their own list
+        labels_from = f"{train.name}: {labels_from}, {score.name}: {score.labels_from}"
+    rules = {
+        "constant": f"constant {masks.background:g}",
+        "power": f"(1 - max)^{masks.alpha:g}",
+        "two_threshold": f"passes {masks.confident_foreground:g}/{masks.confident_background:g}",
+        "two_alpha": f"(1 - max)^{masks.low_alpha:g} and ^{masks.high_alpha:g}",
+        "saliency": f"saliency > {masks.saliency_cut}, floor {masks.saliency_floor:g}, "
+        f"conflict {masks.conflict_level:g}",
+    }
+    found = Protocol(
+        data=experiment.dataset.name,
+        train_list=data.train_list,
+        train_pictures=len(train.ids),
+        score_list=data.score_list,
+        score_pictures=len(score.ids),
+        supervision=" + ".join(("labels", *_extras(experiment))),
+        labels_from=labels_from,
+        label_gate=maps.gate == "labels",
+        selection=selection,
+        backbone=f"{backbone.name} stride {backbone.output_stride}",
+        initial_weights=initial,
+        scales=_scales(maps),
+        background=rules[masks.rule],
+        crf=_crf(masks),
+        affinity=described(experiment.config),
+        segmenter="none",
+        truth=experiment.truth_fingerprint(data.score_list)[:12],
+    )
+    return _of_imported(found, experiment) if isinstance(experiment.config, ImportedConfig) else found
+
+
+def _of_imported(found: Protocol, experiment: Experiment) -> Protocol:
+    """The protocol with what is known of maps that somebody else made."""
+    assert isinstance(experiment.config, ImportedConfig)
+    maps = experiment.config.imported
+    extras = [extra for extra in _extras(experiment) if extra not in maps.supervision]
+    said = {
+        "train_list": UNKNOWN,
+        "train_pictures": 0,
+        "supervision": " + ".join((maps.supervision, *extras)),
+        "label_gate": maps.gate == "labels",
+        "backbone": f"imported maps ({maps.form})",
+        "initial_weights": f"imported:{maps.content[:12]}",
+        "scales": UNKNOWN if maps.normalise == "none" else f"{UNKNOWN}, normalised by {maps.normalise}",
+    }
+    return found.model_copy(update=said)
+
+
+def _extras(experiment: Experiment) -> tuple[str, ...]:
+    """Supervision beyond labels that any stage of this config uses."""
+    phases = {extra for phase in experiment.phases for extra in phase.extras}
+    rules = {experiment.masks_config(stage.phase).rule for stage in experiment.stages if stage.kind == "masks"}
+    return tuple(sorted(phases | ({"saliency"} & rules)))
+
+
+def _crf(masks: MasksConfig) -> str:
+    """The parameter set, its iterations and what was changed of it. The backend is none of it: both agree."""
+    if masks.crf == "none":
+        return "none"
+    names = ("gaussian_position", "gaussian_weight", "bilateral_position", "bilateral_colour", "bilateral_weight")
+    values = {name: getattr(masks, f"crf_{name}") for name in names}
+    changed = [f"{name.replace('_', ' ')} {value:g}" for name, value in values.items() if value is not None]
+    return ", ".join((f"{masks.crf} x{masks.crf_iterations}", *changed))
+
+
+def _scales(maps: MapsConfig) -> str:
+    sides = [f"{scale:g}" for scale in maps.scales]
+    if maps.sizes:
+        sides = [f"{size} x {size}" for size in maps.sizes]
+    return ", ".join(sides) + (" + flip" if maps.flip else "")

@@ -1,0 +1,120 @@
+"""How often the pixel truth of each list was looked at in a storage folder, over all its studies and scores.
+
+Nothing is written for it: it is read off what is there. A look is
+
+    a score      one run's masks and its whole sweep, however often it is read again; with saliency one more
+    a rung       a trial of a study was scored on a few pictures to decide whether it goes on
+    a setting    a setting of a search on stored maps, of a run (`tune RUN`) or within a trial (on each of its seeds)
+
+A score that left the store counts as long as a record or a study's table tells of it. Looking at pictures (`show`) and
+fitting a rule to counts that are there (`score --rule`) are none.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wsss_platform.errors import InputError
+from wsss_platform.run.records import read_records
+from wsss_platform.search.masks.table import searched
+from wsss_platform.store.artefacts import MANIFEST, Store
+
+
+@dataclass(frozen=True)
+class Looks:
+    """At the truth of one list."""
+
+    list_name: str
+    truth: str
+    """First 12 hex digits of its hash, as in the protocol."""
+    scores: int = 0
+    rungs: int = 0
+    settings: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.scores + self.rungs + self.settings
+
+    @property
+    def words(self) -> str:
+        """For a person."""
+        parts = [(self.scores, "score"), (self.rungs, "rung"), (self.settings, "setting")]
+        told = ", ".join(f"{count} {name}{'s' if count != 1 else ''}" for count, name in parts if count)
+        times = "once" if self.total == 1 else f"{self.total} times"
+        return f"pixel truth of {self.list_name} ({self.truth}): looked at {times} in this storage ({told})"
+
+
+def looks(store: Store) -> tuple[Looks, ...]:
+    """What was looked at, by list and truth; without damaged files, which `store verify` and `leaderboard` name."""
+    scores: dict[str, tuple[str, str]] = {}  # key -> (list, truth)
+    rungs: dict[tuple[str, str], int] = defaultdict(int)
+    settings: dict[tuple[str, str], int] = defaultdict(int)
+    for key, where in (*_made(store), *_recorded(store)):
+        scores.setdefault(key, where)
+    for folder in sorted(path for path in (store.root / "studies").glob("*") if path.is_dir()):
+        study = _json(folder / "study.json", "data", "truth")
+        if study is not None:
+            where = (study["data"]["score_list"], study["truth"][:12])
+            for row in _rows(folder / "trials.jsonl"):
+                rungs[where] += len(row.get("rungs") or {})
+                for key in row.get("keys") or [row.get("key")]:
+                    if key is not None:
+                        scores.setdefault(key, where)
+        with suppress(InputError):  # a damaged table of settings: its study names it
+            for one in searched(folder):
+                settings[one["list"], one["truth"]] += len(one["settings"])
+    found: dict[tuple[str, str], int] = defaultdict(int)
+    for where in scores.values():
+        found[where] += 1
+    places = sorted({*found, *(where for where in (*rungs, *settings) if rungs.get(where) or settings.get(where))})
+    return tuple(Looks(*where, found.get(where, 0), rungs.get(where, 0), settings.get(where, 0)) for where in places)
+
+
+def looks_at(found: tuple[Looks, ...], list_name: str, truth: str) -> Looks:
+    """Those at one list's truth; none at all when nothing looked."""
+    return next((one for one in found if (one.list_name, one.truth) == (list_name, truth)), Looks(list_name, truth))
+
+
+def _made(store: Store) -> Iterator[tuple[str, tuple[str, str]]]:
+    """(key, (list, truth)) of the counts against truth that are in the store, or were dropped on purpose."""
+    for kind in ("score", "saliency-sweep"):
+        for pattern in (f"*/{MANIFEST}", "*.dropped"):
+            for path in (store.root / "stages" / kind).glob(pattern):
+                manifest = _json(path, "key", "list", "truth")
+                if manifest is not None:
+                    yield manifest["key"], (manifest["list"], manifest["truth"])
+
+
+def _recorded(store: Store) -> Iterator[tuple[str, tuple[str, str]]]:
+    """The same of the scores of recorded runs and trials."""
+    for record in read_records(store).records:
+        keys = [key for name, key in record.stages.items() if name.split(":")[0] == "score"]
+        if record.scores is not None and keys:
+            yield keys[-1], (record.protocol.score_list, record.protocol.truth)
+
+
+def _rows(table: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a study's table."""
+    for line in table.read_text(encoding="utf-8").splitlines() if table.is_file() else ():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            yield row
+
+
+def _json(path: Path, *fields: str) -> dict[str, Any] | None:
+    """A JSON object on disk; None when it is not there, damaged, or without one of these fields."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and found.keys() >= set(fields) else None

@@ -1,0 +1,130 @@
+"""`show`: pictures of a scored run, read from the store and drawn by `drawing`.
+
+The choice of worst and best pictures looks at pixel truth; it is for a person to look at and selects nothing.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from wsss_platform.data.palette import mask_file, read_mask
+from wsss_platform.errors import InputError, unknown
+from wsss_platform.maps.storage import MapReader, full_size
+from wsss_platform.plan.experiment import Experiment
+from wsss_platform.report.drawing import class_figure, panel, pixels, save, sweep_figure
+from wsss_platform.run.pipeline import read_summary
+from wsss_platform.scores.confusion import mean_iou_of_parts
+from wsss_platform.scores.score import Score
+from wsss_platform.store.artefacts import Store
+
+
+class RunPictures:
+    """Draws the pictures of one scored experiment."""
+
+    def __init__(self, experiment: Experiment, store: Store) -> None:
+        """Open what the store has of it.
+
+        Raises:
+            InputError: it has not been scored yet.
+        """
+        stage = experiment.stage("score")
+        if not store.finished("score", stage.key):
+            raise InputError("nothing to show yet: this run has no score; first: wsss-platform score RUN")
+        self.summary = read_summary(store.open("score", stage.key))
+        self._score = store.open("score", stage.key).folder
+        self._masks = store.open("masks", stage.inputs["masks"].key).folder
+        self._maps = MapReader(store.open("maps", stage.inputs["maps"].key).folder)
+        self._split = experiment.dataset.split(stage.list_name)
+        self._truth = experiment.dataset.truth(stage.list_name)
+        masks = experiment.masks_config(stage.phase)
+        self._background = masks.background if masks.rule == "constant" else None
+
+    def ranking(self) -> dict[str, float]:
+        """Picture id -> mean IoU of its mask over the classes in it, 0..1; without pictures that have no truth."""
+        score = Score.read(self._score)
+        values = mean_iou_of_parts(score.parts)
+        return {name: float(value) for name, value in zip(score.ids, values, strict=True) if not np.isnan(value)}
+
+    def draw(self, name: str) -> Figure:
+        """The panel of one picture; InputError with the nearest id when the list has none of that name."""
+        if name not in self._maps:
+            raise unknown(f"picture of list {self._split.name!r}", name, self._split.ids)
+        stored = self._maps[name]
+        return panel(
+            self._split.read(name).image,
+            full_size(stored),
+            [int(index) for index in stored.classes],
+            self._mask(name),
+            self._truth.mask(name),
+            self._truth.classes,
+            title=name,
+            background=self._background,
+        )
+
+    def _mask(self, name: str) -> NDArray[np.uint8]:
+        return read_mask(mask_file(self._masks, name))
+
+
+def show_run(
+    experiment: Experiment, store: Store, folder: Path, *, count: int = 4, ids: Sequence[str] | None = None
+) -> list[Path]:
+    """Write the pictures of a scored run; returns the files.
+
+    Args:
+        experiment: of the run.
+        store: that holds its maps, masks and score.
+        folder: is created; `sweep.png`, `classes.png` and one PNG per picture go into it.
+        count: pictures of each kind (worst, best, random).
+        ids: these pictures instead.
+
+    Raises:
+        InputError: the run has no score, or an id that its list does not have.
+    """
+    run = RunPictures(experiment, store)
+    chosen = [(name, name) for name in ids] if ids else list(_chosen(run.ranking(), count))
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for label, figure in [*_figures(run), *((label, run.draw(name)) for label, name in chosen)]:
+        written.append(folder / f"{label}.png")
+        save(figure, written[-1])
+    return written
+
+
+def panels(experiment: Experiment, store: Store, count: int = 2) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """The curve, the bars, and `count` worst, best and random pictures as (label, uint8 [H, W, 3] RGB)."""
+    run = RunPictures(experiment, store)
+    for label, figure in _figures(run):
+        yield label, pixels(figure)
+    for kind, names in choose(run.ranking(), count).items():
+        for number, name in enumerate(names, 1):
+            yield f"{kind}/{number}", pixels(run.draw(name))
+
+
+def choose(ranking: Mapping[str, float], count: int, seed: int = 0) -> dict[str, list[str]]:
+    """Ids of the `count` worst (worst first), best (best first) and of random others; no id twice.
+
+    Equal scores are ordered by id. A short list is filled in that order.
+    """
+    ordered = sorted(ranking, key=lambda name: (ranking[name], name))
+    worst = ordered[:count]
+    best = ordered[len(worst) :][::-1][:count]
+    rest = sorted(set(ordered) - {*worst, *best})
+    return {"worst": worst, "best": best, "random": sorted(random.Random(seed).sample(rest, min(count, len(rest))))}
+
+
+def _chosen(ranking: Mapping[str, float], count: int) -> Iterator[tuple[str, str]]:
+    for kind, names in choose(ranking, count).items():
+        for number, name in enumerate(names, 1):
+            yield f"{kind}-{number:02d}-{name}", name
+
+
+def _figures(run: RunPictures) -> Iterable[tuple[str, Figure]]:
+    summary: Mapping[str, Any] = run.summary
+    return ("sweep", sweep_figure(summary)), ("classes", class_figure(summary))

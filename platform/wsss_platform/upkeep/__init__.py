@@ -1,0 +1,1 @@
+"""List, verify, clear and copy what is stored."""
