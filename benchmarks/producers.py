@@ -36,7 +36,7 @@ from wsss_platform.maps.storage import maps_file, write_maps
 from wsss_platform.masks.crf.dense_crf import PARAMETERS, refine
 from wsss_platform.masks.rules import merge, named, over
 from wsss_platform.plan.experiment import Experiment
-from wsss_platform.run.chunks import chunks_of
+from wsss_platform.run.chunks.images import chunks_of
 from wsss_platform.run.pipeline import run
 from wsss_platform.store.artefacts import Store
 
@@ -202,7 +202,8 @@ _FORK = multiprocessing.get_context("fork")
 
 def _half(experiment: Experiment, root: Path, ids: Sequence[str]) -> None:
     """What a user would start twice by hand: the same functions over a part of the list, into a store of its own."""
-    from wsss_platform.run.chunks import MasksWork, ScoreWork
+    from wsss_platform.run.chunks.masks import MasksWork
+    from wsss_platform.run.chunks.score import ScoreWork
 
     maps = Store(root).open("maps", experiment.stage("maps").key).folder
     folder = root / f"half{os.getpid()}"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from benchmarks.measure import Row, alternate, peak
 from benchmarks.pictures import Picture
 from wsss_platform.maps.storage import full_size, read_maps, write_maps
-from wsss_platform.run.chunks import sweep_stored
+from wsss_platform.run.chunks.score import sweep_stored
 from wsss_platform.scores.sweep import confusions, grid, histogram
 
 Table = NDArray[np.int64]

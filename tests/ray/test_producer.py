@@ -14,7 +14,7 @@ from wsss_platform.engine.producer import run_chunks
 from wsss_platform.engine.runner import RayRunner
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.plan.jobs import Chunk, ChunkReport
-from wsss_platform.run.chunks import PictureWork, read_failures
+from wsss_platform.run.chunks.images import PictureWork, read_failures
 from wsss_platform.run.local_runner import LocalRunner
 from wsss_platform.run.pipeline import run
 from wsss_platform.store.artefacts import Store, write_atomic

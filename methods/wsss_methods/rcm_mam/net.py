@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from wsss_methods.rcm_mam.config import RcmMamConfig, SupportConfig
-from wsss_platform.nets.backbones.backbone import build_backbone
+from wsss_platform.nets.build import build_backbone
 
 
 @dataclass

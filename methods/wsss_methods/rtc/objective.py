@@ -14,7 +14,8 @@ from wsss_methods.rtc.config import RtcConfig
 from wsss_methods.rtc.net import ClassHead, SegmentationHead, TwoCorrelations
 from wsss_methods.rtc.refinement import pseudo_labels
 from wsss_platform.method.objective import Batch, Objective
-from wsss_platform.nets.backbones.backbone import Backbone, build_backbone
+from wsss_platform.nets.backbones.backbone import Backbone
+from wsss_platform.nets.build import build_backbone
 from wsss_platform.nets.heads.pcm import resized
 from wsss_platform.nets.heads.seam import evidence, min_pooling
 

@@ -112,7 +112,7 @@ def write_sample(
     as_json: options.Json = False,
 ) -> None:
     """Write the built-in sample as a VOC2012 tree, to look at or to try `--data voc12` on."""
-    from wsss_platform.data.sample.dataset import write_tree
+    from wsss_platform.data.sample.tree import write_tree
 
     with output(as_json) as out:
         _, dataset = _open("sample", "", changes)

@@ -74,7 +74,7 @@ def _network(release: Release, classes: int, changes: list[str] | None) -> dict[
     import torch
 
     from wsss_platform.config import BackboneConfig, flatten, override, read_toml
-    from wsss_platform.nets.backbones.backbone import build_backbone
+    from wsss_platform.nets.build import build_backbone
 
     torch.manual_seed(0)  # the same file for the same command
     config_changes, data_changes = options.assignments(changes)

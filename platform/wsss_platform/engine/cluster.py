@@ -6,12 +6,12 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import ray
 
-from wsss_platform.environment import environment
 from wsss_platform.errors import InputError, RunError
 
 SETTINGS = {
@@ -29,6 +29,21 @@ _PORT = "RAY_GCS_SERVER_PORT"
 """Environment variable: the port of a new cluster's head."""
 OBJECT_STORE = 512 * 1024**2
 """Bytes of shared memory of a local cluster. Only jobs and reports cross it; pictures are read where they are used."""
+
+
+@contextmanager
+def environment(wanted: Mapping[str, str]) -> Iterator[None]:
+    """Set variables of this process and of those it starts; afterwards they are what they were before."""
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from wsss_platform.errors import InputError
 from wsss_platform.method import Method, Phase
 from wsss_platform.plan.experiment import Experiment
 from wsss_platform.plan.jobs import Chunk, ChunkReport
-from wsss_platform.run.chunks import PictureWork
+from wsss_platform.run.chunks.images import PictureWork
 from wsss_platform.store.artefacts import write_atomic
 
 if TYPE_CHECKING:

@@ -20,7 +20,10 @@ from wsss_platform.errors import InputError
 from wsss_platform.plan.experiment import Experiment, Stage, needed
 from wsss_platform.plan.jobs import METRICS, WEIGHTS, ChunkReport, EpochEnd, Runner, TrainJob
 from wsss_platform.plan.speed import like
-from wsss_platform.run.chunks import MapsWork, MasksWork, PictureWork, ScoreWork, chunks_of
+from wsss_platform.run.chunks.images import PictureWork, chunks_of
+from wsss_platform.run.chunks.maps import MapsWork
+from wsss_platform.run.chunks.masks import MasksWork
+from wsss_platform.run.chunks.score import ScoreWork
 from wsss_platform.run.imported import ImportWork, finish
 from wsss_platform.store.artefacts import Artefact, Store, write_atomic
 

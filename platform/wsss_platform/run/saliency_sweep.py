@@ -8,7 +8,8 @@ from wsss_platform.config import fingerprint
 from wsss_platform.errors import InputError
 from wsss_platform.plan.experiment import Experiment
 from wsss_platform.plan.jobs import ChunkReport, Runner
-from wsss_platform.run.chunks import SaliencyWork, chunks_of, saliency_pairs
+from wsss_platform.run.chunks.images import chunks_of
+from wsss_platform.run.chunks.saliency import SaliencyWork, saliency_pairs
 from wsss_platform.run.pipeline import check_failures
 from wsss_platform.store.artefacts import Artefact, Store
 

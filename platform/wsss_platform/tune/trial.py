@@ -275,7 +275,9 @@ def rung_value(experiment: Experiment, stage: Stage, store: Store, epoch: int, p
     Returns:
         None when the epoch's checkpoint is gone (epochs that end faster than they can be looked at).
     """
-    from wsss_platform.run.chunks import MapsWork, MasksWork, ScoreWork
+    from wsss_platform.run.chunks.maps import MapsWork
+    from wsss_platform.run.chunks.masks import MasksWork
+    from wsss_platform.run.chunks.score import ScoreWork
     from wsss_platform.scores.score import Score
     from wsss_platform.train.checkpoint import export_weights
 

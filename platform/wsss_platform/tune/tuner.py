@@ -20,10 +20,9 @@ import ray
 from ray import tune as ray_tune
 
 from wsss_platform.config import look_up
-from wsss_platform.engine.cluster import cluster_info
+from wsss_platform.engine.cluster import cluster_info, environment
 from wsss_platform.engine.memory_deaths import memory_deaths_survived
 from wsss_platform.engine.runner import RayRunner
-from wsss_platform.environment import environment
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.run.interrupts import interruptible
 from wsss_platform.run.pipeline import run

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from wsss_platform.config import DataConfig, SampleConfig
-from wsss_platform.data.sample.dataset import SampleDataset, write_tree
+from wsss_platform.data.sample.dataset import SampleDataset
+from wsss_platform.data.sample.tree import write_tree
 from wsss_platform.data.voc import VocDataset
 
 SMALL = SampleConfig(train=7, val=3, size=64)

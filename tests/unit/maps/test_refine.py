@@ -12,7 +12,8 @@ from wsss_platform.data.split import Sample
 from wsss_platform.maps.refine import Refiner
 from wsss_platform.maps.storage import StoredMap, full_size, grid_size, quantised
 from wsss_platform.method.objective import Objective
-from wsss_platform.nets.backbones.backbone import FrozenBatchNorm, build_backbone
+from wsss_platform.nets.backbones.backbone import FrozenBatchNorm
+from wsss_platform.nets.build import build_backbone
 from wsss_platform.nets.cpu.winograd import QuickConvolution
 
 

@@ -25,7 +25,7 @@ from wsss_platform.errors import InputError
 from wsss_platform.maps.storage import maps_file, read_maps
 from wsss_platform.method.objective import Batch
 from wsss_platform.nets import released
-from wsss_platform.nets.backbones.backbone import build_backbone
+from wsss_platform.nets.build import build_backbone
 from wsss_platform.nets.heads.seam import evidence, min_pooling
 from wsss_platform.nets.released.names import convert, translate
 from wsss_platform.run.records import read_record

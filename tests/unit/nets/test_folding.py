@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from wsss_platform.config import BackboneConfig
-from wsss_platform.nets.backbones.backbone import Backbone, FrozenBatchNorm, build_backbone
+from wsss_platform.nets.backbones.backbone import Backbone, FrozenBatchNorm
+from wsss_platform.nets.build import build_backbone
 from wsss_platform.nets.folding import fold
 
 CASES = [("resnet50", 16), ("resnet50", 8), ("efficientnet_lite0", 16), ("wide_resnet38", 8), ("vgg16", 8)]

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from wsss_methods.fbr.on_eps.config import FbrEpsConfig
 from wsss_methods.fbr.on_eps.losses import consistency, saliency_loss, thresholded_average
 from wsss_platform.method.objective import Batch, Objective
-from wsss_platform.nets.backbones.backbone import Backbone, build_backbone
+from wsss_platform.nets.backbones.backbone import Backbone
+from wsss_platform.nets.build import build_backbone
 from wsss_platform.nets.heads.pcm import PixelCorrelation, correlation_taps
 from wsss_platform.nets.heads.seam import evidence, min_pooling
 

@@ -16,11 +16,10 @@ from wsss_platform.config import SampleConfig, fingerprint
 from wsss_platform.data.sample.paint import paint
 from wsss_platform.data.sample.saliency import detect
 from wsss_platform.data.sample.scene import CLASSES, LISTS, Layers, Scene, lay_out, rasterise
-from wsss_platform.data.sample.tree import write_tree
 from wsss_platform.data.split import Sample
 from wsss_platform.errors import InputError, unknown
 
-__all__ = ["CLASSES", "SampleDataset", "SampleSplit", "SampleTruth", "write_tree"]
+__all__ = ["CLASSES", "SampleDataset", "SampleSplit", "SampleTruth"]
 
 REVISION = 1
 """Raised when the same parameters give other pictures or masks."""

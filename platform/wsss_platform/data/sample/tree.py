@@ -6,18 +6,14 @@ import os
 import shutil
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from wsss_platform.data.convert.annotations import write_label_json
+from wsss_platform.data.sample.dataset import SampleDataset, SampleTruth
 from wsss_platform.errors import InputError
-
-if TYPE_CHECKING:
-    from wsss_platform.data.sample.dataset import SampleDataset, SampleTruth
-
 
 _FOLDERS = (
     "JPEGImages",

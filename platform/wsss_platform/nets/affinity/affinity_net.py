@@ -11,7 +11,7 @@ from wsss_platform.config import AffinityConfig, BackboneConfig
 from wsss_platform.method.objective import Batch, Objective
 from wsss_platform.nets.affinity.pairs import affinity_losses, at_cells, pair_distances, pair_kinds
 from wsss_platform.nets.affinity.walk import half_plane, walk
-from wsss_platform.nets.backbones.backbone import build_backbone
+from wsss_platform.nets.build import build_backbone
 
 SIDES = {
     "wide_resnet38": ("conv4", "conv5", "final"),

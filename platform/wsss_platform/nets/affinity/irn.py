@@ -13,7 +13,7 @@ from wsss_platform.method.objective import Batch, Objective, global_batch
 from wsss_platform.nets.affinity.affinity_net import grown, walked_on
 from wsss_platform.nets.affinity.pairs import affinity_losses, at_cells, displacement_losses, pair_kinds, path_maxima
 from wsss_platform.nets.affinity.walk import half_plane
-from wsss_platform.nets.backbones.backbone import build_backbone
+from wsss_platform.nets.build import build_backbone
 
 TAPS = {
     "resnet50": (("stem", "stage1"), ("stage2", "stage3", "final")),

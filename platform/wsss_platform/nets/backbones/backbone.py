@@ -1,4 +1,4 @@
-"""`build_backbone(config)`: a pretrained network with named taps, a chosen output stride and frozen BatchNorm."""
+"""What every backbone is: named taps, a chosen output stride, frozen BatchNorm, initial weights from a file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-from wsss_platform.config import BackboneConfig
 from wsss_platform.errors import InputError
 
 MEAN = (0.485, 0.456, 0.406)
@@ -89,31 +88,6 @@ class FrozenBatchNorm(nn.Module):
         """(scale, shift), each [C]: the layer is scale * x + shift, so a convolution before it can take it over."""
         scale = self.weight * torch.rsqrt(self.running_var + self.eps)
         return scale, self.bias - self.running_mean * scale
-
-
-def build_backbone(config: BackboneConfig) -> Backbone:
-    """The network that a config names, with its initial weights.
-
-    Raises:
-        InputError: weights that are not to be had, or do not fit (missing and unexpected names are listed).
-    """
-    match config.name:
-        case "resnet50":
-            from wsss_platform.nets.backbones.resnet import ResNet50
-
-            return ResNet50(config)
-        case "efficientnet_lite0":
-            from wsss_platform.nets.backbones.efficientnet_lite0 import EfficientNetLite0
-
-            return EfficientNetLite0(config)
-        case "vgg16":
-            from wsss_platform.nets.backbones.vgg16 import VGG16
-
-            return VGG16(config)
-        case "wide_resnet38":
-            from wsss_platform.nets.backbones.wide_resnet38 import WideResNet38
-
-            return WideResNet38(config)
 
 
 def download(url: str, name: str) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from wsss_platform.config import BackboneConfig
 from wsss_platform.method.objective import Batch, Objective
-from wsss_platform.nets.backbones.backbone import build_backbone
+from wsss_platform.nets.build import build_backbone
 
 
 class CamClassifier(Objective):

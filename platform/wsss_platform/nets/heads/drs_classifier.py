@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from wsss_platform.config import BackboneConfig, SuppressionConfig
 from wsss_platform.method.objective import Batch, Objective
-from wsss_platform.nets.backbones.backbone import build_backbone
+from wsss_platform.nets.build import build_backbone
 from wsss_platform.nets.heads.suppression import Suppression, activation, suppress
 
 WIDTH = 512

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from wsss_platform.config import MasksConfig, fingerprint
 from wsss_platform.plan.jobs import Chunk, ChunkReport, ChunkWork
-from wsss_platform.run.chunks import SWEEP, PictureWork, sweep_stored
+from wsss_platform.run.chunks.images import PictureWork
+from wsss_platform.run.chunks.score import SWEEP, sweep_stored
 from wsss_platform.search.masks.settings import Setting
 from wsss_platform.search.masks.table import Table
 from wsss_platform.store.artefacts import write_atomic

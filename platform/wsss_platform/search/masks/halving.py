@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from wsss_platform.config import fingerprint
 from wsss_platform.plan.experiment import REVISIONS, Experiment
 from wsss_platform.plan.jobs import Chunk, ChunkReport, ChunkRunner
-from wsss_platform.run.chunks import CHUNK
+from wsss_platform.run.chunks.images import CHUNK
 from wsss_platform.run.pipeline import check_failures
 from wsss_platform.scores.bootstrap import Comparison, compare
 from wsss_platform.scores.confusion import mean_iou, mean_iou_of_parts

@@ -8,7 +8,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from wsss_platform.config import BackboneConfig
-from wsss_platform.nets.backbones.backbone import build_backbone
+from wsss_platform.nets.build import build_backbone
 from wsss_platform.nets.cpu import depthwise as module
 from wsss_platform.nets.cpu.depthwise import depthwise, serves
 

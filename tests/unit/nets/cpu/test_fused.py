@@ -9,7 +9,7 @@ from torch import nn
 
 from wsss_platform.config import BackboneConfig, SuppressionConfig
 from wsss_platform.nets.backbones import efficientnet_lite0
-from wsss_platform.nets.backbones.backbone import build_backbone
+from wsss_platform.nets.build import build_backbone
 from wsss_platform.nets.cpu.fused import convolve, fuses
 from wsss_platform.nets.folding import fold
 from wsss_platform.nets.heads.suppression import suppress

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from wsss_platform.config import BackboneConfig
-from wsss_platform.nets.backbones.backbone import build_backbone
+from wsss_platform.nets.build import build_backbone
 from wsss_platform.nets.cpu.winograd import QuickConvolution, pays, quicken, transformed_weight, winograd
 from wsss_platform.nets.folding import fold
 

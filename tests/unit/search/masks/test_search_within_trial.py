@@ -18,7 +18,7 @@ from wsss_platform.errors import InputError, RunError
 from wsss_platform.maps.storage import StoredMap, grid_size, maps_file, read_maps, write_maps
 from wsss_platform.plan.experiment import Experiment
 from wsss_platform.plan.jobs import Chunk, ChunkReport, ChunkWork
-from wsss_platform.run.chunks import chunks_of
+from wsss_platform.run.chunks.images import chunks_of
 from wsss_platform.run.interrupts import Interrupted
 from wsss_platform.run.pipeline import FAILURES, run
 from wsss_platform.search.levels import Levels, split

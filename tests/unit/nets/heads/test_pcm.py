@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from wsss_platform.config import BackboneConfig
-from wsss_platform.nets.backbones.backbone import build_backbone
+from wsss_platform.nets.build import build_backbone
 from wsss_platform.nets.heads.pcm import PixelCorrelation, correlation_taps
 
 

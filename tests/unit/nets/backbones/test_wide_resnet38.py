@@ -12,8 +12,9 @@ from torch.nn import functional
 
 from wsss_platform.config import BackboneConfig
 from wsss_platform.errors import InputError
-from wsss_platform.nets.backbones.backbone import Backbone, build_backbone
+from wsss_platform.nets.backbones.backbone import Backbone
 from wsss_platform.nets.backbones.wide_resnet38 import WideResNet38
+from wsss_platform.nets.build import build_backbone
 
 CONFIG = BackboneConfig(name="wide_resnet38", weights="none", output_stride=8)
 TAPS = {"conv3": (256, 4), "conv4": (512, 8), "conv5": (1024, 8), "conv6": (4096, 8), "final": (4096, 8)}

@@ -19,7 +19,7 @@ from wsss_platform.maps.storage import MapReader, full_size
 from wsss_platform.plan.experiment import Experiment
 from wsss_platform.plan.protocol import protocol
 from wsss_platform.run import imported
-from wsss_platform.run.chunks import chunks_of
+from wsss_platform.run.chunks.images import chunks_of
 from wsss_platform.run.local_runner import LocalRunner
 from wsss_platform.run.pipeline import run
 from wsss_platform.store.artefacts import Store

@@ -14,7 +14,7 @@ from broken_pictures import BROKEN, tree
 from wsss_platform.errors import InputError
 from wsss_platform.plan.experiment import Experiment
 from wsss_platform.plan.jobs import Chunk, ChunkReport
-from wsss_platform.run.chunks import PictureWork
+from wsss_platform.run.chunks.images import PictureWork
 from wsss_platform.run.local_runner import LocalRunner
 from wsss_platform.run.pipeline import FAILURES, StageProgress, run
 from wsss_platform.store.artefacts import Store
@@ -136,6 +136,6 @@ def test_a_stricter_run_that_fails_leaves_the_finished_artefact(tmp_path: Path) 
 
 def test_memory_is_given_back_after_each_chunk_of_maps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[int] = []
-    monkeypatch.setattr("wsss_platform.run.chunks.give_back_freed_memory", lambda: given.append(1))
+    monkeypatch.setattr("wsss_platform.run.chunks.maps.give_back_freed_memory", lambda: given.append(1))
     run(tree(tmp_path / "VOC2012"), Store(tmp_path / "storage", max_failures=2), LocalRunner(threads=1))
     assert len(given) == 2, "34 pictures are two chunks"

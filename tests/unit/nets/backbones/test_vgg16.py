@@ -11,7 +11,7 @@ from torch import nn
 
 from wsss_platform.config import BackboneConfig
 from wsss_platform.errors import InputError
-from wsss_platform.nets.backbones.backbone import build_backbone
+from wsss_platform.nets.build import build_backbone
 
 CONFIG = BackboneConfig(name="vgg16", weights="none", output_stride=8)
 STRIDES = {"stage1": 1, "stage2": 2, "stage3": 4, "stage4": 8, "stage5": 8, "final": 8}

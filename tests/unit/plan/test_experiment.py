@@ -19,7 +19,8 @@ from wsss_platform.config import (
     fingerprint,
     override,
 )
-from wsss_platform.data.sample.dataset import SampleDataset, write_tree
+from wsss_platform.data.sample.dataset import SampleDataset
+from wsss_platform.data.sample.tree import write_tree
 from wsss_platform.errors import InputError
 from wsss_platform.method import Phase
 from wsss_platform.plan.experiment import Experiment

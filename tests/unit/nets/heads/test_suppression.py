@@ -12,7 +12,8 @@ from wsss_platform.config import BackboneConfig, SuppressionConfig
 from wsss_platform.data.sample.dataset import SampleDataset
 from wsss_platform.data.views import normalise
 from wsss_platform.errors import InputError
-from wsss_platform.nets.backbones.backbone import Backbone, build_backbone
+from wsss_platform.nets.backbones.backbone import Backbone
+from wsss_platform.nets.build import build_backbone
 from wsss_platform.nets.heads.suppression import Suppression, activation, suppress
 
 
