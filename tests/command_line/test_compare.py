@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from the_command import TINY, command, document
-from wsss_platform.cli.side_by_side import parse_arm
+from wsss_platform.cli.compare import parse_arm
 from wsss_platform.errors import InputError
 from wsss_platform.scores.score import Score
 from wsss_platform.store.artefacts import Store

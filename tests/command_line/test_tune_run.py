@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from the_command import TINY, command, document
-from wsss_platform.cli.options import fields_of
+from wsss_platform.api.experiments import fields_of
 
 SPACE = """
 [axes."masks.crf"]

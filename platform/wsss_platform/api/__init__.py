@@ -1,1 +1,11 @@
-"""What can be done from Python."""
+"""What can be done with wsss-platform from Python: `import wsss_platform.api as wsss`. The command line is its user.
+
+    experiments   what a person gives -> an `Experiment`, with every error before anything starts
+    runs          a recorded run again, perhaps with changes; names of runs
+    runners       where stages run: this process, or Ray
+    recording     a run with its record and its W&B run around it
+    plans         what a run or a study would do, as plain data
+
+The only room that puts the others together. Nothing here writes to standard output, and torch and ray are loaded when
+they are needed.
+"""

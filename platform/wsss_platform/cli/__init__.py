@@ -1,4 +1,4 @@
-"""The command line: the verbs, and the one place that imports methods and puts the rooms together.
+"""The command line: one file a verb, named as the verb; parses, calls `api` and prints.
 
 Torch and ray are imported inside a verb, never for `--help`. Exit codes: 0 done, 2 wrong input,
 1 failure, 130 interrupted.
@@ -11,8 +11,22 @@ import sys
 
 import typer
 
-from wsss_platform.cli import data, imports, look, run, side_by_side, store, tune, weights
-from wsss_platform.cli.output import print_error
+from wsss_platform.cli import (
+    compare,
+    data,
+    import_maps,
+    import_weights,
+    leaderboard,
+    maps,
+    masks,
+    methods,
+    score,
+    show,
+    store,
+    train,
+    tune,
+)
+from wsss_platform.cli.output import print_error, show_log
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.run.interrupts import Interrupted
 
@@ -25,19 +39,19 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("methods")(look.methods)
+app.command("methods")(methods.methods)
 app.add_typer(data.app, name="data")
 app.add_typer(store.app, name="store")
-app.command("import-weights")(weights.import_weights)
-app.command("import-maps")(imports.import_maps)
-app.command("train")(run.train)
-app.command("maps")(run.maps)
-app.command("masks")(run.masks)
-app.command("score")(run.score)
+app.command("import-weights")(import_weights.import_weights)
+app.command("import-maps")(import_maps.import_maps)
+app.command("train")(train.train)
+app.command("maps")(maps.maps)
+app.command("masks")(masks.masks)
+app.command("score")(score.score)
 app.command("tune")(tune.tune)
-app.command("compare")(side_by_side.compare)
-app.command("leaderboard")(look.leaderboard)
-app.command("show")(look.show)
+app.command("compare")(compare.compare)
+app.command("leaderboard")(leaderboard.leaderboard)
+app.command("show")(show.show)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -47,6 +61,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run_command(arguments: list[str] | None = None) -> int:
     """Run a command; its exit code."""
+    show_log()
     try:
         app(arguments, prog_name="wsss-platform")
     except SystemExit as end:  # typer's own: 0 after a verb or help, 2 for wrong usage, 130 for Ctrl-C

@@ -56,7 +56,7 @@ def tune(
     dry_run: bool,
 ) -> None:
     """Search, write the study's folder and print the table."""
-    from wsss_platform.cli.run import load_run
+    from wsss_platform.api.runs import load_run
     from wsss_platform.search.masks.searches import plan_search, run_search
 
     experiment, _ = load_run(store, run, score_list, changes)

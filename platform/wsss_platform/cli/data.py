@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from wsss_platform.api import experiments
 from wsss_platform.cli import options
 from wsss_platform.cli.output import console, output
 from wsss_platform.config import DataConfig
@@ -18,10 +19,10 @@ app = typer.Typer(help="Look at, check and convert data.", no_args_is_help=True)
 def _open(data: str, root: str, changes: list[str] | None) -> tuple[DataConfig, Any]:
     from wsss_platform.data import open_data
 
-    other, data_changes = options.assignments(changes)
+    other, data_changes = experiments.assignments(changes)
     if other:
         raise InputError(f"--set {next(iter(other))}: this verb takes data.PATH=VALUE only")
-    config = options.build_data(DataConfig(), data_changes, kind=data, root=root)
+    config = experiments.build_data(DataConfig(), data_changes, kind=data, root=root)
     return config, open_data(config)
 
 

@@ -6,6 +6,7 @@ With `--json` standard output carries one JSON document and nothing else, whatev
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -52,6 +53,23 @@ def print_error(message: str) -> None:
 def note(message: str) -> None:
     """A remark, on standard error."""
     console.print(message, soft_wrap=True)
+
+
+class _Notes(logging.Handler):
+    """What the rooms below log, as remarks."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one message."""
+        note(record.getMessage())
+
+
+def show_log() -> None:
+    """Print what the platform logs from now on; a second call changes nothing."""
+    log = logging.getLogger("wsss_platform")
+    if not any(isinstance(handler, _Notes) for handler in log.handlers):
+        log.addHandler(_Notes())
+        log.setLevel(logging.INFO)
+        log.propagate = False
 
 
 class Output:

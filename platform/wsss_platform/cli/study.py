@@ -21,8 +21,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from wsss_platform.api.recording import score_summary, scores_of
 from wsss_platform.cli.output import StageBars, console, note
-from wsss_platform.cli.recording import score_summary, scores_of
 from wsss_platform.config import override
 from wsss_platform.errors import InputError
 from wsss_platform.plan.experiment import Experiment

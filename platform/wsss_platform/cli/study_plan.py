@@ -40,7 +40,7 @@ def study_plan(
         seeds: runs of each trial.
         levels: which axes are searched within a trial; None: none are.
     """
-    from wsss_platform.cli.plan import plan_document
+    from wsss_platform.api.plans import plan_document
     from wsss_platform.search.costs import study_costs
 
     resources = {"workers": experiment.workers, "gpus per worker": gpus_per_worker or 0, "storage": str(store.root)}

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from wsss_platform.api import experiments
+from wsss_platform.api.runners import check_resources, default_gpus
 from wsss_platform.cli import crf, options, search_plan
-from wsss_platform.cli.engine import check_resources, default_gpus
 from wsss_platform.cli.front import front_lines
 from wsss_platform.cli.output import Output, note, output
 from wsss_platform.cli.study_plan import plan_tables, study_plan
@@ -171,7 +172,7 @@ def tune(
     check_scheduler(scheduler)
     with output(as_json) as out:
         trials = asked or (TRIALS if limited else UNLIMITED)
-        experiment = options.build_experiment(
+        experiment = experiments.build_experiment(
             method,
             data=data,
             root=root,
@@ -190,11 +191,11 @@ def tune(
             study_storage = absolute(study_storage)
             note(f"the study lives in {without_secrets(study_storage)}")
         rule = read_rule(selection, experiment.data)
-        check_base(rule, strongest(options.chosen_with(config), options.check_released(experiment)))
+        check_base(rule, strongest(experiments.chosen_with(config), experiments.check_released(experiment)))
         whole, experiment = experiment, judged_by(rule, experiment)
-        options.check_lists(experiment)
+        experiments.check_lists(experiment)
         searched = load_space(space or find_space(experiment.method.name), experiment.config)
-        options.check_gates(experiment, searched.axes)
+        experiments.check_gates(experiment, searched.axes)
         store = Store(storage, max_failures)
         check_measured(wanted, experiment, searched)
         if inner and len(wanted) > 1:
@@ -220,7 +221,7 @@ def tune(
             levels=levels,
         )
         reported = rule.reported(whole.data)
-        options.check_lists(replace(whole, data=whole.data.model_copy(update={"score_list": reported})))
+        experiments.check_lists(replace(whole, data=whole.data.model_copy(update={"score_list": reported})))
         document |= {"selection": rule.stamp, "judged on": experiment.data.score_list, "reported on": reported}
         ends = {"trials": trials if limited else None, **asdict(limits)}
         document["search"] = search_plan.search_plan(experiment, searched, named, ends)

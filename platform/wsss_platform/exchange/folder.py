@@ -21,7 +21,7 @@ from wsss_platform.exchange.coco import RegionFile, category_ids, image_ids, wri
 from wsss_platform.exchange.readme import readme
 from wsss_platform.exchange.scores import MaskRow, write_scores
 from wsss_platform.plan.experiment import Experiment
-from wsss_platform.scores.score import Score
+from wsss_platform.run.pipeline import read_score
 from wsss_platform.store.artefacts import Store, write_atomic
 
 Layout = Literal["voc", "coco"]
@@ -83,7 +83,7 @@ def export_masks(
             raise InputError(f"{len(failures)} of {len(ids)} masks could not be exported:\n  {listed}{more}")
     (folder / FAILURES).unlink(missing_ok=True)
     score = experiment.stage("score")
-    scored = Score.read(store.open("score", score.key).folder) if store.finished("score", score.key) else None
+    scored = read_score(experiment, store, "the run") if store.finished("score", score.key) else None
     write_scores(folder / "scores.parquet", rows, split.classes, scored)
     undecided = sum(row.undecided for row in rows)
     without = tuple(id for id in split.ids if id in lacking)

@@ -22,6 +22,7 @@ from wsss_platform.errors import InputError
 from wsss_platform.maps.storage import MapReader, full_size
 from wsss_platform.masks.rules import labels
 from wsss_platform.plan.experiment import Experiment, Stage
+from wsss_platform.run.pipeline import read_score
 from wsss_platform.scores.bootstrap import Comparison, Statistic, compare_seeds
 from wsss_platform.scores.confusion import iou_of_parts, mean_iou_of_parts
 from wsss_platform.scores.effects import effects
@@ -75,10 +76,7 @@ class ScoredArm:
         self.classes = self.scores[0].classes
 
     def _score(self, experiment: Experiment) -> Score:
-        stage = experiment.stage("score")
-        if not self._store.finished("score", stage.key):
-            raise InputError(f"{self.arm.label}, seed {experiment.seed}: has no score yet")
-        return Score.read(self._store.open("score", stage.key).folder)
+        return read_score(experiment, self._store, f"{self.arm.label}, seed {experiment.seed},")
 
     @cached_property
     def parts(self) -> NDArray[np.int64]:

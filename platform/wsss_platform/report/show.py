@@ -15,13 +15,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from wsss_platform.data.palette import mask_file, read_mask
-from wsss_platform.errors import InputError, unknown
+from wsss_platform.errors import unknown
 from wsss_platform.maps.storage import MapReader, full_size
 from wsss_platform.plan.experiment import Experiment
 from wsss_platform.report.drawing import class_figure, panel, pixels, save, sweep_figure
-from wsss_platform.run.pipeline import read_summary
+from wsss_platform.run.pipeline import read_score, read_summary
 from wsss_platform.scores.confusion import mean_iou_of_parts
-from wsss_platform.scores.score import Score
 from wsss_platform.store.artefacts import Store
 
 
@@ -35,10 +34,8 @@ class RunPictures:
             InputError: it has not been scored yet.
         """
         stage = experiment.stage("score")
-        if not store.finished("score", stage.key):
-            raise InputError("nothing to show yet: this run has no score; first: wsss-platform score RUN")
+        self._score = read_score(experiment, store, "nothing to show yet: this run")
         self.summary = read_summary(store.open("score", stage.key))
-        self._score = store.open("score", stage.key).folder
         self._masks = store.open("masks", stage.inputs["masks"].key).folder
         self._maps = MapReader(store.open("maps", stage.inputs["maps"].key).folder)
         self._split = experiment.dataset.split(stage.list_name)
@@ -48,9 +45,8 @@ class RunPictures:
 
     def ranking(self) -> dict[str, float]:
         """Picture id -> mean IoU of its mask over the classes in it, 0..1; without pictures that have no truth."""
-        score = Score.read(self._score)
-        values = mean_iou_of_parts(score.parts)
-        return {name: float(value) for name, value in zip(score.ids, values, strict=True) if not np.isnan(value)}
+        values = mean_iou_of_parts(self._score.parts)
+        return {name: float(value) for name, value in zip(self._score.ids, values, strict=True) if not np.isnan(value)}
 
     def draw(self, name: str) -> Figure:
         """The panel of one picture; InputError with the nearest id when the list has none of that name."""

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from wsss_platform.errors import InputError
 from wsss_platform.plan.experiment import Experiment, Stage, needed
@@ -26,6 +26,9 @@ from wsss_platform.run.chunks.masks import MasksWork
 from wsss_platform.run.chunks.score import ScoreWork
 from wsss_platform.run.imported import ImportWork, finish
 from wsss_platform.store.artefacts import Artefact, Store, write_atomic
+
+if TYPE_CHECKING:
+    from wsss_platform.scores.score import Score
 
 SUMMARY = "score.json"
 """In a score artefact: what `Score.summary()` says."""
@@ -116,6 +119,31 @@ def read_summary(artefact: Artefact) -> dict[str, Any]:
     """The summary in a score artefact."""
     summary: dict[str, Any] = json.loads((artefact.folder / SUMMARY).read_text(encoding="utf-8"))
     return summary
+
+
+def failed(store: Store, stage: Stage) -> frozenset[str]:
+    """Ids of the pictures that a finished stage lacks, as they failed and were allowed to (--max-failures)."""
+    file = store.open(stage.kind, stage.key).folder / FAILURES
+    return frozenset(id for id, _ in json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else frozenset()
+
+
+def read_score(experiment: Experiment, store: Store, whose: str) -> Score:
+    """The stored counts of an experiment's score.
+
+    Args:
+        experiment: scored before.
+        store: where the score is.
+        whose: for the error, such as "run 'mine'".
+
+    Raises:
+        InputError: it has no score.
+    """
+    from wsss_platform.scores.score import Score
+
+    stage = experiment.stage("score")
+    if not store.finished("score", stage.key):
+        raise InputError(f"{whose} has no score yet; `wsss-platform score RUN` makes it")
+    return Score.read(store.open("score", stage.key).folder)
 
 
 def _kind(stage: Stage) -> Literal["train", "import", "chunks"]:

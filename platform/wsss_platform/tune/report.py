@@ -19,7 +19,7 @@ from wsss_platform.config import override
 from wsss_platform.engine.runner import RayRunner
 from wsss_platform.plan.experiment import Experiment
 from wsss_platform.run.interrupts import interruptible
-from wsss_platform.run.pipeline import run
+from wsss_platform.run.pipeline import read_score, run
 from wsss_platform.scores.confusion import mean_iou
 from wsss_platform.scores.score import Score, paired_bootstrap
 from wsss_platform.search.rows import TrialRow
@@ -119,7 +119,7 @@ def _score(request: StudyRequest, changes: Mapping[str, Any], asked: Callable[[]
     experiment = _experiment(request, changes)
     runner = request.runner or RayRunner(request.workers, request.gpus_per_worker, request.cpus_per_worker)
     run(experiment, request.store, runner, interruptible(lambda event: None, asked, experiment))
-    return Score.read(request.store.open("score", experiment.key).folder)
+    return read_score(experiment, request.store, "the study")
 
 
 def _told(number: int, score: Score, request: StudyRequest, changes: Mapping[str, Any]) -> Told:

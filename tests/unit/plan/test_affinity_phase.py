@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import wsss_methods
-from wsss_platform.cli.plan import plan_document
+from wsss_platform.api.plans import plan_document
 from wsss_platform.config import DataConfig, MethodConfig, SampleConfig, override, to_toml
 from wsss_platform.data.palette import mask_file, read_mask
 from wsss_platform.errors import InputError

@@ -94,7 +94,7 @@ def test_other_seeds_and_missing_scores_are_refused(tmp_path: Path) -> None:
     narrow, wide = arms(store)
     with pytest.raises(InputError, match="one has 1 seeds, narrow 2"):
         score_arms([narrow, Arm("one", wide.experiments[:1])], store, "background")
-    with pytest.raises(InputError, match="wide, seed 0: has no score yet"):
+    with pytest.raises(InputError, match="wide, seed 0, has no score yet"):
         score_arms([wide], Store(tmp_path / "empty"), "best")
 
 

@@ -1,12 +1,12 @@
-"""The chunk work of the stages after training: maps, masks, score. No Ray here.
+"""What the chunk work of all stages has in common. No Ray here.
 
-Each class (`maps`, `masks`, `score`, `saliency`) is picklable, builds its network or readers on the first chunk and keeps them, writes one
-output per chunk under a temporary name, and returns at once when that output exists. The same object runs
-in one process or in many actors and leaves the same bytes.
+Each class (`maps`, `masks`, `score`, `saliency`) is picklable, builds its network or readers on the first chunk and
+keeps them, writes one output per chunk under a temporary name, and returns at once when that output exists. The same
+object runs in one process or in many actors and leaves the same bytes.
 
-In a stage's folder, beside its output, per chunk: `failures-NNNNNN.json` when pictures of it failed ([[id,
-reason], ...]; such a chunk is made again by the next run), and `at-NNNNNN` while it is worked on (the id of the
-picture; what is left when the process dies).
+In a stage's folder, beside its output, per chunk: `failures-NNNNNN.json` when images of it failed ([[id, reason], ...];
+such a chunk is made again by the next run), and `at-NNNNNN` while it is worked on (the id of the image; what is left
+when the process dies).
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from wsss_platform.api import experiments
 from wsss_platform.cli import options
 from wsss_platform.cli.output import note, output
 from wsss_platform.errors import InputError, unknown
@@ -77,14 +78,14 @@ def _network(release: Release, classes: int, changes: list[str] | None) -> dict[
     from wsss_platform.nets.build import build_backbone
 
     torch.manual_seed(0)  # the same file for the same command
-    config_changes, data_changes = options.assignments(changes)
+    config_changes, data_changes = experiments.assignments(changes)
     if data_changes or (release.backbone and config_changes):
         path = next(iter(config_changes or [f"data.{name}" for name in data_changes]))
         raise InputError(f"--set {path}: --as {release.name} takes no such field")
     if release.backbone:
         config = BackboneConfig.model_validate({"name": release.backbone, "weights": "none", "output_stride": 8})
         return dict(build_backbone(config).state_dict())
-    method = options.find_method(release.method)
+    method = experiments.find_method(release.method)
     preset = flatten(read_toml(method.presets()[PRESET]))
     settings = override(override(method.config(), preset, f"preset {PRESET}"), config_changes, "--set")
     settings = override(settings, {"backbone.weights": "none"})

@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
+from wsss_platform.api import experiments
 from wsss_platform.cli import options
 from wsss_platform.cli.output import note, output
-from wsss_platform.config import DataConfig, ImportedConfig, override, validated
+from wsss_platform.config import DataConfig
 from wsss_platform.config.imported import UNKNOWN
-from wsss_platform.errors import InputError, unknown
-from wsss_platform.plan.experiment import Experiment
+from wsss_platform.errors import unknown
 from wsss_platform.run import imported
 from wsss_platform.store.artefacts import Store, check_name
 
@@ -59,53 +59,36 @@ def import_maps(
     as_json: options.Json = False,
 ) -> None:
     """Take another codebase's maps; then masks, score, show and leaderboard work on them."""
-    from wsss_platform.cli.run import execute
+    from wsss_platform.cli.stages import execute
+    from wsss_platform.exchange.foreign_maps import foreign_maps
 
     with output(as_json) as out:
         if until not in ("maps", "masks", "score"):
             raise unknown("stage (--until)", until, ["maps", "masks", "score"])
         run_name = check_name(name)
-        config_changes, data_changes = options.assignments(changes)
-        data_config = options.build_data(
+        config_changes, data_changes = experiments.assignments(changes)
+        data_config = experiments.build_data(
             DataConfig(), data_changes, kind=data, root=root, train_list=list_name, score_list=list_name
         )
         settings = {"normalise": normalise, "gate": gate, "stretch": stretch, "supervision": supervision}
         store = Store(storage, max_failures)
-        experiment = _experiment(folder, form, data_config, settings, config_changes, max_failures)
-        execute(out, experiment, store, run_name, until, local, None, wandb, dry_run, workers, "unknown")
+        experiment, taken = foreign_maps(folder, form, data_config, settings, config_changes, max_failures)
+        note(f"{folder}: maps of the form {taken}{'' if form else ', by what its files hold'}")
+        execute(
+            out,
+            experiment,
+            store,
+            run_name,
+            until,
+            local=local,
+            gpus_per_worker=None,
+            wandb=wandb,
+            dry_run=dry_run,
+            producers=workers,
+            selection="unknown",
+        )
         if not dry_run:
             _say_remarks(imported.remarks_of(store.open("maps", experiment.source.key).folder))
-
-
-def _experiment(
-    folder: Path,
-    form: str | None,
-    data: DataConfig,
-    settings: dict[str, Any],
-    changes: dict[str, Any],
-    may_lack: int,
-) -> Experiment:
-    """The experiment of a folder, whose files are found and hashed.
-
-    Raises:
-        InputError: an unknown form, a folder without maps of the list, or settings that make no sense.
-    """
-    from wsss_platform.data import open_data
-    from wsss_platform.maps.foreign.folder import FORMS, ForeignFolder, detect
-
-    split = open_data(data).split(data.score_list)
-    place = folder.expanduser().resolve()
-    if form is not None and form not in FORMS:
-        raise unknown("form of maps (--as)", form, FORMS)
-    taken = next(each for each in FORMS if each == (form or detect(place, split.ids, split.classes)))
-    note(f"{folder}: maps of the form {taken}{'' if form else ', by what its files hold'}")
-    source = ForeignFolder(place, taken, split.classes)
-    if not place.is_dir():
-        raise InputError(f"{folder}: no such folder")
-    section = {"form": taken, "folder": str(place), "content": "0" * 64, **settings}
-    config = override(validated(ImportedConfig, {"imported": section}, "import-maps"), changes, "--set")
-    content = imported.scan(source, split.ids, may_lack)
-    return Experiment(imported.METHOD, override(config, {"imported.content": content}), data)
 
 
 def _say_remarks(remarks: dict[str, dict[str, Any]]) -> None:

@@ -1,20 +1,22 @@
-"""Which runner a verb gets: Ray, or this process. Ray is started only when a stage has to run."""
+"""Where stages run: in this process, or on Ray, which is started only when a stage has to run."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from wsss_platform.cli.output import note
 from wsss_platform.errors import InputError
 from wsss_platform.plan.jobs import Runner
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
 def runner(
     *, local: bool, workers: int, gpus_per_worker: float | None, producers: int | None = None
 ) -> Iterator[Runner]:
-    """A runner for the duration of a verb.
+    """A runner for as long as it is open.
 
     Args:
         local: this process, without Ray.
@@ -35,7 +37,7 @@ def runner(
     from wsss_platform.engine.cluster import connect
     from wsss_platform.engine.runner import RayRunner
 
-    note("starting Ray")
+    log.info("starting Ray")
     with connect() as cluster:
         gpus = default_gpus(gpus_per_worker, cluster.gpus)
         check_resources(workers, gpus, cluster.cpus, cluster.gpus)

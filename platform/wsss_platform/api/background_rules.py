@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wsss_platform.cli.engine import runner
-from wsss_platform.cli.output import Output
-from wsss_platform.cli.recording import protocol_line
-from wsss_platform.cli.run import load_run
+from wsss_platform.api.runners import runner
+from wsss_platform.api.runs import load_run
 from wsss_platform.errors import InputError, unknown
 from wsss_platform.masks.rules import alpha_of_threshold
 from wsss_platform.plan.experiment import Experiment
 from wsss_platform.plan.protocol import Protocol, Selection, protocol
+from wsss_platform.run.pipeline import read_score
+from wsss_platform.run.records import read_record
 from wsss_platform.run.saliency_sweep import saliency_artefact, sweep_saliency
 from wsss_platform.scores.bootstrap import bootstrap
 from wsss_platform.scores.confusion import mean_iou_of_parts
@@ -44,7 +44,6 @@ class Solved:
 
 
 def by_rule(
-    out: Output,
     store: Store,
     run: str,
     *,
@@ -55,25 +54,23 @@ def by_rule(
     changes: list[str] | None = None,
     config: Path | None = None,
     local: bool = False,
-) -> None:
-    """Print what a rule's best setting gives beside the masks as made, per subset, with intervals.
+) -> dict[str, Any]:
+    """What a rule's best setting gives beside the masks as made, per subset, with intervals.
 
     The setting is the best on `fitted_on`; on the scored list itself, the default, that is an oracle.
 
     Raises:
         InputError: an unknown rule, list or subset, a list without a score, or no saliency.
     """
-    from wsss_platform.run.records import read_record
-
     if rule not in RULES:
         raise unknown("rule (--rule)", rule, RULES)
     selection = read_record(store, run).protocol.selection
     experiment, name = load_run(store, run, score_list, changes, config)
-    score = read_score(experiment, store, name)
+    score = read_score(experiment, store, f"run {name!r}")
     fitted, fitted_score = experiment, score
     if fitted_on not in (None, experiment.data.score_list):
         fitted, fitted_name = load_run(store, run, fitted_on, changes, config)
-        fitted_score = read_score(fitted, store, fitted_name)
+        fitted_score = read_score(fitted, store, f"run {fitted_name!r}")
     if rule == "saliency":
         solved, found = _saliency(experiment, fitted, store, score, local)
     else:
@@ -83,25 +80,17 @@ def by_rule(
         found = score.parts_over(index)
     stamped = _stamped(experiment, fitted, solved.words, selection)
     rows = [_row(text, score, found) for text in subsets or ("all",)]
-    document = {
+    return {
         "run": name,
         "rule": rule,
         "fitted_on": fitted.data.score_list,
         "oracle": fitted.data.score_list == experiment.data.score_list,
+        "words": solved.words,
         "setting": solved.setting,
         "protocol": stamped.model_dump(),
         "subsets": rows,
         "curve": solved.curve,
     }
-    out.result(document, _table(name, solved.words, rows), _settings(solved), protocol_line(stamped))
-
-
-def read_score(experiment: Experiment, store: Store, name: str) -> Score:
-    """The stored counts of a run; InputError telling the command that makes them."""
-    stage = experiment.stage("score")
-    if not store.finished("score", stage.key):
-        raise InputError(f"run {name!r} has no score yet; first the same `wsss-platform score` without --rule")
-    return Score.read(store.open("score", stage.key).folder)
 
 
 def _threshold_rule(rule: str, score: Score) -> tuple[Solved, int | NDArray[np.int64]]:
@@ -198,27 +187,6 @@ def _row(text: str, score: Score, parts: NDArray[np.int64]) -> dict[str, Any]:
         found = bootstrap(counts[chosen])
         result[what] = {"mean_iou": found.value, "low": found.low, "high": found.high}
     return result
-
-
-def _table(name: str, words: str, rows: list[dict[str, Any]]) -> Any:
-    from rich.table import Table
-
-    table = Table(title=f"{name}: mean IoU, percent, with 95 % intervals over pictures", title_justify="left")
-    table.add_column("pictures")
-    for heading in ("number", "masks as made", f"maps, {words}"):
-        table.add_column(heading, justify="right")
-    for row in rows:
-        cells = [f"{100 * row[key]['mean_iou']:.2f} ({_span(row[key])})" for key in ("masks", "rule")]
-        table.add_row(row["subset"], str(row["pictures"]), *cells)
-    return table
-
-
-def _span(values: dict[str, float]) -> str:
-    return f"{100 * values['low']:.2f}..{100 * values['high']:.2f}"
-
-
-def _settings(solved: Solved) -> str:
-    return ", ".join(f"{name} {value:g}" for name, value in solved.setting.items())
 
 
 def _plain(value: float) -> float | None:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Any
 
-from rich.table import Table
-from rich.text import Text
-
-from wsss_platform.cli.output import note
 from wsss_platform.errors import InputError
 from wsss_platform.plan.experiment import Experiment, Stage
 from wsss_platform.plan.jobs import Runner
 from wsss_platform.plan.protocol import Protocol, Selection, protocol
-from wsss_platform.run.pipeline import FAILURES, Event, OnEvent, Outcome, StageProgress, run
+from wsss_platform.run.pipeline import Event, OnEvent, Outcome, StageProgress, run
 from wsss_platform.run.records import (
     RECORD,
     BestScore,
@@ -26,6 +23,8 @@ from wsss_platform.run.records import (
 )
 from wsss_platform.store.artefacts import Store
 from wsss_platform.tracking.weights_and_biases import Tracker
+
+log = logging.getLogger(__name__)
 
 
 class Recording:
@@ -109,10 +108,12 @@ class Recording:
         for title, picture in panels(outcome.experiment, self._store, count=2):
             self._tracker.picture(title, picture)
 
-    def result(self, outcome: Outcome, wanted: Stage) -> tuple[dict[str, Any], list[Any]]:
-        """The verb's result as plain data and for the terminal."""
+    def result(self, outcome: Outcome, wanted: Stage) -> dict[str, Any]:
+        """What came out, as plain data."""
         artefact = self._store.open(wanted.kind, wanted.key)
-        document = {
+        for warning in self._tracker.warnings:
+            log.warning(warning)
+        return {
             "run": self._name,
             "stage": wanted.name,
             "folder": str(artefact.folder),
@@ -121,19 +122,6 @@ class Recording:
             "score": outcome.score,
             "failures": int(artefact.manifest.get("failures", 0)),
         }
-        renderables: list[Any] = []
-        if outcome.score is not None:
-            renderables = [score_table(self._name, outcome.score), protocol_line(self._protocol)]
-        if document["failures"]:
-            listed = artefact.folder / FAILURES
-            said = f"{document['failures']} pictures failed and are missing: {listed}"
-            renderables.append(Text(said, "red"))
-        renderables.append(f"{wanted.name} of run {self._name}: {artefact.folder}")
-        if (following := _NEXT.get(wanted.kind)) is not None:
-            renderables.append(f"next: wsss-platform {following} {self._name}")
-        for warning in self._tracker.warnings:
-            note(warning)
-        return document, renderables
 
 
 def earlier_record(experiment: Experiment, store: Store, name: str) -> RunRecord | None:
@@ -153,9 +141,6 @@ def earlier_record(experiment: Experiment, store: Store, name: str) -> RunRecord
                 f"{store.run_folder(name)}"
             )
     return record
-
-
-_NEXT = {"train": "score", "maps": "masks", "masks": "score", "score": "show"}
 
 
 class _Cached:
@@ -179,33 +164,6 @@ def scores_of(summary: dict[str, Any]) -> Scores:
         ),
         best=BestScore(threshold=sweep["best_threshold"], mean_iou=sweep["best_mean_iou"]),
     )
-
-
-def score_table(name: str, summary: dict[str, Any]) -> Table:
-    """The masks and the best of the sweep side by side, per class and mean, in percent."""
-    sweep = summary["sweep"]
-    table = Table(title=f"{name}: IoU over {summary['pictures']} pictures, percent", title_justify="left")
-    table.add_column("class")
-    for heading in ("masks", "precision", "recall", f"maps at {sweep['best_threshold']:g} (oracle)"):
-        table.add_column(heading, justify="right")
-    for label, values in summary["classes"].items():
-        numbers = [values["iou"], values["precision"], values["recall"], sweep["best_classes"][label]["iou"]]
-        table.add_row(label, *(_percent(number) for number in numbers))
-    table.add_section()
-    low, high = summary["interval"]
-    table.add_row("mean", _percent(summary["mean_iou"]), "", "", _percent(sweep["best_mean_iou"]), style="bold")
-    table.add_row("95 % interval", f"{_percent(low)}..{_percent(high)}", "", "", "")
-    return table
-
-
-def protocol_line(protocol: Protocol) -> str:
-    """The protocol in one line."""
-    words = "; ".join(f"{name.replace('_', ' ')} {value}" for name, value in protocol.model_dump().items())
-    return f"protocol {protocol.group()}: {words}"
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.2f}"
 
 
 def _tracked_summary(outcome: Outcome) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Checks for methods of other packages, as `optuna.testing` is for samplers."""
