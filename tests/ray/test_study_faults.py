@@ -21,7 +21,7 @@ from wsss_platform.config import override
 from wsss_platform.engine.cluster import SETTINGS, connect
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.plan.jobs import METRICS
-from wsss_platform.search.rows import TrialRow
+from wsss_platform.run.trial_rows import TrialRow
 from wsss_platform.tracking.weights_and_biases import Tracker
 from wsss_platform.train.record import read_epochs
 from wsss_platform.tune.events import StudyEvent, TrialEpoch, TrialStarted

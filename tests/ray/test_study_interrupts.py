@@ -22,7 +22,7 @@ from wsss_platform.plan.experiment import Experiment
 from wsss_platform.plan.jobs import METRICS
 from wsss_platform.run.local_runner import LocalRunner
 from wsss_platform.run.pipeline import run
-from wsss_platform.search.rows import TrialRow
+from wsss_platform.run.trial_rows import TrialRow
 from wsss_platform.search.space import load_space
 from wsss_platform.store.artefacts import Store
 from wsss_platform.train.record import read_epochs

@@ -9,6 +9,7 @@ import pytest
 
 from wsss_platform.plan.protocol import Protocol
 from wsss_platform.run.records import FixedScore, RunRecord, Scores, write_record
+from wsss_platform.run.trial_rows import TrialRow
 from wsss_platform.store.artefacts import Store
 
 DAY = 86400
@@ -96,3 +97,9 @@ def leave_partial(store: Store) -> Path:
         (folder / "state.pt").write_text("x")
         raise RuntimeError("killed")
     return store.partial("train", key("p"))
+
+
+def row(number: int, state: str = "complete", key: str | None = None, **more: Any) -> TrialRow:
+    """A row of a study's table that says little."""
+    empty = dict.fromkeys(("objective", "fixed", "threshold", "seconds", "reason"))
+    return TrialRow(number, state, **{"changes": {}, "rungs": {}, **empty, "key": key, **more})

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from wsss_platform.search.rows import TrialRow
+    from wsss_platform.run.trial_rows import TrialRow
     from wsss_platform.tune.tuner import StudyResult
 
 HEADINGS = {"seconds": "own seconds", "memory": "peak GiB"}

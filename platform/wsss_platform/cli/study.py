@@ -36,7 +36,7 @@ from wsss_platform.tune.halting import UNLIMITED
 from wsss_platform.upkeep.retention import KEEP_BEST, drop_losers
 
 if TYPE_CHECKING:
-    from wsss_platform.search.rows import TrialRow
+    from wsss_platform.run.trial_rows import TrialRow
     from wsss_platform.tune.tuner import StudyRequest
 
 

@@ -11,7 +11,7 @@ from wsss_platform.cli.front import cells, cost_names, headings
 from wsss_platform.config import MethodConfig, look_up
 
 if TYPE_CHECKING:
-    from wsss_platform.search.rows import TrialRow
+    from wsss_platform.run.trial_rows import TrialRow
     from wsss_platform.tune.tuner import StudyResult
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from wsss_platform.engine.reasons import last_line
+from wsss_platform.engine.errors import last_line
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.plan.jobs import Chunk, ChunkReport, ChunkWork, NamesPicture
 

@@ -19,7 +19,7 @@ from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, Wo
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from wsss_platform.engine.reasons import last_line
+from wsss_platform.engine.errors import last_line
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.method.objective import Objective
 from wsss_platform.plan.jobs import METRICS, WEIGHTS, EpochEnd, TrainJob

@@ -22,6 +22,7 @@ from typing import Any
 
 from wsss_platform.errors import InputError
 from wsss_platform.run.records import read_records
+from wsss_platform.run.trial_rows import read_rows
 from wsss_platform.search.masks.table import searched
 from wsss_platform.store.artefacts import MANIFEST, Store
 
@@ -62,10 +63,10 @@ def looks(store: Store) -> tuple[Looks, ...]:
         study = _json(folder / "study.json", "data", "truth")
         if study is not None:
             where = (study["data"]["score_list"], study["truth"][:12])
-            for row in _rows(folder / "trials.jsonl"):
-                rungs[where] += len(row.get("rungs") or {})
-                for key in row.get("keys") or [row.get("key")]:
-                    if key is not None:
+            with suppress(InputError):  # a damaged line: what stands before it counts
+                for row in read_rows(folder):
+                    rungs[where] += len(row.rungs)
+                    for key in row.scores:
                         scores.setdefault(key, where)
         with suppress(InputError):  # a damaged table of settings: its study names it
             for one in searched(folder):
@@ -98,17 +99,6 @@ def _recorded(store: Store) -> Iterator[tuple[str, tuple[str, str]]]:
         keys = [key for name, key in record.stages.items() if name.split(":")[0] == "score"]
         if record.scores is not None and keys:
             yield keys[-1], (record.protocol.score_list, record.protocol.truth)
-
-
-def _rows(table: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a study's table."""
-    for line in table.read_text(encoding="utf-8").splitlines() if table.is_file() else ():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict):
-            yield row
 
 
 def _json(path: Path, *fields: str) -> dict[str, Any] | None:

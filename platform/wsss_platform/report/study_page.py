@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wsss_platform.run.scrub import scrub
-from wsss_platform.search.rows import TrialRow
+from wsss_platform.run.trial_rows import TrialRow
 
 PAGE = "study.html"
 """In the study's folder, beside one PNG per picture."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from wsss_platform.plan.experiment import Experiment, Kind, Stage, is_cached, needed
 from wsss_platform.plan.jobs import METRICS, EpochEnd
 from wsss_platform.plan.speed import like
+from wsss_platform.run.trial_rows import ENDED, read_rows
 from wsss_platform.search.effects import axes_by_stage
 from wsss_platform.search.space import Axis, SearchSpace
 from wsss_platform.store.artefacts import MANIFEST, Store
@@ -140,7 +141,8 @@ def study_costs(
     """
     from wsss_platform.search.masks.table import searched
 
-    speeds, done = Speeds(store), _finished(store.study_folder(study) / "trials.jsonl")
+    speeds = Speeds(store)
+    done = {row.number for row in read_rows(store.study_folder(study)) if row.state in ENDED}
     missing, settings = max(0, trials - len(done)), 0
     if levels is not None and levels.settings:
         settings = missing * levels.settings
@@ -290,14 +292,6 @@ def _cost(experiment: Experiment, stage: Stage, times: int, speeds: Speeds, axes
 def _is_copied(experiment: Experiment, stage: Stage) -> bool:
     """Whether its weights are taken from a file."""
     return stage.kind == "train" and experiment.config.released_file(stage.phase.name) is not None
-
-
-def _finished(table: Path) -> set[int]:
-    """Numbers of a study's ended trials."""
-    if not table.is_file():
-        return set()
-    rows = [json.loads(line) for line in table.read_text(encoding="utf-8").splitlines()]
-    return {int(row["number"]) for row in rows if row["state"] in ("complete", "pruned", "fail")}
 
 
 def _times(costs: Iterable[Cost], kind: str) -> int:

@@ -16,7 +16,7 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
 
 from wsss_platform.run.scrub import scrub
-from wsss_platform.search.rows import TrialRow
+from wsss_platform.run.trial_rows import TrialRow
 from wsss_platform.tune.objectives import ACCURACY, MEMORY, SECONDS
 
 TOP = 0.1

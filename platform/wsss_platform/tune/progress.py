@@ -7,7 +7,7 @@ from typing import Any
 
 from ray import tune as ray_tune
 
-from wsss_platform.engine.reasons import last_line
+from wsss_platform.engine.errors import last_line
 from wsss_platform.plan.jobs import EpochEnd
 from wsss_platform.tune.events import OnStudyEvent, StudyEvent, TrialEpoch, TrialRung, TrialStarted
 from wsss_platform.tune.halting import Halt

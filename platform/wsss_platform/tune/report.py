@@ -20,9 +20,9 @@ from wsss_platform.engine.runner import RayRunner
 from wsss_platform.plan.experiment import Experiment
 from wsss_platform.run.interrupts import interruptible
 from wsss_platform.run.pipeline import read_score, run
+from wsss_platform.run.trial_rows import TrialRow
 from wsss_platform.scores.confusion import mean_iou
 from wsss_platform.scores.score import Score, paired_bootstrap
-from wsss_platform.search.rows import TrialRow
 from wsss_platform.store.artefacts import write_atomic
 from wsss_platform.tune.events import OnStudyEvent, Reporting
 from wsss_platform.tune.request import StudyRequest

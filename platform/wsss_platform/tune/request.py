@@ -14,8 +14,8 @@ from wsss_platform.plan.experiment import Experiment
 from wsss_platform.plan.jobs import Runner
 from wsss_platform.plan.protocol import Selection
 from wsss_platform.plan.selection import SelectionRule
+from wsss_platform.run.trial_rows import TrialRow
 from wsss_platform.search.levels import Levels, split
-from wsss_platform.search.rows import TrialRow
 from wsss_platform.search.space import SearchSpace
 from wsss_platform.store.artefacts import Store, check_name
 from wsss_platform.tune.budget import Budget

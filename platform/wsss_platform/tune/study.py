@@ -28,8 +28,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from wsss_platform.config import MethodConfig, flatten, override, to_toml
 from wsss_platform.errors import InputError, RunError
+from wsss_platform.run.trial_rows import TrialRow, write_rows
 from wsss_platform.search.masks.table import looks as inner_looks
-from wsss_platform.search.rows import TrialRow
 from wsss_platform.store.artefacts import write_atomic
 from wsss_platform.tune.identity import BEST
 from wsss_platform.tune.objectives import DIRECTIONS, SINGLE
@@ -115,7 +115,7 @@ class StudyFolder:
         The best config gets the background threshold that the sweep found best, selected with the same truth.
         """
         rows = table(self.study)
-        write_atomic(self.folder / "trials.jsonl", "".join(json.dumps(vars(item)) + "\n" for item in rows))
+        write_rows(self.folder, rows)
         best = self.best()
         if best is not None:
             self._write_config("best.toml", base, best)
@@ -154,10 +154,7 @@ class StudyFolder:
 
         One look at a sweep tells the score at all its thresholds.
         """
-        trials = self.study.get_trials(deepcopy=False)
-        inner = inner_looks(self.folder)
-        scored = [len(trial.user_attrs.get("keys", ())) or "key" in trial.user_attrs for trial in trials]
-        return sum(map(int, scored)) + inner + sum(len(trial.intermediate_values) for trial in trials)
+        return sum(row.evaluations for row in table(self.study)) + inner_looks(self.folder)
 
 
 def stop_file(folder: Path, number: int) -> Path:

@@ -20,7 +20,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.study import StudyDirection
 from sqlalchemy.exc import SQLAlchemyError
 
-from wsss_platform.engine.reasons import last_line
+from wsss_platform.engine.errors import last_line
 from wsss_platform.errors import InputError, unknown
 from wsss_platform.store.artefacts import write_atomic
 from wsss_platform.tune.journal import WholeLines

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from wsss_platform.errors import InputError
 from wsss_platform.run.records import RECORD, RunRecord, read_records
+from wsss_platform.run.trial_rows import read_rows
 from wsss_platform.store.artefacts import KEY, MANIFEST, Store, is_held
 
 State = Literal["finished", "damaged", "partial", "trash", "lock"]
@@ -158,12 +159,12 @@ def references(store: Store) -> References:
         raise InputError("; ".join(reason for _, reason in found.damaged) + "; mend it or delete the run's folder")
     folders = _studies(store)
     recorded = {record.stages.get(name) for record in found.records for name in record.stages if "score" in name}
-    tables = {folder.name: _trials(folder / "trials.jsonl") for folder in folders}
+    tables = {folder.name: list(read_rows(folder)) for folder in folders}
     trials = {
-        study: tuple(str(row["key"]) for row in rows if row["key"] is not None and row["key"] not in recorded)
+        study: tuple(row.key for row in rows if row.key is not None and row.key not in recorded)
         for study, rows in tables.items()
     }
-    states = {f"{study}-{row['number']:04d}": str(row["state"]) for study, rows in tables.items() for row in rows}
+    states = {f"{study}-{row.number:04d}": row.state for study, rows in tables.items() for row in rows}
     return References(store, found.records, trials, driven(store), states)
 
 
@@ -203,15 +204,3 @@ def unchanged(entry: Entry) -> bool:
 
 def _studies(store: Store) -> list[Path]:
     return sorted(path for path in (store.root / "studies").glob("*") if path.is_dir())
-
-
-def _trials(table: Path) -> list[dict[str, Any]]:
-    """The rows of a study's table that say number, state and key; empty without a table."""
-    rows = []
-    for number, line in enumerate(table.read_text(encoding="utf-8").splitlines() if table.is_file() else (), 1):
-        try:
-            row = json.loads(line)
-            rows.append({"number": int(row["number"]), "state": row["state"], "key": row["key"]})
-        except (ValueError, KeyError, TypeError):
-            raise InputError(f"{table}, line {number}: not a trial; the study's next trial writes it anew") from None
-    return rows

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+import stored_runs
 from wsss_platform.config import MasksConfig
 from wsss_platform.report.looks import Looks, looks, looks_at
 from wsss_platform.run.records import write_record
+from wsss_platform.run.trial_rows import TrialRow, write_rows
 from wsss_platform.search.masks.table import FILE, Table
 from wsss_platform.store.artefacts import MANIFEST, Store
 
@@ -26,17 +28,17 @@ def score(store: Store, name: str, list_name: str = "val_bal", kind: str = "scor
     return key
 
 
-def study(store: Store, name: str, rows: list[dict[str, Any]], **said: Any) -> Path:
+def study(store: Store, name: str, rows: list[TrialRow], **said: Any) -> Path:
     folder = store.study_folder(name)
     folder.mkdir(parents=True)
     identity = {"truth": TRUTH + "f" * 52, "data": {"score_list": "val_bal"}, **said}
     (folder / "study.json").write_text(json.dumps(identity))
-    (folder / "trials.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_rows(folder, rows)
     return folder
 
 
-def row(number: int, key: str | None, rungs: int = 0, state: str = "complete", **more: Any) -> dict[str, Any]:
-    return {"number": number, "state": state, "key": key, "rungs": {str(n): 0.1 for n in range(rungs)}, **more}
+def row(number: int, key: str | None, rungs: int = 0, state: str = "complete", **more: Any) -> TrialRow:
+    return stored_runs.row(number, state, key, rungs=dict.fromkeys(range(rungs), 0.1), **more)
 
 
 def test_nothing_was_looked_at(tmp_path: Path) -> None:

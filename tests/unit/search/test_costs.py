@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from stored_runs import row
 from wsss_methods import get
 from wsss_platform.config import DataConfig, MasksConfig
 from wsss_platform.plan.experiment import Experiment, Stage
 from wsss_platform.plan.jobs import METRICS, EpochEnd
 from wsss_platform.plan.speed import like
+from wsss_platform.run.trial_rows import write_rows
 from wsss_platform.search.costs import Cost, cost_document, cost_words, hours, run_costs, study_costs, trained
 from wsss_platform.search.levels import split
 from wsss_platform.search.masks.table import FILE, Table
@@ -162,8 +164,8 @@ def test_what_is_stored_and_what_is_finished_costs_nothing(tmp_path: Path) -> No
     assert times(study_costs(one, axes, 5, store, "s", 3)) == {"masks:cam": 4, "score:cam": 4}, "trial 0 is there"
     folder = store.study_folder("s")
     folder.mkdir(parents=True)
-    rows = [{"number": n, "state": state} for n, state in enumerate(("complete", "fail", "running"))]
-    (folder / "trials.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    rows = [row(n, state) for n, state in enumerate(("complete", "fail", "running"))]
+    write_rows(folder, rows)
     assert times(study_costs(one, axes, 5, store, "s", 3)) == {"masks:cam": 3, "score:cam": 3}
     assert study_costs(one, axes, 2, store, "s", 3) == []
     assert "nothing" in cost_words(cost_document([]))
@@ -241,6 +243,6 @@ def test_masks_alone_are_one_trial_with_all_settings(tmp_path: Path) -> None:
     assert asked == {"train:cam": 1, "maps:cam": 1, "masks:cam": 1, "score:cam": 1, "inner settings": 64}
     folder = store.study_folder("s")
     put_counts(folder, [str(n) for n in range(60)], images=10, seconds=480.0)
-    (folder / "trials.jsonl").write_text(json.dumps({"number": 0, "state": "complete"}))
+    write_rows(folder, [row(0)])
     more = study_costs(one, axes, 1, store, "s", 3, levels=levels)
     assert times(more)["inner settings"] == 4

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable
@@ -12,9 +11,10 @@ import pytest
 from filelock import FileLock
 
 from another_process import holding
-from stored_runs import DAY, chain, key, kinds, leave_partial, made, record, trial, write_trial
+from stored_runs import DAY, chain, key, kinds, leave_partial, made, record, row, trial, write_trial
 from wsss_platform.errors import InputError
 from wsss_platform.run.records import RunRecord, write_record
+from wsss_platform.run.trial_rows import write_rows
 from wsss_platform.store.artefacts import MANIFEST, Store
 from wsss_platform.upkeep.inventory import entries, references
 from wsss_platform.upkeep.retention import Verdict, carry_out, drop_losers, judge, losers
@@ -112,8 +112,8 @@ def test_of_trials_that_were_stopped_early_no_checkpoint_stays(tmp_path: Path) -
     write_record(store, record("s-0002", None, kind="trial", study="s", stages=failed, **failure))
     store.study_folder("s").mkdir(parents=True)
     states = ["complete", "pruned", "fail", "pruned"]
-    rows = [{"number": number, "state": state, "key": None} for number, state in enumerate(states)]
-    (store.study_folder("s") / "trials.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    rows = [row(number, state) for number, state in enumerate(states)]
+    write_rows(store.study_folder("s"), rows)
     assert drop_losers(store, "s", 0) == []
     assert drop_losers(store, "s", 3) == [f"unfinished train {stopped['train:cam'][:12]}"]
     assert [store.partial("train", one["train:cam"]).is_dir() for one in (stopped, failed, shared)] == [
@@ -155,11 +155,7 @@ def test_a_studys_table_counts_also_where_a_trial_has_no_record(tmp_path: Path) 
     stages = chain(store, "x")
     folder = store.study_folder("s")
     folder.mkdir(parents=True)
-    rows = [
-        {"number": 0, "state": "complete", "key": stages["score:cam"]},
-        {"number": 1, "state": "running", "key": None},
-    ]
-    (folder / "trials.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_rows(folder, [row(0, "complete", stages["score:cam"]), row(1, "running")])
     store.remove("maps", stages["maps:cam"], "dropped before")
     verdicts = by_key(judge(store, now=time.time() + 8 * DAY))
     assert verdicts[stages["train:cam"]].owners == ("study s",), "the way from score to weights leads over the note"
