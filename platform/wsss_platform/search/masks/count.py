@@ -98,7 +98,7 @@ def thresholds(config: MasksConfig) -> NDArray[np.float32]:
 
 
 class Threads:
-    """A `stages.ChunkRunner` in threads of this process: our lattice lets go of Python's lock, and is compiled once for all."""
+    """A `stages.ChunkRunner` in threads of this process: our lattice lets go of Python's lock."""
 
     def __init__(self, number: int | None = None) -> None:
         """
