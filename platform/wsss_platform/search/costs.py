@@ -14,6 +14,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from wsss_platform.method import Phase
 from wsss_platform.plan.experiment import Experiment, Kind, Stage, is_cached, needed
 from wsss_platform.plan.jobs import METRICS, EpochEnd
 from wsss_platform.plan.speed import like
@@ -201,9 +202,7 @@ def _inner_cost(experiment: Experiment, levels: Levels, times: int, store: Store
     """Settings that are counted on stored maps, as if each saw every picture."""
     from wsss_platform.search.masks.table import seconds_per_image
 
-    section = experiment.phases[-1].masks
-    values = [value for axis in levels.inner if axis.path == f"{section}.crf" for value in axis.probes()]
-    crf = any(value != "none" for value in [experiment.masks_config(experiment.phases[-1]).crf, *values])
+    crf = _may_have_crf(experiment, experiment.phases[-1], levels.inner)
     each, earlier = seconds_per_image(store, crf=crf)
     pictures = len(experiment.dataset.split(experiment.data.score_list).ids)
     return Cost("inner settings", "inner", times, crf, None if each is None else each * pictures, earlier)
@@ -276,17 +275,19 @@ def cost_words(document: dict[str, Any], at_most: bool = False) -> str:
 
 
 def _cost(experiment: Experiment, stage: Stage, times: int, speeds: Speeds, axes: Iterable[Axis] = ()) -> Cost:
-    crf = False
-    if stage.kind == "masks":
-        path = f"{stage.phase.masks}.crf"
-        values = [value for axis in axes if axis.path == path for value in axis.probes()]
-        crf = any(value != "none" for value in [experiment.masks_config(stage.phase).crf, *values])
+    crf = stage.kind == "masks" and _may_have_crf(experiment, stage.phase, axes)
     seconds, earlier = speeds.of(experiment, stage)
     for axis in axes:  # of a searched number of epochs the middle counts
         if seconds is not None and stage.kind == "train" and axis.path == f"{stage.phase.train}.epochs":
             ends = [float(value) for value in axis.probes() if isinstance(value, (int, float))]
             seconds *= statistics.mean(ends) / experiment.train_config(stage.phase).epochs
     return Cost(stage.name, stage.kind, times, crf, seconds, earlier)
+
+
+def _may_have_crf(experiment: Experiment, phase: Phase, axes: Iterable[Axis]) -> bool:
+    """Whether masks of a phase have a CRF, or one of some axes may choose one."""
+    values = [value for axis in axes if axis.path == f"{phase.masks}.crf" for value in axis.probes()]
+    return any(value != "none" for value in [experiment.masks_config(phase).crf, *values])
 
 
 def _is_copied(experiment: Experiment, stage: Stage) -> bool:

@@ -184,6 +184,7 @@ def choose(
     images = plan(listed, len(listed.ids), 0, 0).for_settings(len(settings))
     folder = study / INNER / fingerprint([source_of(one) for one in experiments])[:12]
     found = Search(experiments, store, runner, folder, watch).run(settings, images)
-    write_atomic(folder / RESULT, json.dumps(found.document(), indent=1))
+    document = {"maps": [one.stage("maps").key for one in experiments], **found.document()}
+    write_atomic(folder / RESULT, json.dumps(document, indent=1))
     solved = found.winner.solved(found.threshold, first.phases[-1].masks) or {}
     return Choice({**found.winner.changes, **solved}, found)
