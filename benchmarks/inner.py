@@ -11,7 +11,6 @@ import shutil
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,12 +20,12 @@ from benchmarks.measure import Row, seconds
 from benchmarks.pictures import Picture
 from wsss_platform.config import DataConfig, override
 from wsss_platform.experiment import Experiment
-from wsss_platform.inner.levels import Levels, split
-from wsss_platform.inner.search import Choice, choose
-from wsss_platform.inner.settings import Setting, settings_of
 from wsss_platform.local_runner import LocalRunner
 from wsss_platform.pipeline import run
-from wsss_platform.space import load_space
+from wsss_platform.search.levels import Levels, split
+from wsss_platform.search.masks.searches import Choice, choose
+from wsss_platform.search.masks.settings import Setting, settings_of
+from wsss_platform.search.space import load_space
 from wsss_platform.store import Store
 
 SETTINGS, ROUNDS, PICTURES, SIDE, EPOCHS = 64, 4, 20, 96, 2
@@ -63,9 +62,9 @@ def rows(pictures: list[Picture], classes: int, folder: Path) -> Iterator[Row]:
         other.append(time.process_time() - started)
         wall[1] += time.perf_counter() - clock
     assert chosen is not None
-    best = max(settings, key=lambda setting: (values[setting.key], -setting.number))
-    if (best.key, values[best.key]) != (chosen.row.key, chosen.row.value):
-        raise AssertionError(f"trials that train choose {best.name}, the stored maps {chosen.row.name}")
+    best, found = max(settings, key=lambda setting: values[setting.key]), chosen.found  # of equals the first
+    if (best.key, values[best.key]) != (found.winner.key, found.value):
+        raise AssertionError(f"trials that train choose {best.name}, the stored maps {found.winner.name}")
     each, theirs = statistics.median(own), sum(other)
     yield Row(
         name=f"{len(settings)} settings of the masks on stored maps vs {len(settings)} trials that train again",
@@ -102,8 +101,8 @@ def _levels(one: Experiment) -> Levels:
 def _searched(one: Experiment, levels: Levels, store: Store, folder: Path) -> Choice:
     """What a trial does once its maps are there: the search, and the winner's masks and score."""
     folder.mkdir(exist_ok=True)
-    choice = choose([one], levels, 0, store, LocalRunner(), folder)
-    run(replace(one, config=override(one.config, choice.changes)), store, LocalRunner())
+    choice = choose([one], levels, store, LocalRunner(), folder)
+    run(one.with_changes(choice.changes, "the best"), store, LocalRunner())
     return choice
 
 
@@ -111,8 +110,8 @@ def _retrained(one: Experiment, settings: Sequence[Setting], folder: Path) -> di
     """Each setting's value, from a training of its own: the sweep's best where that solves the background."""
     values = {}
     for setting in settings:
-        store = Store(folder / f"trial-{setting.number}")
-        score = run(replace(one, config=override(one.config, setting.changes)), store, LocalRunner()).score
+        store = Store(folder / f"trial-{setting.key}")
+        score = run(one.with_changes(setting.changes, setting.name), store, LocalRunner()).score
         assert score is not None
         best = score["sweep"]["best_threshold"]
         solved = setting.solved(best, "masks") is not None

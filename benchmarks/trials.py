@@ -77,7 +77,7 @@ def _fresh(what: str, *numbers: int) -> dict[str, float]:
 def _request(folder: Path, trials: int) -> Any:
     from wsss_platform.engine.request import StudyRequest
     from wsss_platform.local_runner import LocalRunner
-    from wsss_platform.space import read_space
+    from wsss_platform.search.space import read_space
 
     experiment = blink()
     space = read_space({"axes": {"train.learning_rate": AXIS}}, experiment.config, "benchmark")
@@ -106,11 +106,11 @@ def _ours(folder: Path, trials: int) -> None:
 
 def _function(experiment: Experiment, rate: float, folder: Path) -> float:
     """What both sides run: the best mean IoU of the sweep after all stages."""
-    from wsss_platform.engine.trial import best_of, changed
+    from wsss_platform.engine.trial import best_of
     from wsss_platform.local_runner import LocalRunner
     from wsss_platform.pipeline import run
 
-    other = changed(experiment, {"train.learning_rate": rate}, "benchmark")
+    other = experiment.with_changes({"train.learning_rate": rate}, "benchmark")
     score = run(other, Store(folder), LocalRunner(threads=1)).score
     assert score is not None
     return best_of(score)[1]

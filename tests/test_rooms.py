@@ -28,7 +28,6 @@ MAY: dict[str, tuple[str, ...] | None] = {
     "errors": (),
     "config": ("errors",),
     "store": ("errors",),
-    "space": ("config", "errors"),
     "objective": ("config", "errors"),
     "method": ("config", "errors", "objective"),
     "data": ("config", "errors", "objective", "store"),
@@ -57,14 +56,14 @@ MAY: dict[str, tuple[str, ...] | None] = {
         "stages",
         "store",
     ),
-    "tracking": ("config", "errors", "experiment", "inner.table", "metrics", "protocol", "store"),
+    "tracking": ("config", "errors", "experiment", "metrics", "protocol", "search.masks.table", "store"),
     "disk": ("errors",),
     "interrupts": ("experiment", "pipeline"),
     "inventory": ("errors", "store", "tracking.records"),
     "mirror": ("errors", "store", "tracking.records"),
     "retention": ("inventory", "store", "tracking.records"),
     "sharing": ("errors", "experiment", "store"),
-    "costs": ("config", "experiment", "inner.levels", "inner.table", "space", "stages", "store", "train.record"),
+    "speed": ("config", "experiment"),
     "verification": None,
     "label_free": None,
     "work": None,
@@ -75,8 +74,7 @@ MAY: dict[str, tuple[str, ...] | None] = {
     "saliency_sweep": None,
     "comparison": None,
     "comparison_figures": None,
-    "crf_search": None,
-    "inner": None,
+    "search": None,
     "drawing": None,
     "show": None,
     "engine": None,
@@ -85,7 +83,7 @@ MAY: dict[str, tuple[str, ...] | None] = {
 METHOD_MAY = ("config", "data.views", "errors", "masks.rules", "method", "nets", "objective")
 THIRD_PARTY_OF_METRICS = {"numpy", "numba", "pydantic", "pyarrow"}
 # Importing these must load neither torch nor ray, so that --help, dry runs and the tuner's plan stay light.
-LIGHT = ("config", "space", "method", "experiment", "store", "protocol", "selection", "stages")
+LIGHT = ("config", "search.space", "method", "experiment", "store", "protocol", "selection", "stages")
 # package -> the only places that import it, and why
 OWNERS: dict[str, tuple[tuple[str, ...], str]] = {
     "ray": (("wsss_platform.engine",), "another engine must stay possible, and tools must run without a cluster"),
@@ -112,14 +110,13 @@ OWNERS: dict[str, tuple[tuple[str, ...], str]] = {
 NEVER_ENGINE = (
     "comparison",
     "comparison_figures",
-    "crf_search",
     "drawing",
     "imported",
-    "inner",
     "label_free",
     "local_runner",
     "pipeline",
     "saliency_sweep",
+    "search",
     "show",
     "verification",
     "work",

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsss_platform.config import MasksConfig
-from wsss_platform.costs import trained
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment, Stage
 from wsss_platform.maps.storage import MapReader, full_size
@@ -27,6 +26,7 @@ from wsss_platform.metrics.bootstrap import Comparison, Statistic, compare_seeds
 from wsss_platform.metrics.confusion import iou_of_parts, mean_iou_of_parts
 from wsss_platform.metrics.effects import effects
 from wsss_platform.metrics.score import Score
+from wsss_platform.search.costs import trained
 from wsss_platform.store import Store
 
 MEAN_IOU = "mean IoU"

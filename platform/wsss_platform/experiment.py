@@ -26,6 +26,7 @@ from wsss_platform.config import (
     TrainConfig,
     fingerprint,
     look_up,
+    override,
 )
 from wsss_platform.config.imported import UNKNOWN
 from wsss_platform.data import Dataset, open_data
@@ -115,6 +116,18 @@ class Experiment:
     def source(self) -> Stage:
         """Where its maps come from: the last training, or the import. What comes after may change for a given run."""
         return self.stages[0] if isinstance(self.config, ImportedConfig) else self.stage("train")
+
+    def with_changes(self, changes: Mapping[str, Any], where: str) -> Experiment:
+        """This with other values in its config.
+
+        Args:
+            changes: dotted path -> value.
+            where: begins the message of an InputError, such as "trial 3".
+
+        Raises:
+            InputError: a path that does not exist, or an illegal value.
+        """
+        return replace(self, config=override(self.config, changes, where))
 
     @property
     def key(self) -> str:

@@ -16,11 +16,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
-from wsss_platform.costs import like
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment, Stage, needed
 from wsss_platform.imported import ImportWork, finish
 from wsss_platform.sharing import Shared, Sharing
+from wsss_platform.speed import like
 from wsss_platform.stages import CHECKPOINT, METRICS, WEIGHTS, ChunkReport, EpochEnd, Parent, Runner, TrainJob
 from wsss_platform.store import Artefact, Store, write_atomic
 from wsss_platform.work import MapsWork, MasksWork, PictureWork, ScoreWork, chunks_of

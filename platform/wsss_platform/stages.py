@@ -122,16 +122,8 @@ class NamesPicture(Protocol):
         ...
 
 
-class Runner(Protocol):
-    """Where and how many at once; never what is computed."""
-
-    def train(self, job: TrainJob, folder: Path, on_epoch: Callable[[EpochEnd], None]) -> None:
-        """Train a phase, resuming from what `folder` holds, and leave WEIGHTS and METRICS in `folder`.
-
-        Raises:
-            RunError: a loss that is not finite (step, term, picture ids), or workers lost too often.
-        """
-        ...
+class ChunkRunner(Protocol):
+    """Where pictures are worked on, and how many at once; never what is computed."""
 
     def chunks(
         self, line: Sequence[ChunkWork], chunks: Sequence[Chunk], on_chunk: Callable[[int, ChunkReport], None]
@@ -143,5 +135,17 @@ class Runner(Protocol):
 
         Raises:
             RunError: a chunk whose worker died repeatedly without a picture to blame (named by its ids).
+        """
+        ...
+
+
+class Runner(ChunkRunner, Protocol):
+    """The same of trainings, too."""
+
+    def train(self, job: TrainJob, folder: Path, on_epoch: Callable[[EpochEnd], None]) -> None:
+        """Train a phase, resuming from what `folder` holds, and leave WEIGHTS and METRICS in `folder`.
+
+        Raises:
+            RunError: a loss that is not finite (step, term, picture ids), or workers lost too often.
         """
         ...

@@ -14,7 +14,7 @@ from wsss_platform.config import read_toml
 
 ROOT = Path(__file__).parents[2]
 SPACES = sorted(path for path in (ROOT / "search_spaces").glob("*.toml") if path.stem != "crf")
-"""crf.toml is planned on a run's stored maps: tests/unit/crf_search/test_crf_search.py."""
+"""crf.toml is planned on a run's stored maps: tests/unit/search/masks/test_search_of_run.py."""
 
 
 @pytest.mark.parametrize("path", SPACES, ids=lambda path: path.stem)

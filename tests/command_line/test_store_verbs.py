@@ -20,7 +20,7 @@ from wsss_platform.engine.request import StudyRequest
 from wsss_platform.engine.study import StudyFolder
 from wsss_platform.experiment import Experiment, needed
 from wsss_platform.pipeline import SUMMARY
-from wsss_platform.space import read_space
+from wsss_platform.search.space import read_space
 from wsss_platform.store import Store
 from wsss_platform.tracking.records import read_record
 

@@ -171,7 +171,7 @@ def test_presets_are_legal_and_change_something(name: str) -> None:
 
 @every_method
 def test_search_space_is_legal_for_the_defaults_and_every_preset(name: str, pytestconfig: pytest.Config) -> None:
-    from wsss_platform.space import load_space
+    from wsss_platform.search.space import load_space
 
     method = wsss_methods.get(name)
     path = pytestconfig.rootpath / "search_spaces" / f"{name}.toml"

@@ -28,7 +28,7 @@ from wsss_platform.engine.study import StudyFolder
 from wsss_platform.engine.trial import TrialPlan
 from wsss_platform.errors import InputError
 from wsss_platform.local_runner import LocalRunner
-from wsss_platform.space import read_space
+from wsss_platform.search.space import read_space
 from wsss_platform.store import Store
 
 from tiny_method import TinyConfig, tiny_job  # isort: skip

@@ -14,7 +14,7 @@ from wsss_platform.engine.request import StudyRequest
 from wsss_platform.engine.searcher import StudySearcher
 from wsss_platform.engine.study import FROM, StudyFolder
 from wsss_platform.errors import InputError
-from wsss_platform.space import read_space
+from wsss_platform.search.space import read_space
 from wsss_platform.store import Store
 
 from tiny_method import TinyConfig, tiny_job  # isort: skip

@@ -26,7 +26,7 @@ from wsss_platform.engine.warm_start import told_by
 from wsss_platform.errors import InputError
 from wsss_platform.local_runner import LocalRunner
 from wsss_platform.pipeline import run
-from wsss_platform.space import SearchSpace, read_space
+from wsss_platform.search.space import SearchSpace, read_space
 from wsss_platform.store import Store
 
 from tiny_method import TinyConfig, best_config, tiny_job, tiny_sample  # isort: skip
@@ -92,9 +92,9 @@ def test_their_order_does_not_matter() -> None:
 def test_memory_of_what_does_not_train_is_refused() -> None:
     masks = space_of(masks__rule={"kind": "categorical", "choices": ["constant", "power"]})
     with pytest.raises(InputError, match="no axis of this space changes"):
-        check_measured(("accuracy", "memory"), masks)
-    check_measured(("accuracy", "memory"), SPACE)
-    check_measured(BOTH, masks)
+        check_measured(("accuracy", "memory"), tiny_job().experiment, masks)
+    check_measured(("accuracy", "memory"), tiny_job().experiment, SPACE)
+    check_measured(BOTH, tiny_job().experiment, masks)
 
 
 def request(**more: Any) -> StudyRequest:

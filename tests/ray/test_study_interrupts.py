@@ -21,7 +21,7 @@ from wsss_platform.engine.study import StudyFolder, TrialRow
 from wsss_platform.experiment import Experiment
 from wsss_platform.local_runner import LocalRunner
 from wsss_platform.pipeline import run
-from wsss_platform.space import load_space
+from wsss_platform.search.space import load_space
 from wsss_platform.stages import METRICS
 from wsss_platform.store import Store
 from wsss_platform.train.record import read_epochs

@@ -15,11 +15,11 @@ from wsss_platform.engine.report import REPORT, report
 from wsss_platform.engine.request import StudyRequest
 from wsss_platform.engine.searcher import StudySearcher
 from wsss_platform.engine.study import StudyFolder
-from wsss_platform.engine.trial import _label_free, _scored, changed, pooled
+from wsss_platform.engine.trial import _label_free, _scored, pooled
 from wsss_platform.experiment import Experiment
 from wsss_platform.local_runner import LocalRunner
+from wsss_platform.search.space import read_space
 from wsss_platform.selection import judged_by, read_rule
-from wsss_platform.space import read_space
 from wsss_platform.store import Store
 
 from tiny_method import METHOD, TinyConfig  # isort: skip
@@ -55,7 +55,7 @@ def play(asked: StudyRequest, trials: int = 3) -> StudyFolder:
     assert asked.runner is not None
     for index in range(trials):
         changes = json.loads(search.suggest(f"t{index}")["changes"])
-        experiment = changed(asked.experiment, changes, "trial")
+        experiment = asked.experiment.with_changes(changes, "trial")
         if asked.selection == "none":
             values = _label_free(experiment, asked.store, asked.runner, lambda event: None)
         else:

@@ -19,7 +19,7 @@ from wsss_platform.engine.study import BEST, LABEL_FREE, MASKS, StudyFolder
 from wsss_platform.engine.trial import pooled
 from wsss_platform.engine.warm_start import told_by, untold
 from wsss_platform.errors import InputError
-from wsss_platform.space import SearchSpace, exists, read_space
+from wsss_platform.search.space import SearchSpace, read_space
 
 from tiny_method import TinyConfig  # isort: skip
 
@@ -92,7 +92,7 @@ def test_axes_exist_only_beside_their_values(tmp_path: Path) -> None:
     drawn = drive(StudyFolder(tmp_path / "a", {}), CONDITIONAL, 40)
     seen = set()
     for changes in drawn[1:]:
-        wanted = {axis.path for axis in CONDITIONAL.axes if exists(axis, changes)}
+        wanted = {axis.path for axis in CONDITIONAL.axes if axis.exists(changes)}
         assert set(changes) == wanted
         assert ("masks.alpha" in changes) == (changes["masks.rule"] == "power")
         both = changes["masks.rule"] == "power" and changes["masks.crf"] == "irn"
@@ -111,7 +111,7 @@ def test_a_cut_off_draw_of_a_conditional_space_is_completed(tmp_path: Path) -> N
     folder.study.ask()  # a number, and the driver died
     again = StudySearcher(StudyFolder(tmp_path / "a", {}), CONDITIONAL, CONFIG, seed=3)
     changes = json.loads(again.suggest("t")["changes"])
-    assert set(changes) == {axis.path for axis in CONDITIONAL.axes if exists(axis, changes)}
+    assert set(changes) == {axis.path for axis in CONDITIONAL.axes if axis.exists(changes)}
 
 
 def test_variants_bring_what_an_axis_needs() -> None:

@@ -22,7 +22,7 @@ from wsss_platform.engine.study import StudyFolder
 from wsss_platform.engine.study_page import write_page
 from wsss_platform.engine.study_storage import PLACE, absolute, open_study, without_secrets
 from wsss_platform.errors import InputError
-from wsss_platform.space import read_space
+from wsss_platform.search.space import read_space
 
 from tiny_method import TinyConfig  # isort: skip
 

@@ -20,15 +20,15 @@ from wsss_platform.engine.events import StudyEvent, TrialEpoch, TrialFinished, T
 from wsss_platform.engine.lineage import SCHEDULE, Lineage
 from wsss_platform.engine.population import Population
 from wsss_platform.engine.runner import RayRunner
-from wsss_platform.engine.trial import changed
-from wsss_platform.engine.tuner import StudyRequest, StudyResult, concurrency, shared_stages, tune
+from wsss_platform.engine.tuner import StudyRequest, StudyResult, concurrency, tune
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment
-from wsss_platform.inner.table import read_rows
 from wsss_platform.interrupts import Interrupted
 from wsss_platform.local_runner import LocalRunner
 from wsss_platform.pipeline import run
-from wsss_platform.space import read_space
+from wsss_platform.search.effects import shared_stages
+from wsss_platform.search.masks.table import searched
+from wsss_platform.search.space import read_space
 from wsss_platform.stages import WEIGHTS
 from wsss_platform.store import Store
 from wsss_platform.verification import verify
@@ -226,11 +226,11 @@ def test_masks_are_searched_within_a_trial(cluster: None, tmp_path: Path) -> Non
     asked = request(tmp_path, 2, axes, inner=3, report_list="train")
     result = tune(asked)
     assert [row.state for row in result.rows] == ["complete"] * 2
-    inner = read_rows(result.folder)
-    assert [(row.trial, row.setting) for row in inner] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
+    assert [len(one["settings"]) for one in searched(result.folder)] == [3, 3]
+    found = [json.loads(path.read_text()) for path in (result.folder / "inner").glob("*/search.json")]
+    assert sorted(max(one["searched"].values()) for one in found) == sorted(row.objective for row in result.rows)
     for row in result.rows:
-        own = [item for item in inner if item.trial == row.number]
-        assert row.objective == row.fixed == max(item.value for item in own)
+        assert row.objective == row.fixed
         assert "loss.contrast" in row.changes or row.number == 0
         assert any(path.startswith("masks.") for path in row.changes), "the winner is named"
     assert result.looks == 2 * 3 + 2
@@ -263,8 +263,11 @@ def test_masks_alone_are_one_trial_that_goes_on(cluster: None, tmp_path: Path) -
     more = tune(request(tmp_path, 1, axes, inner=6))
     assert more.rows[:1] == first.rows
     assert len(more.rows) == 2
-    rows = read_rows(more.folder)
-    assert [row.seconds for row in rows if row.trial == 1][:4] == [row.seconds for row in rows if row.trial == 0]
+    (one,) = searched(more.folder)
+    assert len(one["settings"]) == 6
+    data = request(tmp_path, 1, axes).experiment
+    images = len(data.dataset.split(data.data.score_list).ids)
+    assert {item["images"] for item in one["settings"].values()} == {images}, "each was counted once"
     assert more.looks == 6 + 2
     for kind in ("train", "maps"):
         assert len(list((tmp_path / "stages" / kind).glob("*/manifest.json"))) == 1
@@ -312,7 +315,7 @@ def test_a_population_copies_state_and_repeats_nothing(cluster: None, tmp_path: 
             assert before.score >= max(row.rungs[2] for row in result.rows)
     # the weights are those of the lineage, trained again elsewhere from nothing
     number = copied[0]
-    experiment = changed(request(tmp_path, 3, axes, **more).experiment, result.rows[number].changes, "again")
+    experiment = request(tmp_path, 3, axes, **more).experiment.with_changes(result.rows[number].changes, "again")
     last, other = experiment.stage("train"), Store(tmp_path / "elsewhere")
     run(experiment, other, LocalRunner(threads=1), until=last)
     found, again = (

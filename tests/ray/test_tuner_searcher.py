@@ -18,10 +18,10 @@ from wsss_platform.engine.halting import Halt, halt_file
 from wsss_platform.engine.request import StudyRequest
 from wsss_platform.engine.searcher import TAKEOVERS, StudySearcher, changes_of, default_params
 from wsss_platform.engine.study import StudyFolder
-from wsss_platform.engine.trial import NotAppliedError, changed, check_applied, trace
+from wsss_platform.engine.trial import NotAppliedError, check_applied, trace
 from wsss_platform.engine.tuner import twin
 from wsss_platform.errors import InputError, RunError
-from wsss_platform.space import SearchSpace, read_space
+from wsss_platform.search.space import SearchSpace, read_space
 from wsss_platform.stages import EpochEnd
 from wsss_platform.store import Store
 
@@ -272,7 +272,7 @@ def epoch_end(losses: dict[str, float], **applied: Any) -> EpochEnd:
 
 
 def test_a_value_that_training_did_not_use_fails_the_trial() -> None:
-    experiment = changed(tiny_job().experiment, {"loss.contrast": 0.5, "train.flip": False}, "test")
+    experiment = tiny_job().experiment.with_changes({"loss.contrast": 0.5, "train.flip": False}, "test")
     changes = {"loss.contrast": 0.5, "train.flip": False, "maps.flip": False}
     check_applied(changes, experiment, epoch_end({}, loss__contrast=0.5 + 1e-9, train__flip=False, other=3))
     with pytest.raises(NotAppliedError, match=r"loss\.contrast: 0\.5 was sampled, but the training used 0\.1"):

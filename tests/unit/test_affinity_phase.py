@@ -23,7 +23,8 @@ from wsss_platform.maps.storage import MapReader
 from wsss_platform.masks.palette import mask_file, read_mask
 from wsss_platform.pipeline import Event, StageProgress, run
 from wsss_platform.protocol import protocol
-from wsss_platform.space import load_space
+from wsss_platform.search.effects import axes_by_stage
+from wsss_platform.search.space import load_space
 from wsss_platform.store import Store
 from wsss_platform.tracking.leaderboard import protocol_words
 
@@ -157,8 +158,11 @@ def test_wrong_settings_name_the_right_one() -> None:
 def test_the_search_space_repeats_the_walk_alone(pytestconfig: pytest.Config) -> None:
     path = pytestconfig.rootpath / "search_spaces" / "affinity.toml"
     for method in wsss_methods.names():
-        space = load_space(path, override(wsss_methods.get(method).config(), {"affinity.kind": "irn"}))
-        assert list(space.stages()) == ["maps"]
+        given = experiment(method, affinity__kind="irn")
+        space = load_space(path, given.config)
+        changing = axes_by_stage(given, space)
+        touched = [stage.name for stage in given.stages if changing[stage.key]]
+        assert touched == ["maps:affinity", "masks:affinity", "score:affinity"]
         assert {"affinity.walk.beta", "affinity.walk.log2_steps", "affinity.walk.radius"} <= {
             axis.path for axis in space.axes
         }
@@ -174,7 +178,7 @@ def test_it_travels_to_other_processes() -> None:
 def test_a_study_of_its_training_stops_no_trial_early(tmp_path: Path) -> None:
     """A rung is scored on maps, and those that it would refine are made after its training."""
     from wsss_platform.engine.request import StudyRequest
-    from wsss_platform.space import read_space
+    from wsss_platform.search.space import read_space
 
     axis = {"kind": "float", "low": 1e-4, "high": 1e-2, "reason": "around the default"}
     for kind, path, some in (("irn", "affinity.train.learning_rate", False), ("none", "train.learning_rate", True)):

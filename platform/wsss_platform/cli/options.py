@@ -25,8 +25,8 @@ from wsss_platform.config import (
 from wsss_platform.errors import InputError, unknown
 from wsss_platform.experiment import Experiment
 from wsss_platform.method import Method
-from wsss_platform.protocol import Selection, check_selection
-from wsss_platform.space import Axis
+from wsss_platform.protocol import CHOSEN, Selection, check_selection
+from wsss_platform.search.space import Axis
 from wsss_platform.store import Store
 
 MethodName = Annotated[
@@ -95,8 +95,6 @@ Weights = Annotated[
     ),
 ]
 
-CHOSEN = "chosen"
-"""Table of a study's best.toml that says which truth chose it."""
 DATA_PATHS = {"root": ("",), "labels": ("auto", "xml", "list", "masks"), "masks": ("auto",), "saliency": ("",)}
 """Fields of the data section that are paths, with the words that are none."""
 STORAGE = Path("wsss-storage")

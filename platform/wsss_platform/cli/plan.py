@@ -7,8 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
-from wsss_platform.costs import Cost, cost_document, run_costs
 from wsss_platform.experiment import Experiment, Stage, is_cached, needed
+from wsss_platform.search.costs import Cost, cost_document, run_costs
 from wsss_platform.store import Store
 
 

@@ -12,8 +12,8 @@ from wsss_platform.cli.output import note
 from wsss_platform.config import look_up
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment
+from wsss_platform.search.space import SearchSpace
 from wsss_platform.selection import SelectionRule
-from wsss_platform.space import SearchSpace
 
 if TYPE_CHECKING:
     from wsss_platform.engine.population import Population

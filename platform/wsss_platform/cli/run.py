@@ -319,7 +319,7 @@ def execute(
     """Plan, run, record and print one run; `also` adds to its result."""
     from wsss_platform.cli.plan import plan_document, plan_table
     from wsss_platform.cli.recording import Recording
-    from wsss_platform.costs import cost_words
+    from wsss_platform.search.costs import cost_words
 
     wanted = last_stage(experiment, until)
     resources = {"workers": experiment.workers, "gpus per worker": gpus_per_worker or 0, "storage": str(store.root)}

@@ -9,7 +9,7 @@ import typer
 
 from wsss_platform.engine.brackets import bracket_of, planned_rungs
 from wsss_platform.experiment import Experiment
-from wsss_platform.space import SearchSpace
+from wsss_platform.search.space import SearchSpace
 
 MOST = 1000
 """Trials whose brackets are counted."""

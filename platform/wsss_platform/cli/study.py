@@ -140,7 +140,7 @@ class StudyView:
     @cached_property
     def _shared_keys(self) -> frozenset[str]:
         """What the trials to come will need, too."""
-        from wsss_platform.engine.tuner import shared_stages
+        from wsss_platform.search.effects import shared_stages
 
         seeds = [self._request.of_seed(offset) for offset in range(self._request.seeds)]
         keys = {stage.key for each in seeds for stage in shared_stages(each, self._request.space)}

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from wsss_platform.config import fingerprint, override
+from wsss_platform.config import fingerprint
 from wsss_platform.experiment import Experiment
 from wsss_platform.retention import KEEP_BEST
+from wsss_platform.search.effects import shared_stages
+from wsss_platform.search.space import SearchSpace
 from wsss_platform.selection import SelectionRule
-from wsss_platform.space import SearchSpace
 from wsss_platform.store import Store
 
 if TYPE_CHECKING:
-    from wsss_platform.inner.levels import Levels
+    from wsss_platform.search.levels import Levels
 
 
 def default_study(
@@ -76,7 +77,7 @@ def study_plan(
         label_free: whether the objective sees no pixel truth, and compares masks instead.
     """
     from wsss_platform.cli.plan import plan_document
-    from wsss_platform.costs import study_costs
+    from wsss_platform.search.costs import study_costs
 
     resources = {"workers": experiment.workers, "gpus per worker": gpus_per_worker or 0, "storage": str(store.root)}
     compared = None
@@ -88,11 +89,7 @@ def study_plan(
         experiment, space, trials or 1, store, study, keep_best, seeds=seeds, levels=levels, compared=compared
     )
     plan = plan_document(experiment, store, experiment.stages[-1], resources, costs)
-    keys = {stage.key for stage in experiment.stages}
-    for variant in space.variants():
-        config = override(experiment.config, variant, "search space")
-        other = Experiment(experiment.method, config, experiment.data, experiment.seed, experiment.workers)
-        keys &= {stage.key for stage in other.stages}
+    keys = {stage.key for stage in shared_stages(experiment, space)}
     for stage in plan["stages"]:
         stage["shared"] = stage["key"] in keys
     return {
@@ -112,7 +109,7 @@ def plan_tables(document: dict[str, Any]) -> list[Any]:
     """The plan for a person."""
     from wsss_platform.cli.plan import plan_table
     from wsss_platform.cli.search_plan import search_words
-    from wsss_platform.costs import cost_words
+    from wsss_platform.search.costs import cost_words
 
     axes = Table("axis", "range", "reason", title=f"{len(document['axes'])} axes", title_justify="left")
     for axis in document["axes"]:
@@ -138,7 +135,7 @@ def inner_words(document: dict[str, Any]) -> list[str]:
         return []
     return [
         f"within each trial, on its stored maps: {document['inner settings']} settings of "
-        f"{', '.join(document['inner axes'])}, kept in the study's inner.parquet"
+        f"{', '.join(document['inner axes'])}, counted in the study's folder inner"
     ]
 
 

@@ -25,13 +25,13 @@ from wsss_platform.engine.brackets import check_scheduler
 from wsss_platform.engine.halting import UNLIMITED
 from wsss_platform.engine.objectives import check_measured, read_objectives
 from wsss_platform.errors import InputError, RunError, unknown
-from wsss_platform.inner.levels import SETTINGS, split
 from wsss_platform.interrupts import Interrupted, Interrupts
 from wsss_platform.protocol import strongest
 from wsss_platform.retention import KEEP_BEST
 from wsss_platform.schedule import check_search as check_schedule
+from wsss_platform.search.levels import SETTINGS, split
+from wsss_platform.search.space import load_space
 from wsss_platform.selection import SelectionRule, judged_by, read_rule
-from wsss_platform.space import load_space
 from wsss_platform.store import Store, check_name
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ def tune(
         check_schedule(experiment.config, (axis.path for axis in searched.axes), population=people is not None)
         searched = population.moving(people, experiment, searched)
         store = options.open_store(storage, max_failures, mirror)
-        check_measured(wanted, searched)
+        check_measured(wanted, experiment, searched)
         truth_free = rule.kind == "none"  # then there is nothing to choose an inner setting by
         if inner and (truth_free or len(wanted) > 1):
             raise InputError(
@@ -347,9 +347,9 @@ def _print(out: Output, store: Store, study: str, result: StudyResult, default: 
     """The table of trials, the best config, and where everything is."""
     from dataclasses import asdict
 
-    from wsss_platform.inner.table import FILE
+    from wsss_platform.search.masks.table import INNER
 
-    settings = result.folder / FILE
+    settings = result.folder / INNER
     out.result(
         {
             "study": study,
@@ -360,7 +360,7 @@ def _print(out: Output, store: Store, study: str, result: StudyResult, default: 
             "selection": result.selection,
             "looks": result.looks,
             "report": result.told,
-            "inner": str(settings) if settings.is_file() else None,
+            "inner": str(settings) if settings.is_dir() else None,
             "best": None if result.best is None else asdict(result.best),
             "best_config": None if result.best_config is None else str(result.best_config),
             "trials": [asdict(row) for row in result.rows],
@@ -371,7 +371,7 @@ def _print(out: Output, store: Store, study: str, result: StudyResult, default: 
         *([told_table(result.told)] if result.told is not None else []),
         f"chosen by: {result.objective}, with {result.selection}, looked at {result.looks} times; the number of the "
         "best trial is a selected one",
-        *([f"every setting that was searched within a trial: {settings}"] if settings.is_file() else []),
+        *([f"every setting that was searched within a trial: {settings}"] if settings.is_dir() else []),
         f"best config: {result.best_config or 'none, no trial was completed'}",
         "train it with: wsss-platform train METHOD --config FILE",
         f"study, its journal, table, plots and page: {result.folder / 'study.html'}",

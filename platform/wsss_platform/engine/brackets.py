@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from wsss_platform.config import look_up
 from wsss_platform.errors import InputError, unknown
 from wsss_platform.experiment import Experiment
-from wsss_platform.space import SearchSpace
+from wsss_platform.search.effects import repeats_training
+from wsss_platform.search.space import SearchSpace
 
 REDUCTION = 3
 """Of the trials at a rung about one in this many goes on; rungs are this factor apart. [stated: both papers' eta]"""
@@ -55,7 +56,7 @@ def planned_rungs(
     A rung is a score, so there is none where no truth may be seen, nor while a trial may have maps of an untrained
     head (`first_judged`); trials of several objectives are never stopped.
     """
-    if selection == "none" or len(objectives) > 1 or "train" not in space.stages():
+    if selection == "none" or len(objectives) > 1 or not repeats_training(experiment, space):
         return ()
     if experiment.phases[-1].refines:  # what it refines is not there before its training ends
         return ()

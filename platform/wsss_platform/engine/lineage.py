@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wsss_platform.space import Value
+from wsss_platform.search.space import Value
 from wsss_platform.store import write_atomic
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from wsss_platform.engine.halting import halt_file
 from wsss_platform.engine.lineage import Grown, Lineage, ends
 from wsss_platform.engine.population import NAN, Population
 from wsss_platform.engine.study import BEST
-from wsss_platform.engine.trial import NotAppliedError, best_of, changed, check_applied, pooled, quick_look
+from wsss_platform.engine.trial import NotAppliedError, best_of, check_applied, pooled, quick_look
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.experiment import Experiment, Stage, is_cached
 from wsss_platform.interrupts import Interrupted, interruptible
@@ -199,7 +199,7 @@ def _grow(
 
 def of_schedule(experiment: Experiment, schedule: list[dict[str, Any]]) -> Experiment:
     """The experiment with a schedule, which may end before the training does."""
-    return changed(experiment, {"schedule": schedule}, "member")
+    return experiment.with_changes({"schedule": schedule}, "member")
 
 
 def _train(plan: MemberPlan, experiment: Experiment, values: Mapping[str, Any]) -> None:

@@ -12,7 +12,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from wsss_platform.errors import InputError, unknown
-from wsss_platform.space import SearchSpace
+from wsss_platform.experiment import Experiment
+from wsss_platform.search.effects import repeats_training
+from wsss_platform.search.space import SearchSpace
 
 ACCURACY, SECONDS, MEMORY = "accuracy", "seconds", "memory"
 DIRECTIONS = {ACCURACY: "maximize", SECONDS: "minimize", MEMORY: "minimize"}
@@ -46,9 +48,9 @@ def check_objectives(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in DIRECTIONS if name in names)
 
 
-def check_measured(objectives: Collection[str], space: SearchSpace) -> None:
+def check_measured(objectives: Collection[str], experiment: Experiment, space: SearchSpace) -> None:
     """InputError when an objective is the same for every trial of a space."""
-    if MEMORY in objectives and "train" not in space.stages():
+    if MEMORY in objectives and not repeats_training(experiment, space):
         raise InputError(
             f"objectives (--objectives): {MEMORY} is measured in trainings, and no axis of this space changes one; "
             f"that of map extraction and post-processing is not measured. Expected {ACCURACY},{SECONDS}"

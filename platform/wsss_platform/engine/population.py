@@ -16,7 +16,7 @@ from wsss_platform.config import look_up, override
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment
 from wsss_platform.schedule import fixed_because
-from wsss_platform.space import Axis, CategoricalAxis, FloatAxis, IntAxis, SearchSpace
+from wsss_platform.search.space import Axis, CategoricalAxis, FloatAxis, IntAxis, SearchSpace
 
 FACTORS = (0.8, 1.2)
 """A number is multiplied by one of these [stated]."""

@@ -30,8 +30,8 @@ from wsss_platform.engine.study import FINISHED, StudyFolder
 from wsss_platform.environment import environment
 from wsss_platform.errors import RunError
 from wsss_platform.retention import LARGE
+from wsss_platform.search.space import Axis, CategoricalAxis, choice_label
 from wsss_platform.sharing import Withholding
-from wsss_platform.space import Axis, CategoricalAxis, choice_label
 from wsss_platform.stages import EpochEnd
 
 SEGMENTS = "segments"

@@ -16,7 +16,7 @@ from ray.tune.schedulers import PopulationBasedTraining
 from wsss_platform.engine.halting import Halt
 from wsss_platform.engine.member import EPOCH, SCORE
 from wsss_platform.engine.population import Population, explored
-from wsss_platform.space import SearchSpace
+from wsss_platform.search.space import SearchSpace
 
 
 class SeededPopulation(PopulationBasedTraining):

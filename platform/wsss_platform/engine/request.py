@@ -18,10 +18,11 @@ from wsss_platform.engine.study import BEST, LABEL_FREE, MASKS, TrialRow
 from wsss_platform.engine.study_storage import absolute
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment
-from wsss_platform.inner.levels import Levels, split
 from wsss_platform.protocol import Selection
+from wsss_platform.search.effects import changes_masks
+from wsss_platform.search.levels import Levels, split
+from wsss_platform.search.space import SearchSpace
 from wsss_platform.selection import SelectionRule
-from wsss_platform.space import SearchSpace
 from wsss_platform.stages import Runner
 from wsss_platform.store import Store, check_name
 
@@ -103,7 +104,7 @@ class StudyRequest:
         if self.max_concurrent is not None and self.max_concurrent < 1:
             raise InputError(f"max_concurrent: expected at least 1, got {self.max_concurrent}")
         objectives = check_objectives(self.objectives)
-        check_measured(objectives, self.space)
+        check_measured(objectives, self.experiment, self.space)
         check_scheduler(self.scheduler, objectives)
         check_sampler(self.sampler, len(objectives))
         object.__setattr__(self, "objectives", objectives)
@@ -150,7 +151,7 @@ class StudyRequest:
         that changes how masks are made is judged by the masks' mean IoU, any other by the best of the exact sweep."""
         if self.selection == "none":
             return LABEL_FREE
-        return MASKS if self.levels.settings or "masks" in self.space.stages() else BEST
+        return MASKS if self.levels.settings or changes_masks(self.experiment, self.space) else BEST
 
     @cached_property
     def levels(self) -> Levels:
@@ -166,7 +167,7 @@ class StudyRequest:
             return self.rule.stamp
         return "train truth" if data.score_list == data.train_list else "val truth"
 
-    @property
+    @cached_property
     def rungs(self) -> tuple[int, ...]:
         """Finished epochs of the last phase after which trials are compared; empty when none is stopped early.
 

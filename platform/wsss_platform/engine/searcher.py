@@ -35,7 +35,7 @@ from wsss_platform.engine.halting import Halt
 from wsss_platform.engine.objectives import ACCURACY, REPORTED, SINGLE
 from wsss_platform.engine.samplers import check_sampler, make_sampler
 from wsss_platform.engine.study import StudyFolder
-from wsss_platform.space import CategoricalAxis, FloatAxis, IntAxis, SearchSpace, choice_label, exists
+from wsss_platform.search.space import CategoricalAxis, FloatAxis, IntAxis, SearchSpace, choice_label
 from wsss_platform.store import write_atomic
 
 TAKEOVERS = 3
@@ -54,25 +54,8 @@ def distribution(axis: FloatAxis | IntAxis | CategoricalAxis) -> BaseDistributio
 
 def changes_of(space: SearchSpace, params: Mapping[str, Any]) -> dict[str, Any]:
     """Optuna's parameters as values for the config."""
-    changes: dict[str, Any] = {}
-    for axis in space.axes:
-        if not exists(axis, changes):
-            continue
-        value = value_of(axis, params[axis.path])
-        changes[axis.path] = list(value) if isinstance(value, tuple) else value
-    return changes
-
-
-def value_of(axis: FloatAxis | IntAxis | CategoricalAxis, value: Any) -> Any:
-    """One of Optuna's parameters as a value of its axis."""
-    if isinstance(axis, CategoricalAxis):
-        return next(choice for choice in axis.choices if same(choice_label(choice), value))
-    return value
-
-
-def same(one: Any, other: Any) -> bool:
-    """Equal, and True is not 1."""
-    return type(one) is type(other) and one == other
+    values = space.values(lambda axis: axis.value(params[axis.path]))
+    return {path: list(value) if isinstance(value, tuple) else value for path, value in values.items()}
 
 
 def default_params(space: SearchSpace, config: MethodConfig) -> tuple[dict[str, Any], list[str]]:
@@ -81,20 +64,12 @@ def default_params(space: SearchSpace, config: MethodConfig) -> tuple[dict[str, 
     Trial 0 runs exactly the default config; where a default lies outside its axis the sampler is told
     the axis's nearest value.
     """
-    params: dict[str, Any] = {}
-    outside: list[str] = []
-    values: dict[str, Any] = {}
-    for axis in space.axes:
-        if not exists(axis, values):
-            continue
-        value = values[axis.path] = look_up(config, axis.path)
-        if isinstance(axis, CategoricalAxis):
-            params[axis.path] = next(choice_label(choice) for choice in axis.choices if choice == value)
-            continue
-        params[axis.path] = axis.nearest(value)
-        if not math.isclose(params[axis.path], value, rel_tol=1e-12):
-            outside.append(axis.path)
-    return params, outside
+    values = space.values(lambda axis: look_up(config, axis.path))
+    params: dict[str, Any] = {
+        axis.path: axis.parameter(values[axis.path]) for axis in space.axes if axis.path in values
+    }
+    numbers = [axis.path for axis in space.axes if axis.path in values and not isinstance(axis, CategoricalAxis)]
+    return params, [path for path in numbers if not math.isclose(params[path], values[path], rel_tol=1e-12)]
 
 
 class StudySearcher(Searcher):
@@ -218,10 +193,7 @@ class StudySearcher(Searcher):
 
     def _draw(self, trial: optuna.Trial) -> optuna.Trial:
         """Draw axis by axis, each only where it exists beside what was drawn before."""
-        values: dict[str, Any] = {}
-        for axis in self._space.axes:
-            if exists(axis, values):
-                values[axis.path] = value_of(axis, trial._suggest(axis.path, self._distributions[axis.path]))
+        self._space.values(lambda axis: axis.value(trial._suggest(axis.path, self._distributions[axis.path])))
         return trial
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:

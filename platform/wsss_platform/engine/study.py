@@ -30,7 +30,7 @@ from wsss_platform.config import MethodConfig, flatten, override, to_toml
 from wsss_platform.engine.objectives import DIRECTIONS, SINGLE, front
 from wsss_platform.engine.study_storage import open_study
 from wsss_platform.errors import InputError, RunError
-from wsss_platform.inner.table import looks as inner_looks
+from wsss_platform.search.masks.table import looks as inner_looks
 from wsss_platform.store import write_atomic
 
 BEST, MASKS, LABEL_FREE = "best of the sweep", "masks", "label-free proxies"
@@ -96,7 +96,6 @@ class StudyFolder:
         self._check(identity)
         self._objective = identity.get("objective")
         self._selection = identity.get("selection", "none")
-        self._seeds = int(identity.get("seeds") or 1)
         names = identity.get("objectives") or SINGLE
         self.study = open_study(folder, storage, {name: DIRECTIONS[name] for name in names})
 
@@ -198,7 +197,7 @@ class StudyFolder:
         if self._selection == "none":
             return 0
         trials = [trial for trial in self.study.get_trials(deepcopy=False) if FROM not in trial.user_attrs]
-        inner = inner_looks(self.folder, self._seeds)
+        inner = inner_looks(self.folder)
         scored = [len(trial.user_attrs.get("keys", ())) or "key" in trial.user_attrs for trial in trials]
         return sum(map(int, scored)) + inner + sum(len(trial.intermediate_values) for trial in trials)
 

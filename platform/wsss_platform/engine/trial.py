@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from ray import tune
 
-from wsss_platform.config import canonical, look_up, override
+from wsss_platform.config import canonical, look_up
 from wsss_platform.data.part import spread
 from wsss_platform.disk import fault_behind
 from wsss_platform.engine.brackets import own_rungs
@@ -33,11 +33,11 @@ from wsss_platform.engine.trainer import checkpoint_of
 from wsss_platform.engine.trial_costs import measured
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.experiment import Experiment, Stage
-from wsss_platform.inner.levels import Levels
-from wsss_platform.inner.search import choose
 from wsss_platform.interrupts import Interrupted, interruptible
 from wsss_platform.method import Phase
 from wsss_platform.pipeline import Event, OnEvent, StageProgress, run
+from wsss_platform.search.levels import Levels
+from wsss_platform.search.masks.searches import choose
 from wsss_platform.sharing import Shared, Sharing
 from wsss_platform.stages import METRICS, WEIGHTS, Chunk, EpochEnd, Runner, TrainJob
 from wsss_platform.store import Elsewhere, Store
@@ -139,7 +139,7 @@ def _run(plan: TrialPlan, number: int, changes: Mapping[str, Any]) -> dict[str, 
     traces: list[list[EpochEnd]] = []
     for offset in range(plan.seeds):
         seeded = replace(plan.experiment, seed=plan.experiment.seed + offset)
-        experiment = changed(seeded, changes, f"trial {number}")
+        experiment = seeded.with_changes(changes, f"trial {number}")
         experiments.append(experiment)
         on_event = _watcher(plan, number, changes, experiment, offset)
         for stage in experiment.stages:  # its record of epochs proves what was applied, also where the score is found
@@ -158,9 +158,9 @@ def _run(plan: TrialPlan, number: int, changes: Mapping[str, Any]) -> dict[str, 
     found: dict[str, Any] = {}
     key = experiments[0].stage("train").key
     if inner is not None:
-        choice = choose(experiments, inner, number, store, plan.runner, plan.study, halt_file(plan.study).exists)
+        choice = choose(experiments, inner, store, plan.runner, plan.study, halt_file(plan.study).exists)
         found = {"inner": json.dumps(choice.changes), "settings": inner.settings}
-        experiments = [changed(one, choice.changes, f"trial {number}") for one in experiments]
+        experiments = [one.with_changes(choice.changes, f"trial {number}") for one in experiments]
         for offset, one in enumerate(experiments):
             runs.append(_scored(one, store, plan.runner, _watcher(plan, number, changes, one, offset)))
     values = pooled(runs, plan.objective) | found
@@ -260,11 +260,6 @@ def number_or_nan(value: float | None) -> float:
     return math.nan if value is None else float(value)
 
 
-def changed(experiment: Experiment, changes: Mapping[str, Any], where: str) -> Experiment:
-    """The experiment with dotted paths of its config replaced."""
-    return replace(experiment, config=override(experiment.config, changes, where))
-
-
 def check_applied(changes: Mapping[str, Any], experiment: Experiment, end: EpochEnd) -> None:
     """Compare what a training says it used with what was sampled.
 
@@ -299,11 +294,8 @@ def quick_look(experiment: Experiment, phase: Phase) -> Experiment:
     """The experiment whose maps are made at one scale without flip, and its masks without CRF."""
     sizes = experiment.maps_config(phase).sizes
     one_view = {"scales": [1.0], "sizes": sizes[len(sizes) // 2 :][:1], "flip": False}
-    return changed(
-        experiment,
-        {**{f"{phase.maps}.{name}": value for name, value in one_view.items()}, f"{phase.masks}.crf": "none"},
-        "rung",
-    )
+    changes = {f"{phase.maps}.{name}": value for name, value in one_view.items()}
+    return experiment.with_changes({**changes, f"{phase.masks}.crf": "none"}, "rung")
 
 
 def rung_value(experiment: Experiment, stage: Stage, store: Store, epoch: int, pictures: int) -> float | None:

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from wsss_platform.costs import training_seconds
 from wsss_platform.engine.objectives import MEMORY, REPORTED, SECONDS
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment, Stage
+from wsss_platform.search.costs import training_seconds
 from wsss_platform.stages import METRICS, EpochEnd
 from wsss_platform.store import MANIFEST, Store
 from wsss_platform.train.record import read_epochs

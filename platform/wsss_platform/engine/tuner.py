@@ -41,18 +41,17 @@ from wsss_platform.engine.runner import RayRunner
 from wsss_platform.engine.searcher import StudySearcher, default_params
 from wsss_platform.engine.study import StudyFolder
 from wsss_platform.engine.study_storage import PLACE, open_study
-from wsss_platform.engine.trial import TrialPlan, changed, run_trial
+from wsss_platform.engine.trial import TrialPlan, run_trial
 from wsss_platform.engine.warm_start import told_by, untold
 from wsss_platform.environment import environment
 from wsss_platform.errors import InputError, RunError, unknown
-from wsss_platform.experiment import Experiment, Stage
 from wsss_platform.interrupts import interruptible
 from wsss_platform.pipeline import run
 from wsss_platform.retention import LARGE
+from wsss_platform.search.effects import shared_stages
 from wsss_platform.sharing import Withholding
-from wsss_platform.space import SearchSpace
 
-__all__ = ["StudyRequest", "StudyResult", "concurrency", "shared_stages", "tune"]
+__all__ = ["StudyRequest", "StudyResult", "concurrency", "tune"]
 
 TRIAL_MEMORY = 1024 * 1024
 """Bytes Tune reserves for a trial's own process. Tune wants some resource, and a hundredth of a CPU would keep
@@ -159,14 +158,6 @@ def _workers_on(node: dict[str, float], request: StudyRequest) -> int:
     if share:  # a part lies on one GPU: 0.6 finds three rooms on three GPUs, not five; and 1 / 0.1 is ten
         rooms.append(int(gpus) * int(1 / share + 1e-9) if share < 1 else gpus // share)
     return int(min(rooms))
-
-
-def shared_stages(experiment: Experiment, space: SearchSpace) -> tuple[Stage, ...]:
-    """Stages whose key no axis changes: the same for every trial."""
-    keys = {stage.key for stage in experiment.stages}
-    for changes in space.variants():
-        keys &= {stage.key for stage in changed(experiment, changes, "search space").stages}
-    return tuple(stage for stage in experiment.stages if stage.key in keys)
 
 
 def _make_shared(request: StudyRequest, on_event: OnStudyEvent, halt: Halt) -> None:

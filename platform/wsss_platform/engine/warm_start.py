@@ -15,10 +15,10 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from wsss_platform.config import MethodConfig, flatten
-from wsss_platform.engine.searcher import distribution, same
+from wsss_platform.engine.searcher import distribution
 from wsss_platform.engine.study import FROM, read_json
 from wsss_platform.errors import InputError
-from wsss_platform.space import CategoricalAxis, SearchSpace, choice_label, exists
+from wsss_platform.search.space import CategoricalAxis, SearchSpace, choice_label
 
 COMPARABLE = ("method", "data", "truth", "objective", "selection", "seeds", "objectives", "inner")
 """Parts of a study's identity that must be equal, or its numbers mean something else."""
@@ -84,12 +84,12 @@ def _params(space: SearchSpace, values: Mapping[str, Any]) -> dict[str, Any] | N
     """A config's values as a point of the space; None when one lies outside its axis."""
     params: dict[str, Any] = {}
     for axis in space.axes:
-        if not exists(axis, {path: values[path] for path in params}):
+        if not axis.exists({path: values[path] for path in params}):
             continue
         value = values.get(axis.path)
         if isinstance(axis, CategoricalAxis):
             plain = tuple(value) if isinstance(value, list) else value
-            if not any(same(choice, plain) for choice in axis.choices):
+            if not any(axis.same(choice, plain) for choice in axis.choices):
                 return None
             params[axis.path] = choice_label(plain) if plain is not None else None
         elif isinstance(value, int | float) and axis.low <= value <= axis.high and axis.nearest(value) == value:

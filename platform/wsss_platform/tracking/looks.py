@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from wsss_platform.errors import InputError
-from wsss_platform.inner.table import looks as inner_looks
+from wsss_platform.search.masks.table import searched
 from wsss_platform.store import MANIFEST, Store
 from wsss_platform.tracking.records import read_records
 
@@ -63,7 +63,7 @@ def looks(store: Store) -> tuple[Looks, ...]:
         if scores.get(key, ("", UNKNOWN))[1] == UNKNOWN:
             scores[key] = where
     for folder in sorted(path for path in (store.root / "studies").glob("*") if path.is_dir()):
-        study, search = _json(folder / "study.json"), _json(folder / "search.json")
+        study = _json(folder / "study.json")
         if study is not None:
             where = (str(study.get("data", {}).get("score_list", "")), str(study.get("truth", UNKNOWN))[:12])
             for row in _rows(folder / "trials.jsonl"):
@@ -72,10 +72,9 @@ def looks(store: Store) -> tuple[Looks, ...]:
                 for key in row.get("keys") or [row.get("key")]:
                     if key is not None and scores.get(key, ("", UNKNOWN))[1] == UNKNOWN:
                         scores[key] = where
-            with suppress(InputError):  # a damaged table of settings: its study names it
-                settings[where] += inner_looks(folder, int(study.get("seeds") or 1))
-        if search is not None and "list" in search:
-            settings[str(search["list"]), str(search.get("truth", UNKNOWN))] += _settings(folder, search)
+        with suppress(InputError):  # a damaged table of settings: its study names it
+            for one in searched(folder):
+                settings[one["list"], one["truth"]] += len(one["settings"])
     found: dict[tuple[str, str], int] = defaultdict(int)
     for where in scores.values():
         found[where] += 1
@@ -105,19 +104,6 @@ def _recorded(store: Store) -> Iterator[tuple[str, tuple[str, str]]]:
         keys = [key for name, key in record.stages.items() if name.split(":")[0] == "score"]
         if record.scores is not None and keys:
             yield keys[-1], (record.protocol.score_list, record.protocol.truth)
-
-
-def _settings(folder: Path, search: Mapping[str, Any]) -> int:
-    """Settings that searches of these maps have scored, earlier searches' included."""
-    file = folder / "results.parquet"
-    if file.is_file():
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        with suppress(pa.ArrowException, OSError, ValueError):  # damaged: the last search alone tells
-            said = json.loads((pq.read_schema(file).metadata or {}).get(b"wsss_platform", b"{}"))
-            return len(said.get("settings", {}))
-    return len(search.get("changes", {}))
 
 
 def _rows(table: Path) -> Iterator[dict[str, Any]]:

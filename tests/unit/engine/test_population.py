@@ -31,8 +31,8 @@ from wsss_platform.engine.study_page import write_page
 from wsss_platform.errors import InputError
 from wsss_platform.experiment import Experiment
 from wsss_platform.schedule import in_force
+from wsss_platform.search.space import SearchSpace, load_space, read_space
 from wsss_platform.selection import SelectionRule
-from wsss_platform.space import SearchSpace, load_space, read_space
 from wsss_platform.store import Store
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "ray"))

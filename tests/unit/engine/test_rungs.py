@@ -10,7 +10,7 @@ from wsss_methods import get
 from wsss_platform.config import DataConfig, override
 from wsss_platform.engine.brackets import planned_rungs
 from wsss_platform.experiment import Experiment
-from wsss_platform.space import read_space
+from wsss_platform.search.space import read_space
 
 RATE = {"train.learning_rate": {"kind": "float", "low": 1e-4, "high": 1e-3, "reason": "around the default"}}
 

@@ -24,7 +24,8 @@ from wsss_platform.nets.drs_classifier import DrsClassifier
 from wsss_platform.nets.suppression import Suppression
 from wsss_platform.objective import Batch
 from wsss_platform.pipeline import run
-from wsss_platform.space import load_space
+from wsss_platform.search.effects import inner_axes, shared_stages
+from wsss_platform.search.space import load_space
 from wsss_platform.store import Store
 from wsss_platform.train.optimiser import build_optimiser, schedule_factor
 
@@ -180,14 +181,14 @@ def test_the_space_of_the_label_rule_repeats_the_masks_alone(pytestconfig: pytes
             "masks.saliency_cut",
             "masks.conflict_level",
         ]
-        assert list(space.stages()) == ["masks"]
+        assert inner_axes(Experiment(METHOD, values, DataConfig()), space) == space.axes
 
 
 def test_the_space_of_the_classifier_alone_needs_no_second_phase(pytestconfig: pytest.Config) -> None:
     alone = config(**{"refine.enabled": False, "suppression.control": "constant"})
     space = load_space(pytestconfig.rootpath / "search_spaces" / "drs_classify.toml", alone)
     assert not [axis.path for axis in space.axes if axis.path.startswith("refine")]
-    assert next(iter(space.stages())) == "train"
+    assert shared_stages(Experiment(METHOD, alone, DataConfig()), space) == ()
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from wsss_platform.config import MasksConfig
+from wsss_platform.search.masks.table import FILE, Table
 from wsss_platform.store import MANIFEST, Store
 from wsss_platform.tracking.looks import UNKNOWN, Looks, looks, looks_at
 from wsss_platform.tracking.records import write_record
@@ -62,8 +66,11 @@ def test_studies_runs_and_searches_add_up_by_list_and_truth(tmp_path: Path, reco
     write_record(store, record("begun", None, stages={"score:cam": "f" * 64}, status="running", finished=None))
     search = store.study_folder("crf")
     search.mkdir(parents=True)
-    settings = {"list": "train", "truth": OTHER, "changes": {"none": {}, "irn": {}, "afa": {}}}
-    (search / "search.json").write_text(json.dumps(settings))
+    table = Table(["cat"])
+    table.describe("maps", "train", OTHER + "f" * 52)
+    for key in ("none", "irn", "afa"):
+        table.put("maps", key, MasksConfig(), {"a": np.ones((3, 2), np.int64)}, 1.0)
+    table.write(search / FILE)
     found = looks(store)
     assert found == (Looks("train", OTHER, scores=1, settings=3), Looks("val_bal", TRUTH, scores=4, rungs=3))
     assert [one.total for one in found] == [4, 7]

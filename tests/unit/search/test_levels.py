@@ -9,8 +9,8 @@ import pytest
 from wsss_methods import get
 from wsss_platform.config import DataConfig
 from wsss_platform.experiment import Experiment
-from wsss_platform.inner.levels import Levels, split
-from wsss_platform.space import read_space
+from wsss_platform.search.levels import Levels, split
+from wsss_platform.search.space import read_space
 
 RATE = {"kind": "float", "low": 1e-4, "high": 1e-3}
 FLIP = {"kind": "categorical", "choices": [True, False]}

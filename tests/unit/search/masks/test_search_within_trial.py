@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,20 +10,20 @@ from typing import Any
 
 import cv2
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 
 from wsss_methods import get
-from wsss_platform.config import DataConfig, override
+from wsss_platform.config import DataConfig
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.experiment import Experiment
-from wsss_platform.inner.levels import Levels, split
-from wsss_platform.inner.search import choose
-from wsss_platform.inner.table import FILE, Row, append_rows, looks, read_rows, seconds_per_picture
 from wsss_platform.interrupts import Interrupted
-from wsss_platform.maps.storage import StoredMap, grid_size, maps_file, write_maps
-from wsss_platform.pipeline import run
-from wsss_platform.space import read_space
+from wsss_platform.maps.storage import StoredMap, grid_size, maps_file, read_maps, write_maps
+from wsss_platform.pipeline import FAILURES, run
+from wsss_platform.search.levels import Levels, split
+from wsss_platform.search.masks.searches import choose
+from wsss_platform.search.masks.settings import CONFIGURED
+from wsss_platform.search.masks.table import looks, searched
+from wsss_platform.search.space import read_space
 from wsss_platform.stages import Chunk, ChunkReport, ChunkWork
 from wsss_platform.store import Store
 from wsss_platform.work import chunks_of
@@ -89,30 +90,31 @@ def put_maps(store: Store, of: Experiment) -> None:
         store.commit("maps", stage.key, {"stage": stage.name, "method": of.method.name, "inputs": {}, "seconds": 1.0})
 
 
+def settings_in(folder: Path) -> list[tuple[str, int]]:
+    """Key and images of every setting that was counted."""
+    return [(key, item["images"]) for one in searched(folder) for key, item in one["settings"].items()]
+
+
 def test_inner_results_are_the_pipelines(tmp_path: Path) -> None:
     store, one = Store(tmp_path), experiment(9)
     put_maps(store, one)
-    choice = choose([one], levels(one, 7), 0, store, Here(), tmp_path)
-    rows = read_rows(tmp_path)
-    assert len(rows) == 7
-    assert {row.pictures for row in rows} == {9}
-    assert {row.crf for row in rows} == {True, False}
-    assert len({row.mean_iou for row in rows}) > 5, "settings must make different masks"
-    for row in rows:
-        changes = {path: value for path, value in row.values.items() if value is not None}
-        if row.crf and row.setting:
-            changes["masks.crf_backend"] = "lattice"
-        score = run(replace(one, config=override(one.config, changes)), store, Here()).score
+    choice = choose([one], levels(one, 7), store, Here(), tmp_path)
+    found = choice.found
+    (rung,) = found.rungs
+    assert (len(rung.scores), rung.images) == (7, 9)
+    assert {setting.masks.crf == "none" for setting in found.settings.values()} == {True, False}
+    assert len(set(rung.scores.values())) > 5, "settings must make different masks"
+    for name, setting in found.settings.items():
+        score = run(one.with_changes(setting.changes, name), store, Here()).score
         assert score is not None
-        assert score["mean_iou"] == row.mean_iou
-        assert (score["sweep"]["best_threshold"], score["sweep"]["best_mean_iou"]) == (
-            row.best_threshold,
-            row.best_mean_iou,
-        )
-    winner = run(replace(one, config=override(one.config, choice.changes)), store, Here()).score
+        assert rung.scores[name] == (score["sweep"]["best_mean_iou"] if setting.swept else score["mean_iou"])
+        assert score["sweep"]["best_threshold"] == found.threshold
+    winner = run(one.with_changes(choice.changes, "winner"), store, Here()).score
     assert winner is not None
-    assert winner["mean_iou"] == choice.row.value == max(row.value for row in rows)
-    assert looks(tmp_path, 1) == 7
+    assert winner["mean_iou"] == found.value == max(rung.scores.values())
+    assert looks(tmp_path) == 7
+    (document,) = [json.loads(path.read_text()) for path in tmp_path.glob("inner/*/search.json")]
+    assert (document["winner"], document["searched"]) == (found.winner.name, dict(rung.scores))
 
 
 @pytest.mark.parametrize("rule", ["constant", "power"])
@@ -120,56 +122,55 @@ def test_as_configured_is_never_lost(tmp_path: Path, rule: str) -> None:
     """Alone it is what a trial without inner search would be, with its background solved."""
     store, one = Store(tmp_path), experiment(9, masks={"rule": rule})
     put_maps(store, one)
-    choice = choose([one], levels(one, 1), 0, store, Here(), tmp_path)
-    score = run(replace(one, config=override(one.config, choice.changes)), store, Here()).score
-    assert score is not None
+    choice = choose([one], levels(one, 1), store, Here(), tmp_path)
+    plain, solved = (run(each, store, Here()).score for each in (one, one.with_changes(choice.changes, "solved")))
+    assert plain is not None
+    assert solved is not None
     assert list(choice.changes) == ["masks.background" if rule == "constant" else "masks.alpha"]
-    assert score["mean_iou"] == choice.row.best_mean_iou
-    assert choice.row.value == choice.row.best_mean_iou >= choice.row.mean_iou
+    assert solved["mean_iou"] == choice.found.value == plain["sweep"]["best_mean_iou"] >= plain["mean_iou"]
 
 
 def test_settings_halve_and_as_configured_stays(tmp_path: Path) -> None:
     store, one = Store(tmp_path), experiment(30)
     put_maps(store, one)
     runner = Here()
-    choice = choose([one], levels(one, 10), 0, store, runner, tmp_path)
-    rows = {row.setting: row for row in read_rows(tmp_path)}
-    assert sorted(row.pictures for row in rows.values()) == [10] * 6 + [30] * 4, "as configured, and 9 // 3"
-    assert rows[0].pictures == choice.row.pictures == 30
+    found = choose([one], levels(one, 10), store, runner, tmp_path).found
+    assert [(rung.images, len(rung.scores)) for rung in found.rungs] == [(10, 10), (30, 4)], "as configured, and 9 // 3"
+    assert all(CONFIGURED in rung.scores for rung in found.rungs)
+    assert sorted(images for _, images in settings_in(tmp_path)) == [10] * 6 + [30] * 4
     assert sum(map(len, runner.done)) == 30, "a later rung counts what the earlier one has not"
-    dropped = max(row.value for row in rows.values() if row.pictures == 10)
-    assert dropped < 1
-    assert not (tmp_path / "inner").exists()
+    assert not list(tmp_path.glob("inner/*/counting"))
 
 
 def test_nothing_is_repeated(tmp_path: Path) -> None:
-    store, one = Store(tmp_path), experiment(40)  # two chunks
+    store, one = Store(tmp_path), experiment(40)
     put_maps(store, one)
     with pytest.raises(RunError, match="killed"):
-        choose([one], levels(one, 2), 0, store, Here(breaks_after=1), tmp_path)
-    assert read_rows(tmp_path) == []
+        choose([one], levels(one, 2), store, Here(breaks_after=5), tmp_path)
+    assert settings_in(tmp_path) == [(key, 5) for key, _ in settings_in(tmp_path)]
     resumed = Here()
-    seconds = [file.stat().st_mtime_ns for file in (tmp_path / "inner").rglob("counts-*.npz")]
-    first = choose([one], levels(one, 2), 0, store, resumed, tmp_path)
-    assert len(seconds) == 1
-    assert looks(tmp_path, 1) == 2
-    again = choose([one], levels(one, 2), 0, store, Here(breaks_after=0), tmp_path)
-    assert (again.changes, again.row, looks(tmp_path, 1)) == (first.changes, first.row, 2)
-    more = choose([one], levels(one, 4), 1, store, Here(), tmp_path)  # a further trial of the same maps
-    rows = read_rows(tmp_path)
-    assert looks(tmp_path, 1) == 4, "what both trials tried on the same maps is looked at once"
-    assert [(row.trial, row.setting) for row in rows] == [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2), (1, 3)]
-    assert [replace(row, trial=0) for row in rows[2:4]] == rows[:2]
-    assert more.row.value >= first.row.value
+    first = choose([one], levels(one, 2), store, resumed, tmp_path)
+    assert first.found.computed == first.found.looks - 2 * 5
+    assert looks(tmp_path) == 2
+    again = choose([one], levels(one, 2), store, Here(), tmp_path)
+    assert (again.changes, again.found.rungs, looks(tmp_path)) == (first.changes, first.found.rungs, 2)
+    assert again.found.computed == 0
+    more = choose([one], levels(one, 4), store, Here(), tmp_path)  # a further trial of the same maps
+    assert looks(tmp_path) == 4, "what both trials tried on the same maps is looked at once"
+    assert more.found.computed < more.found.looks
+    assert more.found.value >= first.found.value
 
 
 def test_ctrl_c_ends_between_chunks_and_nothing_is_lost(tmp_path: Path) -> None:
     store, one = Store(tmp_path), experiment(40)
     put_maps(store, one)
+    answers = iter([False, False, True])
     with pytest.raises(Interrupted):
-        choose([one], levels(one, 2), 0, store, Here(), tmp_path, asked=lambda: True)
-    assert len(list((tmp_path / "inner").rglob("counts-*.npz"))) == 1
-    assert len(choose([one], levels(one, 2), 0, store, Here(), tmp_path).changes) > 0
+        choose([one], levels(one, 2), store, Here(), tmp_path, asked=lambda: next(answers))
+    assert [images for _, images in settings_in(tmp_path)] == [2, 2]
+    choice = choose([one], levels(one, 2), store, Here(), tmp_path)
+    assert choice.found.computed == choice.found.looks - 2 * 2
+    assert len(choice.changes) > 0
 
 
 def test_seeds_are_pooled(tmp_path: Path) -> None:
@@ -177,46 +178,33 @@ def test_seeds_are_pooled(tmp_path: Path) -> None:
     both = [one, replace(one, seed=1)]
     for each in both:
         put_maps(store, each)
-    choice = choose(both, levels(one, 5), 0, store, Here(), tmp_path)
+    choice = choose(both, levels(one, 5), store, Here(), tmp_path)
     means = []
     for each in both:
-        score = run(replace(each, config=override(each.config, choice.changes)), store, Here()).score
+        score = run(each.with_changes(choice.changes, "winner"), store, Here()).score
         assert score is not None
         means.append(score["mean_iou"])
     assert means[0] != means[1]
-    assert choice.row.value == pytest.approx(np.mean(means), abs=1e-12)
-    assert looks(tmp_path, 2) == 10
-
-
-def test_the_table_is_one_file_for_any_reader(tmp_path: Path) -> None:
-    one = experiment(6)
-    axes = levels(one, 2).inner
-    values = {"masks.rule": "power", "masks.alpha": 2.5, "masks.crf": "none", "masks.crf_iterations": 3}
-    row = Row(3, 0, "draw 1", "ab", "cd", values, False, 0.3, 0.5, 0.4, 0.5, 8.0, 4)
-    append_rows(tmp_path, [row, replace(row, setting=1, crf=True, seconds=2.0)], axes)
-    append_rows(tmp_path, [replace(row, trial=1)], axes)
-    append_rows(tmp_path, [row], axes)  # that trial again
-    assert read_rows(tmp_path) == [replace(row, trial=1), row]
-    table = pq.read_table(tmp_path / FILE)
-    assert table.column("masks.alpha").to_pylist() == [2.5, 2.5]
-    assert str(table.schema.field("masks.crf_iterations").type) == "int64"
-    study = Store(tmp_path).study_folder("s")
-    study.mkdir(parents=True)
-    append_rows(study, [row, replace(row, trial=4, crf=True, seconds=2.0)], axes)
-    assert seconds_per_picture(Store(tmp_path), crf=False) == (2.0, 1)
-    assert seconds_per_picture(Store(tmp_path), crf=True) == (0.5, 1)
-    (tmp_path / FILE).write_bytes((tmp_path / FILE).read_bytes()[:-20])
-    with pytest.raises(InputError, match=r"inner\.parquet: damaged"):
-        read_rows(tmp_path)
+    assert choice.found.value == pytest.approx(np.mean(means), abs=1e-12)
+    assert looks(tmp_path) == 10
 
 
 def test_a_picture_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     store, one = Store(tmp_path), experiment(6)
     put_maps(store, one)
     path = maps_file(store.folder("maps", one.stage("maps").key), 0)
-    from wsss_platform.maps.storage import read_maps
-
     kept = list(read_maps(path))
     write_maps(path, kept[:-1])
-    with pytest.raises(InputError, match=f"{kept[-1].id}: there is no map of it"):
-        choose([one], levels(one, 3), 0, store, Here(), tmp_path)
+    with pytest.raises(InputError, match=f"no map of picture '{kept[-1].id}'"):
+        choose([one], levels(one, 3), store, Here(), tmp_path)
+
+
+def test_pictures_whose_maps_were_allowed_to_fail_are_left_out(tmp_path: Path) -> None:
+    store, one = Store(tmp_path), experiment(9)
+    put_maps(store, one)
+    folder = store.folder("maps", one.stage("maps").key)
+    kept = list(read_maps(maps_file(folder, 0)))
+    write_maps(maps_file(folder, 0), kept[:-1])
+    (folder / FAILURES).write_text(json.dumps([[kept[-1].id, "no picture"]]))
+    found = choose([one], levels(one, 3), store, Here(), tmp_path).found
+    assert found.rungs[-1].images == 8

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from wsss_platform.config import MasksConfig
+from wsss_platform.errors import InputError
 from wsss_platform.maps.storage import StoredMap, grid_size
 from wsss_platform.masks.make import make_mask
-from wsss_platform.masks.search import masks_of, widths
+from wsss_platform.masks.many import make_masks, widths
 
 HEIGHT, WIDTH = 40, 52
 
@@ -40,17 +41,25 @@ SETTINGS = [
     MasksConfig(crf="psa", crf_gaussian_weight=0),
     MasksConfig(crf="toco", background=0.6),
 ]
+OTHERS = [
+    MasksConfig(crf="irn", crf_backend="auto"),
+    MasksConfig(crf="irn", crf_iterations=2),  # by pydensecrf
+    MasksConfig(rule="saliency", saliency_cut=40),
+]
 
 
 @pytest.mark.parametrize("classes", [[], [3], [0, 7, 19]])
 def test_each_mask_is_that_of_its_setting_alone(classes: list[int]) -> None:
     item, pixels = stored(classes), image()
-    found = masks_of(item, pixels, SETTINGS)
-    for config, mask in zip(SETTINGS, found, strict=True):
-        alone = make_mask(item, pixels, config.model_copy(update={"crf_backend": "lattice"}))
+    settings = [*(config.model_copy(update={"crf_backend": "lattice"}) for config in SETTINGS), *OTHERS]
+    saliency = np.indices((HEIGHT, WIDTH)).sum(0).astype(np.uint8)
+    found = make_masks(item, pixels, settings, saliency)
+    for config, mask in zip(settings, found, strict=True):
+        alone = make_mask(item, None if config.rule == "saliency" else pixels, config, saliency)
         np.testing.assert_array_equal(mask, alone, err_msg=str(config))
     if classes:
-        assert len({mask.tobytes() for mask in found}) > len(SETTINGS) - 2  # the settings differ in what they give
+        differing = {mask.tobytes() for mask in found[: len(SETTINGS)]}
+        assert len(differing) > len(SETTINGS) - 2  # the settings differ in what they give
 
 
 def test_only_kernel_widths_part_settings() -> None:
@@ -58,3 +67,8 @@ def test_only_kernel_widths_part_settings() -> None:
     assert widths(SETTINGS[6]) == (3, 50, 5)
     assert widths(SETTINGS[0]) == ()
     assert widths(MasksConfig(crf="irn", crf_bilateral_colour=7)) == (3, 50, 7)
+
+
+def test_maps_of_another_image_are_named() -> None:
+    with pytest.raises(InputError, match="picture a: its map is for 40x52 pixels"):
+        make_masks(stored([3]), image()[:-1], SETTINGS)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import Field
 
 from wsss_platform.config import MapsConfig, MethodConfig, Section
 from wsss_platform.errors import InputError
-from wsss_platform.space import (
+from wsss_platform.search.space import (
     CategoricalAxis,
     FloatAxis,
     IntAxis,
@@ -77,7 +78,6 @@ def test_a_file_becomes_axes_in_its_order(tmp_path: Path) -> None:
     )
     space = load_space(path, Config())
     assert [axis.path for axis in space.axes] == ["loss.contrast", "clusters", "maps.scales"]
-    assert space.stages() == ("train", "maps")
     assert space.variants() == (
         {"loss.contrast": 0.001},
         {"loss.contrast": 0.2},
@@ -89,15 +89,42 @@ def test_a_file_becomes_axes_in_its_order(tmp_path: Path) -> None:
     assert SearchSpace.model_validate(space.model_dump()) == space
 
 
-@pytest.mark.parametrize(
-    ("path", "stages"),
-    [("masks.alpha", ("masks",)), ("maps.flip", ("maps",)), ("train.learning_rate", ("train",))],
-)
-def test_the_prefix_says_what_a_trial_repeats(path: str, stages: tuple[str, ...]) -> None:
-    table: dict[str, Any] = {"kind": "float", "low": 0.5, "high": 4.0, "reason": WHY}
-    if path == "maps.flip":
-        table = {"kind": "categorical", "choices": [True, False], "reason": WHY}
-    assert read_space({"axes": {path: table}}, Config(), "space.toml").stages() == stages
+def test_draws_are_legal_and_seeded() -> None:
+    given = axes(
+        loss__contrast=number(),
+        clusters={"kind": "int", "low": 2, "high": 10, "step": 4, "reason": WHY},
+        masks__crf={"kind": "categorical", "choices": ["none", "irn", "psa"], "reason": WHY},
+    )
+    contrast, clusters, crf = read_space(given, Config(), "space.toml").axes
+    generator = np.random.default_rng(0)
+    drawn = [(contrast.draw(generator), clusters.draw(generator), crf.draw(generator)) for _ in range(200)]
+    numbers = [value for value, _, _ in drawn]
+    assert 0.001 <= min(numbers) < 0.002
+    assert 0.1 < max(numbers) <= 0.2
+    assert all(float(f"{value:.4g}") == value for value in numbers), "four digits"
+    assert np.median(numbers) < 0.02, "uniform in the logarithm"
+    assert {value for _, value, _ in drawn} == {2, 6, 10}
+    assert {value for _, _, value in drawn} == {"none", "irn", "psa"}
+    assert {crf.draw(generator, ("none",)) for _ in range(50)} == {"irn", "psa"}
+    again = np.random.default_rng(0)
+    assert (contrast.draw(again), clusters.draw(again), crf.draw(again)) == drawn[0]
+    assert [axis.count for axis in (contrast, clusters, crf)] == [float("inf"), 3, 3]
+
+
+def test_a_study_stores_parameters_for_values() -> None:
+    given = axes(
+        clusters={"kind": "int", "low": 2, "high": 10, "step": 4, "reason": WHY},
+        maps__scales={"kind": "categorical", "choices": [[1.0], [0.5, 1.0, 1.5]], "reason": WHY},
+        train__flip={"kind": "categorical", "choices": [True, False], "reason": WHY},
+    )
+    config = Config(maps=MapsConfig(scales=(1.0,)))
+    clusters, scales, flip = read_space(given, config, "space.toml").axes
+    assert (clusters.parameter(7), clusters.parameter(99), clusters.value(6)) == (6, 10, 6)
+    assert scales.parameter((0.5, 1.0, 1.5)) == "[0.5, 1.0, 1.5]"
+    assert scales.value("[1.0]") == (1.0,)
+    assert flip.value(False) is False
+    assert not flip.same(True, 1)
+    assert flip.same([1.0], (1.0,))
 
 
 @pytest.mark.parametrize(

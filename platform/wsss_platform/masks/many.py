@@ -1,6 +1,6 @@
-"""Many settings of rule and CRF on one picture: what they share is computed once.
+"""Many settings of rule and CRF on one image: what they share is computed once.
 
-Settings of equal kernel widths share the picture's lattices; those of equal starts and weights share one inference,
+Settings of equal kernel widths share the image's lattices; those of equal starts and weights share one inference,
 whatever their iterations; all others are filtered side by side (see `lattice`).
 """
 
@@ -12,38 +12,57 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsss_platform.config import MasksConfig
+from wsss_platform.errors import InputError
 from wsss_platform.maps.storage import AnyMap, full_size
-from wsss_platform.masks.crf import energies, kernels, parameters_of
+from wsss_platform.masks.crf import LATTICE_LABELS, energies, kernels, parameters_of
 from wsss_platform.masks.lattice import Run
-from wsss_platform.masks.make import starts
+from wsss_platform.masks.make import make_mask, starts
 from wsss_platform.masks.rules import labels, merged, named, passes
 
 
-def masks_of(stored: AnyMap, image: NDArray[np.uint8], settings: Sequence[MasksConfig]) -> list[NDArray[np.uint8]]:
-    """The mask of each setting, by our lattice: uint8 [H, W] each, as `make_mask` with `crf_backend` "lattice".
+def make_masks(
+    stored: AnyMap,
+    image: NDArray[np.uint8] | None,
+    settings: Sequence[MasksConfig],
+    saliency: NDArray[np.uint8] | None = None,
+) -> list[NDArray[np.uint8]]:
+    """The mask of each setting, bit for bit as `make_mask` makes it: uint8 [H, W] each.
 
     Args:
-        stored: the picture's maps.
-        image: RGB uint8 [H, W, 3].
-        settings: rules without saliency; any CRF, or none.
+        stored: the image's maps.
+        image: RGB uint8 [H, W, 3]; needed where a setting has a CRF, checked whenever given.
+        settings: masks sections. Those without CRF and those of our lattice share what they can.
+        saliency: uint8 [H, W]; needed where a setting's rule is "saliency".
+
+    Raises:
+        InputError: the map does not fit the image or its saliency; names it.
     """
+    if image is not None and image.shape != (stored.height, stored.width, 3):
+        raise InputError(
+            f"picture {stored.id}: its map is for {stored.height}x{stored.width} pixels, the picture has shape "
+            f"{image.shape}"
+        )
+    lattice = ("lattice", "auto") if len(stored.classes) < LATTICE_LABELS else ("lattice",)
     scores = full_size(stored)
-    masks: list[NDArray[np.uint8] | None] = [None] * len(settings)
+    masks: dict[int, NDArray[np.uint8]] = {}
     together: dict[tuple[float, ...], list[int]] = {}
     for place, config in enumerate(settings):
-        if config.crf == "none" or len(stored.classes) == 0:
+        if config.rule == "saliency" or (config.crf != "none" and config.crf_backend not in lattice):
+            masks[place] = make_mask(stored, image if config.crf != "none" else None, config, saliency)
+        elif config.crf == "none" or len(stored.classes) == 0:
             masks[place] = labels(scores, stored.classes, config)
         else:
             together.setdefault(widths(config), []).append(place)
     for places in together.values():
+        assert image is not None
         refined = _refined(scores, image, [settings[place] for place in places])
         for place, local in zip(places, refined, strict=True):
             masks[place] = merged([named(item, stored.classes) for item in local], settings[place])
-    return [mask for mask in masks if mask is not None]
+    return [masks[place] for place in range(len(settings))]
 
 
 def widths(config: MasksConfig) -> tuple[float, ...]:
-    """What a picture's lattices depend on; nothing without a CRF."""
+    """What an image's lattices depend on; nothing without a CRF."""
     if config.crf == "none":
         return ()
     parameters = parameters_of(config)

@@ -15,14 +15,16 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from wsss_platform.config import ImportedConfig, override
 from wsss_platform.experiment import Experiment, Kind, Stage, is_cached, needed
-from wsss_platform.space import Axis, FloatAxis, IntAxis, SearchSpace
+from wsss_platform.method import Phase
+from wsss_platform.search.effects import axes_by_stage
+from wsss_platform.search.space import Axis, SearchSpace
+from wsss_platform.speed import like
 from wsss_platform.stages import METRICS, EpochEnd
 from wsss_platform.store import MANIFEST, Store
 
 if TYPE_CHECKING:
-    from wsss_platform.inner.levels import Levels
+    from wsss_platform.search.levels import Levels
 
 
 @dataclass(frozen=True)
@@ -39,24 +41,6 @@ class Cost:
     """Of one; None when nothing like it was made before."""
     earlier: int
     """Stages in the store that the speed is the median of."""
-
-
-def like(experiment: Experiment, stage: Stage) -> dict[str, Any]:
-    """What the speed of a stage depends on besides its method and name; stored in its manifest."""
-    config = experiment.config
-    if stage.kind == "masks":
-        masks = experiment.masks_config(stage.phase)
-        crf = {"crf_backend": masks.crf_backend, "crf_iterations": masks.crf_iterations}
-        return {"crf": masks.crf, **(crf if masks.crf != "none" else {})}
-    if stage.kind == "score" or isinstance(config, ImportedConfig):
-        return {}
-    if stage.kind == "train":
-        return {"backbone": config.backbone.name, "crop": experiment.train_config(stage.phase).crop}
-    if stage.phase.refines:
-        return {"backbone": config.backbone.name, "refines": stage.phase.refines}
-    maps = experiment.maps_config(stage.phase)
-    views = {"scales": list(maps.scales), "sizes": list(maps.sizes), "flip": maps.flip}
-    return {"backbone": config.backbone.name, **views}
 
 
 class Speeds:
@@ -162,14 +146,14 @@ def study_costs(
         compared: by name the experiments whose masks a label-free objective compares (`label_free.variants`), in the
             place of a score.
     """
-    from wsss_platform.inner.table import read_rows
+    from wsss_platform.search.masks.table import searched
 
     speeds, done = Speeds(store), _finished(store.study_folder(study) / "trials.jsonl")
     missing, settings = max(0, trials - len(done)), 0
     if levels is not None and levels.settings:
         settings = missing * levels.settings
         if not levels.outer.axes:  # one trial is all of it
-            known = {row.key for row in read_rows(store.study_folder(study))}
+            known = {key for one in searched(store.study_folder(study)) for key in one["settings"]}
             settings = max(0, levels.settings - len(known))
             missing = int(settings > 0)
     repeats = _Repeats(space, store, missing, done, keep_best, searched=settings > 0)
@@ -206,22 +190,19 @@ class _Repeats:
     searched: bool
     """Whether the masks of a trial are those of its best inner setting."""
 
-    def of(self, experiment: Experiment, stages: Sequence[Stage]) -> Iterator[tuple[Stage, int, list[Axis]]]:
+    def of(self, experiment: Experiment, stages: Sequence[Stage]) -> Iterator[tuple[Stage, int, Sequence[Axis]]]:
         """Each stage with its times and the axes that it depends on."""
-        touching = {
-            stage.name: [axis for axis in self.space.axes if _touches(axis, experiment, stage, self.space)]
-            for stage in stages
-        }
-        shared = [stage for stage in stages if not touching[stage.name]]
+        changing = axes_by_stage(experiment, self.space)
+        shared = [stage for stage in stages if not changing[stage.key]]
         some = bool(shared and self.missing)
         once = {stage.key for stage in needed(experiment.stages, self.store, shared[-1])} if some else set()
         for stage in stages:
-            axes = touching[stage.name]
+            axes = changing[stage.key]
             if not axes:
                 yield stage, int(stage.key in once), axes
                 continue
             kept = stage.kind in ("train", "score") or not self.keep_best
-            times = min(self.missing, _different(axes)) if kept else self.missing
+            times = int(min(self.missing, math.prod(axis.count for axis in axes))) if kept else self.missing
             chosen = self.searched and stage.kind in ("masks", "score")  # not those of the default config
             if 0 not in self.done and is_cached(stage, self.store) and not chosen:
                 times = max(0, times - 1)
@@ -230,12 +211,10 @@ class _Repeats:
 
 def _inner_cost(experiment: Experiment, levels: Levels, times: int, store: Store) -> Cost:
     """Settings that are counted on stored maps, as if each saw every picture."""
-    from wsss_platform.inner.table import seconds_per_picture
+    from wsss_platform.search.masks.table import seconds_per_image
 
-    section = experiment.phases[-1].masks
-    values = [value for axis in levels.inner if axis.path == f"{section}.crf" for value in axis.probes()]
-    crf = any(value != "none" for value in [experiment.masks_config(experiment.phases[-1]).crf, *values])
-    each, earlier = seconds_per_picture(store, crf=crf)
+    crf = _may_have_crf(experiment, experiment.phases[-1], levels.inner)
+    each, earlier = seconds_per_image(store, crf=crf)
     pictures = len(experiment.dataset.split(experiment.data.score_list).ids)
     return Cost("inner settings", "inner", times, crf, None if each is None else each * pictures, earlier)
 
@@ -307,11 +286,7 @@ def cost_words(document: dict[str, Any], at_most: bool = False) -> str:
 
 
 def _cost(experiment: Experiment, stage: Stage, times: int, speeds: Speeds, axes: Iterable[Axis] = ()) -> Cost:
-    crf = False
-    if stage.kind == "masks":
-        path = f"{stage.phase.masks}.crf"
-        values = [value for axis in axes if axis.path == path for value in axis.probes()]
-        crf = any(value != "none" for value in [experiment.masks_config(stage.phase).crf, *values])
+    crf = stage.kind == "masks" and _may_have_crf(experiment, stage.phase, axes)
     seconds, earlier = speeds.of(experiment, stage)
     for axis in axes:  # of a searched number of epochs the middle counts
         if seconds is not None and stage.kind == "train" and axis.path == f"{stage.phase.train}.epochs":
@@ -320,32 +295,15 @@ def _cost(experiment: Experiment, stage: Stage, times: int, speeds: Speeds, axes
     return Cost(stage.name, stage.kind, times, crf, seconds, earlier)
 
 
+def _may_have_crf(experiment: Experiment, phase: Phase, axes: Iterable[Axis]) -> bool:
+    """Whether masks of a phase have a CRF, or one of some axes may choose one."""
+    values = [value for axis in axes if axis.path == f"{phase.masks}.crf" for value in axis.probes()]
+    return any(value != "none" for value in [experiment.masks_config(phase).crf, *values])
+
+
 def _is_copied(experiment: Experiment, stage: Stage) -> bool:
     """Whether its weights are taken from a file."""
     return stage.kind == "train" and experiment.config.released_file(stage.phase.name) is not None
-
-
-def _touches(axis: Axis, experiment: Experiment, stage: Stage, space: SearchSpace) -> bool:
-    """Whether an axis changes a stage's key, at one of its probes."""
-    for value in axis.probes():
-        changes = {**space.needs(axis), axis.path: value}
-        other = replace(experiment, config=override(experiment.config, changes, "search space"))
-        if stage.key not in {each.key for each in other.stages}:
-            return True
-    return False
-
-
-def _different(axes: Iterable[Axis]) -> int:
-    """How many different settings some axes have; a large number where they are real numbers."""
-    count = 1.0
-    for axis in axes:
-        if isinstance(axis, FloatAxis):
-            count = math.inf
-        elif isinstance(axis, IntAxis):
-            count *= (axis.high - axis.low) // axis.step + 1
-        else:
-            count *= len(axis.choices)
-    return int(min(count, 1e9))
 
 
 def _finished(table: Path) -> set[int]:

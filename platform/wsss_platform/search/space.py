@@ -19,13 +19,15 @@ Imports neither ray nor torch nor optuna.
 from __future__ import annotations
 
 import json
+import math
 import types
 import typing
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from wsss_platform.config import (
@@ -40,7 +42,6 @@ from wsss_platform.config import (
 )
 from wsss_platform.errors import InputError, unknown
 
-StageKind = Literal["train", "maps", "masks"]
 Scalar = bool | int | float | str
 Value = Scalar | tuple[Scalar, ...]
 """What one axis gives a config field; tuples are lists in TOML."""
@@ -60,43 +61,90 @@ class _Axis(Section):
     when: dict[str, Value] | None = None
     """Path of an axis above -> the value at which this axis exists, all of them; None: always."""
 
+    def exists(self, values: Mapping[str, Any]) -> bool:
+        """Whether it exists beside these values of the axes above it; an axis that does not exist has none."""
+        wanted = self.when or {}
+        return all(path in values and self.same(values[path], value) for path, value in wanted.items())
+
+    @staticmethod
+    def same(one: Any, other: Any) -> bool:
+        """Whether two values are one; lists are tuples, and True is not 1."""
+        one, other = (tuple(value) if isinstance(value, list) else value for value in (one, other))
+        return type(one) is type(other) and bool(one == other)
+
     @property
-    def stage(self) -> StageKind:
-        """The first stage that a change of this field repeats."""
-        section = self.path.split(".", 1)[0]
-        if self.path.startswith("affinity.walk."):
-            return "maps"
-        return "masks" if section == "masks" else "maps" if section == "maps" else "train"
+    def count(self) -> float:
+        """How many values it has; infinite for a real number."""
+        return math.inf
 
     @abstractmethod
     def probes(self) -> tuple[Any, ...]:
         """The values at which the config is built before a study starts."""
 
+    @abstractmethod
+    def draw(self, generator: np.random.Generator, without: tuple[Any, ...] = ()) -> Any:
+        """One of its values, drawn with one number of the generator; none of the choices `without`."""
 
-class FloatAxis(_Axis):
+    @abstractmethod
+    def parameter(self, value: Any) -> Scalar:
+        """A value of the config as a study stores it; a number outside of the range as the nearest inside."""
+
+    def value(self, parameter: Any) -> Any:
+        """`parameter` undone."""
+        return parameter
+
+
+class _Range(_Axis):
+    """Numbers in low..high."""
+
+    low: float
+    high: float
+    log: bool = False
+    """Sampled uniformly in the logarithm."""
+
+    @model_validator(mode="after")
+    def _check_range(self) -> Self:
+        if not self.low < self.high:
+            raise ValueError(f"low must be below high, got {self.low}..{self.high}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"a log axis needs low above 0, got {self.low}")
+        return self
+
+    @abstractmethod
+    def nearest(self, value: float) -> float:
+        """The value of this axis that is nearest to a number."""
+
+    def probes(self) -> tuple[float, ...]:
+        """Both ends."""
+        return self.low, self.high
+
+    def draw(self, generator: np.random.Generator, without: tuple[Any, ...] = ()) -> float:
+        """A value to four digits."""
+        share = float(generator.random())
+        if self.log:
+            value = float(np.exp(np.log(self.low) + share * (np.log(self.high) - np.log(self.low))))
+        else:
+            value = self.low + share * (self.high - self.low)
+        return self.nearest(float(f"{value:.4g}"))
+
+    def parameter(self, value: float) -> float:
+        """The number itself, or the nearest one."""
+        return self.nearest(value)
+
+
+class FloatAxis(_Range):
     """A real number in low..high."""
 
     kind: Literal["float"]
     low: float = Field(allow_inf_nan=False)
     high: float = Field(allow_inf_nan=False)
-    log: bool = False
-    """Sampled uniformly in the logarithm."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        _check_range(self.low, self.high, self.log)
-        return self
-
-    def probes(self) -> tuple[float, ...]:
-        """Both ends."""
-        return self.low, self.high
 
     def nearest(self, value: float) -> float:
         """The value of this axis that is nearest to a number."""
         return min(max(float(value), self.low), self.high)
 
 
-class IntAxis(_Axis):
+class IntAxis(_Range):
     """A whole number in low..high, both included."""
 
     kind: Literal["int"]
@@ -104,21 +152,19 @@ class IntAxis(_Axis):
     high: int
     step: int = Field(1, ge=1)
     """Distance of neighbouring values; high must lie on the grid."""
-    log: bool = False
-    """Sampled uniformly in the logarithm."""
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
-        _check_range(self.low, self.high, self.log)
+    def _check_step(self) -> Self:
         if self.log and self.step != 1:
             raise ValueError("log and a step other than 1 exclude each other")
         if (self.high - self.low) % self.step:
             raise ValueError(f"high {self.high} is not low {self.low} plus a multiple of step {self.step}")
         return self
 
-    def probes(self) -> tuple[int, ...]:
-        """Both ends."""
-        return self.low, self.high
+    @property
+    def count(self) -> float:
+        """Steps, and one."""
+        return (self.high - self.low) // self.step + 1
 
     def nearest(self, value: float) -> int:
         """The value of this axis that is nearest to a number."""
@@ -139,9 +185,27 @@ class CategoricalAxis(_Axis):
             raise ValueError(f"choices holds a value twice: {labels}")
         return self
 
+    @property
+    def count(self) -> float:
+        """Of the choices."""
+        return len(self.choices)
+
     def probes(self) -> tuple[Value, ...]:
         """Every choice."""
         return self.choices
+
+    def draw(self, generator: np.random.Generator, without: tuple[Any, ...] = ()) -> Value:
+        """A choice."""
+        choices = [choice for choice in self.choices if choice not in without]
+        return choices[int(generator.integers(len(choices)))]
+
+    def parameter(self, value: Any) -> Scalar:
+        """A choice's label."""
+        return next(choice_label(choice) for choice in self.choices if choice == value)
+
+    def value(self, parameter: Scalar) -> Value:
+        """The choice of a label."""
+        return next(choice for choice in self.choices if self.same(choice_label(choice), parameter))
 
 
 Axis = Annotated[FloatAxis | IntAxis | CategoricalAxis, Field(discriminator="kind")]
@@ -152,15 +216,17 @@ class SearchSpace(Section):
 
     axes: tuple[Axis, ...] = Field(min_length=1)
 
-    def stages(self) -> tuple[StageKind, ...]:
-        """Which kinds of stage the axes touch, in pipeline order; everything downstream is repeated too."""
-        touched = {axis.stage for axis in self.axes}
-        order: tuple[StageKind, ...] = ("train", "maps", "masks")
-        return tuple(kind for kind in order if kind in touched)
-
     def variants(self) -> tuple[dict[str, Any], ...]:
         """Changes of one axis at a time, to both ends or to each choice, with what the axis needs to exist."""
         return tuple({**self.needs(axis), axis.path: value} for axis in self.axes for value in axis.probes())
+
+    def values(self, ask: Callable[[Axis], Any]) -> dict[str, Any]:
+        """Path -> value of the axes that exist, each asked for beside the values of those above it."""
+        found: dict[str, Any] = {}
+        for axis in self.axes:
+            if axis.exists(found):
+                found[axis.path] = ask(axis)
+        return found
 
     @property
     def conditional(self) -> bool:
@@ -177,17 +243,6 @@ def _needs(known: Mapping[str, Axis], axis: Axis) -> dict[str, Any]:
     for path, value in (axis.when or {}).items():
         found |= {**_needs(known, known[path]), path: value}
     return found
-
-
-def exists(axis: Axis, values: Mapping[str, Any]) -> bool:
-    """Whether an axis exists beside these values of the axes above it; an axis that does not exist has none."""
-    return all(path in values and _same(values[path], wanted) for path, wanted in (axis.when or {}).items())
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Equal; lists are tuples, and True is not 1."""
-    one, other = (tuple(value) if isinstance(value, list) else value for value in (one, other))
-    return type(one) is type(other) and bool(one == other)
 
 
 def choice_label(choice: Value) -> Scalar:
@@ -268,7 +323,7 @@ def _check_when(axis: Axis, above: Mapping[str, Axis], here: str) -> None:
         if isinstance(other, FloatAxis):
             raise InputError(f"{here}: when: {path} is a real number, which hardly ever has one value")
         legal = other.choices if isinstance(other, CategoricalAxis) else range(other.low, other.high + 1, other.step)
-        if not any(_same(value, choice) for choice in legal):
+        if not any(axis.same(value, choice) for choice in legal):
             raise InputError(f"{here}: when: {path} never is {value!r}; it is one of {list(legal)[:12]}")
 
 
@@ -308,10 +363,3 @@ def field_type(config: Section, path: str) -> Any:
         members = [member for member in typing.get_args(kind) if member is not type(None)]
         kind = members[0] if len(members) == 1 else kind
     return kind
-
-
-def _check_range(low: float, high: float, log: bool) -> None:
-    if not low < high:
-        raise ValueError(f"low must be below high, got {low}..{high}")
-    if log and low <= 0:
-        raise ValueError(f"a log axis needs low above 0, got {low}")

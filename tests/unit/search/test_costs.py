@@ -7,16 +7,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from wsss_methods import get
-from wsss_platform.config import DataConfig
-from wsss_platform.costs import Cost, cost_document, cost_words, hours, like, run_costs, study_costs, trained
+from wsss_platform.config import DataConfig, MasksConfig
 from wsss_platform.experiment import Experiment, Stage
-from wsss_platform.inner.levels import split
-from wsss_platform.inner.table import Row, append_rows
 from wsss_platform.label_free import variants
-from wsss_platform.space import SearchSpace, read_space
+from wsss_platform.search.costs import Cost, cost_document, cost_words, hours, run_costs, study_costs, trained
+from wsss_platform.search.levels import split
+from wsss_platform.search.masks.table import FILE, Table
+from wsss_platform.search.space import SearchSpace, read_space
+from wsss_platform.speed import like
 from wsss_platform.stages import METRICS, EpochEnd
 from wsss_platform.store import Store
 
@@ -55,6 +57,18 @@ def put_all(store: Store, of: Experiment, **seconds: float) -> None:
     for stage in of.stages:
         if stage.kind in seconds:
             put(store, of, stage, seconds[stage.kind])
+
+
+def put_counts(study: Path, keys: list[str], images: int, seconds: float) -> None:
+    """What a search within a trial leaves of settings with a CRF, which took that long together."""
+    folder = study / "inner" / "maps"
+    folder.mkdir(parents=True)
+    table = Table(["cat"])
+    table.describe("maps", "train", "0" * 64)
+    for key in keys:
+        counts = {str(number): np.ones((3, 2), np.int64) for number in range(images)}
+        table.put("maps", key, MasksConfig(crf="irn"), counts, seconds / len(keys))
+    table.write(folder / FILE)
 
 
 def times(costs: list[Cost]) -> dict[str, int]:
@@ -232,10 +246,7 @@ def test_inner_settings_are_no_trainings(tmp_path: Path) -> None:
     words = cost_words(cost_document(costs), at_most=True)
     assert "10 trainings, 10 map passes, 10 mask passes (10 with CRF)" in words
     assert "160 inner settings on stored maps (160 may have a CRF)" in words
-    folder = store.study_folder("earlier")
-    folder.mkdir(parents=True)
-    row = Row(0, 1, "irn", "key", "maps", {"masks.crf": "irn"}, True, 0.3, 0.5, 0.5, 0.5, 8.0, 4)
-    append_rows(folder, [row], levels.inner)
+    put_counts(store.study_folder("earlier"), ["key"], images=4, seconds=8.0)
     (inner,) = (cost for cost in study_costs(one, axes, 5, store, "s", 3, levels=levels) if cost.kind == "inner")
     assert inner.seconds == pytest.approx(20.0), "2 s a picture"
     assert inner.earlier == 1
@@ -249,9 +260,7 @@ def test_masks_alone_are_one_trial_with_all_settings(tmp_path: Path) -> None:
     asked = times(study_costs(one, axes, 1, store, "s", 3, levels=levels))
     assert asked == {"train:cam": 1, "maps:cam": 1, "masks:cam": 1, "score:cam": 1, "inner settings": 64}
     folder = store.study_folder("s")
-    folder.mkdir(parents=True)
-    rows = [Row(0, n, "", str(n), "maps", {"masks.crf": "irn"}, True, 0.3, 0.5, 0.5, 0.5, 8.0, 10) for n in range(60)]
-    append_rows(folder, rows, levels.inner)
+    put_counts(folder, [str(n) for n in range(60)], images=10, seconds=480.0)
     (folder / "trials.jsonl").write_text(json.dumps({"number": 0, "state": "complete"}))
     more = study_costs(one, axes, 1, store, "s", 3, levels=levels)
     assert times(more)["inner settings"] == 4

@@ -10,10 +10,10 @@ import numpy as np
 from wsss_methods import get
 from wsss_platform.config import DataConfig, override
 from wsss_platform.experiment import Experiment
-from wsss_platform.inner.levels import Levels, split
-from wsss_platform.inner.settings import Setting, settings_of
 from wsss_platform.masks.rules import threshold_of_alpha
-from wsss_platform.space import read_space
+from wsss_platform.search.levels import Levels, split
+from wsss_platform.search.masks.settings import Setting, settings_of
+from wsss_platform.search.space import read_space
 
 AXES: dict[str, dict[str, Any]] = {
     "maps.flip": {"kind": "categorical", "choices": [True, False]},
@@ -47,7 +47,7 @@ def shown(found: tuple[Setting, ...]) -> list[tuple[str, dict[str, Any]]]:
 
 def test_as_configured_comes_first_then_what_is_published_then_draws() -> None:
     found = settings_of(*made(12))
-    assert [one.number for one in found] == list(range(12))
+    assert [one.reference for one in found] == [True] + [False] * 11
     assert shown(found)[0] == ("as configured", {})
     assert [one.name for one in found[1:3]] == ["irn", "psa"]
     assert all(one.name.startswith("draw ") for one in found[3:])
@@ -70,7 +70,7 @@ def test_a_setting_changes_nothing_that_it_does_not_use() -> None:
         assert one.masks == override(experiment.config, one.changes).masks
         if one.masks.crf == "none":
             assert not any(name.startswith("crf_") for name in fields)
-        elif one.number:
+        elif not one.reference:
             assert one.masks.crf_backend == "lattice"
         if one.masks.rule == "constant":
             assert "alpha" not in fields
