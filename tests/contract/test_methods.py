@@ -20,6 +20,7 @@ from wsss_platform.config import MethodConfig, fingerprint, flatten, look_up, ov
 from wsss_platform.errors import InputError
 from wsss_platform.method import Method, Phase
 from wsss_platform.method.objective import Batch, Objective
+from wsss_platform.testing.batches import noise_batch
 
 CLASSES = 4
 SMALL: dict[str, dict[str, Any]] = {
@@ -109,27 +110,8 @@ every_plain_phase = pytest.mark.parametrize("case", _cases(varied=False))
 """Without the variants; those whose state differs have resume tests of their own."""
 
 
-def _batch(case: Case, pictures: int = 4, height: int = 64, width: int = 64, seed: int = 0) -> Batch:
-    """Noise with one bright square per picture, whose colour tells the class."""
-    generator = torch.Generator().manual_seed(seed)
-    images = 0.3 * torch.randn(pictures, 3, height, width, generator=generator)
-    labels = torch.zeros(pictures, CLASSES)
-    seeds = torch.zeros(pictures, height, width, dtype=torch.int64)
-    for index in range(pictures):
-        kind = index % CLASSES
-        labels[index, kind] = 1
-        top, left = height // 4, width // 4
-        images[index, kind % 3, top : top + height // 2, left : left + width // 2] += 2.0 if kind < 3 else -2.0
-        seeds[index, top : top + height // 2, left : left + width // 2] = kind + 1
-        seeds[index, : height // 8] = 255
-    valid = torch.ones(pictures, height, width, dtype=torch.bool)
-    valid[:, :, -width // 8 :] = False
-    images = images * valid.unsqueeze(1)
-    maps = torch.rand(pictures, CLASSES, height, width, generator=generator)
-    extras = {source: seeds if what == "masks" else maps for source, what in case.phase.reads.items()}
-    if "saliency" in case.phase.extras:
-        extras["saliency"] = ((seeds > 0) & (seeds < 255) & valid).unsqueeze(1).float()
-    return Batch([str(index) for index in range(pictures)], images, labels, valid, extras)
+def _batch(case: Case, *size: int, seed: int = 0) -> Batch:
+    return noise_batch(case.phase, CLASSES, *size, seed=seed)
 
 
 def _train(case: Case, objective: Objective, steps: int, optimiser: torch.optim.Optimizer | None = None) -> list[float]:
@@ -356,7 +338,7 @@ def test_limits_give_finite_losses_and_gradients(case: Case, limit: Callable[[Ba
 @every_phase
 def test_odd_sizes_train(case: Case) -> None:
     objective = case.build()
-    assert torch.isfinite(case.total(objective, _batch(case, pictures=2, height=61, width=47)))
+    assert torch.isfinite(case.total(objective, _batch(case, 2, 61, 47)))
 
 
 @every_phase

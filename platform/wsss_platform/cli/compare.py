@@ -64,7 +64,8 @@ def compare(
     as_json: options.Json = False,
 ) -> None:
     """Train and score several methods over several seeds; a table with paired intervals, bars and pictures."""
-    from wsss_platform.report.comparison_tables import AT, gaps_table, reading, scores_table, summarise, write
+    from wsss_platform.report.comparison_tables import AT, reading, summarise, write
+    from wsss_platform.report.terminal import gaps_table, scores_table
 
     if at not in AT:
         raise unknown("--at", at, list(AT))

@@ -22,6 +22,7 @@ def leaderboard(
     """Local results, grouped by protocol: rows of different protocols are never ranked together."""
     from wsss_platform.report import leaderboard as board
     from wsss_platform.report.looks import looks, looks_at
+    from wsss_platform.report.terminal import leaderboard_tables
     from wsss_platform.run.records import read_records
 
     if sum((as_json, markdown, csv)) > 1:
@@ -40,4 +41,4 @@ def leaderboard(
         for group, plain in zip(groups, shown, strict=True):
             one = looks_at(seen, group.protocol.score_list, group.protocol.truth)
             plain["looks"] = {**asdict(one), "total": one.total}
-        out.result(shown, *board.render_tables(groups), *[one.words for one in seen if groups])
+        out.result(shown, *leaderboard_tables(groups), *[one.words for one in seen if groups])

@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from wsss_platform.plan.protocol import protocol
 from wsss_platform.report.comparison import ScoredArm, Where, differences
 from wsss_platform.report.comparison_figures import bars, differing
@@ -33,44 +31,11 @@ def summarise(scored: list[ScoredArm], at: Where) -> dict[str, Any]:
     }
 
 
-def scores_table(document: dict[str, Any]) -> Table:
-    """A line for each arm."""
-    summaries = document["arms"]
-    table = Table(title=f"percent; {AT[document['at']]}", title_justify="left")
-    effects = list(summaries[0]["effects"])
-    for heading in ("arm", "seeds", "trained", "mean IoU", "threshold", *effects):
-        table.add_column(heading, justify="left" if heading == "arm" else "right")
-    for item in summaries:
-        spread = "" if item["spread"] is None else f" ± {100 * item['spread']:.2f}"
-        thresholds = sorted({"-" if value is None else f"{value:.3g}" for value in item["thresholds"]})
-        table.add_row(
-            item["label"],
-            str(len(item["seeds"])),
-            _duration(item["training_seconds"]),
-            f"{100 * item['mean_iou']:.2f}{spread}",
-            "..".join([thresholds[0], thresholds[-1]][: len(thresholds)]),
-            *(f"{100 * item['effects'][name]:.1f}" for name in effects),
-        )
-    return table
-
-
-def _duration(seconds: float | None) -> str:
+def duration(seconds: float | None) -> str:
     return "-" if seconds is None else f"{seconds:.0f} s"
 
 
-def gaps_table(document: dict[str, Any]) -> Table:
-    """A line for each arm but the first: what it differs by."""
-    gaps = document["differences"]
-    table = Table(title=f"minus {gaps[0]['against']}, with 95 % intervals", title_justify="left")
-    names = [name for name in gaps[0] if name not in ("label", "against")]
-    for heading in ("arm", *names):
-        table.add_column(heading, justify="left" if heading == "arm" else "right")
-    for item in gaps:
-        table.add_row(item["label"], *(_interval(item[name]) for name in names))
-    return table
-
-
-def _interval(found: dict[str, float]) -> str:
+def interval(found: dict[str, float]) -> str:
     value, low, high = (100 * found[name] for name in ("value", "low", "high"))
     return f"{value:+.2f} ({low:+.2f}..{high:+.2f})"
 
@@ -106,7 +71,7 @@ def markdown(document: dict[str, Any]) -> str:
         spread = "" if item["spread"] is None else f" ± {100 * item['spread']:.2f}"
         cells = [f"{100 * item['effects'][name]:.1f}" for name in effects]
         lines.append(
-            f"| {item['label']} | {len(item['seeds'])} | {_duration(item['training_seconds'])} "
+            f"| {item['label']} | {len(item['seeds'])} | {duration(item['training_seconds'])} "
             f"| {100 * item['mean_iou']:.2f}{spread} | {' | '.join(cells)} |"
         )
     if document["differences"]:
@@ -114,5 +79,5 @@ def markdown(document: dict[str, Any]) -> str:
         against = document["differences"][0]["against"]
         lines += ["", f"| minus {against} | " + " | ".join(names) + " |", "|---|" + "--:|" * len(names)]
         for item in document["differences"]:
-            lines.append(f"| {item['label']} | " + " | ".join(_interval(item[name]) for name in names) + " |")
+            lines.append(f"| {item['label']} | " + " | ".join(interval(item[name]) for name in names) + " |")
     return "\n".join(lines) + "\n"

@@ -15,10 +15,6 @@ from dataclasses import asdict, dataclass, replace
 from statistics import fmean, stdev
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-from rich.text import Text
-
 from wsss_platform.plan.protocol import Protocol
 from wsss_platform.run.records import RunRecord, Scores
 
@@ -227,27 +223,6 @@ def _duration(seconds: float) -> str:
         return f"{whole} s"
     hours, minutes = divmod(whole // 60, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {whole % 60:02d} s"
-
-
-def render_tables(groups: Sequence[Group]) -> list[Table]:
-    """One rich table for each protocol, which stands above it in words.
-
-    Left out for width: the number of pictures (it is in the words), and intervals when no row has one.
-    """
-    tables = []
-    for group in groups:
-        title = Text(f"{protocol_words(group.protocol)}  [{group.key}]")
-        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-        dropped = {"pictures"} if any(row.interval for row in group.rows) else {"pictures", "interval"}
-        shown = [place for place, name in enumerate(COLUMNS) if name not in dropped]
-        for name in (COLUMNS[place] for place in shown):
-            longest = max(map(len, name.split()))
-            table.add_column(name, justify="right" if name in NUMBERS else "left", overflow="fold", min_width=longest)
-        for row in group.rows:
-            words = cells(row)
-            table.add_row(*(Text(words[place]) for place in shown))
-        tables.append(table)
-    return tables
 
 
 def to_markdown(groups: Sequence[Group]) -> str:

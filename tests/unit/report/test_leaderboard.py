@@ -17,12 +17,12 @@ from wsss_platform.report.leaderboard import (
     COLUMNS,
     cells,
     protocol_words,
-    render_tables,
     rows,
     to_csv,
     to_json,
     to_markdown,
 )
+from wsss_platform.report.terminal import leaderboard_tables
 
 
 def config(rate: float) -> dict[str, Any]:
@@ -174,7 +174,7 @@ def test_the_terminal_shows_one_table_for_each_protocol_with_its_words(board: li
     groups = rows(board)
     stream = io.StringIO()
     console = Console(file=stream, width=400)
-    tables = render_tables(groups)
+    tables = leaderboard_tables(groups)
     assert len(tables) == len(groups)
     for table in tables:
         console.print(table)
@@ -187,5 +187,5 @@ def test_the_terminal_shows_one_table_for_each_protocol_with_its_words(board: li
 
 
 def test_an_empty_board_is_empty_everywhere() -> None:
-    assert (rows([]), to_markdown([]), to_json([]), render_tables([])) == ([], "", [], [])
+    assert (rows([]), to_markdown([]), to_json([]), leaderboard_tables([])) == ([], "", [], [])
     assert to_csv([]).count("\n") == 1
