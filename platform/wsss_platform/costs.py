@@ -1,7 +1,6 @@
 """What a plan costs: how often each stage is made, and the hours by the speed of earlier stages in the store.
 
-Reads only. Stages are compared by method, name and what their speed depends on (`like`); what an older manifest
-does not record counts as equal.
+Reads only. Stages are compared by method, name and what their speed depends on (`like`).
 """
 
 from __future__ import annotations
@@ -68,21 +67,18 @@ class Speeds:
         for path in (store.root / "stages").glob(f"*/*/{MANIFEST}"):
             try:
                 manifest = json.loads(path.read_text(encoding="utf-8"))
-                slot = (manifest["method"], manifest["stage"])
+                slot, alike = (manifest["method"], manifest["stage"]), manifest["like"]
                 seconds = _seconds_per_picture(path.parent, manifest)
             except (OSError, ValueError, KeyError, TypeError):
                 continue
             if seconds is not None:
-                self._made.setdefault(slot, []).append((manifest.get("like", {}), seconds))
+                self._made.setdefault(slot, []).append((alike, seconds))
 
     def of(self, experiment: Experiment, stage: Stage) -> tuple[float | None, int]:
         """Seconds that the stage will take, and the number of earlier stages that say so; (None, 0) without any."""
         wanted = like(experiment, stage)
-        found = [
-            seconds
-            for had, seconds in self._made.get((experiment.method.name, stage.name), [])
-            if all(had.get(name, value) == value for name, value in wanted.items())
-        ]
+        made = self._made.get((experiment.method.name, stage.name), [])
+        found = [seconds for had, seconds in made if had == wanted]
         if not found:
             return None, 0
         pictures = len(experiment.dataset.split(stage.list_name).ids)

@@ -47,8 +47,6 @@ Selection = Annotated[str, AfterValidator(check_selection)]
 class Protocol(Section):
     """Plain values only; stored with every score."""
 
-    added = ("affinity",)
-
     data: str
     """Data set, such as "sample-" with its parameters' hash, "voc12" or "coco2014"."""
     train_list: str
@@ -80,7 +78,7 @@ class Protocol(Section):
     """The fixed background rule of the masks. The sweep's best is always reported beside it as an oracle."""
     crf: str
     """Dense CRF of the masks, or "none"."""
-    affinity: str = "none"
+    affinity: str
     """Affinity refinement of the scored maps and its walk, or "none"."""
     segmenter: str
     """Second-stage network trained on the masks, or "none" (the masks themselves are scored)."""

@@ -81,11 +81,10 @@ class EpochEnd:
     """Over all workers."""
     seconds: float
     """Of this epoch."""
-    applied: Mapping[str, Any] = field(default_factory=dict)
+    applied: Mapping[str, Any]
     """`Objective.applied()` and the loss weights in force."""
-    memory: float | None = None
-    """Peak of this worker (of the first one, where several train) since it began, GiB; see `train.peak_memory`. None:
-    an earlier version trained it."""
+    memory: float
+    """Peak of this worker (of the first one, where several train) since it began, GiB; see `train.peak_memory`."""
 
 
 @dataclass(frozen=True)

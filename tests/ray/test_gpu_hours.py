@@ -117,11 +117,12 @@ def test_without_gpus_nothing_is_written(tmp_path: Path, clock: Clock) -> None:
     assert used(tmp_path / "s") == [None]
 
 
-def test_trials_of_an_earlier_version_count_by_their_seconds_and_told_ones_not(tmp_path: Path) -> None:
+def test_told_trials_do_not_count(tmp_path: Path, clock: Clock) -> None:
     study = StudyFolder(tmp_path / "s", {}).study
-    search = StudySearcher(StudyFolder(tmp_path / "s", {}), SPACE, CONFIG, seed=3)
+    search = searcher(tmp_path / "s", gpus=4.0)
     search.suggest("a")
-    search.on_trial_complete("a", {"event": "finished", "objective": 0.5, "seconds": 30.0})
+    clock.now += 30
+    search.on_trial_complete("a", {"event": "finished", "objective": 0.5})
     trial = study.get_trials()[0]
     trial.user_attrs[FROM] = "earlier trial 0"
     study.add_trial(trial)

@@ -292,10 +292,7 @@ def test_a_training_that_does_not_say_its_memory_is_named(tmp_path: Path) -> Non
     experiment = tiny_sample()
     stage = experiment.stage("train")
     run(experiment, store, LocalRunner(threads=1), until=stage)
-    metrics = store.folder("train", stage.key) / "metrics.jsonl"
-    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
-    assert all(line.pop("memory") > 0 for line in lines)
-    metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))  # as an earlier version wrote it
+    (store.folder("train", stage.key) / "metrics.jsonl").write_text("")  # as weights from a file leave it
     with pytest.raises(InputError, match="train:tiny .* does not say its peak memory"):
         memory(experiment, store)
 

@@ -266,9 +266,8 @@ def test_only_one_process_drives(tmp_path: Path) -> None:
 
 
 def epoch_end(losses: dict[str, float], **applied: Any) -> EpochEnd:
-    return EpochEnd(
-        1, 2, 3, losses, 1e-3, 10.0, 1.0, {name.replace("__", "."): value for name, value in applied.items()}
-    )
+    used = {name.replace("__", "."): value for name, value in applied.items()}
+    return EpochEnd(1, 2, 3, losses, 1e-3, 10.0, 1.0, used, 0.5)
 
 
 def test_a_value_that_training_did_not_use_fails_the_trial() -> None:

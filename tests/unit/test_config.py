@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from wsss_platform.config import (
     DataConfig,
-    MasksConfig,
     MethodConfig,
     canonical,
     fingerprint,
@@ -123,13 +122,6 @@ def test_fingerprints_do_not_depend_on_dict_order(data: dict[str, Any]) -> None:
 
     assert canonical(data) == canonical(turned(data))
     assert fingerprint(data) == fingerprint(turned(data))
-
-
-def test_stored_masks_keep_their_keys() -> None:
-    """As hashed before the fields for the kernels, the backend and the two exponents came."""
-    assert fingerprint(MasksConfig())[:12] == "1eab46c75f35"
-    assert fingerprint(MasksConfig(crf="irn", rule="two_threshold"))[:12] == "72a126790aa4"
-    assert fingerprint(MasksConfig(crf="irn", crf_gaussian_weight=3.0)) != fingerprint(MasksConfig(crf="irn"))
 
 
 def test_every_field_says_what_it_means() -> None:

@@ -43,7 +43,7 @@ def put(store: Store, of: Experiment, stage: Stage, seconds: float, epochs: int 
         assert folder is not None
         if stage.kind == "train":
             each = 0.9 * seconds / epochs  # the rest is the start of the workers
-            ends = [EpochEnd(n + 1, epochs, n, {}, 0.1, 10 / each, each) for n in range(epochs)]
+            ends = [EpochEnd(n + 1, epochs, n, {}, 0.1, 10 / each, each, {}, 1.0) for n in range(epochs)]
             (folder / METRICS).write_text("".join(json.dumps(asdict(end)) + "\n" for end in ends))
         else:
             manifest.setdefault("pictures", 10)
@@ -93,14 +93,6 @@ def test_only_what_is_alike_is_measured_from(tmp_path: Path) -> None:
     document = cost_document(list(costs.values()))
     assert document["not_measured"] == ["train:cam", "maps:cam", "masks:cam"]
     assert "without train:cam, maps:cam, masks:cam, of which there is no earlier one" in cost_words(document)
-
-
-def test_manifests_from_before_count_where_they_do_not_say_otherwise(tmp_path: Path) -> None:
-    store, old = Store(tmp_path), experiment(train={"epochs": 2})
-    put(store, old, old.stages[1], 40.0, like={})
-    one = experiment()
-    (maps,) = (cost for cost in run_costs(one, store, one.stages[-1]) if cost.kind == "maps")
-    assert (maps.seconds, maps.earlier) == (pytest.approx(40.0), 1)
 
 
 def test_a_resumed_training_is_not_taken_for_a_quick_one(tmp_path: Path) -> None:

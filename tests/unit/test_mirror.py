@@ -17,7 +17,7 @@ from wsss_platform.store import MANIFEST, Store
 from wsss_platform.tracking.records import RunRecord, read_record, write_record
 
 STAGES = {"train:cam": "a" * 64, "maps:cam": "b" * 64, "masks:cam": "c" * 64}
-WORDS = "data train_list score_list labels_from backbone initial_weights scales background crf segmenter truth"
+WORDS = "data train_list score_list labels_from backbone initial_weights scales background crf affinity segmenter truth"
 PROTOCOL: dict[str, Any] = dict.fromkeys(WORDS.split(), "x") | {
     "train_pictures": 1,
     "score_pictures": 1,

@@ -22,7 +22,7 @@ from wsss_platform.tracking.records import FixedScore, RunRecord, Scores, write_
 
 DAY = 86400
 WORDS = "data train_list score_list supervision labels_from selection backbone initial_weights scales background crf"
-PROTOCOL: dict[str, Any] = dict.fromkeys([*WORDS.split(), "segmenter", "truth"], "x") | {
+PROTOCOL: dict[str, Any] = dict.fromkeys([*WORDS.split(), "affinity", "segmenter", "truth"], "x") | {
     "train_pictures": 1,
     "score_pictures": 1,
     "label_gate": True,

@@ -25,10 +25,11 @@ def _build_refine(config: DrsConfig, classes: int) -> Objective:
 
 
 def _phases(config: DrsConfig) -> tuple[Phase, ...]:
-    sections: tuple[str, ...] = ("backbone", "extra_layers", "loss", "suppression", "train")
-    if config.initial != "he":  # came after stored results; their keys stay
-        sections += ("initial",)
-    classify = Phase("classify", _build_classify, sections=sections)
+    classify = Phase(
+        "classify",
+        _build_classify,
+        sections=("backbone", "extra_layers", "initial", "loss", "suppression", "train"),
+    )
     refine = Phase(
         "refine",
         _build_refine,

@@ -94,8 +94,6 @@ class ContrastConfig(Section):
 class SamplingConfig(ContrastConfig):
     """What AMN adds."""
 
-    added = ("anchors",)
-
     anchors: Literal["all", "agreeing"] = "all"
     """Which hard positions are anchors: all of them [code], or those where the seed mask has the network's own label
     [ours]: the CRF takes much of the context out of the seeds, which the network's labels still hold."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from wsss_methods.fbr.amn import Amn
 from wsss_methods.fbr.config import FbrConfig
@@ -13,8 +11,6 @@ from wsss_methods.fbr.contrast import Contrast, Terms, grid_of
 from wsss_methods.fbr.losses import decorrelation, seed_at
 from wsss_methods.fbr.sampling import find_regions
 from wsss_platform.objective import Batch
-
-_OLD_NAMES = {"contrast.banks.0.": "bank.", "contrast.project_": "project_", "contrast.draw_": "draw_"}
 
 
 class FbrObjective(Amn):
@@ -26,8 +22,6 @@ class FbrObjective(Amn):
         self.contrast = Contrast(
             self.backbone.channels, config.heads.projection, config.sampling, released_intra_live=False
         )
-        self.register_state_dict_post_hook(_to_old_names)  # type: ignore[no-untyped-call]
-        self.register_load_state_dict_pre_hook(_from_old_names)  # type: ignore[no-untyped-call]
 
     def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
         """The four terms; the seed's masks are `batch.extras["seed"]`."""
@@ -51,22 +45,3 @@ class FbrObjective(Amn):
     def applied(self) -> dict[str, float | int | bool | str]:
         """Sampling values, and the sizes that the modules really have."""
         return {**self.contrast.applied(), "heads.dropout": self.dropout.p}
-
-
-# Stored weights and checkpoints have the contrast's tensors at the top, as before it was a module of its own.
-
-
-def _to_old_names(module: nn.Module, state: dict[str, Any], prefix: str, metadata: dict[str, Any]) -> None:
-    _rename(state, prefix, _OLD_NAMES)
-
-
-def _from_old_names(module: nn.Module, state: dict[str, Any], prefix: str, *rest: Any) -> None:
-    _rename(state, prefix, {old: new for new, old in _OLD_NAMES.items()})
-
-
-def _rename(state: dict[str, Any], prefix: str, names: dict[str, str]) -> None:
-    for name in list(state):
-        for one, other in names.items():
-            if name.startswith(prefix + one):
-                state[prefix + other + name.removeprefix(prefix + one)] = state.pop(name)
-                break

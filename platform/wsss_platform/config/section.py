@@ -8,7 +8,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -20,10 +20,6 @@ class Section(BaseModel):
     """A frozen group of fields; unknown names are refused. A field's docstring is its description."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-    added: ClassVar[tuple[str, ...]] = ()
-    """Fields that came after stored results: a fingerprint leaves them out while they have the default that
-    changes nothing, so the keys of older configs stay."""
 
     def without_effect(self) -> Mapping[str, str]:
         """Fields that do nothing beside the others, each with what is used instead: a text that begins with the name of
@@ -171,20 +167,8 @@ def canonical(value: Any) -> str:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Section):
-        return value.model_dump(mode="json", exclude=_unchanged(value))
+        return value.model_dump(mode="json")
     raise TypeError(f"cannot hash a {type(value).__name__}")
-
-
-def _unchanged(section: Section) -> dict[str, Any]:
-    """The `added` fields that have their default, at any depth, as pydantic's `exclude` takes them."""
-    found: dict[str, Any] = {}
-    for name, field in type(section).model_fields.items():
-        value = getattr(section, name)
-        if name in section.added and value == field.default:
-            found[name] = True
-        elif isinstance(value, Section):
-            found[name] = _unchanged(value)
-    return {name: what for name, what in found.items() if what}
 
 
 def fingerprint(value: Any) -> str:

@@ -53,8 +53,6 @@ class SuppressionConfig(Section):
 class TrainConfig(Section):
     """One training phase: views, optimiser, schedule, length."""
 
-    added = ("nesterov", "bias_factor", "decay_biases", "steps")
-
     epochs: int = Field(8, ge=1)
     """Passes over the training list."""
     batch: int = Field(16, ge=1)
@@ -126,8 +124,6 @@ class TrainConfig(Section):
 class MapsConfig(Section):
     """How weights become one map per present class (common.md section 3)."""
 
-    added = ("sizes", "normalise_views", "gate", "gate_threshold", "store")
-
     scales: tuple[float, ...] = (0.5, 1.0, 1.5)
     """Factors on the picture; outputs are resized to the stored grid before fusing."""
     sizes: tuple[int, ...] = ()
@@ -188,20 +184,6 @@ class MapsConfig(Section):
 
 class MasksConfig(Section):
     """How maps become one label per pixel (common.md section 4)."""
-
-    added = (
-        "low_alpha",
-        "high_alpha",
-        "saliency_floor",
-        "saliency_cut",
-        "conflict_level",
-        "crf_gaussian_position",
-        "crf_gaussian_weight",
-        "crf_bilateral_position",
-        "crf_bilateral_colour",
-        "crf_bilateral_weight",
-        "crf_backend",
-    )
 
     rule: Literal["constant", "power", "two_threshold", "two_alpha", "saliency"] = "constant"
     """Background score: the constant `background`; (1 - max)^alpha; IRN's confident foreground and
@@ -286,8 +268,6 @@ class AffinityConfig(Section):
 class MethodConfig(Section):
     """The base of every method's config. A method adds `loss` and its own sections."""
 
-    added = ("released", "affinity", "schedule")
-
     backbone: BackboneConfig = BackboneConfig()
     train: TrainConfig = TrainConfig()
     maps: MapsConfig = MapsConfig()
@@ -337,8 +317,6 @@ class SampleConfig(Section):
 
 class DataConfig(Section):
     """Which pictures, which lists, which labels."""
-
-    added = ("saliency",)
 
     kind: Literal["sample", "voc12"] = "sample"
     """"sample" is generated; "voc12" is a VOCdevkit/VOC2012 tree under `root`."""

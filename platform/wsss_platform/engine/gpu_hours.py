@@ -78,12 +78,12 @@ class GpuClock:
 
     @property
     def used(self) -> float:
-        """GPU-seconds so far, those of running trials included. Trials of an earlier version count by their seconds."""
+        """GPU-seconds so far, those of running trials included."""
         total = sum(self._of(number) for number in self._running)
         for trial in self._study.get_trials(deepcopy=False):
             notes = trial.user_attrs
             if trial.number not in self._running and FROM not in notes:
-                total += float(notes.get(USED, self._gpus * notes.get("seconds", 0.0)))
+                total += float(notes.get(USED, 0.0))
         return total
 
     @property

@@ -25,9 +25,6 @@ from wsss_platform.inner.table import looks as inner_looks
 from wsss_platform.store import MANIFEST, Store
 from wsss_platform.tracking.records import read_records
 
-UNKNOWN = "unknown"
-"""Truth of scores that were made before it was written down, and that no record tells of."""
-
 
 @dataclass(frozen=True)
 class Looks:
@@ -35,7 +32,7 @@ class Looks:
 
     list_name: str
     truth: str
-    """First 12 hex digits of its hash, as in the protocol; or `UNKNOWN`."""
+    """First 12 hex digits of its hash, as in the protocol."""
     scores: int = 0
     rungs: int = 0
     settings: int = 0
@@ -56,26 +53,26 @@ class Looks:
 
 def looks(store: Store) -> tuple[Looks, ...]:
     """What was looked at, by list and truth; without damaged files, which `store verify` and `leaderboard` name."""
-    scores: dict[str, tuple[str, str]] = {}  # key -> (list, truth); of two that tell, the one that knows the truth
+    scores: dict[str, tuple[str, str]] = {}  # key -> (list, truth)
     rungs: dict[tuple[str, str], int] = defaultdict(int)
     settings: dict[tuple[str, str], int] = defaultdict(int)
     for key, where in (*_made(store), *_recorded(store)):
-        if scores.get(key, ("", UNKNOWN))[1] == UNKNOWN:
-            scores[key] = where
+        scores.setdefault(key, where)
     for folder in sorted(path for path in (store.root / "studies").glob("*") if path.is_dir()):
-        study, search = _json(folder / "study.json"), _json(folder / "search.json")
+        study = _json(folder / "study.json", "data", "truth")
+        search = _json(folder / "search.json", "list", "truth")
         if study is not None:
-            where = (str(study.get("data", {}).get("score_list", "")), str(study.get("truth", UNKNOWN))[:12])
+            where = (study["data"]["score_list"], study["truth"][:12])
             for row in _rows(folder / "trials.jsonl"):
                 if study.get("population") is None:  # whose rungs are scores of their own
                     rungs[where] += len(row.get("rungs") or {})
                 for key in row.get("keys") or [row.get("key")]:
-                    if key is not None and scores.get(key, ("", UNKNOWN))[1] == UNKNOWN:
-                        scores[key] = where
+                    if key is not None:
+                        scores.setdefault(key, where)
             with suppress(InputError):  # a damaged table of settings: its study names it
                 settings[where] += inner_looks(folder, int(study.get("seeds") or 1))
-        if search is not None and "list" in search:
-            settings[str(search["list"]), str(search.get("truth", UNKNOWN))] += _settings(folder, search)
+        if search is not None:
+            settings[search["list"], search["truth"]] += _settings(folder, search)
     found: dict[tuple[str, str], int] = defaultdict(int)
     for where in scores.values():
         found[where] += 1
@@ -93,10 +90,9 @@ def _made(store: Store) -> Iterator[tuple[str, tuple[str, str]]]:
     for kind in ("score", "saliency-sweep"):
         for pattern in (f"*/{MANIFEST}", "*.dropped"):
             for path in (store.root / "stages" / kind).glob(pattern):
-                manifest = _json(path)
-                if manifest is not None and "key" in manifest:
-                    where = (str(manifest.get("list", "")), str(manifest.get("truth", UNKNOWN)))
-                    yield str(manifest["key"]), where
+                manifest = _json(path, "key", "list", "truth")
+                if manifest is not None:
+                    yield manifest["key"], (manifest["list"], manifest["truth"])
 
 
 def _recorded(store: Store) -> Iterator[tuple[str, tuple[str, str]]]:
@@ -131,10 +127,10 @@ def _rows(table: Path) -> Iterator[dict[str, Any]]:
             yield row
 
 
-def _json(path: Path) -> dict[str, Any] | None:
-    """A JSON object on disk; None when it is not there or damaged."""
+def _json(path: Path, *fields: str) -> dict[str, Any] | None:
+    """A JSON object on disk; None when it is not there, damaged, or without one of these fields."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return found if isinstance(found, dict) and found.keys() >= set(fields) else None

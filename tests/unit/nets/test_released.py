@@ -152,8 +152,8 @@ def test_fbr_on_amn_computes_what_the_released_network_does() -> None:
         wanted = amn_scores(network, state, image, labels)
         torch.testing.assert_close(objective.class_maps(image, labels), wanted, rtol=1e-3, atol=1e-3)
     ours = objective.state_dict()
-    assert torch.equal(ours["project_foreground.weight"], state["proj_fg.weight"])
-    assert torch.equal(ours["project_background.weight"], state["proj_bg.weight"])
+    assert torch.equal(ours["contrast.project_foreground.weight"], state["proj_fg.weight"])
+    assert torch.equal(ours["contrast.project_background.weight"], state["proj_bg.weight"])
 
 
 def _meta(name: str) -> dict[str, Tensor]:

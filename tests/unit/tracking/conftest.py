@@ -25,6 +25,7 @@ PROTOCOL = Protocol(
     scales="0.5, 1, 1.5 + flip",
     background="constant 0.3",
     crf="none",
+    affinity="none",
     segmenter="none",
     truth="0123456789ab",
 )

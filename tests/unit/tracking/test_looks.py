@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from wsss_platform.store import MANIFEST, Store
-from wsss_platform.tracking.looks import UNKNOWN, Looks, looks, looks_at
+from wsss_platform.tracking.looks import Looks, looks, looks_at
 from wsss_platform.tracking.records import write_record
 
 TRUTH, OTHER = "0123456789ab", "ba9876543210"
@@ -76,15 +76,6 @@ def test_a_score_that_is_gone_was_looked_at_all_the_same(tmp_path: Path, record:
     study(store, "s", [row(0, "c" * 64)])
     store.remove("score", score(store, "dropped", truth=TRUTH), "nobody wants it")
     assert looks(store) == (Looks("val_bal", TRUTH, scores=3),)
-
-
-def test_an_older_score_gets_its_truth_from_who_knows_it(tmp_path: Path, record: Any) -> None:
-    store = Store(tmp_path)
-    known, nobodys = score(store, "known"), score(store, "nobodys")
-    write_record(store, record("one", 0.4, stages={"score:cam": known}))
-    assert looks(store) == (Looks("val_bal", TRUTH, scores=1), Looks("val_bal", UNKNOWN, scores=1))
-    study(store, "s", [row(0, nobodys)])
-    assert looks(store) == (Looks("val_bal", TRUTH, scores=2),)
 
 
 def test_what_is_damaged_is_left_out(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_files_that_are_no_weights_are_named(tmp_path: Path) -> None:
 
 
 def _end(epoch: int, loss: float) -> EpochEnd:
-    return EpochEnd(epoch, 9, epoch * 3, {"total": loss}, 0.1, 10.0, 1.0, {"loss.contrast": 0.1})
+    return EpochEnd(epoch, 9, epoch * 3, {"total": loss}, 0.1, 10.0, 1.0, {"loss.contrast": 0.1}, 0.5)
 
 
 def test_record_counts_an_epoch_once(tmp_path: Path) -> None:

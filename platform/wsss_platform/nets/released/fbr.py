@@ -26,8 +26,8 @@ _HEADS: tuple[Rule, ...] = tuple(
     # The release lists its new modules once more as `newly_added`.
     for names in (_NEW, tuple(rf"newly_added\.{index}" for index in range(4)))
     for rule in (
-        (rf"{names[0]}\.weight", "project_foreground.weight"),
-        (rf"{names[1]}\.weight", "project_background.weight"),
+        (rf"{names[0]}\.weight", "contrast.project_foreground.weight"),
+        (rf"{names[1]}\.weight", "contrast.project_background.weight"),
         (rf"{names[2]}\.1\.c(\d)\.(weight|bias)", r"classifier.\1.\2"),
         (rf"{names[3]}\.(weight|bias)", r"conditioning.\1"),
     )
@@ -46,7 +46,7 @@ RELEASES = (
         method="fbr",
         phase="fbr",
         selection="train truth",
-        fresh=("bank.", "draw_"),
+        fresh=("contrast.banks.", "contrast.draw_"),
     ),
     Release(
         name="fbr-s",
