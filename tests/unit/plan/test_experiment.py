@@ -140,3 +140,16 @@ def test_saliency_that_is_not_there_is_said_before_anything_runs(tree: Path) -> 
 def test_an_extra_that_does_not_exist_is_refused() -> None:
     with pytest.raises(InputError, match="did you mean 'saliency'"):
         Phase("one", lambda config, classes: None, ("train", "loss"), extras=("salience",))  # type: ignore[arg-type, return-value]
+
+
+RECORDED = {
+    "cam": "50a8b7a11f39",
+    "fbr": "52afa8553ab1",
+}
+"""Method -> hash of the keys of its default plan on a small sample. Who changes one on purpose raises a revision, or
+says in CHANGELOG that stores must be made anew, and records the new one."""
+
+
+@pytest.mark.parametrize("method", RECORDED)
+def test_keys_do_not_change_by_accident(method: str) -> None:
+    assert fingerprint(keys(experiment(method)))[:12] == RECORDED[method]
