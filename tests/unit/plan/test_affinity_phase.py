@@ -145,7 +145,8 @@ def test_wrong_settings_name_the_right_one() -> None:
 def test_the_search_space_repeats_the_walk_alone(pytestconfig: pytest.Config) -> None:
     path = pytestconfig.rootpath / "search_spaces" / "affinity.toml"
     for method in wsss_methods.names():
-        given = experiment(method, affinity__kind="irn")
+        found = wsss_methods.get(method)
+        given = Experiment(found, override(found.config(), {"affinity.kind": "irn"}), SMALL)
         space = load_space(path, given.config)
         changing = axes_by_stage(given, space)
         touched = [stage.name for stage in given.stages if changing[stage.key]]
