@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import torch
-from jobs import JOBS, SLOW, Checkout, checkout, run_job
+from jobs import JOBS, SLOW, Checkout, checkout, job_folder, run_job
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -249,7 +249,8 @@ def main() -> int:
     done = [job for job in given.only if not {("base", job), ("head", job)} & failed.keys()]
     rows: list[list[str]] = []
     for job in done:
-        rows += compare(job, items(job, base.folder / job), items(job, head.folder / job), given.labels)
+        found = {side: items(job, job_folder(one, job)) for side, one in both.items()}
+        rows += compare(job, found["base"], found["head"], given.labels)
     widths = [max((len(row[column]) for row in rows), default=0) for column in range(5)]
     for row in rows:
         print("  ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[5]]).rstrip())

@@ -15,6 +15,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 SAMPLE = "--set data.sample.train=24 --set data.sample.val=8"
 RUN = "--local --until score --wandb disabled"
 RENAMED = {"--pictures": "--images"}
@@ -89,7 +91,7 @@ SPACES = {
     "levels.toml": _CRF + _LOSS,
     "study.toml": f'[axes."train.learning_rate"]\n{_RATE}{_CRF}',
 }
-ONE_THREAD = {
+ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -147,26 +149,38 @@ def checkout(path: Path, work: Path) -> Checkout:
     return Checkout(path, commit[:12] + ("" if clean else "+"), work / name, clean)
 
 
+def job_folder(one: Checkout, job: str) -> Path:
+    """Where a job's results lie: another folder for other commands or packages."""
+    packages = {name: version(name) for name in ("torch", "numpy", "numba", "opencv-python-headless", "optuna", "ray")}
+    settings = json.dumps([JOBS[job], SPACES, ENVIRONMENT, PROCESS, packages, sys.version])
+    return one.folder / f"{job}-{hashlib.sha256(settings.encode()).hexdigest()[:6]}"
+
+
 def run_job(one: Checkout, job: str) -> dict[str, Any]:
-    """Run a job's commands unless the folder has their results; its wall and processor seconds.
+    """Run a job's commands unless its folder has their results; its wall and processor seconds.
 
     Raises:
         RuntimeError: a command failed, with the end of what it said.
     """
-    folder, commands = one.folder / job, [shlex.split(command) for command in JOBS[job]]
-    packages = {name: version(name) for name in ("torch", "numpy", "numba", "opencv-python-headless", "optuna", "ray")}
-    wanted = {"commands": commands, "spaces": SPACES, "packages": packages, "python": sys.version}
-    done = folder / "done.json"
-    if done.is_file():
-        found: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
-        if found.pop("of") == wanted:
-            return found | {"reused": True}
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder = job_folder(one, job)
+    one.folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):  # another comparison may run
+        done = folder / "done.json"
+        if done.is_file():
+            return {**json.loads(done.read_text(encoding="utf-8")), "reused": True}
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        took = _run(one, job, folder)
+        done.write_text(json.dumps(took), encoding="utf-8")
+    return took | {"reused": False}
+
+
+def _run(one: Checkout, job: str, folder: Path) -> dict[str, float]:
+    commands = [shlex.split(command) for command in JOBS[job]]
     for name, text in SPACES.items():
         (folder / name).write_text(text, encoding="utf-8")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("WSSS_", "RAY_"))}
-    environment = kept | ONE_THREAD
+    environment = kept | ENVIRONMENT
     environment |= {"PYTHONPATH": os.pathsep.join(str(one.path / root) for root in ("platform", "methods"))}
     environment |= {"PYTHONPYCACHEPREFIX": str(one.folder / "bytecode"), "NUMBA_CACHE_DIR": str(one.folder / "numba")}
     given = json.dumps([[words, [RENAMED.get(word, word) for word in words]] for words in commands])
@@ -180,6 +194,4 @@ def run_job(one: Checkout, job: str) -> dict[str, Any]:
     if process.returncode:
         tail = (folder / "log.txt").read_text(errors="replace").splitlines()[-15:]
         raise RuntimeError(f"{one.path}, job {job}: exit code {process.returncode}\n  " + "\n  ".join(tail))
-    took = {"seconds": round(time.monotonic() - started, 1), "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1)}
-    done.write_text(json.dumps({"of": wanted, **took}), encoding="utf-8")
-    return took | {"reused": False}
+    return {"seconds": round(time.monotonic() - started, 1), "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1)}
