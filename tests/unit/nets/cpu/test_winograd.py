@@ -98,6 +98,7 @@ def test_the_first_ones_come_first_as_far_as_memory_goes() -> None:
 
 
 def test_gradients_and_other_precisions_take_the_direct_form() -> None:
+    torch.manual_seed(0)
     usual = nn.Conv2d(128, 128, 3, padding=1)
     network = nn.Sequential(usual)
     quicken(network)
@@ -107,7 +108,8 @@ def test_gradients_and_other_precisions_take_the_direct_form() -> None:
     assert usual.weight.grad is not None
     with torch.no_grad():
         assert not torch.equal(network(x), usual(x)), "without gradients another sum, off by rounding"
-        torch.testing.assert_close(network(x), usual(x), rtol=1e-4, atol=1e-5)
+        expected = usual(x)
+        torch.testing.assert_close(network(x), expected, rtol=0, atol=2e-5 * float(expected.abs().max()))
         with torch.autocast("cpu", dtype=torch.bfloat16):
             assert torch.equal(network(x), usual(x))
         assert torch.equal(network.double()(x.double()), usual(x.double()))
