@@ -33,8 +33,6 @@ from wsss_platform.nets.cpu.memory import keep_freed_memory
 from wsss_platform.objective import Batch
 
 ROUNDS, CLASSES, HEIGHT, WIDTH = 9, 20, 375, 500
-NEEDS = {"fused": "folding"}
-"""Trick -> what it does nothing without."""
 Name = Literal["efficientnet_lite0", "resnet50", "vgg16"]
 Tricks = frozenset[str]
 
@@ -62,14 +60,13 @@ class Case:
 
 
 CASES = (
-    Case("efficientnet_lite0", ("folding", "fused", "memory", "channels_last"), scales=(0.5, 1.0, 1.5)),
+    Case("efficientnet_lite0", ("folding", "memory", "channels_last"), scales=(0.5, 1.0, 1.5)),
     Case("resnet50", ("folding", "winograd", "memory", "channels_last"), scales=(1.0,)),
     Case("vgg16", ("winograd", "memory", "channels_last"), scales=(1.0,)),
     Case("resnet50", ("winograd", "memory"), scales=(1.5,)),
     Case("efficientnet_lite0", ("depthwise", "merged_norm", "memory", "channels_last"), batch=8, crop=128),
     Case("efficientnet_lite0", ("depthwise", "memory"), batch=8, crop=256),
     Case("resnet50", ("memory",), batch=4, crop=256),
-    Case("vgg16", ("memory",), batch=2, crop=320),
 )
 
 
@@ -91,15 +88,9 @@ def main() -> None:
 
 def _lines(case: Case, threads: int) -> Iterator[str]:
     """A line for each trick: how many times less is needed with it than without."""
-    everything = frozenset(case.tricks)
-    pairs: dict[str, tuple[tuple[Tricks, Tricks], ...]] = {}
-    for trick in case.tricks:
-        before = frozenset(needed for user, needed in NEEDS.items() if user == trick)
-        without = everything - {user for user, needed in NEEDS.items() if needed == trick}
-        pairs[trick] = ((before, before | {trick}), (without - {trick}, without))
-    spent = _times(
-        case, threads, {tricks for both in pairs.values() for pair in both for tricks in pair} | {everything}
-    )
+    none, everything = frozenset[str](), frozenset(case.tricks)
+    pairs = {trick: ((none, none | {trick}), (everything - {trick}, everything)) for trick in case.tricks}
+    spent = _times(case, threads, {tricks for both in pairs.values() for pair in both for tricks in pair})
     for trick, both in pairs.items():
         alone, beside = (spent[slow] / spent[quick] for slow, quick in both)
         yield f"| {case} | {1e3 * spent[everything]:,.0f} ms | {trick} | {alone:.2f}x | {beside:.2f}x |"
@@ -141,9 +132,8 @@ def _serve(pipe: Any, case: Case, threads: int, keeps: bool) -> None:
         if tricks not in works:
             works[tricks] = _maps(case, tricks) if case.scales else _step(case, tricks)
         with ExitStack() as off:
-            for name, trick in (("fuses", "fused"), ("serves", "depthwise")):
-                if trick in case.tricks and trick not in tricks:
-                    off.enter_context(patch.object(efficientnet_lite0, name, lambda *_: False))
+            if "depthwise" in case.tricks and "depthwise" not in tricks:
+                off.enter_context(patch.object(efficientnet_lite0, "serves", lambda *_: False))
             if "merged_norm" in case.tricks and "merged_norm" not in tricks:
                 off.enter_context(patch.object(efficientnet_lite0, "FrozenBatchNorm", ()))
             started = clock()

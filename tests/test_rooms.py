@@ -33,7 +33,7 @@ MAY: dict[str, tuple[str, ...] | None] = {
     "method": ("config", "errors", "objective"),
     "data": ("config", "errors", "objective", "store"),
     "nets": ("config", "errors", "masks.affinity", "objective"),
-    "maps": ("config", "data", "errors", "nets.cpu.winograd", "nets.folding", "objective", "store"),
+    "maps": ("config", "data", "errors", "nets.cpu.winograd", "objective", "store"),
     "environment": (),
     "masks": ("config", "data.index_png", "data.split", "errors", "maps.storage", "store"),
     "metrics": ("config", "errors", "store"),

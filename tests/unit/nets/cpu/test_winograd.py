@@ -10,7 +10,6 @@ from torch.nn import functional
 from wsss_platform.config import BackboneConfig
 from wsss_platform.nets.backbone import build_backbone
 from wsss_platform.nets.cpu.winograd import QuickConvolution, pays, quicken, transformed_weight, winograd
-from wsss_platform.nets.folding import fold
 
 
 @pytest.mark.parametrize("dilation", [1, 2, 4])
@@ -124,7 +123,6 @@ def test_networks_give_the_same(name: str, stride: int, count: int) -> None:
     torch.manual_seed(0)
     config = {"name": name, "output_stride": stride, "weights": "none"}
     network = build_backbone(BackboneConfig.model_validate(config)).eval()
-    fold(network)
     images = torch.randn(1, 3, 181, 256)
     before = network(images)
     quicken(network)
