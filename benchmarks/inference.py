@@ -34,8 +34,8 @@ ROUNDS, STRIDE = 3, 16
 MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 Name = Literal["resnet50", "efficientnet_lite0"]
 NETWORKS: tuple[tuple[Name, float, int], ...] = (
-    ("resnet50", 1.2, 2),
-    ("efficientnet_lite0", 1.5, 6),
+    ("resnet50", 1.15, 2),
+    ("efficientnet_lite0", 1.25, 6),
 )
 """Backbone, what was asked, pictures."""
 

@@ -6,12 +6,11 @@ import torch
 
 from wsss_platform.method.objective import Objective
 from wsss_platform.nets.cpu.winograd import quicken
-from wsss_platform.nets.folding import fold
 
 
 def prepared(objective: Objective, device: torch.device, channels_last: bool = True) -> Objective:
-    """Take over `objective`: moved to `device`, in eval mode, its BatchNorms folded, and on a CPU its large
-    convolutions made quicker. It cannot be trained after it.
+    """Take over `objective`: moved to `device`, in eval mode, and on a CPU its large convolutions made
+    quicker. It cannot be trained after it.
 
     Args:
         objective: the trained network.
@@ -19,7 +18,6 @@ def prepared(objective: Objective, device: torch.device, channels_last: bool = T
         channels_last: memory format of its weights; same numbers up to rounding, faster on CPUs and tensor cores.
     """
     objective = objective.to(device).eval()
-    fold(objective)
     if device.type == "cpu":
         quicken(objective)
     return objective.to(memory_format=torch.channels_last) if channels_last else objective

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -53,10 +53,6 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def stage_of(self, module: str) -> int:
         """The stage, from 1, that a submodule belongs to; 0 is a stem before them."""
-
-    def normalised(self) -> Iterator[tuple[str, str]]:
-        """Names of each convolution whose output goes to a BatchNorm and nowhere else, and of that BatchNorm."""
-        yield from ()
 
 
 class FrozenBatchNorm(nn.Module):

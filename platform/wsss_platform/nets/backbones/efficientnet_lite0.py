@@ -25,7 +25,6 @@ from wsss_platform.nets.backbones.backbone import (
     read_state,
 )
 from wsss_platform.nets.cpu.depthwise import depthwise, serves
-from wsss_platform.nets.cpu.fused import convolve, fuses
 
 _GROUPS = (
     # kernel, stride, expansion, channels, blocks
@@ -98,15 +97,6 @@ class EfficientNetLite0(Backbone):
             return 0 if first in ("_conv_stem", "_bn0", "_relu0") else 4
         return 1 + sum(int(rest.partition(".")[0]) > last for last in _TAPS)
 
-    def normalised(self) -> Iterator[tuple[str, str]]:
-        """All convolutions."""
-        yield from (("_conv_stem", "_bn0"), ("_conv_head", "_bn1"))
-        for name, module in self.named_modules():
-            if isinstance(module, _Block):
-                names = [("_expand_conv", "_bn0")] if module.expands else []
-                for convolution, norm in (*names, ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2")):
-                    yield f"{name}.{convolution}", f"{name}.{norm}"
-
 
 class _Block(nn.Module):
     """Inverted bottleneck: expand 1x1, depthwise k x k, project 1x1; added to the input where shapes allow."""
@@ -159,8 +149,7 @@ def _blocks(output_stride: int, *, frozen: bool) -> Iterator[_Block]:
 def _convolve(x: Tensor, convolution: nn.Conv2d, norm: nn.Module, activation: nn.Module | None) -> Tensor:
     """activation(norm(convolution(x))) with "SAME" padding.
 
-    A frozen norm becomes part of the weights: the same numbers up to rounding, and two passes over the map less. Where
-    it already is (`folding`), the activation needs no pass either.
+    A frozen norm becomes part of the weights: the same numbers up to rounding, and two passes over the map less.
     """
     stride, dilation = convolution.stride[0], convolution.dilation[0]
     height, above, below = _same(x.shape[-2], convolution.kernel_size[0], stride, dilation)
@@ -168,13 +157,11 @@ def _convolve(x: Tensor, convolution: nn.Conv2d, norm: nn.Module, activation: nn
     even = above == below and left == right
     # Uneven: one stride more padding before and the first output dropped, which is the same without a copy.
     padding = (above, left) if even else (above + stride, left + stride)
-    fused = isinstance(norm, nn.Identity) and fuses(x)
-    clamped = fused and type(activation) is nn.ReLU6
-    y = convolve(x, convolution, padding, clamped) if fused else _with_norm(x, convolution, norm, padding)
+    y = _with_norm(x, convolution, norm, padding)
     y = y if even else y[..., 1 : 1 + height, 1 : 1 + width]
-    if not fused and not isinstance(norm, FrozenBatchNorm):
+    if not isinstance(norm, FrozenBatchNorm):
         y = norm(y)  # whose statistics are those of what is left
-    return y if clamped or activation is None else activation(y)
+    return y if activation is None else activation(y)
 
 
 def _with_norm(x: Tensor, convolution: nn.Conv2d, norm: nn.Module, padding: tuple[int, int]) -> Tensor:

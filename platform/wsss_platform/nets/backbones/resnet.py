@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -74,15 +73,6 @@ class ResNet50(Backbone):
         """1..4 of "layer1".."layer4"."""
         first = module.partition(".")[0]
         return 1 + _STAGES.index(first) if first in _STAGES else 0
-
-    def normalised(self) -> Iterator[tuple[str, str]]:
-        """All convolutions."""
-        yield "conv1", "bn1"
-        for name, module in self.named_modules():
-            if isinstance(module, _Bottleneck):
-                yield from ((f"{name}.conv{index}", f"{name}.bn{index}") for index in (1, 2, 3))
-                if module.downsample is not None:
-                    yield f"{name}.downsample.0", f"{name}.downsample.1"
 
 
 class _Bottleneck(Bottleneck):  # type: ignore[misc]  # torchvision has no types

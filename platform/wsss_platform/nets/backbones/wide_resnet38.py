@@ -6,7 +6,6 @@ authors' mxnet file (ilsvrc-cls_rna-a1_cls1000_ep-0001.params); `wsss-platform i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -94,14 +93,6 @@ class WideResNet38(Backbone):
         if first in ("bn7", "relu7"):
             return 6
         return int(first[1]) - 1 if first.startswith("b") else 0
-
-    def normalised(self) -> Iterator[tuple[str, str]]:
-        """Those inside a block; a block's first BatchNorm reads a sum."""
-        for name, module in self.named_modules():
-            if isinstance(module, _Basic | _Bottleneck):
-                yield f"{name}.conv_branch2a", f"{name}.bn_branch2b1"
-            if isinstance(module, _Bottleneck):
-                yield f"{name}.conv_branch2b1", f"{name}.bn_branch2b2"
 
 
 class _Basic(nn.Module):

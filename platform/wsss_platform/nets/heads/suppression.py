@@ -116,7 +116,7 @@ def activation(channels: int, config: SuppressionConfig) -> nn.Module:
 def suppress(network: Backbone, config: SuppressionConfig) -> int:
     """Replace the activations (ReLU, ReLU6) of a backbone by `Suppression`, and say how many.
 
-    The channels of each are found by running a small picture through the network, which is not folded yet.
+    The channels of each are found by running a small picture through the network.
 
     Args:
         network: is changed in place.

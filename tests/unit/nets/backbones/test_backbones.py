@@ -16,15 +16,9 @@ from torch.nn import functional
 
 from wsss_platform.config import BackboneConfig
 from wsss_platform.errors import InputError
-from wsss_platform.nets.backbones.backbone import (
-    DEVIATION,
-    MEAN,
-    FrozenBatchNorm,
-    build_backbone,
-    load_strict,
-    read_state,
-)
+from wsss_platform.nets.backbones.backbone import DEVIATION, MEAN, FrozenBatchNorm, load_strict, read_state
 from wsss_platform.nets.backbones.efficientnet_lite0 import _convolve
+from wsss_platform.nets.build import build_backbone
 
 NAMES = ("efficientnet_lite0", "resnet50")
 STRIDES = {"stage1": 4, "stage2": 8, "stage3": 16, "stage4": 32, "final": 32}

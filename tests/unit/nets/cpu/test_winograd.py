@@ -10,7 +10,6 @@ from torch.nn import functional
 from wsss_platform.config import BackboneConfig
 from wsss_platform.nets.build import build_backbone
 from wsss_platform.nets.cpu.winograd import QuickConvolution, pays, quicken, transformed_weight, winograd
-from wsss_platform.nets.folding import fold
 
 
 @pytest.mark.parametrize("dilation", [1, 2, 4])
@@ -98,6 +97,7 @@ def test_the_first_ones_come_first_as_far_as_memory_goes() -> None:
 
 
 def test_gradients_and_other_precisions_take_the_direct_form() -> None:
+    torch.manual_seed(0)
     usual = nn.Conv2d(128, 128, 3, padding=1)
     network = nn.Sequential(usual)
     quicken(network)
@@ -107,7 +107,8 @@ def test_gradients_and_other_precisions_take_the_direct_form() -> None:
     assert usual.weight.grad is not None
     with torch.no_grad():
         assert not torch.equal(network(x), usual(x)), "without gradients another sum, off by rounding"
-        torch.testing.assert_close(network(x), usual(x), rtol=1e-4, atol=1e-5)
+        expected = usual(x)
+        torch.testing.assert_close(network(x), expected, rtol=0, atol=2e-5 * float(expected.abs().max()))
         with torch.autocast("cpu", dtype=torch.bfloat16):
             assert torch.equal(network(x), usual(x))
         assert torch.equal(network.double()(x.double()), usual(x.double()))
@@ -122,7 +123,6 @@ def test_networks_give_the_same(name: str, stride: int, count: int) -> None:
     torch.manual_seed(0)
     config = {"name": name, "output_stride": stride, "weights": "none"}
     network = build_backbone(BackboneConfig.model_validate(config)).eval()
-    fold(network)
     images = torch.randn(1, 3, 181, 256)
     before = network(images)
     quicken(network)
