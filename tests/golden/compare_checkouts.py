@@ -30,6 +30,14 @@ Arrays = dict[str, NDArray[Any]]
 
 STRICT = ("plan", "winner", "trials", "stages")
 """Kinds of items that must be equal whatever --labels accepts."""
+MOVED = {"contrast.banks.0.": "bank.", "contrast.": ""}
+"""In names of weights: FBR's plug-in was once stored under the names of what it is made of."""
+BESIDE = ("low", "high", "a_wins", "pictures", "resamples", "seed")
+"""What stands beside the three numbers of a comparison, in one form or the other."""
+SAID = {"images": "pictures", "scores": "mean_iou", "a": "winner", "b": "reference"}
+"""In the result of a search: today's name -> an older one."""
+LATTICE = "masks.crf_backend"
+"""Searches always took our lattice for a CRF; today they say so among what a setting changes."""
 TYPES = {"uint8": ("u1", 255), "uint11": ("<u2", 2040), "float16": ("<f2", 1), "float32": ("<f4", 1)}
 """Precision of stored maps -> type, and the level of score 1."""
 
@@ -57,9 +65,14 @@ def artefacts(storage: Path) -> Iterator[tuple[str, str, Path]]:
 
 
 def read_weights(folder: Path) -> Arrays:
-    """Tensors by name."""
+    """Tensors by name, as it once was (`MOVED`)."""
     model = torch.load(folder / "weights.pt", map_location="cpu", weights_only=True)["model"]
-    return {name: value.contiguous().numpy() for name, value in model.items()}
+    found: Arrays = {}
+    for name, value in model.items():
+        for now, before in MOVED.items():
+            name = name.replace(now, before)
+        found[name] = value.contiguous().numpy()
+    return found
 
 
 def read_maps(folder: Path) -> Arrays:
@@ -121,8 +134,10 @@ def documents(job: str, folder: Path) -> Iterator[tuple[str, Any]]:
         said = json.loads((folder / f"{number:02}.out").read_text(encoding="utf-8"))
         name = command.partition("--name ")[2].split(" ")[0] or job
         if "winner" in said:
-            yield f"winner {name}", [said["winner"], said["changes"].get(said["winner"]), said["confirmed"]]
-            yield f"search {name}", [said["scores"], said["confirmation"]]
+            changes = said["changes"].get(said["winner"]) or {}
+            plain = {path: value for path, value in changes.items() if path != LATTICE}
+            yield f"winner {name}", [said["winner"], plain, said["confirmed"]]
+            yield f"search {name}", [[_renamed(rung) for rung in said["scores"]], _renamed(said["confirmation"])]
         elif "best" in said:
             best = said["best"] or {}
             yield f"winner {name}", [best.get("number"), best.get("changes")]
@@ -132,6 +147,16 @@ def documents(job: str, folder: Path) -> Iterator[tuple[str, Any]]:
             stages = [[row["stage"], row["list"], row["cached"], row.get("shared")] for row in said["stages"]]
             times = {row["stage"]: row["times"] for row in said["cost"]["stages"]}
             yield f"plan {name}", [stages, times, said.get("inner settings"), said.get("inner axes")]
+
+
+def _renamed(said: Any) -> Any:
+    """Plain data under its older names; what was a number is that number, whatever interval came with it."""
+    if not isinstance(said, dict):
+        return said
+    if "value" in said and "low" in said:
+        return said["value"]
+    kept = {name: value for name, value in said.items() if name not in BESIDE or "difference" not in said}
+    return {SAID.get(name, name): _renamed(value) for name, value in kept.items()}
 
 
 def items(job: str, folder: Path) -> dict[str, Any]:
