@@ -242,6 +242,7 @@ def test_parameter_groups_hold_every_trainable_parameter_once(case: Case) -> Non
     assert sorted(grouped) == sorted(id(p) for p in objective.parameters() if p.requires_grad)
 
 
+@pytest.mark.slow
 @every_phase
 def test_two_seeded_runs_are_bit_equal(case: Case) -> None:
     first, second = case.build(), case.build()
@@ -341,6 +342,7 @@ def test_odd_sizes_train(case: Case) -> None:
     assert torch.isfinite(case.total(objective, _batch(case, 2, 61, 47)))
 
 
+@pytest.mark.slow
 @every_phase
 def test_loss_falls_on_one_batch(case: Case) -> None:
     objective = case.build()

@@ -177,6 +177,7 @@ def refusing() -> Iterator[str]:
     yield f"http://127.0.0.1:{port}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("service", [refusing, hanging, failing])
 def test_a_service_that_is_away_neither_blocks_nor_fails_the_run(tmp_path: Path, service: Any) -> None:
     with service() as url:
@@ -230,6 +231,7 @@ def vanishing() -> Iterator[str]:
     assert opened.is_set(), "the run was never opened, so nothing was tested"
 
 
+@pytest.mark.slow
 def test_a_service_that_vanishes_during_an_online_run_ends_with_it(tmp_path: Path) -> None:
     with vanishing() as url:
         said = run(tmp_path, environment={"WANDB_API_KEY": KEY, "WANDB_BASE_URL": url}, closing=BRIEF)
@@ -240,6 +242,7 @@ def test_a_service_that_vanishes_during_an_online_run_ends_with_it(tmp_path: Pat
     assert curve == pytest.approx([1, 1 / 2, 1 / 3]), "what was logged is kept for wandb sync"
 
 
+@pytest.mark.slow
 def test_a_wandb_process_that_dies_does_not_fail_the_run(tmp_path: Path) -> None:
     said = run(tmp_path, mode="offline", kill=True)
     assert said["warnings"]
@@ -267,6 +270,7 @@ def test_the_mode_follows_the_account_and_the_environment(
         assert not list((tmp_path / "storage").rglob("*.wandb"))
 
 
+@pytest.mark.slow
 def test_a_key_in_netrc_counts_as_logged_in(tmp_path: Path) -> None:
     with refusing() as url:
         netrc = tmp_path / "netrc"
