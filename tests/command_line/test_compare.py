@@ -33,6 +33,7 @@ def test_an_arm_that_is_none_is_refused(text: str) -> None:
         parse_arm(text)
 
 
+@pytest.mark.slow
 def test_two_arms_side_by_side(tmp_path: Path) -> None:
     arms = ["short=cam", "fast=cam,train.learning_rate=1e-3"]
     asked = ["compare", *arms, *TINY, "--seeds", "0,3", "--local", "--wandb", "disabled", "--storage", str(tmp_path)]

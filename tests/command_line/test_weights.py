@@ -70,6 +70,7 @@ fc8_seg_conv4.weight fc8_seg_conv5.weight proj2.weight classifier2.weight"""
 """Under the released names."""
 
 
+@pytest.mark.slow
 def test_a_released_rtc_is_scored_as_the_documents_say(tmp_path: Path) -> None:
     """On its own backbone, whose ImageNet weights nobody needs for that."""
     rtc, rules = wsss_methods.get("rtc"), released.get("rtc").rules

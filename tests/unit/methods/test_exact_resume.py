@@ -11,6 +11,8 @@ import torch
 from short_training import short_job, train
 from wsss_platform.train.checkpoint import STATE, read_torch
 
+pytestmark = pytest.mark.slow
+
 RCM_MAM = {
     "heads.features": 16,
     "support.warm_up": 1,

@@ -15,6 +15,8 @@ import wsss_methods
 from wsss_platform.config import override
 from wsss_platform.method.objective import Batch
 
+pytestmark = pytest.mark.slow
+
 PICTURES = 4
 SMALL = {
     "backbone.weights": "none",

@@ -19,6 +19,8 @@ from wsss_platform.config import override
 from wsss_platform.method.objective import Batch
 from wsss_platform.train.checkpoint import STATE, read_torch
 
+pytestmark = pytest.mark.slow
+
 PICTURES = 4
 SMALL = {"backbone.weights": "none", "heads.features": 16, "support.warm_up": 0, "support.ramp": 0, "support.ema": 0.5}
 CASES: dict[str, dict[str, Any]] = {

@@ -18,6 +18,8 @@ from wsss_platform.config import override
 from wsss_platform.method.objective import Batch
 from wsss_platform.train.checkpoint import STATE, read_torch
 
+pytestmark = pytest.mark.slow
+
 PICTURES = 4
 SMALL: dict[str, Any] = {
     "backbone.weights": "none",
