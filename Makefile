@@ -46,7 +46,7 @@ test: $(VENV)/.installed
 	$(ON_CLUSTERS) -m "$(MARK)" $(ARGS)
 endif
 
-test-all: $(VENV)/.installed  ## every test that this machine can run, but for drills: first without a cluster, then Ray and Slurm
+test-all: $(VENV)/.installed  ## every test that your machine can run, but for drills: first without a cluster, then Ray and Slurm
 	$(ON_CORES) -m "not ($(CLUSTERS) or $(APART))" $(ARGS) $(OR_NONE)
 	$(ON_CLUSTERS) -m "($(CLUSTERS)) and not ($(APART))" $(ARGS) $(OR_NONE)
 

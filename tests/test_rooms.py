@@ -48,6 +48,7 @@ OWNERS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "ray": (("engine", "tune"), "another engine must stay possible, and tools must run without a cluster"),
     "optuna": (("tune",), "the sampler can be changed in one place"),
     "wandb": (("tracking",), "a run must not depend on a service"),
+    "wandb_workspaces": (("tracking",), "a run must not depend on a service"),
     "pydensecrf": (("masks.crf",), "another CRF must stay possible"),
     "typer": (("cli",), "everything can be done from Python, too"),
     "rich": (("cli", "report.terminal"), "a table is laid out where it is shown"),
@@ -58,10 +59,12 @@ OF_SCORES = {"numpy", "numba", "pydantic", "pyarrow"}
 LIGHT = (
     "config",
     "method",
+    "plan.affinity",
     "plan.experiment",
     "plan.jobs",
     "plan.protocol",
     "plan.selection",
+    "plan.speed",
     "search.space",
     "store.artefacts",
 )

@@ -130,7 +130,7 @@ def test_a_constant_control_has_no_weights_to_find(tmp_path: Path, capsys: pytes
 
 
 def params(arrays: dict[str, np.ndarray]) -> bytes:
-    """mxnet's file of float32 arrays in the form of 2016 (every form is in tests/unit/nets/test_mxnet_params.py)."""
+    """mxnet's file of float32 arrays in the form of 2016 (all forms: tests/unit/nets/released/test_mxnet_params.py)."""
     content = struct.pack("<QQQ", 0x112, 0, len(arrays))
     for array in arrays.values():
         content += struct.pack(f"<I{array.ndim}Iiii", array.ndim, *array.shape, 1, 0, 0) + array.tobytes()

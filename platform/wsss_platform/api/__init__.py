@@ -4,8 +4,10 @@
     runs          a recorded run again, perhaps with changes; names of runs
     runners       where stages run: this process, or Ray
     recording     a run with its record and its W&B run around it
-    plans         what a run or a study would do, as plain data
+    plans         what a run would do, as plain data
+    background_rules  rules solved on the stored counts of a run
+    study_pages   the pictures and the page of a study
 
-The only room that puts the others together. Nothing here writes to standard output, and torch and ray are loaded when
+Nothing here writes to standard output, and torch and ray are loaded when
 they are needed.
 """

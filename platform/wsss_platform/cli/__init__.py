@@ -1,4 +1,4 @@
-"""The command line: one file a verb, named as the verb; parses, calls `api` and prints.
+"""The command line: a file for each verb, named as the verb, and what verbs share; parses, calls, prints.
 
 Torch and ray are imported inside a verb, never for `--help`. Exit codes: 0 done, 2 wrong input,
 1 failure, 130 interrupted.

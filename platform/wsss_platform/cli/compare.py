@@ -212,7 +212,7 @@ def _run(
             with Recording(experiment, store, run_name, wandb) as recording, StageBars() as bars:
                 recording.run(where, experiment.stages[-1], bars)
                 looked = looked_at(experiment, at)
-                if needed(experiment.stages, store, looked):  # scored before, and dropped since or left at the mirror
+                if needed(experiment.stages, store, looked):  # scored before, and dropped since
                     run(experiment, store, where, bars, until=looked)
 
 

@@ -6,7 +6,6 @@ import json
 import secrets
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,6 @@ from rich.text import Text
 
 from wsss_platform.api.recording import score_summary, scores_of
 from wsss_platform.cli.output import StageBars, console, note
-from wsss_platform.config import override
 from wsss_platform.errors import InputError
 from wsss_platform.plan.experiment import Experiment
 from wsss_platform.plan.protocol import protocol
@@ -132,7 +130,7 @@ class StudyView:
     def _seeds(self, number: int, experiment: Experiment) -> Iterator[tuple[str, Experiment]]:
         """The runs of a trial: name and experiment, one per seed."""
         for offset in range(self._request.seeds):
-            seeded = replace(experiment, seed=self._request.experiment.seed + offset)
+            seeded = experiment.of_seed(offset)
             yield self._name(number) + (f"-seed{seeded.seed}" if offset else ""), seeded
 
     @cached_property
@@ -140,7 +138,7 @@ class StudyView:
         """What the trials to come will need, too."""
         from wsss_platform.search.effects import shared_stages
 
-        seeds = [self._request.of_seed(offset) for offset in range(self._request.seeds)]
+        seeds = [self._request.experiment.of_seed(offset) for offset in range(self._request.seeds)]
         return frozenset(stage.key for each in seeds for stage in shared_stages(each, self._request.space))
 
     def _tell(self, warning: str) -> None:
@@ -243,9 +241,7 @@ class StudyView:
         console.print(f"trial {number}: {text}")
 
     def _experiment(self, changes: dict[str, Any]) -> Experiment:
-        base = self._request.experiment
-        config = override(base.config, changes, "trial")
-        return Experiment(base.method, config, base.data, base.seed, base.workers)
+        return self._request.experiment.with_changes(changes, "trial")
 
     def _name(self, number: int) -> str:
         return f"{self._request.name}-{number:04d}"

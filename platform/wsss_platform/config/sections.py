@@ -209,7 +209,7 @@ class MasksConfig(Section):
     conflict_level: float = Field(0.9, ge=0, le=1)
     """Rule "saliency": 255 where more than two channels, the background among them, score above it. DRS: 0.9 [code]."""
     crf: Literal["none", "irn", "psa", "walk", "deeplab", "deeplab_v2", "afa", "toco"] = "none"
-    """Dense CRF by the name of its published parameter set (masks/crf.py says whose)."""
+    """Dense CRF by the name of its published parameter set (masks/crf/dense_crf.py says whose)."""
     crf_iterations: int = Field(10, ge=1, le=50)
     """Mean-field iterations. Published with: irn, psa, deeplab_v2, afa, toco 10 (FBR-S 5); walk, deeplab 1 [code]."""
     crf_gaussian_position: float | None = Field(None, gt=0, le=500)

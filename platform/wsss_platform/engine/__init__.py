@@ -1,4 +1,4 @@
-"""Ray: clusters, training workers, the producer and the tuner. The only room that imports ray."""
+"""Ray: clusters, training workers, the parallel producer. Only engine and tune import ray."""
 
 import os
 

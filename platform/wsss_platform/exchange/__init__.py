@@ -1,1 +1,1 @@
-"""A run's masks in the folders that other codebases train on: VOC's and COCO's forms."""
+"""Maps of other code in; masks and scores out."""

@@ -1,1 +1,1 @@
-"""From maps to one label per pixel: background rules, dense CRF, affinity walks, palette PNG. No torch."""
+"""From maps to one label per pixel: background rules, dense CRF. No torch."""

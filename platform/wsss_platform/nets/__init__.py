@@ -1,1 +1,1 @@
-"""Networks shared by methods: backbones with named taps, and the CAM classifier."""
+"""Networks: backbones, heads, affinity networks, released checkpoints, tricks for CPUs."""

@@ -30,7 +30,6 @@ REACH = 0.02
 IGNORE = 255
 EMBLEM, PLAIN = 1, 2
 """Values of a part map."""
-FEWER_IS_BETTER = ("background taken", "context taken")
 
 
 def effects(

@@ -1,1 +1,1 @@
-"""What a search may try, and what it came to: spaces, costs, the search over stored maps. No Ray, no Optuna."""
+"""What a search may try: spaces, costs, and the search over stored maps. No Ray, no Optuna."""

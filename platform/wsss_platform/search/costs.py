@@ -154,7 +154,7 @@ def study_costs(
     repeats = _Repeats(space, store, missing, done, keep_best, searched=settings > 0)
     found: dict[str, Cost] = {}
     for offset in range(seeds):
-        seeded = replace(experiment, seed=experiment.seed + offset)
+        seeded = experiment.of_seed(offset)
         for stage, times, axes in repeats.of(seeded):
             if not times or _is_copied(seeded, stage):
                 continue

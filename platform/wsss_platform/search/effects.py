@@ -1,4 +1,4 @@
-"""What the axes of a search change, as the content keys of stages tell; names tell nothing."""
+"""What the axes of a search change, told by the content keys of stages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _WHERE = "search space"
 
 
 def axes_by_stage(experiment: Experiment, space: SearchSpace) -> dict[str, tuple[Axis, ...]]:
-    """Of each stage of a plan, by its key, the axes of which a probe changes the key."""
+    """For each stage of a plan, by its key: the axes that change the key, at one of their probes."""
     changing: dict[str, list[Axis]] = {stage.key: [] for stage in experiment.stages}
     for axis in space.axes:
         kept = set(changing)

@@ -1,4 +1,4 @@
-"""Which axes of a search are trials, and which are searched within each trial on its stored maps (`inner_axes`)."""
+"""Which axes of a search are sampled by trials, and which are searched within each on stored maps (`inner_axes`)."""
 
 from __future__ import annotations
 

@@ -216,10 +216,6 @@ class SearchSpace(Section):
 
     axes: tuple[Axis, ...] = Field(min_length=1)
 
-    def variants(self) -> tuple[dict[str, Any], ...]:
-        """Changes of one axis at a time, to both ends or to each choice, with what the axis needs to exist."""
-        return tuple({**self.needs(axis), axis.path: value} for axis in self.axes for value in axis.probes())
-
     def values(self, ask: Callable[[Axis], Any]) -> dict[str, Any]:
         """Path -> value of the axes that exist, each asked for beside the values of those above it."""
         found: dict[str, Any] = {}

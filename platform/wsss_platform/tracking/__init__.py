@@ -1,1 +1,1 @@
-"""What a run leaves behind for people: local records, the leaderboard, and W&B (its only importer)."""
+"""W&B: the only importer of wandb."""

@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from wsss_platform.config import override
 from wsss_platform.engine.runner import RayRunner
 from wsss_platform.plan.experiment import Experiment
 from wsss_platform.run.interrupts import interruptible
@@ -105,7 +104,7 @@ def report(
 
 def _experiment(request: StudyRequest, changes: Mapping[str, Any]) -> Experiment:
     data = request.experiment.data.model_copy(update={"score_list": request.report_list})
-    return replace(request.experiment, data=data, config=override(request.experiment.config, changes, "report"))
+    return replace(request.experiment.with_changes(changes, "report"), data=data)
 
 
 def _overlap(request: StudyRequest) -> bool:

@@ -1,9 +1,9 @@
-"""What a study is asked for, and what it comes to."""
+"""The request for a study, and its result."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -71,7 +71,7 @@ class StudyRequest:
     """Score every trial on the report list, not only the default and the best, where that needs maps of its own."""
     inner: int = 0
     """Settings of the masks that are searched within each trial on its stored maps, over the axes that need no more
-    (`inner.levels`); 0: every axis is a trial's. Where all axes are inner, one trial is the whole search."""
+    (`search.levels`); 0: every axis is a trial's. Where all axes are inner, one trial is the whole search."""
     retries: int = 1
     """How often a trial whose run failed is tried again."""
     runner: Runner | None = None
@@ -152,10 +152,6 @@ class StudyRequest:
             reduction=self.reduction,
             rung_pictures=self.rung_pictures,
         )
-
-    def of_seed(self, offset: int) -> Experiment:
-        """The experiment of one of a trial's seeds, from 0."""
-        return replace(self.experiment, seed=self.experiment.seed + offset)
 
 
 @dataclass(frozen=True)

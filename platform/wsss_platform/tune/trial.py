@@ -14,7 +14,7 @@ import math
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -127,7 +127,7 @@ def _run(plan: TrialPlan, number: int, changes: Mapping[str, Any]) -> dict[str, 
     inner = plan.levels if plan.levels is not None and plan.levels.settings else None
     traces: list[list[EpochEnd]] = []
     for offset in range(plan.seeds):
-        seeded = replace(plan.experiment, seed=plan.experiment.seed + offset)
+        seeded = plan.experiment.of_seed(offset)
         experiment = seeded.with_changes(changes, f"trial {number}")
         experiments.append(experiment)
         on_event = _watcher(plan, number, changes, experiment, offset)

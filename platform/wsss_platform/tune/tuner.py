@@ -153,7 +153,7 @@ def _workers_on(node: dict[str, float], request: StudyRequest) -> int:
 def _make_shared(request: StudyRequest, on_event: OnStudyEvent, halt: Halt) -> None:
     shared = shared_stages(request.experiment, request.space)
     for offset in range(request.seeds if shared else 0):
-        experiment = request.of_seed(offset)
+        experiment = request.experiment.of_seed(offset)
         cpus = max(request.cpus_per_worker, cluster_info().cpus_for(request.workers))  # nothing else runs yet
         run(
             experiment,

@@ -88,7 +88,7 @@ def judge(store: Store, *, days: float = DAYS, keep_best: int | None = None, now
     def verdict(entry: Entry) -> Verdict:
         mine = tuple(owners.get(entry.key, ()))
         if entry.state == "trash":
-            held = store.held(entry.kind, entry.key)  # something is deleted, or fetched from a mirror
+            held = store.held(entry.kind, entry.key)  # something is deleted, or pulled
             return Verdict(entry, not held, "is at work" if held else "a deletion or a fetch that was cut off")
         if entry.state == "lock":
             return Verdict(entry, False, "a lock of nothing: harmless, and unlinking it could split its waiters")

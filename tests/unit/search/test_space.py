@@ -78,14 +78,7 @@ def test_a_file_becomes_axes_in_its_order(tmp_path: Path) -> None:
     )
     space = load_space(path, Config())
     assert [axis.path for axis in space.axes] == ["loss.contrast", "clusters", "maps.scales"]
-    assert space.variants() == (
-        {"loss.contrast": 0.001},
-        {"loss.contrast": 0.2},
-        {"clusters": 2},
-        {"clusters": 10},
-        {"maps.scales": (1.0,)},
-        {"maps.scales": (0.5, 1.0, 1.5)},
-    )
+    assert [axis.probes() for axis in space.axes] == [(0.001, 0.2), (2, 10), ((1.0,), (0.5, 1.0, 1.5))]
     assert SearchSpace.model_validate(space.model_dump()) == space
 
 

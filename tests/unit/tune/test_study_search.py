@@ -113,10 +113,10 @@ def test_a_cut_off_draw_of_a_conditional_space_is_completed(tmp_path: Path) -> N
     assert set(changes) == {axis.path for axis in CONDITIONAL.axes if axis.exists(changes)}
 
 
-def test_variants_bring_what_an_axis_needs() -> None:
-    variants = CONDITIONAL.variants()
-    assert {"masks.rule": "power", "masks.alpha": 2.0} in variants
-    assert {"masks.crf": "irn", "masks.rule": "power", "masks.crf_iterations": 10} in variants
+def test_an_axis_names_what_it_needs() -> None:
+    needs = {axis.path: CONDITIONAL.needs(axis) for axis in CONDITIONAL.axes}
+    assert needs["masks.alpha"] == {"masks.rule": "power"}
+    assert needs["masks.crf_iterations"] == {"masks.crf": "irn", "masks.rule": "power"}
     assert not SPACE.conditional
 
 

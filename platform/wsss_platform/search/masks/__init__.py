@@ -1,0 +1,1 @@
+"""The search over stored maps: settings of rule and CRF, halved over images, confirmed on others."""

@@ -1,4 +1,5 @@
-"""The two searches over stored maps: of a run (`tune RUN`), confirmed on other images; and within a trial of a study.
+"""The search over stored maps in its two uses: of a run (`tune RUN`), confirmed on other
+images, and within a trial of a study.
 
 In its folder, which of a run is its study's:
 
