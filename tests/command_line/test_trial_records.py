@@ -28,7 +28,7 @@ def test_every_seed_of_a_running_trial_has_a_record(tmp_path: Path) -> None:
         assert [(record.status, record.seed) for record in records] == [("running", seed) for seed in range(3)]
         assert len({record.stages["train:cam"] for record in records}) == 3
         owned = references(study.store).owners()
-        wanted = {stage.key for seed in range(3) for stage in study.request.of_seed(seed).stages}
+        wanted = {stage.key for seed in range(3) for stage in study.request.experiment.of_seed(seed).stages}
         assert wanted <= owned.keys(), "what a later seed is about to make belongs to somebody already"
         study.end(number, {}, None)
     ended = [read_record(study.store, name) for name in names]
