@@ -12,6 +12,7 @@ import torch.multiprocessing
 from torch import Tensor
 
 import wsss_methods
+from two_workers import leave
 from wsss_platform.config import override
 from wsss_platform.method.objective import Batch
 
@@ -75,7 +76,7 @@ def _worker(rank: int, rendezvous: str, folder: str) -> None:
                 torch.distributed.all_reduce(value)
                 value /= 2
         torch.save(found, f"{folder}/{case}-{rank}.pt")
-    torch.distributed.destroy_process_group()
+    leave()
 
 
 @pytest.fixture(scope="module")

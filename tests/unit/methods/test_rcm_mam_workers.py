@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from short_training import short_job, train
+from two_workers import leave
 from wsss_methods.rcm_mam.config import RcmMamConfig
 from wsss_methods.rcm_mam.objective import RcmMamObjective
 from wsss_platform.config import override
@@ -95,7 +96,7 @@ def _worker(rank: int, folder: Path) -> None:
         wrap=lambda objective: DistributedDataParallel(objective, forward_sync_buffers=False),
     )
     torch.save(losses, folder / f"losses-{rank}.pt")
-    torch.distributed.destroy_process_group()
+    leave()
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import wsss_methods
 from short_training import short_job, train
+from two_workers import leave
 from wsss_platform.config import override
 from wsss_platform.method.objective import Batch
 from wsss_platform.train.checkpoint import STATE, read_torch
@@ -88,7 +89,7 @@ def _worker(rank: int, rendezvous: str, folder: str) -> None:
         wrap=lambda objective: DistributedDataParallel(objective, forward_sync_buffers=False),
     )
     torch.save(losses, f"{folder}/losses-{rank}.pt")
-    torch.distributed.destroy_process_group()
+    leave()
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import torch.distributed as distributed
 from torch.nn.parallel import DistributedDataParallel as DDP
 
 from tiny_method import TinyConfig, TinyLoss, TinyObjective, TinySplit, Trouble, tiny_job
+from two_workers import leave
 from wsss_platform.config import TrainConfig
 from wsss_platform.data.split import Sample
 from wsss_platform.errors import InputError, RunError
@@ -224,19 +225,17 @@ def _ddp_worker(rank: int, folder: Path, good: TrainJob, bad: TrainJob) -> None:
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     options: dict[str, Any] = {"rank": rank, "world": 2, "wrap": lambda o: DDP(o, forward_sync_buffers=False)}
+    losses = []
+    for end, save in train_phase(good, **options):
+        losses.append(dict(end.losses))
+        save(folder / "checkpoint")
+    message = ""
     try:
-        losses = []
-        for end, save in train_phase(good, **options):
-            losses.append(dict(end.losses))
-            save(folder / "checkpoint")
-        message = ""
-        try:
-            _run(bad, **options)
-        except RunError as error:
-            message = str(error)
-        torch.save({"losses": losses, "message": message}, folder / f"result-{rank}.pt")
-    finally:
-        distributed.destroy_process_group()
+        _run(bad, **options)
+    except RunError as error:
+        message = str(error)
+    torch.save({"losses": losses, "message": message}, folder / f"result-{rank}.pt")
+    leave()
 
 
 def test_two_workers_equal_one_and_stop_together(tmp_path: Path) -> None:
