@@ -69,6 +69,8 @@ LIGHT = (
     "store.artefacts",
 )
 """Importing these loads neither torch nor ray, so that --help, dry runs and a study's plan stay light."""
+DOTTED = re.compile(r"(wsss_platform|wsss_methods)(\.\w+)*:\w+")
+"""What `method.dotted` imports."""
 HEAVY = {"torch", "ray", "optuna", "wandb"}
 
 
@@ -101,7 +103,8 @@ def modules() -> Iterator[Module]:
 
 
 def imports(module: Module) -> Iterator[tuple[int, str]]:
-    """(line, dotted name) of every import, at any depth, also `import_module("...")`. Relative ones keep their dots."""
+    """(line, dotted name) of every import, at any depth, also `import_module("...")` and the module of a string such as
+    "wsss_methods.cam.objective:CamObjective". Relative ones keep their dots."""
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -115,6 +118,8 @@ def imports(module: Module) -> Iterator[tuple[int, str]]:
             called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             if called in ("import_module", "__import__") and isinstance(node.args[0].value, str):
                 yield node.lineno, node.args[0].value
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and DOTTED.fullmatch(node.value):
+            yield node.lineno, node.value.split(":")[0]
 
 
 def inside(name: str, package: str) -> bool:
@@ -341,6 +346,8 @@ def test_loading_is_noticed() -> None:
         ("wsss_platform.run.pipeline", "from wsss_platform.unheard_of import f", "on no line of LAYERS"),
         ("wsss_methods.fbr.objective", "from wsss_methods.cam.config import C", "readable alone"),
         ("wsss_methods.fbr.objective", "from wsss_methods import cam", "readable alone"),
+        ("wsss_methods.fbr.__init__", "Phase('fbr', 'wsss_methods.cam.objective:Cam', ())", "readable alone"),
+        ("wsss_methods.fbr.__init__", "Phase('fbr', 'wsss_platform.train.loop:train', ())", "a method may import"),
         ("wsss_methods.fbr.objective", "from wsss_platform.store import Store", "a method may import"),
         ("wsss_methods.fbr.objective", "import wsss_platform.tune.tuner", "a method may import"),
         ("wsss_methods.fbr.objective", "import wandb", "only tracking may"),
@@ -359,6 +366,8 @@ def test_bad_imports_are_found(name: str, source: str, reason: str) -> None:
             "from wsss_platform.maps.storage import read\nfrom wsss_platform.masks import crf",
         ),
         ("wsss_methods.__init__", "from wsss_methods import cam\nfrom wsss_platform.method import Method"),
+        ("wsss_methods.__init__", "CATALOGUE = {'cam': 'wsss_methods.cam:METHOD'}"),
+        ("wsss_methods.fbr.__init__", "Phase('fbr', 'wsss_methods.fbr.objective:Fbr', ())"),
         ("wsss_methods.fbr.__init__", "from wsss_methods.fbr.config import C\nfrom wsss_platform.data.views import V"),
         ("wsss_platform.api.train", "import wsss_methods\nfrom wsss_platform.engine.runner import R"),
     ],

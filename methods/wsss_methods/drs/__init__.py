@@ -3,36 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from wsss_methods.drs.config import DrsConfig
 from wsss_platform.method import Method, Phase
-
-if TYPE_CHECKING:
-    from wsss_platform.method.objective import Objective
-
-
-def _build_classify(config: DrsConfig, classes: int) -> Objective:
-    from wsss_platform.nets.heads.drs_classifier import DrsClassifier
-
-    return DrsClassifier(config.backbone, config.suppression, config.extra_layers, classes, initial=config.initial)
-
-
-def _build_refine(config: DrsConfig, classes: int) -> Objective:
-    from wsss_methods.drs.objective import RefineObjective
-
-    return RefineObjective(config, classes)
 
 
 def _phases(config: DrsConfig) -> tuple[Phase, ...]:
     classify = Phase(
         "classify",
-        _build_classify,
+        "wsss_methods.drs.objective:ClassifyObjective",
         sections=("backbone", "extra_layers", "initial", "loss", "suppression", "train"),
     )
     refine = Phase(
         "refine",
-        _build_refine,
+        "wsss_methods.drs.objective:RefineObjective",
         sections=("backbone", "extra_layers", "refine.loss", "refine.train"),
         train="refine.train",
         loss="refine.loss",

@@ -1,4 +1,4 @@
-"""DRS's refinement network. The classification network is the platform's `DrsClassifier` as it stands."""
+"""DRS's two networks. The classification network is the platform's `DrsClassifier` as it stands."""
 
 from __future__ import annotations
 
@@ -9,6 +9,13 @@ from wsss_methods.drs.config import DrsConfig
 from wsss_platform.config import SuppressionConfig
 from wsss_platform.method.objective import Batch
 from wsss_platform.nets.heads.drs_classifier import DrsClassifier
+
+
+class ClassifyObjective(DrsClassifier):
+    """The classifier with suppressed activations."""
+
+    def __init__(self, config: DrsConfig, classes: int) -> None:
+        super().__init__(config.backbone, config.suppression, config.extra_layers, classes, initial=config.initial)
 
 
 class RefineObjective(DrsClassifier):

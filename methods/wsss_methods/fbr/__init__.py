@@ -3,32 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from wsss_methods.fbr.config import FbrConfig
 from wsss_platform.method import Method, Phase
-
-if TYPE_CHECKING:
-    from wsss_platform.method.objective import Objective
-
-
-def _build_seed(config: FbrConfig, classes: int) -> Objective:
-    from wsss_platform.nets.heads.cam_classifier import CamClassifier
-
-    return CamClassifier(config.backbone, classes)
-
-
-def _build_fbr(config: FbrConfig, classes: int) -> Objective:
-    from wsss_methods.fbr.objective import FbrObjective
-
-    return FbrObjective(config, classes)
 
 
 def _phases(config: FbrConfig) -> tuple[Phase, ...]:
     return (
         Phase(
             "seed",
-            _build_seed,
+            "wsss_methods.fbr.objective:SeedObjective",
             sections=("backbone", "seed.train", "seed.loss"),
             train="seed.train",
             loss="seed.loss",
@@ -38,7 +22,7 @@ def _phases(config: FbrConfig) -> tuple[Phase, ...]:
         ),
         Phase(
             "fbr",
-            _build_fbr,
+            "wsss_methods.fbr.objective:FbrObjective",
             sections=("backbone", "heads", "loss", "sampling", "train"),
             reads={"seed": "masks"},
         ),

@@ -1,4 +1,4 @@
-"""FBR on AMN (FBR-I): the host's term and FBR's three."""
+"""FBR on AMN (FBR-I): the classifier that makes seeds; the host's term and FBR's three."""
 
 from __future__ import annotations
 
@@ -11,6 +11,14 @@ from wsss_methods.fbr.contrast import Contrast, Terms, grid_of
 from wsss_methods.fbr.losses import decorrelation, seed_at
 from wsss_methods.fbr.sampling import find_regions
 from wsss_platform.method.objective import Batch
+from wsss_platform.nets.heads.cam_classifier import CamClassifier
+
+
+class SeedObjective(CamClassifier):
+    """A plain CAM classifier, whose masks AMN trains on."""
+
+    def __init__(self, config: FbrConfig, classes: int) -> None:
+        super().__init__(config.backbone, classes)
 
 
 class FbrObjective(Amn):

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from wsss_methods.rcm_mam.config import RcmMamConfig
 from wsss_platform.method import Method, Phase
 
-if TYPE_CHECKING:
-    from wsss_platform.method.objective import Objective
-
-
-def _build(config: RcmMamConfig, classes: int) -> Objective:
-    from wsss_methods.rcm_mam.objective import RcmMamObjective
-
-    return RcmMamObjective(config, classes)
-
 
 def _phases(config: RcmMamConfig) -> tuple[Phase, ...]:
     sections = ("attention", "backbone", "heads", "loss", "regions", "support", "train")
-    return (Phase("main", _build, sections=sections, begins="support.warm_up", image_scores=True),)
+    return (
+        Phase(
+            "main",
+            "wsss_methods.rcm_mam.objective:RcmMamObjective",
+            sections,
+            begins="support.warm_up",
+            image_scores=True,
+        ),
+    )
 
 
 METHOD = Method(

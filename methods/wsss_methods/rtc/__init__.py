@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from wsss_methods.rtc.config import RtcConfig
 from wsss_platform.method import Method, Phase
 
-if TYPE_CHECKING:
-    from wsss_platform.method.objective import Objective
-
-
-def _build(config: RtcConfig, classes: int) -> Objective:
-    from wsss_methods.rtc.objective import RtcObjective
-
-    return RtcObjective(config, classes)
-
 
 def _phases(config: RtcConfig) -> tuple[Phase, ...]:
     sections = ("backbone", "contrast", "heads", "loss", "segmentation", "structure", "train", "views")
-    return (Phase("rtc", _build, sections=sections, begins="segmentation.start", image_scores=True),)
+    return (
+        Phase(
+            "rtc",
+            "wsss_methods.rtc.objective:RtcObjective",
+            sections,
+            begins="segmentation.start",
+            image_scores=True,
+        ),
+    )
 
 
 METHOD = Method(

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from wsss_platform.config import MethodConfig
-from wsss_platform.errors import unknown
+from wsss_platform.errors import InputError, unknown
+from wsss_platform.method.dotted import check_dotted, find_dotted
 
 if TYPE_CHECKING:
     from wsss_platform.method.objective import Objective
 
 Reads = Literal["masks", "maps"]
+_EXAMPLE = "my_package.objective:MyObjective"
 EXTRAS = ("saliency",)
 """Supervision beyond image-level labels that a phase may ask for."""
 
@@ -32,8 +34,10 @@ class Phase:
 
     name: str
     """Unique inside the method; part of the stage's name, such as "train:seed"."""
-    build: Callable[[Any, int], Objective]
-    """(method config, number of foreground classes) -> the network with its losses, initial weights loaded."""
+    objective: str | Callable[[Any, int], Objective]
+    """(method config, number of foreground classes) -> the network with its losses, initial weights loaded: a class or
+    function, or its dotted name such as "wsss_methods.cam.objective:CamObjective", which is imported when it is built,
+    so that torch is not loaded with the method."""
     sections: tuple[str, ...]
     """Dotted paths of the sections whose change repeats this phase's training."""
     train: str = "train"
@@ -68,6 +72,27 @@ class Phase:
         missing = {self.train, self.loss} - set(self.sections)
         if missing:
             raise ValueError(f"phase {self.name!r}: {sorted(missing)} must be among its sections")
+        if isinstance(self.objective, str):
+            check_dotted(f"objective of phase {self.name!r}:", self.objective, _EXAMPLE)
+
+    def build(self, config: Any, classes: int) -> Objective:
+        """The network with its losses, initial weights loaded.
+
+        Args:
+            config: of the method.
+            classes: number of foreground classes.
+
+        Raises:
+            InputError: the dotted name leads nowhere, or to something that cannot be called.
+        """
+        made = self.objective
+        if isinstance(made, str):
+            what = f"objective of phase {self.name!r}:"
+            made = find_dotted(what, made, _EXAMPLE)
+            if not callable(made):
+                raise InputError(f"{what} {self.objective!r}: expected a class or a function, got {made!r}")
+        built: Objective = made(config, classes)
+        return built
 
 
 @dataclass(frozen=True)

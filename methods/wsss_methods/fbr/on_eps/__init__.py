@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from wsss_methods.fbr.on_eps.config import FbrEpsConfig
 from wsss_platform.method import Method, Phase
 
-if TYPE_CHECKING:
-    from wsss_platform.method.objective import Objective
-
-
-def _build(config: FbrEpsConfig, classes: int) -> Objective:
-    from wsss_methods.fbr.on_eps.objective import FbrEpsObjective
-
-    return FbrEpsObjective(config, classes)
-
 
 def _phases(config: FbrEpsConfig) -> tuple[Phase, ...]:
     sections = ("backbone", "heads", "host", "loss", "sampling", "train")
-    return (Phase("fbr", _build, sections=sections, extras=("saliency",)),)
+    return (Phase("fbr", "wsss_methods.fbr.on_eps.objective:FbrEpsObjective", sections, extras=("saliency",)),)
 
 
 METHOD = Method(
