@@ -52,7 +52,8 @@ OWNERS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "pydensecrf": (("masks.crf",), "another CRF must stay possible"),
     "typer": (("cli",), "everything can be done from Python, too"),
     "rich": (("cli", "report.terminal"), "a table is laid out where it is shown"),
-    "wsss_methods": (("api", "cli", "testing"), "the platform must not know its methods"),
+    "pytest": (("testing",), "users have none"),
+    "wsss_methods": (("api", "cli"), "the platform must not know its methods"),
 }
 """Package -> the rooms that import it, and why."""
 OF_SCORES = {"numpy", "numba", "pydantic", "pyarrow"}

@@ -13,6 +13,11 @@ An axis may exist only beside certain values of axes above it; elsewhere it is n
     when = { "masks.crf" = "irn" }
     ...
 
+A method's own space has axes of each role (`ROLES`), or says why it has none; `search.roles` checks that:
+
+    [without]
+    sampling_ratio = "it trains on whole pictures; nothing is sampled"
+
 Imports neither ray nor torch nor optuna.
 """
 
@@ -46,6 +51,10 @@ Scalar = bool | int | float | str
 Value = Scalar | tuple[Scalar, ...]
 """What one axis gives a config field; tuples are lists in TOML."""
 
+Role = Literal["threshold", "loss_weight", "sampling_ratio"]
+ROLES: tuple[Role, ...] = typing.get_args(Role)
+"""What the numbers of a method are that a search must not leave out."""
+
 SOLVED = {
     "masks.background": "it is solved exactly by the threshold sweep of every trial, so sampling it would only waste "
     "trials; delete this axis",
@@ -53,13 +62,19 @@ SOLVED = {
 """Paths that no search may sample, with the reason."""
 
 
+SHORTEST_REASON = 8
+"""Characters."""
+
+
 class _Axis(Section):
     path: str
     """Dotted path of the config field."""
-    reason: str = Field(min_length=8)
+    reason: str = Field(min_length=SHORTEST_REASON)
     """Why this range: the paper's value, a memory limit, what was seen before."""
     when: dict[str, Value] | None = None
     """Path of an axis above -> the value at which this axis exists, all of them; None: always."""
+    role: Role | None = Field(None, exclude=True)
+    """Said of an axis whose path does not tell; no part of a study's identity, so it is not dumped."""
 
     def exists(self, values: Mapping[str, Any]) -> bool:
         """Whether it exists beside these values of the axes above it; an axis that does not exist has none."""
@@ -215,6 +230,8 @@ class SearchSpace(Section):
     """The axes of a study, in the order of the file."""
 
     axes: tuple[Axis, ...] = Field(min_length=1)
+    without: dict[Role, str] = Field({}, exclude=True)
+    """Why there is no axis of a role; like `role` not dumped."""
 
     def values(self, ask: Callable[[Axis], Any]) -> dict[str, Any]:
         """Path -> value of the axes that exist, each asked for beside the values of those above it."""
@@ -263,16 +280,34 @@ def read_space(
     data: Mapping[str, Any], config: MethodConfig, where: str, solved: Mapping[str, str] = SOLVED
 ) -> SearchSpace:
     """`load_space` on plain data; `where` begins every message."""
-    stray = sorted(set(data) - {"axes"})
+    stray = sorted(set(data) - {"axes", "without"})
     if stray:
-        raise InputError(f'{where}: {stray[0]!r} is not expected here; a space holds tables [axes."dotted.path"]')
+        raise InputError(
+            f'{where}: {stray[0]!r} is not expected here; a space holds tables [axes."dotted.path"] and [without]'
+        )
     tables = data.get("axes")
     if not isinstance(tables, Mapping) or not tables:
         raise InputError(f'{where}: no axes; write at least one table [axes."dotted.path"]')
     axes: dict[str, Axis] = {}
     for name, table in tables.items():
         axes[str(name)] = _read_axis(str(name), table, config, where, solved, axes)
-    return SearchSpace(axes=tuple(axes.values()))
+    return SearchSpace(axes=tuple(axes.values()), without=_read_without(data.get("without", {}), where))
+
+
+def _read_without(table: Any, where: str) -> dict[Role, str]:
+    here = f"{where}: [without]"
+    if not isinstance(table, Mapping):
+        raise InputError(f'{here}: expected a table of reasons, such as loss_weight = "it has one term"')
+    for name, reason in table.items():
+        _check_role(name, here)
+        if not isinstance(reason, str) or len(reason.strip()) < SHORTEST_REASON:
+            raise InputError(f"{here}: {name}: say in words why no axis is one, got {reason!r}")
+    return dict(table)
+
+
+def _check_role(name: Any, here: str) -> None:
+    if name not in ROLES:
+        raise InputError(f"{here}: {unknown('role', str(name), ROLES)}")
 
 
 _KINDS: Mapping[str, type[FloatAxis] | type[IntAxis] | type[CategoricalAxis]] = {
@@ -300,6 +335,8 @@ def _read_axis(
     kind = str(table.get("kind"))
     if kind not in _KINDS:
         raise InputError(f"{here}: {unknown('kind', kind, _KINDS)}")
+    if "role" in table:
+        _check_role(table["role"], here)
     axis = validated(_KINDS[kind], {**table, "path": name}, here)
     _check_when(axis, above, here)
     config = override(config, _needs(above, axis), f"{here}: when")

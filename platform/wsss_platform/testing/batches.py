@@ -1,4 +1,4 @@
-"""Batches of noise on which every phase of every method can take a step."""
+"""Batches of noise on which every phase of every method can take a step, and their limits."""
 
 from __future__ import annotations
 
@@ -38,3 +38,33 @@ def noise_batch(phase: Phase, classes: int, images: int = 4, height: int = 64, w
     if "saliency" in phase.extras:
         extras["saliency"] = ((seeds > 0) & (seeds < 255) & valid).unsqueeze(1).float()
     return Batch([str(index) for index in range(images)], pixels, labels, valid, extras)
+
+
+def one_picture(batch: Batch) -> Batch:
+    """The first picture alone."""
+    extras = {name: value[:1] for name, value in batch.extras.items()}
+    return Batch(batch.ids[:1], batch.images[:1], batch.labels[:1], batch.valid[:1], extras)
+
+
+def no_labels(batch: Batch) -> Batch:
+    """Pictures of nothing."""
+    batch.labels.zero_()
+    return batch
+
+
+def nothing_known(batch: Batch) -> Batch:
+    """Earlier phases gave no label and no map."""
+    for value in batch.extras.values():
+        value.fill_(255 if value.dtype == torch.int64 else 0)
+    return batch
+
+
+def no_foreground(batch: Batch) -> Batch:
+    """Earlier phases gave background alone."""
+    for value in batch.extras.values():
+        value.fill_(0)
+    return batch
+
+
+LIMITS = (one_picture, no_labels, nothing_known, no_foreground)
+"""Batches that lack something and must not break a training."""
