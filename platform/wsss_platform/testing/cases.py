@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from wsss_platform.config import MethodConfig, TrainConfig, fingerprint, look_up, override
+from wsss_platform.errors import InputError
 from wsss_platform.method import Method, Phase
 from wsss_platform.method.objective import Batch, Objective
 from wsss_platform.testing.batches import noise_batch
@@ -114,6 +115,9 @@ class Tested:
 
     def _phases(self, variant: Mapping[str, Any]) -> Iterator[Case]:
         changes = {"backbone.weights": "none", **self.small, **variant}
-        config = override(self.method.config(), changes, f"tests of method {self.method.name!r}")
+        try:
+            config = override(self.method.config(), changes, "settings")
+        except InputError as error:
+            raise InputError(f"tests of method {self.method.name!r}: {error}") from None
         for phase in self.method.phases(config):
             yield Case(self.method, config, phase, variant)
