@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+import wsss_methods
 import wsss_platform
 from the_command import TINY, document, process
 from wsss_platform.errors import InputError
@@ -112,7 +113,9 @@ def write(folder: Path, name: str = "toy", mutant: Mutant | None = None) -> None
 
 
 def paths(folder: Path) -> str:
-    return os.pathsep.join([str(folder), str(Path(wsss_platform.__file__).parents[1])])
+    """PYTHONPATH of somebody who has installed the platform and works in a folder."""
+    installed = [str(Path(package.__file__).parents[1]) for package in (wsss_platform, wsss_methods)]
+    return os.pathsep.join([str(folder), *installed])
 
 
 def suite(folder: Path, chosen: str = "", marker: str = "") -> tuple[int, dict[str, dict[str, str]]]:
@@ -181,7 +184,7 @@ def test_a_mistake_is_found_and_told(found: dict[str, dict[str, str]], name: str
 
 def test_the_command_trains_and_searches_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
+    monkeypatch.setenv("PYTHONPATH", paths(tmp_path))
     store = ["--storage", str(tmp_path / "store")]
     process("train", "toy:METHOD", "--until", "score", "--local", *TINY, "--set", "heads.width=8", *store)
     assert list((tmp_path / "store").rglob("*.parquet"))
@@ -197,7 +200,5 @@ def test_without_pytest_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_wrong_settings_are_told_where_they_are_written() -> None:
-    import wsss_methods
-
     with pytest.raises(InputError, match=r"tests of method 'fbr': unknown config field 'heads.projektion'.*projection"):
         method_tests(wsss_methods.get("fbr"), small={"heads.projektion": 8})

@@ -49,7 +49,7 @@ def test_paths_are_those_of_the_phases() -> None:
 
 def test_a_reason_stands_for_an_axis() -> None:
     (missing,) = faults({**WEIGHT, **THRESHOLD})
-    assert missing.startswith("no axis is a sampling_ratio: add one")
+    assert missing.startswith('no axis is a sampling_ratio: add one that says role = "sampling_ratio"')
     assert '[without] sampling_ratio = "..."' in missing
     assert not faults({**WEIGHT, **THRESHOLD}, sampling_ratio="nothing is sampled")
 
@@ -59,6 +59,9 @@ def test_what_is_said_must_be_true() -> None:
     assert stale == "[without] gives a reason for no loss_weight, but 1 axes are one; delete the reason"
     (wrong,) = faults({"loss.decorrelation": {**NUMBER, "role": "threshold"}, **THRESHOLD, **RATIO})
     assert wrong == '[axes."loss.decorrelation"] says role = "threshold", but its path makes it a loss_weight'
+    elsewhere = {"train.weight_decay": {**NUMBER, "role": "loss_weight"}}
+    (wrong,) = faults({**elsewhere, **THRESHOLD, **RATIO})
+    assert wrong.endswith("is in no loss section of a phase")
 
 
 @pytest.mark.parametrize(
