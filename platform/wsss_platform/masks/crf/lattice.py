@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,21 @@ class Kernel(NamedTuple):
     """Its weights hold the pixel's factor."""
     total: NDArray[np.float32]
     """float32 [N]: the filtered constant one; what the messages of all labels add up to."""
+
+
+class Channels(NamedTuple):
+    """What several runs on a picture filter together: one channel for each of their labels but the background."""
+
+    bias: NDArray[np.float32]
+    """float32 [N x C]: how much more a label is favoured than the background; C is padded to a multiple of LANES."""
+    strong: NDArray[np.float32]
+    """float32 [C]: weight of the bilateral messages."""
+    weak: NDArray[np.float32]
+    """float32 [C]: weight of the Gaussian ones."""
+    first: NDArray[np.uint64]
+    """uint64 [runs + 1]: where each run's channels begin."""
+    wanted: NDArray[np.int64]
+    """int64 [S, 2]: run and step of each wanted row of labels."""
 
 
 @dataclass(frozen=True)
@@ -117,22 +132,20 @@ def _infer(
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Labels uint8 [S, N] of all wanted iterations in order; beliefs float32 [L - 1, N] of a single run, if kept."""
     pixels = len(wide.total)
+    channels = _channels(runs, pixels)
+    labels = np.empty((len(channels.wanted), pixels), np.uint8)
+    kept = np.empty((int(channels.first[-1]), pixels if keep else 0), np.float32)
+    mean_field(wide, narrow, channels, labels, kept)
+    return labels, kept
+
+
+def _channels(runs: Sequence[Run], pixels: int) -> Channels:
     first = np.cumsum([0, *(len(run.energies) - 1 for run in runs)])
     width = -(-int(first[-1]) // LANES) * LANES
-    bias = np.zeros((pixels, width), np.float32)  # how much more a label is favoured than the background
+    bias = np.zeros((pixels, width), np.float32)
     strong, weak = np.zeros(width, np.float32), np.zeros(width, np.float32)
     for run, begin, end in zip(runs, first[:-1], first[1:], strict=True):
         np.subtract(run.energies[0], run.energies[1:], out=bias[:, begin:end].T)
         strong[begin:end], weak[begin:end] = run.bilateral_weight, run.gaussian_weight
     wanted = [(number, step) for number, run in enumerate(runs) for step in run.iterations]
-    labels = np.empty((len(wanted), pixels), np.uint8)
-    kept = np.empty((int(first[-1]), pixels if keep else 0), np.float32)
-    channels = (bias.ravel(), strong, weak, first.astype(np.uint64), np.array(wanted))
-    arguments: tuple[Any, ...] = (*_flat(wide), *_flat(narrow), *channels, labels, kept)
-    mean_field(*arguments)
-    return labels, kept
-
-
-def _flat(kernel: Kernel) -> tuple[Any, ...]:
-    points, weights, chains, starts, size = kernel.lattice
-    return points.ravel(), weights.ravel(), chains, starts, size, kernel.total
+    return Channels(bias.ravel(), strong, weak, first.astype(np.uint64), np.array(wanted))

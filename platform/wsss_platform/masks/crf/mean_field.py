@@ -129,8 +129,10 @@ _slice_gaussian, _splat_gaussian = _between(3)
 
 
 @njit(cache=True, nogil=True)
-def _favoured(begin, count, width, bias, strong, weak, total_b, total_g, first, score, powers, start):  # type: ignore[no-untyped-def] # pragma: no cover
+def _favoured(begin, count, channels, total_b, total_g, score, powers, start):  # type: ignore[no-untyped-def] # pragma: no cover
     """Messages in `score` become scores against the background, and powers to take; returns how many of these."""
+    bias, strong, weak, first = channels.bias, channels.strong, channels.weak, channels.first
+    width = np.uint64(len(strong))
     filled = _0
     for p in range(count):
         pixel, at = begin + p, p * width
@@ -187,26 +189,34 @@ def _shares(count, width, first, powers, beliefs):  # type: ignore[no-untyped-de
 
 
 @njit(cache=True, nogil=True)
-def mean_field(  # type: ignore[no-untyped-def] # pragma: no cover
-    points_b, weights_b, chains_b, starts_b, size_b, total_b,
-    points_g, weights_g, chains_g, starts_g, size_g, total_g,
-    bias, strong, weak, first, wanted, labels, kept,
-):  # fmt: skip
-    """Steps of the mean field for all runs at once; see `lattice._infer` for the arrays."""
-    pixels, width = np.uint64(len(total_b)), np.uint64(len(strong))
+def mean_field(wide, narrow, channels, labels, kept):  # type: ignore[no-untyped-def] # pragma: no cover
+    """Steps of the mean field for all runs at once; see `lattice._infer` for what is filled.
+
+    Args:
+        wide: the bilateral `lattice.Kernel`.
+        narrow: the Gaussian one.
+        channels: the `lattice.Channels` of the runs.
+        labels: uint8 [S, N], to be filled.
+        kept: float32 [C, N], to be filled with the beliefs after the last step; [C, 0]: they are not wanted.
+    """
+    points_b, weights_b = wide.lattice.points.ravel(), wide.lattice.weights.ravel()
+    points_g, weights_g = narrow.lattice.points.ravel(), narrow.lattice.weights.ravel()
+    strong, weak, first, wanted = channels.strong, channels.weak, channels.first, channels.wanted
+    pixels, width = np.uint64(len(wide.total)), np.uint64(len(strong))
     steps = np.int64(0)
     for s in range(len(wanted)):
         steps = max(steps, wanted[s, 1])
-    now_b, next_b = np.zeros(size_b * len(strong), np.float32), np.zeros(size_b * len(strong), np.float32)
-    now_g, next_g = np.zeros(size_g * len(strong), np.float32), np.zeros(size_g * len(strong), np.float32)
+    room_b, room_g = wide.lattice.size * len(strong), narrow.lattice.size * len(strong)
+    now_b, next_b = np.zeros(room_b, np.float32), np.zeros(room_b, np.float32)
+    now_g, next_g = np.zeros(room_g, np.float32), np.zeros(room_g, np.float32)
     score = np.empty(_BLOCK * len(strong), np.float32)
     powers = np.empty(_BLOCK * (len(strong) + len(first)), np.float32)
     for step in range(steps + 1):
         if step:
             now_b, next_b = next_b, now_b
             now_g, next_g = next_g, now_g
-            _blur(now_b, chains_b, starts_b, width)
-            _blur(now_g, chains_g, starts_g, width)
+            _blur(now_b, wide.lattice.chains, wide.lattice.starts, width)
+            _blur(now_g, narrow.lattice.chains, narrow.lattice.starts, width)
             next_b[:] = 0
             next_g[:] = 0
         for begin in range(_0, pixels, np.uint64(_BLOCK)):
@@ -215,9 +225,7 @@ def mean_field(  # type: ignore[no-untyped-def] # pragma: no cover
             if step:
                 _slice_bilateral(points_b, weights_b, begin, count, now_b, width, strong, score)
                 _slice_gaussian(points_g, weights_g, begin, count, now_g, width, weak, score)
-            filled = _favoured(
-                begin, count, width, bias, strong, weak, total_b, total_g, first, score, powers, step == 0
-            )
+            filled = _favoured(begin, count, channels, wide.total, narrow.total, score, powers, step == 0)
             for s in range(len(wanted)):
                 if wanted[s, 1] == step:
                     r = wanted[s, 0]

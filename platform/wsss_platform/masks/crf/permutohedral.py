@@ -123,6 +123,66 @@ def _grown(keys, links, table, size):  # type: ignore[no-untyped-def] # pragma: 
 
 
 @njit(cache=True, nogil=True)
+def _enclose(pixels, columns, row, levels, factors, lows, strides, keys, axes, weights):  # type: ignore[no-untyped-def] # pragma: no cover
+    """Find the simplexes of a row of pixels [W, d - 2]: the key of the first corner, the axis of each rank, weights.
+
+    Fills keys [W], axes [W, d + 1] and weights [W, d + 1]. A row at once, because a call for each pixel costs time.
+    """
+    D = len(strides)
+    elevated = np.empty(D + 1, np.float32)
+    base = np.empty(D + 1, np.float32)
+    rank = np.empty(D + 1, np.int64)
+    share = np.empty(D + 2, np.float32)
+    feature = np.empty(D, np.float32)
+    inverse, side = np.float32(1) / np.float32(D + 1), np.float32(D + 1)
+    for x in range(len(pixels)):
+        feature[0] = columns[x]
+        feature[1] = row
+        for j in range(2, D):
+            feature[j] = levels[pixels[x, j - 2]]
+        total = np.float32(0)
+        for j in range(D, 0, -1):
+            value = feature[j - 1] * factors[j - 1]
+            elevated[j] = total - np.float32(j) * value
+            total += value
+        elevated[0] = total
+        off = np.int64(0)  # by how much the rounded place misses the plane
+        for j in range(D + 1):
+            rounded = np.rint(elevated[j] * inverse)
+            base[j] = rounded * side
+            off += np.int64(rounded)
+            rank[j] = 0
+        for i in range(D):
+            low = elevated[i] - base[i]
+            for j in range(i + 1, D + 1):
+                less = np.int64(low < elevated[j] - base[j])
+                rank[i] += less
+                rank[j] += 1 - less
+        for j in range(D + 1):
+            rank[j] += off
+            if rank[j] < 0:
+                rank[j] += D + 1
+                base[j] += side
+            elif rank[j] > D:
+                rank[j] -= D + 1
+                base[j] -= side
+        for j in range(D + 2):
+            share[j] = 0
+        key = np.int64(0)
+        for j in range(D + 1):
+            value = (elevated[j] - base[j]) * inverse
+            share[D - rank[j]] += value
+            share[D + 1 - rank[j]] -= value
+            axes[x, rank[j]] = j
+            if j < D:
+                key += (np.int64(base[j]) - lows[j]) * strides[j]
+        share[0] += np.float32(1) + share[D + 1]
+        keys[x] = key
+        for corner in range(D + 1):
+            weights[x, corner] = share[corner]
+
+
+@njit(cache=True, nogil=True)
 def _build(image, columns, rows, levels, factors, lows, strides):  # type: ignore[no-untyped-def] # pragma: no cover
     D = len(strides)
     height, width = image.shape[:2]
@@ -139,57 +199,14 @@ def _build(image, columns, rows, levels, factors, lows, strides):  # type: ignor
     ahead = np.empty(D + 1, np.int64)  # difference of keys to the neighbour along an axis
     for j in range(D + 1):
         ahead[j] = strides.sum() - (0 if j == D else (D + 1) * strides[j])
-    elevated = np.empty(D + 1, np.float32)
-    base = np.empty(D + 1, np.float32)
-    rank = np.empty(D + 1, np.int64)
-    axis = np.empty(D + 1, np.int64)
-    share = np.empty(D + 2, np.float32)
-    feature = np.empty(D, np.float32)
-    inverse, side = np.float32(1) / np.float32(D + 1), np.float32(D + 1)
+    lowest = np.empty(width, np.int64)  # key of each pixel's first corner
+    axes = np.empty((width, D + 1), np.int64)
     last_key, last_point = np.int64(-1), np.int64(-1)
     for y in range(height):
+        shares = weights[y * width : (y + 1) * width]
+        _enclose(image[y], columns, rows[y], levels, factors, lows, strides, lowest, axes, shares)
         for x in range(width):
-            feature[0] = columns[x]
-            feature[1] = rows[y]
-            for j in range(2, D):
-                feature[j] = levels[image[y, x, j - 2]]
-            total = np.float32(0)
-            for j in range(D, 0, -1):
-                value = feature[j - 1] * factors[j - 1]
-                elevated[j] = total - np.float32(j) * value
-                total += value
-            elevated[0] = total
-            off = np.int64(0)  # by how much the rounded place misses the plane
-            for j in range(D + 1):
-                rounded = np.rint(elevated[j] * inverse)
-                base[j] = rounded * side
-                off += np.int64(rounded)
-                rank[j] = 0
-            for i in range(D):
-                low = elevated[i] - base[i]
-                for j in range(i + 1, D + 1):
-                    less = np.int64(low < elevated[j] - base[j])
-                    rank[i] += less
-                    rank[j] += 1 - less
-            for j in range(D + 1):
-                rank[j] += off
-                if rank[j] < 0:
-                    rank[j] += D + 1
-                    base[j] += side
-                elif rank[j] > D:
-                    rank[j] -= D + 1
-                    base[j] -= side
-            for j in range(D + 2):
-                share[j] = 0
-            key = np.int64(0)
-            for j in range(D + 1):
-                value = (elevated[j] - base[j]) * inverse
-                share[D - rank[j]] += value
-                share[D + 1 - rank[j]] -= value
-                axis[rank[j]] = j
-                if j < D:
-                    key += (np.int64(base[j]) - lows[j]) * strides[j]
-            share[0] += np.float32(1) + share[D + 1]
+            key = lowest[x]
             if 2 * (size + D + 1) > len(keys):
                 keys, links, table = _grown(keys, links, table, size)
                 mask = np.int64(len(table) - 1)
@@ -198,7 +215,7 @@ def _build(image, columns, rows, levels, factors, lows, strides):  # type: ignor
             first = last_point if key == last_key else np.int64(-1)
             last_key = key
             for corner in range(D + 1):  # corner r + 1 is the neighbour of r along the axis of rank D - r
-                along = axis[D + 1 - corner] if corner else 0
+                along = axes[x, D + 1 - corner] if corner else 0
                 point = first if corner == 0 else np.int64(links[before, along])
                 if point < 0:
                     slot = _slot(key, mask)
@@ -217,10 +234,9 @@ def _build(image, columns, rows, levels, factors, lows, strides):  # type: ignor
                 if corner == 0:
                     last_point = point
                 places[pixel, corner] = point
-                weights[pixel, corner] = share[corner]
                 before = point
-                key += ahead[axis[D - corner]]
-            links[before, axis[0]] = last_point
+                key += ahead[axes[x, D - corner]]
+            links[before, axes[x, 0]] = last_point
     _link(keys, links, table, mask, ahead, size)
     chains, starts = _chains(links, size)
     return places, weights, chains, starts, size
