@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as distributed
@@ -65,7 +68,7 @@ def train_phase(
     if device.type == "cpu":
         keep_freed_memory()
     experiment, phase = job.experiment, job.phase
-    train, weights = experiment.train_config(phase), experiment.loss_weights(phase)
+    train = experiment.train_config(phase)
     peak = PeakMemory(device)
     seed_everything(experiment.seed)  # the same initial weights on every worker
     objective = phase.build(experiment.config, len(experiment.dataset.classes)).to(device)
@@ -80,50 +83,88 @@ def train_phase(
     model = wrap(objective)
     objective.train()
     per_epoch, stream = batches(job, first=first, rank=rank, world=world, device=device, loaders=loaders)
-    steps = per_epoch * train.epochs
+    steps = _Steps(job, training, model, rates, per_epoch * train.epochs, world)
     seed_everything(experiment.seed + 1_000_003 * rank)  # other noise on every worker
     if checkpoint:
         training.load_random(checkpoint)
 
     for epoch in range(first + 1, train.epochs + 1):
         started = time.monotonic()
-        sums = torch.zeros(len(weights) + 1, dtype=torch.float64, device=device)
+        sums = torch.zeros(len(steps.names), dtype=torch.float64, device=device)
         for _ in range(per_epoch):
             before_step()
-            batch = next(stream).to(device, channels_last=train.channels_last)
-            for group, rate in zip(optimiser.param_groups, rates, strict=True):
-                group["lr"] = rate * schedule_factor(train, step, steps)
-            optimiser.zero_grad(set_to_none=True)
-            terms, total = _forward(model, batch, step / steps, train, weights, device)
-            values = torch.stack([*(terms[name].detach().float() for name in weights), total.detach()])
-            _check_finite(step + 1, [*weights, "total"], values, batch.ids, world)
-            scaler.scale(total).backward()  # type: ignore[no-untyped-call]
-            scaler.step(optimiser)
-            scaler.update()
-            objective.after_step()
-            sums += values
+            sums += steps.take(step, next(stream))
             step += 1
         if world > 1:
             distributed.all_reduce(sums)
         seconds = time.monotonic() - started
-        means = (sums / (per_epoch * world)).tolist()
         end = EpochEnd(
             epoch=epoch,
             epochs=train.epochs,
             step=step,
-            losses=dict(zip([*weights, "total"], means, strict=True)),
+            losses=dict(zip(steps.names, (sums / (per_epoch * world)).tolist(), strict=True)),
             learning_rate=pretrained_rate(optimiser),
             pictures_per_second=train.batch * per_epoch / seconds,
             seconds=seconds,
-            applied={
-                **objective.applied(),
-                **{f"{phase.loss}.{name}": weight for name, weight in weights.items()},
-                **{f"{phase.train}.{name}": used for name, used in in_force(optimiser, train, step - 1, steps).items()},
-                f"{phase.train}.epochs": steps // per_epoch,
-            },
+            applied={**steps.applied(step - 1), f"{phase.train}.epochs": steps.number // per_epoch},
             memory=round(peak.gibibytes(), 4),
         )
         yield end, _saver(training, end, job.key)
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """The optimiser's steps of one worker."""
+
+    job: TrainJob
+    training: Training
+    model: nn.Module
+    """The objective, as `wrap` left it."""
+    rates: list[float]
+    """Of the optimiser's groups, before any schedule."""
+    number: int
+    """Of steps in the whole training."""
+    world: int
+
+    @cached_property
+    def train(self) -> TrainConfig:
+        return self.job.experiment.train_config(self.job.phase)
+
+    @cached_property
+    def weights(self) -> Mapping[str, float]:
+        """Of the loss terms."""
+        return self.job.experiment.loss_weights(self.job.phase)
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Of what a step returns."""
+        return [*self.weights, "total"]
+
+    def take(self, step: int, batch: Batch) -> Tensor:
+        """One step, counted from 0; returns this worker's terms and their total, float32 [len(names)]."""
+        training, train, device = self.training, self.train, self.training.device
+        batch = batch.to(device, channels_last=train.channels_last)
+        for group, rate in zip(training.optimiser.param_groups, self.rates, strict=True):
+            group["lr"] = rate * schedule_factor(train, step, self.number)
+        training.optimiser.zero_grad(set_to_none=True)
+        terms, total = _forward(self.model, batch, step / self.number, train, self.weights, device)
+        values = torch.stack([*(terms[name].detach().float() for name in self.weights), total.detach()])
+        _check_finite(step + 1, self.names, values, batch.ids, self.world)
+        training.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
+        training.scaler.step(training.optimiser)
+        training.scaler.update()
+        training.objective.after_step()
+        return values
+
+    def applied(self, step: int) -> dict[str, Any]:
+        """The settings in force at a step, by dotted path."""
+        phase = self.job.phase
+        used = in_force(self.training.optimiser, self.train, step, self.number)
+        return {
+            **self.training.objective.applied(),
+            **{f"{phase.loss}.{name}": weight for name, weight in self.weights.items()},
+            **{f"{phase.train}.{name}": value for name, value in used.items()},
+        }
 
 
 def _saver(training: Training, end: EpochEnd, key: str) -> Save:
