@@ -47,7 +47,7 @@ def look_up(config: Section, path: str) -> Any:
         if not isinstance(here, Section) or part not in type(here).model_fields:
             known = [name for name, _ in leaves(config)]
             sections = {name.rsplit(".", cut)[0] for name in known for cut in range(1, name.count(".") + 1)}
-            raise unknown("config field", path, [*known, *sections])
+            raise unknown("config field", path, [*known, *sections], path)
         here = getattr(here, part)
     return here
 
@@ -70,18 +70,19 @@ def validated(kind: type[SectionType], data: Mapping[str, Any], where: str) -> S
     try:
         return kind.model_validate(data)
     except ValidationError as error:
-        raise InputError(f"{where}: " + "; ".join(_explain(kind, item) for item in error.errors())) from None
+        faults = [_explain(kind, item) for item in error.errors()]
+        raise faults[0].in_context(f"{where}: " + "; ".join(str(fault) for fault in faults)) from None
 
 
-def _explain(kind: type[Section], item: Any) -> str:
+def _explain(kind: type[Section], item: Any) -> InputError:
     path = ".".join(str(part) for part in item["loc"])
     if item["type"] == "extra_forbidden":
         default = _default(kind)
         known = [name for name, _ in leaves(default)] if default is not None else list(kind.model_fields)
         sections = [name.rsplit(".", 1)[0] for name in known if "." in name]
-        return str(unknown("config field", path, [*known, *sections]))
+        return unknown("config field", path, [*known, *sections], path)
     message = str(item["msg"]).removeprefix("Value error, ")
-    return f"{path or kind.__name__}: {message} (got {_short(item['input'])})"
+    return InputError(f"{path or kind.__name__}: {message} (got {_short(item['input'])})", field=path or None)
 
 
 def _short(value: Any) -> str:
@@ -121,7 +122,7 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     path, equals, value = text.partition("=")
     path = path.strip()
     if not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", path):
-        raise InputError(f"--set {text!r}: expected path=value, for instance train.epochs=4")
+        raise InputError(f"--set {text!r}: expected path=value, for instance train.epochs=4", field="--set")
     value = value.strip()
     if re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
         return path, float(value)
@@ -136,9 +137,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+        raise InputError(f"{path}: no such file", field=path) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
-        raise InputError(f"{path}: not a TOML file: {error}") from None
+        raise InputError(f"{path}: not a TOML file: {error}", field=path) from None
 
 
 def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -82,7 +82,8 @@ def inspect(dataset: Dataset, list_name: str, on_progress: Progress | None = Non
                 if mask.shape != (height, width):
                     raise InputError(
                         f"{_file(truth, id)}: mask of {mask.shape[1]} x {mask.shape[0]} pixels,"
-                        f" but the picture {_file(split, id)} has {width} x {height}"
+                        f" but the picture {_file(split, id)} has {width} x {height}",
+                        field=_file(truth, id),
                     )
                 masks += 1
                 pixels += mask.size

@@ -41,10 +41,11 @@ def convert_labels(npy_path: Path, json_path: Path, classes: Sequence[str] = VOC
     for key, vector in _read(npy_path).items():
         id = _id(key, npy_path)
         if id in labels:
-            raise InputError(f"{npy_path}: picture {id} comes twice")
+            raise InputError(f"{npy_path}: picture {id} comes twice", field=npy_path)
         if vector.shape != (len(classes),) or not np.isin(vector, (0, 1)).all():
             raise InputError(
-                f"{npy_path}: labels of {id}: expected {len(classes)} values of 0 or 1, got {vector!r:.80}"
+                f"{npy_path}: labels of {id}: expected {len(classes)} values of 0 or 1, got {vector!r:.80}",
+                field=npy_path,
             )
         labels[id] = [classes[index] for index in np.flatnonzero(vector).tolist()]
     write_label_json(json_path, classes, dict(sorted(labels.items())))
@@ -55,26 +56,32 @@ def _id(key: Any, path: Path) -> str:
     if isinstance(key, np.integer | int) and not isinstance(key, bool):
         digits = str(int(key))
         if len(digits) != 10 or int(key) < 0:
-            raise InputError(f"{path}: integer key {digits}: expected ten digits such as 2007000032 for 2007_000032")
+            raise InputError(
+                f"{path}: integer key {digits}: expected ten digits such as 2007000032 for 2007_000032", field=path
+            )
         return f"{digits[:4]}_{digits[4:]}"
     if not isinstance(key, str):
-        raise InputError(f"{path}: key {key!r:.80}: expected a picture id")
+        raise InputError(f"{path}: key {key!r:.80}: expected a picture id", field=path)
     return check_id(key, str(path))
 
 
 def _read(path: Path) -> dict[Any, NDArray[Any]]:
     try:
         if path.stat().st_size > _MAX_BYTES:
-            raise InputError(f"{path}: larger than {_MAX_BYTES >> 20} MiB, which no label file is")
+            raise InputError(f"{path}: larger than {_MAX_BYTES >> 20} MiB, which no label file is", field=path)
         data = path.read_bytes()
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+        raise InputError(f"{path}: no such file", field=path) from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+        raise InputError(f"{path}: cannot be read ({error.strerror})", field=path) from None
     table = read_pickled(data, str(path), "label file")
     if not isinstance(table, dict):
-        raise InputError(f"{path}: expected a dict of picture id -> label vector, got a {type(table).__name__}")
+        raise InputError(
+            f"{path}: expected a dict of picture id -> label vector, got a {type(table).__name__}", field=path
+        )
     for key, value in table.items():
         if not isinstance(value, np.ndarray):
-            raise InputError(f"{path}: labels of {key!r:.80}: expected a numeric array, got a {type(value).__name__}")
+            raise InputError(
+                f"{path}: labels of {key!r:.80}: expected a numeric array, got a {type(value).__name__}", field=path
+            )
     return table

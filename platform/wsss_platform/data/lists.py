@@ -49,7 +49,9 @@ def read_list(path: Path, classes: int) -> tuple[list[Entry], list[Problem]]:
         try:
             entry = _parse(line.split(), number, f"{path}:{number}", classes)
             if entry.id in first:
-                raise InputError(f"{path}:{number}: picture {entry.id} is already in line {first[entry.id]}")
+                raise InputError(
+                    f"{path}:{number}: picture {entry.id} is already in line {first[entry.id]}", field=path
+                )
         except InputError as error:
             problems.append(Problem(f"{path}:{number}", str(error).removeprefix(f"{path}:{number}: ")))
             continue
@@ -69,9 +71,9 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+        raise InputError(f"{path}: no such file", field=path) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a list of picture ids: {error}") from None
+        raise InputError(f"{path}: not a list of picture ids: {error}", field=path) from None
 
 
 def _parse(words: list[str], number: int, where: str, classes: int) -> Entry:
@@ -81,15 +83,16 @@ def _parse(words: list[str], number: int, where: str, classes: int) -> Entry:
         mask = _MASK.fullmatch(words[1]) if len(words) == 2 else None
         if len(words) > 1 and (mask is None or mask[1] != id):
             raise InputError(
-                f"{where}: expected '{words[0]} /SegmentationClassAug/{id}.png', got {' '.join(words)!r:.120}"
+                f"{where}: expected '{words[0]} /SegmentationClassAug/{id}.png', got {' '.join(words)!r:.120}",
+                field=where,
             )
         return Entry(id, number)
     id = check_id(words[0], where)
     indices = []
     for word in words[1:]:
         if not re.fullmatch(r"-?\d{1,9}", word):
-            raise InputError(f"{where}: expected class indices after {id}, got {word!r:.80}")
+            raise InputError(f"{where}: expected class indices after {id}, got {word!r:.80}", field=where)
         if not 0 <= int(word) < classes:
-            raise InputError(f"{where}: class index {word} of {id} is out of range 0..{classes - 1}")
+            raise InputError(f"{where}: class index {word} of {id} is out of range 0..{classes - 1}", field=where)
         indices.append(int(word))
     return Entry(id, number, tuple(indices))

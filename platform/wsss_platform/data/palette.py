@@ -54,11 +54,13 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
             return plain[0]
         with Image.open(path, formats=("PNG",)) as picture:
             if picture.mode != "P":  # grey PNGs of few levels would be stretched to 0..255 by Pillow
-                raise InputError(f"{path}: a mask is a palette PNG of labels, this one has mode {picture.mode}")
+                raise InputError(
+                    f"{path}: a mask is a palette PNG of labels, this one has mode {picture.mode}", field=path
+                )
             return np.array(picture, dtype=np.uint8)
     except InputError:
         raise
     except FileNotFoundError:
-        raise InputError(f"{path}: no such mask") from None
+        raise InputError(f"{path}: no such mask", field=path) from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: not readable as a mask ({error})") from None
+        raise InputError(f"{path}: not readable as a mask ({error})", field=path) from None

@@ -30,7 +30,7 @@ def part_name(base: str, kind: str, count: int) -> str:
     if kind not in KINDS:
         raise unknown("part of a list", kind, KINDS)
     if count < 1:
-        raise InputError(f"{base}:{kind}-{count}: expected a count of at least 1")
+        raise InputError(f"{base}:{kind}-{count}: expected a count of at least 1", field=f"{base}:{kind}-{count}")
     return f"{base}:{kind}-{count}"
 
 
@@ -105,7 +105,7 @@ class SplitPart:
 
     def _checked(self, id: str) -> str:
         if id not in self._known:
-            raise InputError(f"picture {id!r} is not in the list {self.name}")
+            raise InputError(f"picture {id!r} is not in the list {self.name}", field=id)
         return id
 
     @cached_property
@@ -129,7 +129,9 @@ class TruthPart:
     def mask(self, id: str) -> NDArray[np.uint8]:
         """uint8 [H, W]; InputError for a picture outside of this part."""
         if id not in self._known:
-            raise InputError(f"the truth of picture {id!r} is not in {self.name}, which is all that may be seen here")
+            raise InputError(
+                f"the truth of picture {id!r} is not in {self.name}, which is all that may be seen here", field=id
+            )
         return self.whole.mask(id)
 
     def fingerprint(self) -> str:
@@ -206,7 +208,9 @@ class PartedDataset:
         kept = frozenset(known)
         rest = tuple(id for id in split.ids if id not in kept)
         if not rest:
-            raise InputError(f"{name}: all {len(split.ids)} pictures are held out; hold out fewer per class")
+            raise InputError(
+                f"{name}: all {len(split.ids)} pictures are held out; hold out fewer per class", field=name
+            )
         return rest
 
 

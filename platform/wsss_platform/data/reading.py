@@ -43,7 +43,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         with Image.open(path, formats=_FORMATS) as image:
             return np.array(image.convert("RGB"), dtype=np.uint8)
     except BROKEN as error:
-        raise InputError(f"{path}: {_reason(path, error)}") from None
+        raise InputError(f"{path}: {_reason(path, error)}", field=path) from None
 
 
 def read_mask(path: Path) -> NDArray[np.uint8]:
@@ -59,13 +59,13 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
             # Pillow stretches 2- and 4-bit grayscale to 0..255, which would change the indices.
             if image.mode not in ("P", "L") or (image.mode == "L" and "L;" in str(image.tile)):
                 raise InputError(
-                    f"{path}: expected a palette or 8-bit grayscale PNG of class indices, got {image.mode}"
+                    f"{path}: expected a palette or 8-bit grayscale PNG of class indices, got {image.mode}", field=path
                 )
             return np.array(image, dtype=np.uint8)
     except InputError:
         raise
     except BROKEN as error:
-        raise InputError(f"{path}: {_reason(path, error)}") from None
+        raise InputError(f"{path}: {_reason(path, error)}", field=path) from None
 
 
 def read_grey(path: Path) -> NDArray[np.uint8]:
@@ -77,12 +77,12 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
     try:
         with Image.open(path, formats=("PNG",)) as image:
             if image.mode != "L":
-                raise InputError(f"{path}: expected an 8-bit grey PNG, got {image.mode}")
+                raise InputError(f"{path}: expected an 8-bit grey PNG, got {image.mode}", field=path)
             return np.array(image, dtype=np.uint8)
     except InputError:
         raise
     except BROKEN as error:
-        raise InputError(f"{path}: {_reason(path, error)}") from None
+        raise InputError(f"{path}: {_reason(path, error)}", field=path) from None
 
 
 def digests(paths: Iterable[Path]) -> list[str]:
@@ -93,7 +93,7 @@ def digests(paths: Iterable[Path]) -> list[str]:
             with path.open("rb") as stream:
                 return hashlib.file_digest(stream, "sha256").hexdigest()
         except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+            raise InputError(f"{path}: cannot be read ({error.strerror})", field=path) from None
 
     with ThreadPoolExecutor(4) as pool:
         return list(pool.map(digest, paths))
@@ -106,7 +106,7 @@ def image_size(path: Path) -> tuple[int, int]:
             width, height = image.size
             return height, width
     except BROKEN as error:
-        raise InputError(f"{path}: {_reason(path, error)}") from None
+        raise InputError(f"{path}: {_reason(path, error)}", field=path) from None
 
 
 def _reason(path: Path, error: Exception) -> str:

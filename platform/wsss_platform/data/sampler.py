@@ -37,9 +37,11 @@ class EpochSampler:
             InputError: the batch cannot be split evenly, or the list is empty.
         """
         if length < 1:
-            raise InputError("the training list is empty")
+            raise InputError("the training list is empty", field="data.train_list")
         if batch < 1 or batch % world:
-            raise InputError(f"train.batch: {batch} pictures cannot be split evenly over {world} workers")
+            raise InputError(
+                f"train.batch: {batch} pictures cannot be split evenly over {world} workers", field="train.batch"
+            )
         if not 0 <= rank < world:
             raise ValueError(f"rank {rank} of {world}")
         self.length, self.batch, self.seed, self.rank, self.world = length, batch, seed, rank, world

@@ -24,7 +24,9 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,120}")
 def check_id(name: str, where: str) -> str:
     """The id, if it is a plain name; InputError when it has a path or other traps in it."""
     if not _ID.fullmatch(name) or ".." in name:
-        raise InputError(f"{where}: picture id {name!r} is not a plain name (letters, digits, '_', '-', '.'; no path)")
+        raise InputError(
+            f"{where}: picture id {name!r} is not a plain name (letters, digits, '_', '-', '.'; no path)", field=name
+        )
     return name
 
 

@@ -70,7 +70,7 @@ class VocSplit:
         try:
             sizes = [self.path(id).stat().st_size for id in self.ids]
         except OSError as error:
-            raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from None
+            raise InputError(f"{error.filename}: cannot be read ({error.strerror})", field=error.filename) from None
         rows = [np.flatnonzero(vector).tolist() for vector in self.vectors]
         return fingerprint({"classes": self.classes, "pictures": list(zip(self.ids, rows, sizes, strict=True))})
 
@@ -79,7 +79,8 @@ class VocSplit:
         if self.saliency_folder is None:
             raise InputError(
                 "data.saliency: this config uses saliency maps and no folder of them is set "
-                "(8-bit grey PNGs named by picture id)"
+                "(8-bit grey PNGs named by picture id)",
+                field="data.saliency",
             )
         return self.saliency_folder / f"{id}.png"
 
@@ -89,7 +90,8 @@ class VocSplit:
         if saliency.shape != size:
             raise InputError(
                 f"{self.saliency_path(id)}: saliency of {saliency.shape[1]} x {saliency.shape[0]} pixels,"
-                f" but the picture {self.path(id)} has {size[1]} x {size[0]}"
+                f" but the picture {self.path(id)} has {size[1]} x {size[0]}",
+                field=self.saliency_path(id),
             )
         return saliency
 
@@ -119,7 +121,8 @@ class VocTruth:
         if len(wrong):
             raise InputError(
                 f"{self.path(id)}: mask values {wrong.tolist()[:8]} are out of range:"
-                f" 0..{len(self.classes)} and {IGNORE} are legal"
+                f" 0..{len(self.classes)} and {IGNORE} are legal",
+                field=self.path(id),
             )
         return mask
 
@@ -144,7 +147,8 @@ class VocDataset:
             named = Path(config.labels).expanduser()
             if not named.is_file():
                 raise InputError(
-                    f"data.labels: {config.labels!r} is neither 'auto', 'xml', 'masks', 'list' nor a label JSON"
+                    f"data.labels: {config.labels!r} is neither 'auto', 'xml', 'masks', 'list' nor a label JSON",
+                    field="data.labels",
                 )
         self.label_json = named
         self.classes: tuple[str, ...] = VOC_CLASSES
@@ -155,7 +159,9 @@ class VocDataset:
         if read is not None:
             self.classes, self._json = read.classes, read.labels
         if self.classes != VOC_CLASSES and set(self.classes) == set(VOC_CLASSES):
-            raise InputError(f"{named}: classes are VOC's in another order than the mask values: {VOC_CLASSES}")
+            raise InputError(
+                f"{named}: classes are VOC's in another order than the mask values: {VOC_CLASSES}", field=named
+            )
         said = of_tree.name if of_tree is not None and of_tree.classes == self.classes else ""
         self.name = said or ("voc12" if self.classes == VOC_CLASSES else UNNAMED)
 
@@ -227,7 +233,8 @@ class VocDataset:
     def _entries(self, name: str) -> tuple[Path, list[Entry], list[Problem]]:
         paths = {path.stem: path for path in self._list_files()}
         if name not in paths:
-            raise InputError(f"{self.root / 'ImageSets' / 'Segmentation'}: {unknown('list', name, paths)}")
+            error = unknown("list", name, paths, name)
+            raise error.in_context(f"{self.root / 'ImageSets' / 'Segmentation'}: {error}")
         return paths[name], *read_list(paths[name], len(self.classes))
 
     def _mask_folder(self, entries: Sequence[Entry]) -> tuple[Path, list[str]]:
@@ -237,7 +244,8 @@ class VocDataset:
         present = [folder for folder in folders if folder.is_dir()]
         if not present:
             near = [entry.name for entry in os.scandir(self.root) if entry.is_dir()]
-            raise InputError(f"{self.root}: {unknown('mask folder', Path(names[-1]).name, near)}")
+            error = unknown("mask folder", Path(names[-1]).name, near, "data.masks")
+            raise error.in_context(f"{self.root}: {error}")
         for folder in present:
             masks = _file_stems(folder, ".png")
             missing = [entry.id for entry in entries if entry.id not in masks]
@@ -251,7 +259,8 @@ class VocDataset:
         folder = self.root / Path(self.config.saliency).expanduser()
         if not folder.is_dir():
             near = [entry.name for entry in os.scandir(self.root) if entry.is_dir()]
-            raise InputError(f"data.saliency: {folder}: {unknown('saliency folder', folder.name, near)}")
+            error = unknown("saliency folder", folder.name, near, "data.saliency")
+            raise error.in_context(f"data.saliency: {folder}: {error}")
         return folder
 
     def _source(self, entries: Sequence[Entry]) -> str:
@@ -259,7 +268,10 @@ class VocDataset:
         chosen = self.config.labels
         if chosen in ("xml", "masks", "list"):
             if chosen == "xml" and not (self.root / "Annotations").is_dir():
-                raise InputError(f"{self.root / 'Annotations'}: no such folder, but data.labels is 'xml'")
+                raise InputError(
+                    f"{self.root / 'Annotations'}: no such folder, but data.labels is 'xml'",
+                    field=self.root / "Annotations",
+                )
             return chosen
         if chosen == "auto" and (self.root / "Annotations").is_dir():
             return "xml"
@@ -286,7 +298,7 @@ class VocDataset:
 
         def read_json(entry: Entry) -> NDArray[np.bool_]:
             if table is None or entry.id not in table:
-                raise InputError(f"{self.label_json}: no labels of picture {entry.id}")
+                raise InputError(f"{self.label_json}: no labels of picture {entry.id}", field=self.label_json)
             return as_vector(table[entry.id], classes, str(self.label_json))
 
         return read_json
@@ -295,7 +307,7 @@ class VocDataset:
 def _raise_first(problems: Sequence[Problem]) -> None:
     if problems:
         more = f" (and {len(problems) - 1} more: `wsss-platform data check` names all)" if problems[1:] else ""
-        raise InputError(f"{problems[0]}{more}")
+        raise InputError(f"{problems[0]}{more}", field=problems[0].file)
 
 
 def _file_stems(folder: Path, suffix: str) -> set[str]:
@@ -303,19 +315,23 @@ def _file_stems(folder: Path, suffix: str) -> set[str]:
         with os.scandir(folder) as entries:
             return {entry.name[: -len(suffix)] for entry in entries if entry.name.endswith(suffix)}
     except OSError as error:
-        raise InputError(f"{folder}: cannot be listed ({error.strerror})") from None
+        raise InputError(f"{folder}: cannot be listed ({error.strerror})", field=folder) from None
 
 
 def _find_root(text: str) -> Path:
     if not text:
-        raise InputError("data.root: expected the folder of a VOC2012 tree (it holds JPEGImages and ImageSets)")
+        raise InputError(
+            "data.root: expected the folder of a VOC2012 tree (it holds JPEGImages and ImageSets)", field="data.root"
+        )
     root = Path(text).expanduser().resolve()
     if (root / "JPEGImages").is_dir() and (root / "ImageSets" / "Segmentation").is_dir():
         return root
     for hint in _HINTS:
         if (root / hint / "JPEGImages").is_dir():
-            raise InputError(f"data.root: {root} is not a VOC2012 tree; did you mean {(root / hint).resolve()}?")
+            raise InputError(
+                f"data.root: {root} is not a VOC2012 tree; did you mean {(root / hint).resolve()}?", field="data.root"
+            )
     if not root.is_dir():
-        raise InputError(f"data.root: {root}: no such folder")
+        raise InputError(f"data.root: {root}: no such folder", field="data.root")
     lacks = "JPEGImages" if not (root / "JPEGImages").is_dir() else "ImageSets/Segmentation"
-    raise InputError(f"data.root: {root} is not a VOC2012 tree: it has no {lacks}")
+    raise InputError(f"data.root: {root} is not a VOC2012 tree: it has no {lacks}", field="data.root")

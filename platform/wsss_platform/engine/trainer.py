@@ -78,7 +78,9 @@ def train_on_ray(
         RunError: workers were lost more than `max_failures` times, or another exception ended one.
     """
     if workers != job.experiment.workers:
-        raise InputError(f"workers: the experiment says {job.experiment.workers}, the runner {workers}")
+        raise InputError(
+            f"workers: the experiment says {job.experiment.workers}, the runner {workers}", field="workers"
+        )
     folder = folder.resolve()
     trainer = TorchTrainer(
         _worker(job, folder, resources),

@@ -98,12 +98,16 @@ def _claim(folder: Path, marker: dict[str, str]) -> None:
         if (folder / MARKER).is_file():
             found: Any = json.loads((folder / MARKER).read_text(encoding="utf-8"))
             if found != marker:
-                raise InputError(f"{folder}: holds the export of other masks ({MARKER}); choose another folder")
+                raise InputError(
+                    f"{folder}: holds the export of other masks ({MARKER}); choose another folder", field=folder
+                )
         elif any(folder.iterdir()):
-            raise InputError(f"{folder}: not empty, and no earlier export of these masks; choose another folder")
+            raise InputError(
+                f"{folder}: not empty, and no earlier export of these masks; choose another folder", field=folder
+            )
         write_atomic(folder / MARKER, json.dumps(marker, indent=1))
     except (OSError, json.JSONDecodeError) as error:
-        raise InputError(f"{folder}: cannot be used ({error})") from None
+        raise InputError(f"{folder}: cannot be used ({error})", field=folder) from None
 
 
 Write = Callable[[str, NDArray[np.uint8], Path], None]
@@ -153,7 +157,7 @@ def _write_all(
             mask = read_mask(source)
             row = MaskRow.of(id, mask)
             if row.values and row.values[-1] > len(split.classes):
-                raise InputError(f"{source}: value {row.values[-1]} is no class of the data set")
+                raise InputError(f"{source}: value {row.values[-1]} is no class of the data set", field=source)
             write(id, mask, source)
         except (InputError, OSError) as error:
             failures.append((id, str(error)))

@@ -37,11 +37,11 @@ def foreign_maps(
     split = open_data(data).split(data.score_list)
     place = folder.expanduser().resolve()
     if form is not None and form not in FORMS:
-        raise unknown("form of maps (--as)", form, FORMS)
+        raise unknown("form of maps (--as)", form, FORMS, "--as")
     taken = next(each for each in FORMS if each == (form or detect(place, split.ids, split.classes)))
     source = ForeignFolder(place, taken, split.classes)
     if not place.is_dir():
-        raise InputError(f"{folder}: no such folder")
+        raise InputError(f"{folder}: no such folder", field=folder)
     section = {"form": taken, "folder": str(place), "content": "0" * 64, **settings}
     config = override(validated(ImportedConfig, {"imported": section}, "import-maps"), changes, "--set")
     content = imported.scan(source, split.ids, may_lack)

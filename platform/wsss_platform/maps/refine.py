@@ -39,10 +39,13 @@ class Refiner:
         if (stored.id, stored.height, stored.width) != (sample.id, height, width):
             raise InputError(
                 f"picture {sample.id} has {height}x{width} pixels, the map is of {stored.id}, "
-                f"{stored.height}x{stored.width}"
+                f"{stored.height}x{stored.width}",
+                field=sample.id,
             )
         if not isinstance(stored, StoredMap):
-            raise InputError(f"picture {sample.id}: its maps are stored as views; a refinement needs store 'grid'")
+            raise InputError(
+                f"picture {sample.id}: its maps are stored as views; a refinement needs store 'grid'", field=sample.id
+            )
         if len(stored.classes) == 0:
             return stored
         high, wide = padded_size(height, width)

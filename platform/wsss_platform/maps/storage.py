@@ -86,22 +86,28 @@ class StoredMap:
     def __post_init__(self) -> None:
         check_id(self.id, "map")
         if self.height < 1 or self.width < 1:
-            raise InputError(f"map of {self.id}: picture size {self.height}x{self.width} is not positive")
+            raise InputError(
+                f"map of {self.id}: picture size {self.height}x{self.width} is not positive", field=self.id
+            )
         wanted = (len(self.classes), *grid_size(self.height, self.width))
         if self.scores.shape != wanted:
             raise InputError(
                 f"map of {self.id}: scores have shape {self.scores.shape}, expected {wanted} for "
-                f"{len(self.classes)} classes of a {self.height}x{self.width} picture"
+                f"{len(self.classes)} classes of a {self.height}x{self.width} picture",
+                field=self.id,
             )
         if self.scores.dtype.name not in _PRECISIONS or self.classes.dtype != np.uint8:
             raise InputError(
                 f"map of {self.id}: scores {self.scores.dtype} and classes {self.classes.dtype}, "
-                "expected uint8, uint16 or float16 scores and uint8 classes"
+                "expected uint8, uint16 or float16 scores and uint8 classes",
+                field=self.id,
             )
         if self.precision in TOP and int(self.scores.max(initial=0)) > TOP[self.precision]:
-            raise InputError(f"map of {self.id}: level {self.scores.max()}, expected at most {TOP[self.precision]}")
+            raise InputError(
+                f"map of {self.id}: level {self.scores.max()}, expected at most {TOP[self.precision]}", field=self.id
+            )
         if np.any(np.diff(self.classes.astype(np.int16)) <= 0):
-            raise InputError(f"map of {self.id}: classes {self.classes.tolist()} are not ascending")
+            raise InputError(f"map of {self.id}: classes {self.classes.tolist()} are not ascending", field=self.id)
 
     @property
     def precision(self) -> str:
@@ -156,7 +162,7 @@ def write_maps(path: Path, maps: Iterable[AnyMap]) -> None:
     rows = [views_row(item) if isinstance(item, StoredViews) else _row(item) for item in listed]
     ids = [row["id"] for row in rows]
     if len(set(ids)) != len(ids):
-        raise InputError(f"{path}: picture {_repeated(ids)!r} is in the chunk twice")
+        raise InputError(f"{path}: picture {_repeated(ids)!r} is in the chunk twice", field=path)
     buffer = io.BytesIO()
     pq.write_table(
         pa.Table.from_pylist(rows, schema=VIEWS_SCHEMA if StoredViews in forms else _SCHEMA),
@@ -198,13 +204,13 @@ class MapReader:
         self.folder = folder
         self._files = sorted(folder.glob("maps-*.parquet"))
         if not self._files:
-            raise InputError(f"{folder}: no maps-*.parquet in it")
+            raise InputError(f"{folder}: no maps-*.parquet in it", field=folder)
         self._places: dict[str, tuple[int, int]] = {}
         for number, path in enumerate(self._files):
             for row, name in enumerate(read_ids(path)):
                 if name in self._places:
                     other = self._files[self._places[name][0]]
-                    raise InputError(f"{path}: picture {name!r} is also in {other.name}")
+                    raise InputError(f"{path}: picture {name!r} is also in {other.name}", field=path)
                 self._places[name] = (number, row)
 
     @property
@@ -221,7 +227,7 @@ class MapReader:
     def __getitem__(self, id: str) -> AnyMap:
         """One picture's maps; InputError when the folder has none of it."""
         if id not in self._places:
-            raise InputError(f"{self.folder}: no map of picture {id!r}")
+            raise InputError(f"{self.folder}: no map of picture {id!r}", field=self.folder)
         number, row = self._places[id]
         path = self._files[number]
         return _read_rows(path, _open(path), row // _GROUP, row % _GROUP)[0]
@@ -237,15 +243,17 @@ def _open(path: Path) -> pq.ParquetFile:
         file = pq.ParquetFile(path, page_checksum_verification=True)
         said = json.loads((file.schema_arrow.metadata or {}).get(b"wsss_platform", b"null"))
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+        raise InputError(f"{path}: no such file", field=path) from None
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _damaged(path, error) from None
     known = {str(form["format"]): (form, schema) for form, schema in ((FORMAT, _SCHEMA), (VIEWS_FORMAT, VIEWS_SCHEMA))}
     if not isinstance(said, dict) or said.get("format") not in known:
-        raise InputError(f"{path}: not a file of stored maps (its metadata does not say so)")
+        raise InputError(f"{path}: not a file of stored maps (its metadata does not say so)", field=path)
     form, schema = known[said["format"]]
     if said != form or not file.schema_arrow.equals(schema):
-        raise InputError(f"{path}: map format version {said.get('version')}, this release reads {form['version']}")
+        raise InputError(
+            f"{path}: map format version {said.get('version')}, this release reads {form['version']}", field=path
+        )
     return file
 
 
@@ -282,7 +290,7 @@ def _stored(row: dict[str, Any]) -> StoredMap:
 
 def _damaged(path: Path, error: Exception) -> InputError:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return InputError(f"{path}: not readable as stored maps, damaged or cut short ({reason})")
+    return InputError(f"{path}: not readable as stored maps, damaged or cut short ({reason})", field=path)
 
 
 def _repeated(names: Sequence[str]) -> str:

@@ -99,22 +99,26 @@ class StoredViews:
     def __post_init__(self) -> None:
         check_id(self.id, "map")
         if self.height < 1 or self.width < 1:
-            raise InputError(f"map of {self.id}: picture size {self.height}x{self.width} is not positive")
+            raise InputError(
+                f"map of {self.id}: picture size {self.height}x{self.width} is not positive", field=self.id
+            )
         number = len(self.classes)
         fits = all(view.ndim == 3 and len(view) == number and 0 not in view.shape[1:] for view in self.views)
         if not fits or bool(self.views) != bool(number) or not len(self.offset) == len(self.scale) == number:
             raise InputError(
                 f"map of {self.id}: views of shapes {[view.shape for view in self.views]} for {number} classes, "
-                f"{len(self.offset)} offsets and {len(self.scale)} scales"
+                f"{len(self.offset)} offsets and {len(self.scale)} scales",
+                field=self.id,
             )
         types = {view.dtype.name for view in self.views}
         if len(types) > 1 or not types <= set(_PRECISIONS) or self.classes.dtype != np.uint8:
             raise InputError(
                 f"map of {self.id}: views of types {sorted(types)} and classes {self.classes.dtype}, "
-                f"expected one of {', '.join(_PRECISIONS)} and uint8 classes"
+                f"expected one of {', '.join(_PRECISIONS)} and uint8 classes",
+                field=self.id,
             )
         if np.any(np.diff(self.classes.astype(np.int16)) <= 0):
-            raise InputError(f"map of {self.id}: classes {self.classes.tolist()} are not ascending")
+            raise InputError(f"map of {self.id}: classes {self.classes.tolist()} are not ascending", field=self.id)
 
     @property
     def precision(self) -> str:

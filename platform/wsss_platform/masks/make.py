@@ -39,13 +39,14 @@ def make_mask(
     size = (stored.height, stored.width)
     if image is not None and image.shape != (*size, 3):
         raise InputError(
-            f"picture {stored.id}: its map is for {size[0]}x{size[1]} pixels, the picture has shape {image.shape}"
+            f"picture {stored.id}: its map is for {size[0]}x{size[1]} pixels, the picture has shape {image.shape}",
+            field=stored.id,
         )
     if image is None and config.crf != "none":
-        raise InputError(f"picture {stored.id}: the CRF {config.crf!r} needs the picture's pixels")
+        raise InputError(f"picture {stored.id}: the CRF {config.crf!r} needs the picture's pixels", field=stored.id)
     if config.rule == "saliency" and (saliency is None or saliency.shape != size):
         found = "there is none" if saliency is None else f"it has shape {saliency.shape}, its map {size}"
-        raise InputError(f"picture {stored.id}: masks.rule 'saliency' needs its saliency map; {found}")
+        raise InputError(f"picture {stored.id}: masks.rule 'saliency' needs its saliency map; {found}", field=stored.id)
     scores = full_size(stored)
     if image is None or config.crf == "none" or len(stored.classes) == 0:
         return labels(scores, stored.classes, config, saliency)

@@ -40,7 +40,8 @@ def make_masks(
     if image is not None and image.shape != (stored.height, stored.width, 3):
         raise InputError(
             f"picture {stored.id}: its map is for {stored.height}x{stored.width} pixels, the picture has shape "
-            f"{image.shape}"
+            f"{image.shape}",
+            field=stored.id,
         )
     lattice = ("lattice", "auto") if len(stored.classes) < LATTICE_LABELS else ("lattice",)
     scores = full_size(stored)

@@ -103,7 +103,9 @@ class Objective(nn.Module):
         Raises:
             InputError: this network gives no image scores.
         """
-        raise InputError(f"maps.gate 'predicted' needs image scores, and {type(self).__name__} gives none")
+        raise InputError(
+            f"maps.gate 'predicted' needs image scores, and {type(self).__name__} gives none", field="maps.gate"
+        )
 
     def forward(self, batch: Batch, progress: float) -> dict[str, Tensor]:
         """`losses`; the name under which DDP calls it."""

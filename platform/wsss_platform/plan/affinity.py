@@ -33,7 +33,10 @@ def with_affinity(phases: Sequence[Phase], config: MethodConfig) -> tuple[Phase,
     if affinity.kind == "none":
         return tuple(phases)
     if NAME in [phase.name for phase in phases]:
-        raise InputError(f"affinity.kind: this method has a phase {NAME!r} of its own; set affinity.kind = 'none'")
+        raise InputError(
+            f"affinity.kind: this method has a phase {NAME!r} of its own; set affinity.kind = 'none'",
+            field="affinity.kind",
+        )
     last = phases[-1]
     loss = f"affinity.{affinity.kind}_loss"
     own = ("affinity.displacement_factor",) if affinity.kind == "irn" else ()

@@ -264,7 +264,7 @@ def file_fingerprint(name: str, field: str, besides: str = "not ") -> str:
     """sha256 of a file's content; InputError naming the config field when there is no such file."""
     path = Path(name).expanduser()
     if not path.is_file():
-        raise InputError(f"{field}: {name!r} is {besides}an existing file")
+        raise InputError(f"{field}: {name!r} is {besides}an existing file", field=field)
     stat = path.stat()
     return _hash_of(path, stat.st_mtime_ns, stat.st_size)
 

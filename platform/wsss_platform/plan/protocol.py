@@ -25,7 +25,7 @@ def check_selection(text: object, where: str = "selection") -> str:
     if not isinstance(text, str) or not re.fullmatch(
         r"none|held-out:[1-9]\d{0,5} truth|train truth|val truth|unknown", text
     ):
-        raise unknown(where, str(text), SELECTIONS)
+        raise unknown(where, str(text), SELECTIONS, "selection")
     return text
 
 

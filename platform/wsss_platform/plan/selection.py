@@ -49,7 +49,8 @@ class SelectionRule:
         if data.score_list == data.train_list:
             raise InputError(
                 f"--selection val: the scored list is the training list {data.train_list!r}; "
-                "name another one with --score-list"
+                "name another one with --score-list",
+                field="--selection",
             )
         return data.score_list
 
@@ -76,14 +77,16 @@ def read_rule(text: str | None, data: DataConfig) -> SelectionRule:
         return SelectionRule("held-out", int(found[1]))
     if text.startswith("held-out"):
         raise InputError(
-            f"selection (--selection) {text!r}: expected held-out:K with K pictures per class, such as held-out:3"
+            f"selection (--selection) {text!r}: expected held-out:K with K pictures per class, such as held-out:3",
+            field="--selection",
         )
     if text == "none":
         raise InputError(
             "selection (--selection) 'none': no search without ground truth; "
-            "held-out:K sees that of K images per class, such as held-out:3"
+            "held-out:K sees that of K images per class, such as held-out:3",
+            field="--selection",
         )
-    raise unknown("selection (--selection)", text, KINDS)
+    raise unknown("selection (--selection)", text, KINDS, "--selection")
 
 
 def judged_by(rule: SelectionRule, experiment: Experiment) -> Experiment:

@@ -69,7 +69,8 @@ def scan(source: ForeignFolder, ids: Sequence[str], may_lack: int = 0) -> str:
     missing = [id for id, found in files.items() if not found]
     if len(missing) > may_lack or len(missing) == len(ids):
         raise InputError(
-            f"{source.folder}: no {source.form} maps of {len(missing)} of {len(ids)} pictures: {' '.join(missing)}"
+            f"{source.folder}: no {source.form} maps of {len(missing)} of {len(ids)} pictures: {' '.join(missing)}",
+            field=source.folder,
         )
     return content_of(_digests(source, ids))
 
@@ -119,9 +120,9 @@ class ImportWork(PictureWork):
         try:
             contents = [path.read_bytes() for path in paths]
         except OSError as error:
-            raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from None
+            raise InputError(f"{error.filename}: cannot be read ({error.strerror})", field=error.filename) from None
         if not paths:
-            raise InputError(f"{source.folder}: no {source.form} maps of picture {picture}")
+            raise InputError(f"{source.folder}: no {source.form} maps of picture {picture}", field=source.folder)
         section = _config(self.experiment).imported
         stored, remarks = fit(
             picture,
@@ -152,7 +153,8 @@ def finish(experiment: Experiment, ids: Sequence[str], folder: Path) -> None:
         for path in (*folder.glob("maps-*.parquet"), *parts):
             path.unlink()
         raise InputError(
-            f"{section.folder}: files changed while they were imported; run `wsss-platform import-maps` again"
+            f"{section.folder}: files changed while they were imported; run `wsss-platform import-maps` again",
+            field=section.folder,
         )
     remarks = {
         kind: {id: said[id][kind] for id in ids if id in said and said[id][kind]}

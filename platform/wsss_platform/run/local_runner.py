@@ -34,7 +34,9 @@ class LocalRunner:
         """See `stages.Runner.train`. Resumes from the last checkpoint in `folder`; epochs of an earlier
         attempt are reported first, so `on_epoch` sees each epoch once and in order."""
         if job.experiment.workers != 1:
-            raise InputError(f"workers: one process trains with 1 worker, got {job.experiment.workers}")
+            raise InputError(
+                f"workers: one process trains with 1 worker, got {job.experiment.workers}", field="workers"
+            )
         if self.threads:
             torch.set_num_threads(self.threads)
         train = job.experiment.train_config(job.phase)

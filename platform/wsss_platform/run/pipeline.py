@@ -301,5 +301,6 @@ def check_failures(what: str, folder: Path, failures: list[tuple[str, str]], pic
         more = f"\n  and {len(failures) - 20} more in {file}" if len(failures) > 20 else ""
         raise InputError(
             f"{what}: {len(failures)} of {pictures} pictures failed, {allowed} may (--max-failures; what a later "
-            f"training reads must be whole):\n  {listed}{more}"
+            f"training reads must be whole):\n  {listed}{more}",
+            field=failures[0][0] if len(failures) == 1 else None,
         )

@@ -218,14 +218,16 @@ def read_record(store: Store, name: str) -> RunRecord:
         stat = path.stat()
         return _read(path, (stat.st_mtime_ns, stat.st_ino, stat.st_size))
     except FileNotFoundError:
-        raise unknown("run", name, _names(store)) from None
+        raise unknown("run", name, _names(store), name) from None
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         more = f" and {error.error_count() - 1} more" if error.error_count() > 1 else ""
-        raise InputError(f"{path}: damaged record: {field + ': ' if field else ''}{first['msg']}{more}") from None
+        raise InputError(
+            f"{path}: damaged record: {field + ': ' if field else ''}{first['msg']}{more}", field=path
+        ) from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+        raise InputError(f"{path}: cannot be read: {error.strerror}", field=path) from None
 
 
 _PARSED: dict[Path, tuple[tuple[int, int, int], RunRecord]] = {}

@@ -71,7 +71,9 @@ def read_rows(study: Path) -> Iterator[TrialRow]:
         try:
             yield TrialRow(**json.loads(line))
         except (ValueError, TypeError):
-            raise InputError(f"{table}, line {number}: not a trial; the study's next trial writes it anew") from None
+            raise InputError(
+                f"{table}, line {number}: not a trial; the study's next trial writes it anew", field=table
+            ) from None
 
 
 def write_rows(study: Path, rows: Iterable[TrialRow]) -> None:

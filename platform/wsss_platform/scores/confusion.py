@@ -32,12 +32,12 @@ def confusion(
         InputError: the shapes differ, or a value is neither 0..C nor 255; names the picture.
     """
     if truth.shape != prediction.shape:
-        raise InputError(f"{name}: mask of shape {prediction.shape}, truth of shape {truth.shape}")
+        raise InputError(f"{name}: mask of shape {prediction.shape}, truth of shape {truth.shape}", field=name)
     cells: NDArray[np.int64] = _count(truth.ravel(), prediction.ravel(), slots_of(classes))
     if cells[classes + 2].any():
-        raise InputError(f"{name}: the truth holds values above {classes} that are not {IGNORE}")
+        raise InputError(f"{name}: the truth holds values above {classes} that are not {IGNORE}", field=name)
     if cells[:, classes + 2].any():
-        raise InputError(f"{name}: the mask holds values above {classes} that are not {IGNORE}")
+        raise InputError(f"{name}: the mask holds values above {classes} that are not {IGNORE}", field=name)
     return cells[: classes + 1, : classes + 2]
 
 

@@ -216,7 +216,7 @@ def read_saliencies(folder: Path) -> Iterator[SaliencyCounts]:
 def _files(folder: Path, kind: str) -> list[Path]:
     files = sorted(folder.glob(f"{kind}-*.parquet"))
     if not files:
-        raise InputError(f"{folder}: no {kind}-*.parquet in it")
+        raise InputError(f"{folder}: no {kind}-*.parquet in it", field=folder)
     return files
 
 
@@ -239,20 +239,22 @@ def _read(
         table = pq.read_table(path, use_threads=False, page_checksum_verification=True)
         said = json.loads((table.schema.metadata or {}).get(b"wsss_platform", b"null"))
         if not isinstance(said, dict) or (said.get("format"), said.get("version")) != (form, VERSION):
-            raise InputError(f"{path}: not a file of {form} counts, version {VERSION}")
+            raise InputError(f"{path}: not a file of {form} counts, version {VERSION}", field=path)
         lengths = table.column("truth").combine_chunks().value_lengths().to_numpy(zero_copy_only=False)
         picture = np.repeat(np.arange(table.num_rows), lengths)
         values = {name: table.column(name).combine_chunks().flatten().to_numpy().astype(np.int64) for name in columns}
         if {len(value) for value in values.values()} != {len(picture)}:
-            raise InputError(f"{path}: damaged, its columns have different lengths")
+            raise InputError(f"{path}: damaged, its columns have different lengths", field=path)
         return said, tuple(table.column("id").to_pylist()), picture, values
     except InputError:
         raise
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path}: not readable as counts, damaged or cut short ({reason})") from None
+        raise InputError(f"{path}: not readable as counts, damaged or cut short ({reason})", field=path) from None
 
 
 def _check(path: Path, values: NDArray[np.int64], below: int) -> None:
     if len(values) and not 0 <= int(values.min()) <= int(values.max()) < below:
-        raise InputError(f"{path}: damaged, a value of {int(values.max())} where less than {below} is expected")
+        raise InputError(
+            f"{path}: damaged, a value of {int(values.max())} where less than {below} is expected", field=path
+        )

@@ -49,17 +49,21 @@ def sweep_levels(
     if len(levels) != len(classes) or any(
         (nodes - 1) * CELL < side for nodes, side in zip(levels.shape[1:], truth.shape, strict=True)
     ):
-        raise InputError(f"{name}: levels of shape {levels.shape} for {len(classes)} classes, truth {truth.shape}")
+        raise InputError(
+            f"{name}: levels of shape {levels.shape} for {len(classes)} classes, truth {truth.shape}", field=name
+        )
     top = TOP[levels.dtype.name]
     if int(levels.max(initial=0)) > top:
-        raise InputError(f"{name}: level {levels.max()} of the maps, expected at most {top}")
+        raise InputError(f"{name}: level {levels.max()} of the maps, expected at most {top}", field=name)
     if len(classes) and int(classes.max()) >= foreground_classes:
-        raise InputError(f"{name}: class {int(classes.max())} of the maps, expected less than {foreground_classes}")
+        raise InputError(
+            f"{name}: class {int(classes.max())} of the maps, expected less than {foreground_classes}", field=name
+        )
     truth = np.ascontiguousarray(truth)
     values = np.flatnonzero(_present(truth.ravel()))
     counted = values[values != IGNORE]
     if len(counted) and int(counted[-1]) > foreground_classes:
-        raise InputError(f"{name}: the truth holds values above {foreground_classes} that are not {IGNORE}")
+        raise InputError(f"{name}: the truth holds values above {foreground_classes} that are not {IGNORE}", field=name)
     table = bucket_table(thresholds.tobytes(), top)
     if len(classes) == 0:
         levels = np.zeros((1, *levels.shape[1:]), levels.dtype)

@@ -73,12 +73,15 @@ def sweep_saliency(
     if scores.shape != (len(classes), *truth.shape) or saliency.shape != truth.shape:
         raise InputError(
             f"{name}: scores of shape {scores.shape} for {len(classes)} classes, saliency {saliency.shape}, "
-            f"truth {truth.shape}"
+            f"truth {truth.shape}",
+            field=name,
         )
     if len(classes) and int(classes.max()) >= foreground_classes:
-        raise InputError(f"{name}: class {int(classes.max())} of the maps, expected less than {foreground_classes}")
+        raise InputError(
+            f"{name}: class {int(classes.max())} of the maps, expected less than {foreground_classes}", field=name
+        )
     if np.isnan(scores).any():
-        raise InputError(f"{name}: a score is not a number")
+        raise InputError(f"{name}: a score is not a number", field=name)
     counts = _count(
         np.ascontiguousarray(scores, np.float32).reshape(len(classes), truth.size),
         saliency.ravel(),
@@ -90,7 +93,7 @@ def sweep_saliency(
         slots_of(foreground_classes),
     )
     if counts[foreground_classes + 2].any():
-        raise InputError(f"{name}: the truth holds values above {foreground_classes} that are not 255")
+        raise InputError(f"{name}: the truth holds values above {foreground_classes} that are not 255", field=name)
     counts = counts[: foreground_classes + 1]
     never = counts[:, :, 0, :].sum((1, 2)) + counts[:, :, 1:, 0].sum((1, 2))
     counts[:, :, 0, :] = 0

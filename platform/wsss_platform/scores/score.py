@@ -109,7 +109,7 @@ class Score:
     def best(self) -> int:
         """Number of the best threshold; the lowest of equals."""
         if np.isnan(self.curve).all():
-            raise InputError(f"{self.folder}: no picture has a scored pixel")
+            raise InputError(f"{self.folder}: no picture has a scored pixel", field=self.folder)
         return int(np.nanargmax(self.curve))
 
     @cached_property
@@ -130,7 +130,7 @@ class Score:
             InputError: no background is scored.
         """
         if np.isnan(self.background_taken).all():
-            raise InputError(f"{self.folder}: no picture has a scored pixel of background")
+            raise InputError(f"{self.folder}: no picture has a scored pixel of background", field=self.folder)
         distance = np.abs(self.background_taken - share)
         return int(np.argmax(np.where(distance == distance.min(), self.curve, -np.inf)))
 
@@ -198,7 +198,10 @@ class Score:
     def _index(self, threshold: float) -> int:
         found = np.flatnonzero(self.thresholds == np.float32(threshold))
         if len(found) == 0:
-            raise InputError(f"{self.folder}: {threshold} is not among the {len(self.thresholds)} thresholds swept")
+            raise InputError(
+                f"{self.folder}: {threshold} is not among the {len(self.thresholds)} thresholds swept",
+                field=self.folder,
+            )
         return int(found[0])
 
 
@@ -226,7 +229,7 @@ def _unique(folder: Path, ids: Sequence[str]) -> None:
     if len(set(ids)) != len(ids):
         seen: set[str] = set()
         twice = next(name for name in ids if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise InputError(f"{folder}: picture {twice!r} is counted twice")
+        raise InputError(f"{folder}: picture {twice!r} is counted twice", field=folder)
 
 
 def _same_pictures(first: str, a: Sequence[str], second: str, b: Sequence[str]) -> None:

@@ -33,7 +33,7 @@ def subset(text: str, parts: NDArray[np.int64], classes: Sequence[str]) -> NDArr
         found = np.ones(len(parts), np.bool_)
     elif kind == "class":
         if value not in classes:
-            raise unknown("class (--subset)", value, classes)
+            raise unknown("class (--subset)", value, classes, "--subset")
         found = truth[:, 1 + list(classes).index(value)] > 0
     elif kind == "object":
         low, high = SIZES[value] if value in SIZES else _range(text, value, SIZES)
@@ -43,19 +43,19 @@ def subset(text: str, parts: NDArray[np.int64], classes: Sequence[str]) -> NDArr
         low, high = _range(text, value, ())
         found = (truth.sum(1) > low) & (truth.sum(1) <= high)
     else:
-        raise InputError(f"--subset {text!r}: expected {_FORM}")
+        raise InputError(f"--subset {text!r}: expected {_FORM}", field="--subset")
     if not found.any():
-        raise InputError(f"--subset {text!r}: none of the {len(parts)} pictures")
+        raise InputError(f"--subset {text!r}: none of the {len(parts)} pictures", field="--subset")
     return np.asarray(found)
 
 
 def _range(text: str, value: str, words: Iterable[str]) -> tuple[float, float]:
     if words and value[:1].isalpha():
-        raise unknown("size (--subset object=)", value, words)
+        raise unknown("size (--subset object=)", value, words, "--subset")
     low, _, high = value.partition("..")
     try:
         if float(low) < float(high):
             return float(low), float(high)
     except ValueError:
         pass  # told below, like a range that is empty
-    raise InputError(f"--subset {text!r}: expected {_FORM}")
+    raise InputError(f"--subset {text!r}: expected {_FORM}", field="--subset")

@@ -64,19 +64,23 @@ def sweep_picture(
             or a score is NaN; names the picture.
     """
     if scores.shape != (len(classes), *truth.shape):
-        raise InputError(f"{name}: scores of shape {scores.shape} for {len(classes)} classes, truth {truth.shape}")
+        raise InputError(
+            f"{name}: scores of shape {scores.shape} for {len(classes)} classes, truth {truth.shape}", field=name
+        )
     if thresholds.dtype != np.float32 or len(thresholds) == 0 or not np.all(np.diff(thresholds) > 0):
         raise ValueError("thresholds must be float32, at least one, strictly ascending")
     if len(classes) and int(classes.max()) >= foreground_classes:
-        raise InputError(f"{name}: class {int(classes.max())} of the maps, expected less than {foreground_classes}")
+        raise InputError(
+            f"{name}: class {int(classes.max())} of the maps, expected less than {foreground_classes}", field=name
+        )
     slots = slots_of(foreground_classes)
     flat = np.ascontiguousarray(scores, np.float32).reshape(len(classes), truth.size)
     limits = np.append(thresholds, np.float32(np.inf))
     counts, has_nan = _count(flat, truth.ravel(), limits, _guide(thresholds), slots)
     if has_nan:
-        raise InputError(f"{name}: a score is not a number")
+        raise InputError(f"{name}: a score is not a number", field=name)
     if counts[foreground_classes + 2].any():
-        raise InputError(f"{name}: the truth holds values above {foreground_classes} that are not 255")
+        raise InputError(f"{name}: the truth holds values above {foreground_classes} that are not 255", field=name)
     counts = counts[: foreground_classes + 1]
     counts[:, 0, 0] = counts[:, :, 0].sum(1)
     counts[:, 1:, 0] = 0

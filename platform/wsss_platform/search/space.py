@@ -151,8 +151,11 @@ class FloatAxis(_Range):
     """A real number in low..high."""
 
     kind: Literal["float"]
+    """A real number."""
     low: float = Field(allow_inf_nan=False)
+    """The smallest."""
     high: float = Field(allow_inf_nan=False)
+    """The largest."""
 
     def nearest(self, value: float) -> float:
         """The value of this axis that is nearest to a number."""
@@ -163,8 +166,11 @@ class IntAxis(_Range):
     """A whole number in low..high, both included."""
 
     kind: Literal["int"]
+    """A whole number."""
     low: int
+    """The smallest."""
     high: int
+    """The largest."""
     step: int = Field(1, ge=1)
     """Distance of neighbouring values; high must lie on the grid."""
 
@@ -191,7 +197,9 @@ class CategoricalAxis(_Axis):
     """One of a few values; the config's own value must be among them."""
 
     kind: Literal["categorical"]
+    """One of a few values."""
     choices: tuple[Value, ...] = Field(min_length=2)
+    """At least two."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -283,11 +291,12 @@ def read_space(
     stray = sorted(set(data) - {"axes", "without"})
     if stray:
         raise InputError(
-            f'{where}: {stray[0]!r} is not expected here; a space holds tables [axes."dotted.path"] and [without]'
+            f'{where}: {stray[0]!r} is not expected here; a space holds tables [axes."dotted.path"] and [without]',
+            field=where,
         )
     tables = data.get("axes")
     if not isinstance(tables, Mapping) or not tables:
-        raise InputError(f'{where}: no axes; write at least one table [axes."dotted.path"]')
+        raise InputError(f'{where}: no axes; write at least one table [axes."dotted.path"]', field=where)
     axes: dict[str, Axis] = {}
     for name, table in tables.items():
         axes[str(name)] = _read_axis(str(name), table, config, where, solved, axes)
@@ -322,27 +331,32 @@ def _read_axis(
 ) -> FloatAxis | IntAxis | CategoricalAxis:
     here = f'{where}: [axes."{name}"]'
     if not isinstance(table, Mapping):
-        raise InputError(f"{here}: expected a table with kind, its range and a reason")
+        raise InputError(f"{here}: expected a table with kind, its range and a reason", field=name)
     if "kind" not in table and any(isinstance(value, Mapping) for value in table.values()):
-        raise InputError(f'{here}: quote the dotted path, as in [axes."loss.classification"]')
+        raise InputError(f'{here}: quote the dotted path, as in [axes."loss.classification"]', field=name)
     _check_path(name, config, here)
     if name in solved:
-        raise InputError(f"{here}: {solved[name]}")
+        raise InputError(f"{here}: {solved[name]}", field=name)
     if not str(table.get("reason", "")).strip():
         raise InputError(
-            f'{here}: missing reason; say why this range, such as reason = "the paper\'s value times 1/4..4"'
+            f'{here}: missing reason; say why this range, such as reason = "the paper\'s value times 1/4..4"',
+            field=name,
         )
     kind = str(table.get("kind"))
     if kind not in _KINDS:
-        raise InputError(f"{here}: {unknown('kind', kind, _KINDS)}")
+        error = unknown("kind", kind, _KINDS, name)
+        raise error.in_context(f"{here}: {error}")
     if "role" in table:
         _check_role(table["role"], here)
-    axis = validated(_KINDS[kind], {**table, "path": name}, here)
+    try:
+        axis = validated(_KINDS[kind], {**table, "path": name}, here)
+    except InputError as error:  # of the axis, not of the config
+        raise error.in_context(str(error), field=name) from None
     _check_when(axis, above, here)
     config = override(config, _needs(above, axis), f"{here}: when")
     _check_kind(axis, config, here)
     if reason := why_without_effect(config, name):
-        raise InputError(f"{here}: {reason}")
+        raise InputError(f"{here}: {reason}", field=name)
     for value in axis.probes():
         override(config, {name: value}, f"{here} at {value!r}")
     return axis
@@ -351,23 +365,26 @@ def _read_axis(
 def _check_when(axis: Axis, above: Mapping[str, Axis], here: str) -> None:
     for path, value in (axis.when or {}).items():
         if path not in above:
-            raise InputError(f"{here}: when: {unknown('axis above it', path, above)}")
+            error = unknown("axis above it", path, above, axis.path)
+            raise error.in_context(f"{here}: when: {error}")
         other = above[path]
         if isinstance(other, FloatAxis):
-            raise InputError(f"{here}: when: {path} is a real number, which hardly ever has one value")
+            raise InputError(f"{here}: when: {path} is a real number, which hardly ever has one value", field=axis.path)
         legal = other.choices if isinstance(other, CategoricalAxis) else range(other.low, other.high + 1, other.step)
         if not any(axis.same(value, choice) for choice in legal):
-            raise InputError(f"{here}: when: {path} never is {value!r}; it is one of {list(legal)[:12]}")
+            raise InputError(
+                f"{here}: when: {path} never is {value!r}; it is one of {list(legal)[:12]}", field=axis.path
+            )
 
 
 def _check_path(name: str, config: MethodConfig, here: str) -> None:
     try:
         value = look_up(config, name)
     except InputError as error:
-        raise InputError(f"{here}: {error}") from None
+        raise error.in_context(f"{here}: {error}") from None
     if isinstance(value, Section):
         inside = ", ".join(path for path, _ in leaves(value, f"{name}."))
-        raise InputError(f"{here}: is a section; name one of its fields: {inside}")
+        raise InputError(f"{here}: is a section; name one of its fields: {inside}", field=name)
 
 
 def _check_kind(axis: FloatAxis | IntAxis | CategoricalAxis, config: MethodConfig, here: str) -> None:
@@ -376,15 +393,19 @@ def _check_kind(axis: FloatAxis | IntAxis | CategoricalAxis, config: MethodConfi
         value = look_up(config, axis.path)
         legal = [look_up(override(config, {axis.path: choice}, here), axis.path) for choice in axis.choices]
         if value not in legal:
-            raise InputError(f"{here}: choices must hold the config's own value {value!r}, which is the first trial")
+            raise InputError(
+                f"{here}: choices must hold the config's own value {value!r}, which is the first trial", field=axis.path
+            )
         if len({json.dumps(choice) for choice in legal}) != len(legal):
-            raise InputError(f"{here}: two choices mean the same value")
+            raise InputError(f"{here}: two choices mean the same value", field=axis.path)
         return
     fits = {"float": (float,), "int": (int,)}[axis.kind]
     if field not in fits:
         expected = {float: "float", int: "int"}.get(field, "categorical")
         name = getattr(field, "__name__", str(field))
-        raise InputError(f"{here}: kind {axis.kind!r} does not fit a field of type {name}; use {expected!r}")
+        raise InputError(
+            f"{here}: kind {axis.kind!r} does not fit a field of type {name}; use {expected!r}", field=axis.path
+        )
 
 
 def field_type(config: Section, path: str) -> Any:

@@ -37,7 +37,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,100}")
 def check_name(name: str, what: str = "run name") -> str:
     """The name, if it may be a folder; InputError otherwise."""
     if not _NAME.fullmatch(name) or ".." in name:
-        raise InputError(f"{what} {name!r}: expected letters, digits, '_', '-', '.', '+', at most 101, no path")
+        raise InputError(
+            f"{what} {name!r}: expected letters, digits, '_', '-', '.', '+', at most 101, no path", field=name
+        )
     return name
 
 

@@ -41,7 +41,7 @@ def check_writable(folder: Path) -> None:
     """InputError when nothing can be stored in a storage folder: to be called before anything starts."""
     reason = fault(folder)
     if reason is not None:
-        raise InputError(f"--storage: {reason}")
+        raise InputError(f"--storage: {reason}", field="--storage")
 
 
 def fault_behind(reason: str, folder: Path) -> str | None:

@@ -40,7 +40,7 @@ def choose_mode(wanted: str = "auto") -> tuple[Mode, str]:
         ("online" | "offline" | "disabled", reason).
     """
     if wanted not in MODES:
-        raise unknown("W&B mode", wanted, MODES)
+        raise unknown("W&B mode", wanted, MODES, "--wandb")
     if wanted == "disabled":
         return "disabled", ""
     if wanted == "offline":
@@ -89,7 +89,7 @@ class Tracker:
         closing: float = 10.0,
     ) -> None:
         if mode not in MODES:
-            raise unknown("W&B mode", mode, MODES)
+            raise unknown("W&B mode", mode, MODES, "--wandb")
         self.mode = mode
         """As asked for; once the run is open, the mode it is in."""
         self.warnings: list[str] = []

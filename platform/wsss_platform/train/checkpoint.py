@@ -64,7 +64,9 @@ class Training:
         """
         state = read_torch(folder / STATE)
         if state.get("key") != key:
-            raise InputError(f"{folder}: checkpoint of another training ({state.get('key')}, expected {key})")
+            raise InputError(
+                f"{folder}: checkpoint of another training ({state.get('key')}, expected {key})", field=folder
+            )
         self.objective.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.scaler.load_state_dict(state["scaler"])
@@ -91,12 +93,12 @@ def read_torch(path: Path) -> dict[str, Any]:
     try:
         value = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+        raise InputError(f"{path}: no such file", field=path) from None
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{path}: not a file of plain tensors: {first}") from None
+        raise InputError(f"{path}: not a file of plain tensors: {first}", field=path) from None
     if not isinstance(value, dict):
-        raise InputError(f"{path}: expected a dict, found a {type(value).__name__}")
+        raise InputError(f"{path}: expected a dict, found a {type(value).__name__}", field=path)
     return value
 
 
@@ -120,12 +122,12 @@ def load_weights(objective: Objective, path: Path) -> None:
     stored = read_torch(path)
     model = stored.get("model")
     if not isinstance(model, dict) or not {"phase", "method"} <= stored.keys():
-        raise InputError(f"{path}: not the weights of a training (expected model, phase and method)")
+        raise InputError(f"{path}: not the weights of a training (expected model, phase and method)", field=path)
     problems = _differences(objective.state_dict(), model)
     if problems:
         listed = "\n  ".join(problems[:12]) + (f"\n  and {len(problems) - 12} more" if len(problems) > 12 else "")
         source = f"method {stored['method']!r}, phase {stored['phase']!r}"
-        raise InputError(f"{path} ({source}) does not fit this network:\n  {listed}")
+        raise InputError(f"{path} ({source}) does not fit this network:\n  {listed}", field=path)
     objective.load_state_dict(model)
 
 

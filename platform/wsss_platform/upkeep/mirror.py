@@ -73,7 +73,9 @@ class Mirror:
             place = _one_request(url) if "://" in url else str(Path(url).expanduser().resolve())
             self._system, base = fs.FileSystem.from_uri(place)
         except (pa.ArrowException, ValueError, OSError) as error:
-            raise InputError(f"mirror {self.url!r}: {_first_line(error).replace(url, self.url)}") from None
+            raise InputError(
+                f"mirror {self.url!r}: {_first_line(error).replace(url, self.url)}", field=self.url
+            ) from None
         self._base = PurePosixPath(base)
 
     def push(self, store: Store, run: str) -> Copied:
@@ -86,7 +88,9 @@ class Mirror:
         record = read_record(store, run)
         there = self._record(run)
         if there is not None and (there.stages, there.started) != (record.stages, record.started):
-            raise InputError(f"{self.url} has another run {run!r} (of {there.started}); push to another folder")
+            raise InputError(
+                f"{self.url} has another run {run!r} (of {there.started}); push to another folder", field=self.url
+            )
         copied = self._copy_all(
             record, lambda kind, key: store.has(kind, key), self._has, lambda kind, key: self._send(store, kind, key)
         )
@@ -104,11 +108,13 @@ class Mirror:
         record = self._record(check_name(run))
         if record is None:
             found = [PurePosixPath(info.path).name for info in self._list(PurePosixPath("runs"))]
-            raise unknown(f"run of {self.url}", run, found)
+            raise unknown(f"run of {self.url}", run, found, run)
         if (store.run_folder(run) / RECORD).is_file():
             mine = read_record(store, run)
             if (mine.stages, mine.started) != (record.stages, record.started):
-                raise InputError(f"run {run!r} exists here and is another (of {mine.started}); use another --storage")
+                raise InputError(
+                    f"run {run!r} exists here and is another (of {mine.started}); use another --storage", field=run
+                )
         copied = self._copy_all(
             record, self._has, lambda kind, key: store.has(kind, key), lambda kind, key: self._fetch(store, kind, key)
         )
@@ -214,11 +220,13 @@ class Mirror:
         try:
             record = RunRecord.model_validate_json(self._try(self._get, place))
         except ValidationError as error:
-            raise InputError(f"{self.url}/{place}: damaged record: {error.errors()[0]['msg']}") from None
+            raise InputError(
+                f"{self.url}/{place}: damaged record: {error.errors()[0]['msg']}", field=self.url
+            ) from None
         for stage, key in record.stages.items():
             check_name(stage.split(":")[0], f"{self.url}/{place}: stage")
             if not KEY.fullmatch(key):
-                raise InputError(f"{self.url}/{place}: stages.{stage}: {key!r} is no content key")
+                raise InputError(f"{self.url}/{place}: stages.{stage}: {key!r} is no content key", field=self.url)
         return record
 
     def _exists(self, place: PurePosixPath) -> bool:

@@ -98,7 +98,7 @@ def _train(entry: Entry, full: bool) -> None:
     from wsss_platform.train.record import read_epochs
 
     if not isinstance(read_torch(entry.path / WEIGHTS).get("model"), dict):
-        raise InputError(f"{entry.path / WEIGHTS}: holds no model")
+        raise InputError(f"{entry.path / WEIGHTS}: holds no model", field=entry.path / WEIGHTS)
     _read(entry.path / METRICS, read_epochs)
 
 
@@ -131,7 +131,9 @@ def _score(entry: Entry, full: bool) -> int:
     counted = sum(len(part.ids) for part in read_confusions(entry.path))
     swept = sum(len(part.ids) for part in read_sweeps(entry.path))
     if counted != swept:
-        raise InputError(f"{entry.path}: {counted} pictures in confusion-*.parquet, {swept} in sweep-*.parquet")
+        raise InputError(
+            f"{entry.path}: {counted} pictures in confusion-*.parquet, {swept} in sweep-*.parquet", field=entry.path
+        )
     return counted
 
 
@@ -150,7 +152,7 @@ def _read(path: Path, reader: Callable[[Path], object]) -> None:
     try:
         reader(path)
     except (OSError, SyntaxError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not readable ({type(error).__name__}: {error})") from None
+        raise InputError(f"{path}: not readable ({type(error).__name__}: {error})", field=path) from None
 
 
 def spread(files: list[Path], count: int) -> list[Path]:

@@ -53,24 +53,26 @@ def read_label_json(path: Path) -> LabelJson:
         text = path.read_text(encoding="utf-8")
         data = json.loads(text, object_pairs_hook=_no_duplicates)
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+        raise InputError(f"{path}: no such file", field=path) from None
     except (json.JSONDecodeError, UnicodeDecodeError, OSError, _DuplicateError) as error:
-        raise InputError(f"{path}: not a label JSON: {error}") from None
+        raise InputError(f"{path}: not a label JSON: {error}", field=path) from None
     if not isinstance(data, dict) or not isinstance(data.get("labels"), dict) or not _is_names(data.get("classes")):
-        raise InputError(f'{path}: expected {{"classes": [names], "labels": {{picture id: [class names]}}}}')
+        raise InputError(
+            f'{path}: expected {{"classes": [names], "labels": {{picture id: [class names]}}}}', field=path
+        )
     classes = tuple(data["classes"])
     if not classes or len(set(classes)) < len(classes):
-        raise InputError(f"{path}: classes are empty or repeat a name")
+        raise InputError(f"{path}: classes are empty or repeat a name", field=path)
     name = data.get("name", "")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise InputError(
-            f'{path}: "name": {name!r:.60}: expected small letters, digits, "-" and "_", such as "coco2014"'
+            f'{path}: "name": {name!r:.60}: expected small letters, digits, "-" and "_", such as "coco2014"', field=path
         )
     for id, names in data["labels"].items():
         try:
             _check_labels(id, names, classes)
         except InputError as error:
-            raise InputError(f"{path}:{_line(text, id)}: {error}") from None
+            raise error.in_context(f"{path}:{_line(text, id)}: {error}", field=path) from None
     return LabelJson(name, classes, {id: tuple(names) for id, names in data["labels"].items()})
 
 
@@ -88,7 +90,8 @@ def as_vector(names: Iterable[str], classes: Sequence[str], where: str) -> NDArr
     vector = np.zeros(len(classes), dtype=bool)
     for name in names:
         if name not in classes:
-            raise InputError(f"{where}: {unknown('class', name, classes)}")
+            error = unknown("class", name, classes)
+            raise error.in_context(f"{where}: {error}")
         vector[classes.index(name)] = True
     return vector
 
@@ -114,7 +117,7 @@ def read_annotation(path: Path) -> tuple[str, ...]:
         open_tags.pop()
 
     def refuse(*declaration: Any) -> None:
-        raise InputError(f"{path}:{parser.CurrentLineNumber}: document type declarations are not accepted")
+        raise InputError(f"{path}:{parser.CurrentLineNumber}: document type declarations are not accepted", field=path)
 
     parser.StartElementHandler, parser.EndElementHandler = start, end
     parser.CharacterDataHandler = text.append
@@ -122,11 +125,11 @@ def read_annotation(path: Path) -> tuple[str, ...]:
     try:
         parser.Parse(path.read_bytes(), True)
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+        raise InputError(f"{path}: no such file", field=path) from None
     except (expat.ExpatError, OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path}: not an XML annotation: {error}") from None
+        raise InputError(f"{path}: not an XML annotation: {error}", field=path) from None
     return tuple(sorted(names))
 
 
@@ -146,7 +149,7 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _check_labels(id: str, names: Any, classes: tuple[str, ...]) -> None:
     check_id(id, "labels")
     if not _is_names(names):
-        raise InputError(f"labels of {id}: expected a list of class names, got {names!r:.80}")
+        raise InputError(f"labels of {id}: expected a list of class names, got {names!r:.80}", field=id)
     as_vector(names, classes, f"labels of {id}")
 
 

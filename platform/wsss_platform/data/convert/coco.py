@@ -81,9 +81,9 @@ def annotation_files(root: Path, year: str, only: str | None = None) -> dict[str
         InputError: another year or list, no annotations, or annotations without their folder of pictures.
     """
     if year not in _YEARS:
-        raise unknown("year (--year)", year, _YEARS)
+        raise unknown("year (--year)", year, _YEARS, "--year")
     if only is not None and only not in _LISTS:
-        raise unknown("list (--list)", only, _LISTS)
+        raise unknown("list (--list)", only, _LISTS, "--list")
     found: dict[str, tuple[Path, Path]] = {}
     names = _LISTS if only is None else (only,)
     for name in names:
@@ -94,11 +94,15 @@ def annotation_files(root: Path, year: str, only: str | None = None) -> dict[str
         images = next((folder for folder in folders if folder.is_dir()), None)
         if images is None:
             other = next(each for each in _LISTS if each != name)
-            raise InputError(f"{folders[0]}: no such folder, but {path} is there; --list {other} leaves {name} out")
+            raise InputError(
+                f"{folders[0]}: no such folder, but {path} is there; --list {other} leaves {name} out", field=folders[0]
+            )
         found[name] = path, images
     if not found:
         wanted = " nor ".join(f"instances_{name}{year}.json" for name in names)
-        raise InputError(f"{root / 'annotations'}: {'neither ' if only is None else 'no '}{wanted}")
+        raise InputError(
+            f"{root / 'annotations'}: {'neither ' if only is None else 'no '}{wanted}", field=root / "annotations"
+        )
     return found
 
 
@@ -116,26 +120,26 @@ def read_annotations(path: Path, folder: Path) -> Annotations:
     try:
         data = json.loads(path.read_bytes())
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+        raise InputError(f"{path}: cannot be read ({error.strerror})", field=path) from None
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not a JSON: {error}") from None
+        raise InputError(f"{path}: not a JSON: {error}", field=path) from None
     images, annotations, categories = (_listed(data, key, path) for key in ("images", "annotations", "categories"))
     names = {_whole(entry, "id", path): _text(entry, "name", path) for entry in categories}
     if not 0 < len(set(names.values())) == len(names) == len(categories) < 255:
-        raise InputError(f"{path}: expected 1 to 254 categories, each id and name once")
+        raise InputError(f"{path}: expected 1 to 254 categories, each id and name once", field=path)
     sizes = {_whole(entry, "id", path): _sized(entry, path) for entry in images}
     if not len(sizes) == len(images) == len({name for name, _, _ in sizes.values()}):
-        raise InputError(f"{path}: an image's id or file name comes twice")
+        raise InputError(f"{path}: an image's id or file name comes twice", field=path)
     values = {number: 1 + place for place, number in enumerate(sorted(names))}
     regions: dict[int, list[Region]] = {}
     for entry in annotations:
         image, category = _whole(entry, "image_id", path), _whole(entry, "category_id", path)
         if image not in sizes or category not in values:
             lacks = f"image_id {image}" if image not in sizes else f"category_id {category}"
-            raise InputError(f"{path}: annotation {entry.get('id')!r:.40}: its {lacks} is not in the file")
+            raise InputError(f"{path}: annotation {entry.get('id')!r:.40}: its {lacks} is not in the file", field=path)
         regions.setdefault(image, []).append(_region(entry, values[category], sizes[image], path))
     if not regions:
-        raise InputError(f"{path}: no picture has an annotation")
+        raise InputError(f"{path}: no picture has an annotation", field=path)
     found = sorted((sizes[number], number) for number in regions)
     pictures = tuple(
         Picture(Path(name).stem, folder / name, height, width, tuple(regions[number]))
@@ -157,7 +161,7 @@ def _region(entry: Any, value: int, picture: tuple[str, int, int], path: Path) -
     where = f"{path}: annotation {entry.get('id')!r:.40} of {name}"
     area, crowd = _get(entry, "area", path), _get(entry, "iscrowd", path)
     if type(area) not in (int, float) or not 0 <= area < math.inf or crowd not in (0, 1):
-        raise InputError(f"{where}: area {area!r:.40}, iscrowd {crowd!r:.40}")
+        raise InputError(f"{where}: area {area!r:.40}, iscrowd {crowd!r:.40}", field=path)
     outline = read_outline(_get(entry, "segmentation", path), height, width, where)
     return Region(value, float(area), crowd == 1, outline)
 
@@ -168,35 +172,35 @@ def _sized(entry: Any, path: Path) -> tuple[str, int, int]:
     height, width = _whole(entry, "height", path), _whole(entry, "width", path)
     stem, dot, ending = name.rpartition(".")
     if f"{dot}{ending}" != ".jpg":
-        raise InputError(f"{path}: file_name {name!r:.80}: expected a .jpg")
+        raise InputError(f"{path}: file_name {name!r:.80}: expected a .jpg", field=path)
     check_id(stem, f"{path}: file_name {name!r:.80}")
     if not (0 < height <= _LONGEST and 0 < width <= _LONGEST):
-        raise InputError(f"{path}: {name}: a size of {width} x {height} pixels")
+        raise InputError(f"{path}: {name}: a size of {width} x {height} pixels", field=path)
     return name, height, width
 
 
 def _listed(data: Any, key: str, path: Path) -> list[Any]:
     found = data.get(key) if isinstance(data, dict) else None
     if not isinstance(found, list):
-        raise InputError(f"{path}: not an annotation file of COCO's instances: it has no list {key!r}")
+        raise InputError(f"{path}: not an annotation file of COCO's instances: it has no list {key!r}", field=path)
     return found
 
 
 def _get(entry: Any, key: str, path: Path) -> Any:
     if not isinstance(entry, dict) or key not in entry:
-        raise InputError(f"{path}: {entry!r:.80}: it has no {key!r}")
+        raise InputError(f"{path}: {entry!r:.80}: it has no {key!r}", field=path)
     return entry[key]
 
 
 def _whole(entry: Any, key: str, path: Path) -> int:
     value = _get(entry, key, path)
     if type(value) is not int:
-        raise InputError(f"{path}: {entry!r:.80}: {key!r} is {value!r:.40}, expected a whole number")
+        raise InputError(f"{path}: {entry!r:.80}: {key!r} is {value!r:.40}, expected a whole number", field=path)
     return value
 
 
 def _text(entry: Any, key: str, path: Path) -> str:
     value = _get(entry, key, path)
     if not isinstance(value, str):
-        raise InputError(f"{path}: {entry!r:.80}: {key!r} is {value!r:.40}, expected a text")
+        raise InputError(f"{path}: {entry!r:.80}: {key!r} is {value!r:.40}, expected a text", field=path)
     return value

@@ -33,7 +33,7 @@ def check_target(folder: Path) -> None:
     """InputError when a tree cannot be made there: to be called before annotations are read."""
     library()
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()) or (folder.is_dir() and any(folder.iterdir())):
-        raise InputError(f"{folder}: there is something; a tree is written into a new folder")
+        raise InputError(f"{folder}: there is something; a tree is written into a new folder", field=folder)
 
 
 def convert(
@@ -92,9 +92,9 @@ def convert(
                 cut_off.unlink()
             os.replace(partial, folder)  # noqa: PTH105 (also over an empty folder)
     except Timeout:
-        raise InputError(f"{folder}: another process is making it") from None
+        raise InputError(f"{folder}: another process is making it", field=folder) from None
     except OSError as error:
-        raise InputError(f"{error.filename or folder}: {error.strerror}") from None
+        raise InputError(f"{error.filename or folder}: {error.strerror}", field=error.filename or folder) from None
 
 
 def _cores() -> int:
@@ -110,7 +110,7 @@ def _check_there(pictures: list[Picture]) -> None:
     missing = [picture.file for picture in pictures if str(picture.file) not in listed]
     if missing:
         more = f" (and {len(missing) - 1:,} more)" if missing[1:] else ""
-        raise InputError(f"{missing[0]}: no such picture, but it is in the annotations{more}")
+        raise InputError(f"{missing[0]}: no such picture, but it is in the annotations{more}", field=missing[0])
 
 
 def _identity(path: Path) -> dict[str, str | int]:
@@ -150,7 +150,8 @@ def _paint_all(pictures: list[Picture], folder: Path) -> None:
         size, said = image_size(picture.file), (picture.height, picture.width)
         if size != said:
             raise InputError(
-                f"{picture.file}: {size[1]} x {size[0]} pixels, but its annotations are of {said[1]} x {said[0]}"
+                f"{picture.file}: {size[1]} x {size[0]} pixels, but its annotations are of {said[1]} x {said[0]}",
+                field=picture.file,
             )
         image = Image.fromarray(paint(picture))
         image.putpalette(palette)

@@ -57,7 +57,7 @@ def read_pickled(data: bytes, where: str, what: str) -> Any:
     try:
         shape, dtype = _header(stream)
         if shape != () or dtype != np.dtype(object):
-            raise InputError(f"{where}: expected a pickled 0-d object array, got {dtype} {list(shape)}")
+            raise InputError(f"{where}: expected a pickled 0-d object array, got {dtype} {list(shape)}", field=where)
         found = _Reader(stream, where).load()
         if isinstance(found, _Array) and isinstance(found.data, list) and len(found.data) == 1:
             found = found.data[0]
@@ -65,7 +65,7 @@ def read_pickled(data: bytes, where: str, what: str) -> Any:
     except InputError:
         raise
     except _DAMAGED as error:
-        raise InputError(f"{where}: not a pickled {what}: {error or type(error).__name__}") from None
+        raise InputError(f"{where}: not a pickled {what}: {error or type(error).__name__}", field=where) from None
 
 
 def _header(stream: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -227,7 +227,9 @@ class _Reader(pickle._Unpickler):
         if (module, name) == ("torch.storage", "_load_from_bytes"):
             return partial(_storage, where=self._where)
         if (module, name) not in _ALLOWED:
-            raise InputError(f"{self._where}: refused: the file would run {module}.{name}, which no array needs")
+            raise InputError(
+                f"{self._where}: refused: the file would run {module}.{name}, which no array needs", field=self._where
+            )
         return _ALLOWED[module, name]
 
     def load_bytearray8(self) -> None:
@@ -253,4 +255,4 @@ class _Reader(pickle._Unpickler):
     def persistent_load(self, reference: Any) -> Any:
         if self._inside_storage and isinstance(reference, tuple) and len(reference) == 6 and reference[0] == "storage":
             return reference[1]
-        raise InputError(f"{self._where}: refused: the file refers to something outside itself")
+        raise InputError(f"{self._where}: refused: the file refers to something outside itself", field=self._where)

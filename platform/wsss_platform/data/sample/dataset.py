@@ -58,7 +58,9 @@ class _SampleList:
             and self.ids[int(digits)] == id
         ):
             return int(digits)
-        raise InputError(f"sample list {self.name!r} has no picture {id!r}: ids are {self.ids[0]} to {self.ids[-1]}")
+        raise InputError(
+            f"sample list {self.name!r} has no picture {id!r}: ids are {self.ids[0]} to {self.ids[-1]}", field=id
+        )
 
     def _hash(self, what: str) -> str:
         return fingerprint(
@@ -176,7 +178,7 @@ class SampleDataset:
 
     def _known(self, name: str) -> str:
         if name not in LISTS:
-            raise unknown("list", name, LISTS)
+            raise unknown("list", name, LISTS, name)
         return name
 
 

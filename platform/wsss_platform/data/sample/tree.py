@@ -37,7 +37,7 @@ def write_tree(dataset: SampleDataset, folder: Path) -> None:
         InputError: the folder exists and is not empty, or cannot be made.
     """
     if folder.is_dir() and any(folder.iterdir()):
-        raise InputError(f"{folder}: not empty; a tree is written into a new folder")
+        raise InputError(f"{folder}: not empty; a tree is written into a new folder", field=folder)
     partial = folder.absolute().with_name(f".{folder.absolute().name}.{uuid.uuid4().hex}.tmp")
     try:
         for name in _FOLDERS:
@@ -48,7 +48,7 @@ def write_tree(dataset: SampleDataset, folder: Path) -> None:
         write_label_json(partial / "image_level_labels.json", dataset.classes, labels, name="sample-tree")
         os.replace(partial, folder.absolute())  # noqa: PTH105 (also over an empty folder)
     except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
+        raise InputError(f"{folder}: cannot be written ({error.strerror})", field=folder) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

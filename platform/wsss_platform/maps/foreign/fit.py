@@ -70,7 +70,7 @@ def fit(
         remarks = replace(remarks, resampled=(maps.shape[1], maps.shape[2]))
     if not np.isfinite(maps).all():
         wrong = [names[number] for number, item in zip(classes, maps, strict=True) if not np.isfinite(item).all()]
-        raise InputError(f"picture {id}: its map of {', '.join(wrong)} has NaN or infinite scores")
+        raise InputError(f"picture {id}: its map of {', '.join(wrong)} has NaN or infinite scores", field=id)
     full = _normalised(id, maps, section)
     nodes = nodes_of(full, size, size).clip(full.min((1, 2), keepdims=True), full.max((1, 2), keepdims=True))
     return StoredMap(id, np.array(classes, np.uint8), quantised(nodes, section.precision), *size), remarks
@@ -86,7 +86,8 @@ def _gated(
         found, wanted = (", ".join(names[number] for number in sorted(group)) for group in (has, named))
         raise InputError(
             f"picture {id}: its maps are of {found}, its labels name {wanted}; are the classes counted from 0 and in "
-            "the data set's order?"
+            "the data set's order?",
+            field=id,
         )
     return Remarks(
         dropped=tuple(names[number] for number in sorted(has - named)),
@@ -101,7 +102,8 @@ def _check_size(id: str, found: tuple[int, ...], size: tuple[int, int], section:
         turned = " (height and width exchanged?)" if (rows > columns) != (height > width) else ""
         raise InputError(
             f"picture {id}: its maps have {rows} x {columns} cells, other proportions than its {height} x {width} "
-            f"pixels{turned}; --stretch takes them all the same"
+            f"pixels{turned}; --stretch takes them all the same",
+            field=id,
         )
 
 
@@ -113,7 +115,8 @@ def _normalised(id: str, maps: NDArray[np.float32], section: ImportSection) -> N
         if low < lowest - TOLERANCE or high > 1 + TOLERANCE:
             raise InputError(
                 f"picture {id}: its scores are {low:.4g}..{high:.4g}, expected 0..1; --normalise max divides each "
-                "class by its maximum"
+                "class by its maximum",
+                field=id,
             )
         return maps.clip(0, 1)
     low_of_each = maps.min((1, 2), keepdims=True) if section.normalise == "minmax" else np.float32(0)

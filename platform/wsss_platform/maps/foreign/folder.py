@@ -82,7 +82,7 @@ class ForeignFolder:
             return self._put_together([number for number, _ in named], maps, str(self.folder / id))
         where = str(self.files(id)[0])
         if len(contents[0]) > _LARGEST:
-            raise InputError(f"{where}: larger than {_LARGEST >> 20} MiB, which no picture's maps are")
+            raise InputError(f"{where}: larger than {_LARGEST >> 20} MiB, which no picture's maps are", field=where)
         if self.form == "npz":
             return self._of_npz(_read_npz(contents[0], where), where)
         table = _table(contents[0], where)
@@ -91,7 +91,9 @@ class ForeignFolder:
         keys = _get(table, ("keys",), self.form, where)
         if self.form == "puzzlecam":
             if len(keys) == 0 or keys[0] != 0:
-                raise InputError(f"{where}: keys {_short(keys)} do not begin with 0, the background, as PuzzleCAM's do")
+                raise InputError(
+                    f"{where}: keys {_short(keys)} do not begin with 0, the background, as PuzzleCAM's do", field=where
+                )
             keys = keys[1:] - 1
         return self._put_together(list(keys), _get(table, _FIELDS[self.form], self.form, where), where)
 
@@ -116,7 +118,8 @@ class ForeignFolder:
         if name.isdecimal():
             return int(name)
         if name not in self.classes:
-            raise InputError(f"{where}: {unknown('class', name, self.classes)}")
+            error = unknown("class", name, self.classes, where)
+            raise error.in_context(f"{where}: {error}")
         return self.classes.index(name)
 
     def _of_npz(self, table: Mapping[str, NDArray[Any]], where: str) -> Foreign:
@@ -130,15 +133,18 @@ class ForeignFolder:
         if wrong:
             raise InputError(
                 f"{where}: class {wrong[0]} is out of range: the data set's are 0..{len(self.classes) - 1}, "
-                "without a background"
+                "without a background",
+                field=where,
             )
         if len(set(classes)) < len(classes):
-            raise InputError(f"{where}: classes {_short(classes)} name one twice")
+            raise InputError(f"{where}: classes {_short(classes)} name one twice", field=where)
         scores = [_scores(item, where) for item in maps]
         if len(scores) != len(classes):
-            raise InputError(f"{where}: {len(scores)} maps for {len(classes)} classes")
+            raise InputError(f"{where}: {len(scores)} maps for {len(classes)} classes", field=where)
         if len({item.shape for item in scores}) > 1:
-            raise InputError(f"{where}: maps of different sizes: {_short([item.shape for item in scores])}")
+            raise InputError(
+                f"{where}: maps of different sizes: {_short([item.shape for item in scores])}", field=where
+            )
         order = np.argsort(classes, kind="stable").tolist()
         stack = np.stack([scores[place] for place in order]) if scores else np.zeros((0, 1, 1), np.float32)
         return Foreign(tuple(classes[place] for place in order), stack)
@@ -151,7 +157,7 @@ def detect(folder: Path, ids: Sequence[str], classes: tuple[str, ...]) -> Form:
         InputError: no such folder, no file of a listed picture, files of two forms, or none that is known.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder")
+        raise InputError(f"{folder}: no such folder", field=folder)
     found: list[Form] = []
     for suffix in ("npy", "npz"):
         first = next((folder / f"{id}.{suffix}" for id in ids if (folder / f"{id}.{suffix}").is_file()), None)
@@ -163,10 +169,12 @@ def detect(folder: Path, ids: Sequence[str], classes: tuple[str, ...]) -> Form:
     if len(found) == 1:
         return found[0]
     if found:
-        raise InputError(f"{folder}: has maps of the forms {' and '.join(found)}; say which with --as")
+        raise InputError(f"{folder}: has maps of the forms {' and '.join(found)}; say which with --as", field=folder)
     there = next((path.name for path in sorted(folder.iterdir())), None)
     hint = f"the first file is {there}" if there else "the folder is empty"
-    raise InputError(f"{folder}: no ID.npy, ID.npz or per-class PNG of a listed picture, such as {ids[0]}; {hint}")
+    raise InputError(
+        f"{folder}: no ID.npy, ID.npz or per-class PNG of a listed picture, such as {ids[0]}; {hint}", field=folder
+    )
 
 
 def _form_of(path: Path) -> Form:
@@ -177,13 +185,15 @@ def _form_of(path: Path) -> Form:
         if "keys" in table and any(field in table for field in fields):
             return typing.cast("Form", form)
     known = "; ".join(f"{form}: keys, {' or '.join(fields)}" for form, fields in _FIELDS.items())
-    raise InputError(f"{path}: a dict of {_short(list(table))} is none of the known forms ({known}; seam: classes)")
+    raise InputError(
+        f"{path}: a dict of {_short(list(table))} is none of the known forms ({known}; seam: classes)", field=path
+    )
 
 
 def _table(data: bytes, where: str) -> dict[Any, Any]:
     table = read_pickled(data, where, "map file")
     if not isinstance(table, dict):
-        raise InputError(f"{where}: expected a dict, got a {type(table).__name__}")
+        raise InputError(f"{where}: expected a dict, got a {type(table).__name__}", field=where)
     return table
 
 
@@ -193,8 +203,8 @@ def _get(table: Mapping[Any, Any], names: Sequence[str], form: str, where: str) 
             try:
                 return np.asarray(table[name])
             except ValueError as error:
-                raise InputError(f"{where}: {name}: {error}") from None
-    raise InputError(f"{where}: {form} files have {' or '.join(names)}, this one {_short(list(table))}")
+                raise InputError(f"{where}: {name}: {error}", field=where) from None
+    raise InputError(f"{where}: {form} files have {' or '.join(names)}, this one {_short(list(table))}", field=where)
 
 
 def _read_npz(data: bytes, where: str) -> dict[str, NDArray[Any]]:
@@ -202,31 +212,31 @@ def _read_npz(data: bytes, where: str) -> dict[str, NDArray[Any]]:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             if sum(item.file_size for item in archive.infolist()) > _LARGEST:
                 raise InputError(
-                    f"{where}: larger than {_LARGEST >> 20} MiB when unpacked, which no picture's maps are"
+                    f"{where}: larger than {_LARGEST >> 20} MiB when unpacked, which no picture's maps are", field=where
                 )
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except InputError:
         raise
     except (*BROKEN, zipfile.BadZipFile, KeyError, RuntimeError, MemoryError) as error:  # RuntimeError: encrypted
-        raise InputError(f"{where}: not readable as .npz without running code from it ({error})") from None
+        raise InputError(f"{where}: not readable as .npz without running code from it ({error})", field=where) from None
 
 
 def _grey(data: bytes, where: str) -> NDArray[Any]:
     try:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
             if picture.mode not in ("L", "I;16"):
-                raise InputError(f"{where}: expected a grey PNG of 8 or 16 bits, got {picture.mode}")
+                raise InputError(f"{where}: expected a grey PNG of 8 or 16 bits, got {picture.mode}", field=where)
             return np.array(picture)
     except InputError:
         raise
     except (*BROKEN, MemoryError) as error:
-        raise InputError(f"{where}: not readable as a PNG ({error})") from None
+        raise InputError(f"{where}: not readable as a PNG ({error})", field=where) from None
 
 
 def _number(key: Any, where: str) -> int:
     if isinstance(key, bool | np.bool_) or not isinstance(key, int | np.integer):
-        raise InputError(f"{where}: {key!r:.60} is no class number")
+        raise InputError(f"{where}: {key!r:.60} is no class number", field=where)
     return int(key)
 
 
@@ -234,13 +244,15 @@ def _scores(values: Any, where: str) -> NDArray[np.float32]:
     """float32 [h, w]; whole numbers over their largest."""
     if not isinstance(values, np.ndarray) or values.ndim != 2 or 0 in values.shape:
         raise InputError(
-            f"{where}: expected maps [height, width], got {getattr(values, 'shape', type(values).__name__)}"
+            f"{where}: expected maps [height, width], got {getattr(values, 'shape', type(values).__name__)}",
+            field=where,
         )
     if values.dtype.kind == "f":
         return values.astype(np.float32)
     if values.dtype.name not in ("uint8", "uint16", "bool"):
         raise InputError(
-            f"{where}: maps of {values.dtype}; expected floats, or uint8 and uint16 as parts of the largest"
+            f"{where}: maps of {values.dtype}; expected floats, or uint8 and uint16 as parts of the largest",
+            field=where,
         )
     largest = 1 if values.dtype.kind == "b" else np.iinfo(values.dtype).max
     return np.divide(values, largest, dtype=np.float32)

@@ -54,7 +54,7 @@ Backend = Literal["auto", "pydensecrf", "lattice"]
 def parameters_of(config: MasksConfig) -> CrfParameters:
     """The config's parameter set with the fields `crf_*` that it sets; InputError when there is no such set."""
     if config.crf not in PARAMETERS:
-        raise unknown("CRF parameter set (masks.crf)", config.crf, PARAMETERS)
+        raise unknown("CRF parameter set (masks.crf)", config.crf, PARAMETERS, "masks.crf")
     names = ("gaussian_position", "gaussian_weight", "bilateral_position", "bilateral_colour", "bilateral_weight")
     given = {name: getattr(config, f"crf_{name}") for name in names}
     return replace(PARAMETERS[config.crf], **{name: value for name, value in given.items() if value is not None})

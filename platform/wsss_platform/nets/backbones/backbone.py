@@ -97,7 +97,8 @@ def download(url: str, name: str) -> dict[str, Tensor]:
     except (URLError, OSError, RuntimeError) as error:
         raise InputError(
             f"backbone.weights: 'imagenet' for {name} could not be fetched from {url} ({error}); "
-            "download it elsewhere and set backbone.weights to the file's path, or to 'none' for random values"
+            "download it elsewhere and set backbone.weights to the file's path, or to 'none' for random values",
+            field="backbone.weights",
         ) from None
     return state
 
@@ -116,15 +117,15 @@ def read_state(path: Path, field: str = "backbone.weights") -> dict[str, Tensor]
         with torch.serialization.safe_globals(_NUMBERS):
             state = torch.load(path.expanduser(), map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise InputError(f"{field}: {path}: no such file") from None
+        raise InputError(f"{field}: {path}: no such file", field=field) from None
     except Exception as error:  # noqa: BLE001  torch.load raises a dozen kinds for a file that is no checkpoint
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{field}: {path}: not a state dict that torch.load can read: {reason}") from None
+        raise InputError(f"{field}: {path}: not a state dict that torch.load can read: {reason}", field=field) from None
     for wrapper in ("state_dict", "model"):
         if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
             state = state[wrapper]
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError(f"{field}: {path}: expected a state dict, name -> tensor")
+        raise InputError(f"{field}: {path}: expected a state dict, name -> tensor", field=field)
     return {name.removeprefix("module."): value for name, value in state.items()}
 
 
@@ -153,7 +154,9 @@ def load_strict(network: nn.Module, state: Mapping[str, Tensor], where: str, unu
     problems = {"missing": missing, "unexpected": unexpected, "of another shape": sorted(shapes)}
     if any(problems.values()):
         told = "; ".join(f"{len(names)} {what}: {_few(names)}" for what, names in problems.items() if names)
-        raise InputError(f"backbone.weights: {where} does not fit {type(network).__name__}: {told}")
+        raise InputError(
+            f"backbone.weights: {where} does not fit {type(network).__name__}: {told}", field="backbone.weights"
+        )
     network.load_state_dict(given)
 
 

@@ -62,7 +62,8 @@ class WideResNet38(Backbone):
             raise InputError(
                 "backbone.weights: 'imagenet' for wide_resnet38 is an mxnet file that its authors give out "
                 "(ilsvrc-cls_rna-a1_cls1000_ep-0001.params); convert it with `wsss-platform import-weights FILE "
-                "--as resnet38-mxnet --out wide_resnet38.pt` and set backbone.weights to that path, or to 'none'"
+                "--as resnet38-mxnet --out wide_resnet38.pt` and set backbone.weights to that path, or to 'none'",
+                field="backbone.weights",
             )
         load_strict(self, read_state(Path(config.weights)), config.weights)
         for name in _NOT_TRAINED:

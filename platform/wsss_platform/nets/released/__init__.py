@@ -16,5 +16,5 @@ def get(name: str) -> Release:
     """A kind by its name; InputError with the nearest right one."""
     found = {release.name: release for release in releases()}
     if name not in found:
-        raise unknown("kind of checkpoint (--as)", name, found)
+        raise unknown("kind of checkpoint (--as)", name, found, "--as")
     return found[name]

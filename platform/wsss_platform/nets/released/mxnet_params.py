@@ -42,7 +42,7 @@ def read_params(path: Path) -> dict[str, Tensor]:
     try:
         content = path.expanduser().read_bytes()
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from None
+        raise InputError(f"{path}: {error.strerror or error}", field=path) from None
     return _Reader(path, content).everything()
 
 
@@ -116,4 +116,4 @@ class _Reader:
 
     def error(self, reason: str, place: int | None = None) -> InputError:
         """What is wrong, and where."""
-        return InputError(f"{self.path}: {reason} (at byte {self.place if place is None else place})")
+        return InputError(f"{self.path}: {reason} (at byte {self.place if place is None else place})", field=self.path)

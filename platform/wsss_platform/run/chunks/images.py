@@ -61,7 +61,7 @@ class StoredMaps(dict[str, "AnyMap"]):
     """A chunk's maps by picture id."""
 
     def __missing__(self, picture: str) -> AnyMap:
-        raise InputError(f"{picture}: there is no map of it")
+        raise InputError(f"{picture}: there is no map of it", field=picture)
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class PictureWork(ABC):
             marker.write_text(picture, encoding="utf-8")
             try:
                 if picture in known:
-                    raise InputError(known[picture])
+                    raise InputError(known[picture], field=picture)
                 results.append(make(picture))
             except (InputError, RunError) as error:
                 failures.append((picture, str(error)))

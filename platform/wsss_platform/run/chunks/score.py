@@ -66,7 +66,8 @@ class ScoreWork(PictureWork):
             if mask.shape != (item.height, item.width):
                 raise InputError(
                     f"{picture}: its true mask is {mask.shape[1]}x{mask.shape[0]}, "
-                    f"its picture {item.width}x{item.height}"
+                    f"its picture {item.width}x{item.height}",
+                    field=picture,
                 )
             fixed = confusion(mask, read_mask(mask_file(self.masks, picture)), classes, picture)
             return picture, fixed, sweep_stored(item, mask, thresholds, classes)

@@ -95,10 +95,12 @@ def plan_search(
     maps = experiment.stage("maps")
     if not store.finished("maps", maps.key):
         make = f"wsss-platform maps {run} --score-list {maps.list_name}"
-        raise InputError(f"run {run!r} has no stored maps of list {maps.list_name!r}: `{make}`")
+        raise InputError(f"run {run!r} has no stored maps of list {maps.list_name!r}: `{make}`", field=run)
     levels = split(experiment, space, settings, seed)
     for axis in levels.outer.axes:
-        raise InputError(f"axis {axis.path!r}: a search on stored maps can only change {maps.phase.masks}.*")
+        raise InputError(
+            f"axis {axis.path!r}: a search on stored maps can only change {maps.phase.masks}.*", field=axis.path
+        )
     drawn = settings_of(experiment, levels, refined=True)
     shares = plan(with_maps(experiment, store), images, confirm, seed)
     study = check_name(name or f"{run}-crf-{source_of(experiment)[:8]}", "study name")

@@ -90,7 +90,9 @@ def settings_of(experiment: Experiment, levels: Levels, *, refined: bool = False
     section, maps = experiment.phases[-1].masks, experiment.stage("maps").key
     own = experiment.masks_config(experiment.phases[-1])
     if refined and own.rule == "saliency":
-        raise InputError(f"{section}.rule 'saliency' takes no CRF; a search needs another rule")
+        raise InputError(
+            f"{section}.rule 'saliency' takes no CRF; a search needs another rule", field=f"{section}.rule"
+        )
     first = Setting(CONFIGURED, own, {}, reference=True, swept=not refined and is_swept(own))
     found = [_by_lattice(first, section) if refined else first]
     seen = {found[0].key}
@@ -114,7 +116,10 @@ def settings_of(experiment: Experiment, levels: Levels, *, refined: bool = False
         seen.add(setting.key)
         found.append(setting)
     if refined and all(setting.masks.crf == "none" for setting in found):
-        raise InputError(f"no candidate has a CRF: add an axis {section}.crf to the space, or --set {section}.crf=irn")
+        raise InputError(
+            f"no candidate has a CRF: add an axis {section}.crf to the space, or --set {section}.crf=irn",
+            field=f"{section}.crf",
+        )
     return tuple(found)
 
 

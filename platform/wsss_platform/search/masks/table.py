@@ -77,7 +77,7 @@ class Table:
         """What is in a file, too; InputError naming one that is damaged or of other classes."""
         said = _said(path)
         if said["classes"] != self._classes:
-            raise InputError(f"{path}: counts of other classes; give another --name")
+            raise InputError(f"{path}: counts of other classes; give another --name", field=path)
         try:
             table = pq.read_table(path, use_threads=False, page_checksum_verification=True)
             slots = list(zip(*(table[name].to_pylist() for name in _NAMES), strict=True))
@@ -147,9 +147,9 @@ def _said(path: Path) -> dict[str, Any]:
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _damaged(path, error) from None
     if not isinstance(said, dict) or {name: said.get(name) for name in _SAID} != _SAID:
-        raise InputError(f"{path}: not counts of settings, version {_SAID['version']}")
+        raise InputError(f"{path}: not counts of settings, version {_SAID['version']}", field=path)
     return said
 
 
 def _damaged(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path}: damaged or cut short ({error}); delete it and search again")
+    return InputError(f"{path}: damaged or cut short ({error}); delete it and search again", field=path)
