@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+SHIPPED = ("search_spaces", "recipes", "cluster")
+"""Folders at the top of the checkout that lie inside the package in a wheel."""
 WHERE = """
 import json, os, platform, uuid
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -77,13 +79,31 @@ def test_contents(wheel: Path) -> None:
         sources = {str(path.relative_to(ROOT / root)) for path in (ROOT / root).rglob("*.py")}
         presets = {str(path.relative_to(ROOT / root)) for path in (ROOT / root).rglob("presets/*.toml")}
         assert sources | presets <= names
-    for name in ("search_spaces", "cluster"):
+    for name in SHIPPED:
         data = {path for path in (ROOT / name).rglob("*") if path.is_file()}
         assert data
         assert {f"wsss_platform/{path.relative_to(ROOT)}" for path in data} <= names
     assert {"wsss_platform/py.typed", "wsss_methods/py.typed"} <= names
     unwanted = [name for name in code if "test" in Path(name).parts[0] or "__pycache__" in name or "/tests/" in name]
     assert not unwanted
+
+
+FOUND = """
+import json
+from wsss_platform.config.shipped import shipped, shipped_file, shipped_names
+names = {folder: shipped_names(folder, ".toml") for folder in ("search_spaces", "recipes")}
+paths = [shipped_file(folder, name, ".toml") for folder in names for name in names[folder]] + [shipped("cluster")]
+print(json.dumps([names, [str(path) for path in paths]]))
+"""
+
+
+def test_shipped_files_are_found_from_another_folder(installed: Path, tmp_path: Path) -> None:
+    names, paths = json.loads(run([installed, "-c", FOUND], tmp_path))
+    for folder, found in names.items():
+        ours = (path.relative_to(ROOT / folder).with_suffix("") for path in (ROOT / folder).rglob("*.toml"))
+        assert found == sorted(map(str, ours))
+        assert found
+    assert all(Path(path).is_relative_to(installed.parents[1]) for path in paths), paths
 
 
 def test_presets_and_spaces_exist() -> None:

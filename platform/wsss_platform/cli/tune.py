@@ -21,7 +21,8 @@ from wsss_platform.cli.output import Output, note, output
 from wsss_platform.cli.study_plan import plan_tables, study_plan
 from wsss_platform.cli.study_tables import best_table, told_table, trials_table
 from wsss_platform.config import MethodConfig
-from wsss_platform.errors import InputError, RunError, unknown
+from wsss_platform.config.shipped import shipped_file
+from wsss_platform.errors import InputError, RunError
 from wsss_platform.plan.protocol import strongest
 from wsss_platform.plan.selection import SelectionRule, judged_by, read_rule
 from wsss_platform.run.interrupts import Interrupted, Interrupts
@@ -290,16 +291,11 @@ def check_base(rule: SelectionRule, base: str) -> None:
 
 
 def find_space(method: str) -> Path:
-    """The shipped search space of a method: beside the package in a wheel, in search_spaces/ of a checkout."""
-    import wsss_platform
-
-    package = Path(wsss_platform.__file__).parent
-    folders = [package / "search_spaces", package.parents[1] / "search_spaces"]
-    for folder in folders:
-        if (folder / f"{method}.toml").is_file():
-            return folder / f"{method}.toml"
-    known = sorted({path.stem for folder in folders for path in folder.glob("*.toml")})
-    raise InputError(f"{unknown('search space', method, known)}; name one with --space FILE")
+    """The shipped search space of a method, or of the search of stored maps."""
+    try:
+        return shipped_file("search_spaces", method, ".toml")
+    except InputError as error:
+        raise error.in_context(f"{error}; name one with --space FILE", field="--space") from None
 
 
 def _search(request: StudyRequest, wandb: str, keep_best: int, asked: Callable[[], bool]) -> StudyResult:
