@@ -20,7 +20,7 @@ ON_CORES := OMP_NUM_THREADS=1 $(PYTEST) -n auto --dist worksteal
 OR_NONE  := || [ $$? -eq 5 ]
 SCRIPTS  := .ci/run cluster/slurm/ray.sbatch
 
-.PHONY: tune test test-all drills lint bench lock clean
+.PHONY: tune test test-all drills lint bench docs lock clean
 .DELETE_ON_ERROR:
 
 $(VENV)/.installed: pyproject.toml $(LOCK)
@@ -64,5 +64,19 @@ lock: $(VENV)/.installed  ## write the versions of this environment into require
 bench: $(VENV)/.installed  ## ratios of both sides in one run; never timed tests
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+# An environment of its own, without the platform: docstrings are read, not imported.
+DOCS := .venv-docs
+EXTRA := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"], sep="\n")
+
+$(DOCS)/.installed: pyproject.toml
+	@echo "installing into $(DOCS)" >&2
+	@$(PYTHON) -m venv $(DOCS)
+	@$(PYTHON) -c '$(EXTRA)' >$(DOCS)/requirements.txt
+	@$(DOCS)/bin/python -m pip install --quiet --requirement $(DOCS)/requirements.txt
+	@touch $@
+
+docs: $(DOCS)/.installed  ## the documents and a reference from docstrings into site/
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs --quiet build --strict $(ARGS)
+
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(DOCS) site build dist .pytest_cache .mypy_cache .ruff_cache

@@ -6,6 +6,7 @@ folder with one storage. Output lines in the block are for the reader.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -85,6 +86,36 @@ def test_readme_commands_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize("document", documents(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_relative_links_exist(document: Path) -> None:
     assert not list(dead_links(document))
+
+
+def test_reference_is_built(tmp_path: Path) -> None:
+    """What `make docs` does, where the extra `docs` is installed."""
+    python = ROOT / ".venv-docs" / "bin" / "python"
+    if not python.exists():
+        pytest.skip("no mkdocs: make docs")
+    command = [python, "-m", "mkdocs", "--quiet", "build", "--strict", "--site-dir", tmp_path / "site"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "field" in (tmp_path / "site" / "reference" / "errors" / "index.html").read_text(encoding="utf-8")
+
+
+def test_every_page_of_the_reference_is_in_its_list() -> None:
+    folder = ROOT / "docs" / "reference"
+    listed = (folder / "README.md").read_text(encoding="utf-8")
+    shown = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    for page in folder.glob("*.md"):
+        assert page.name == "README.md" or f"({page.name})" in listed
+        assert f"reference/{page.name}" in shown
+
+
+def shown_modules() -> list[str]:
+    pages = (ROOT / "docs" / "reference").glob("*.md")
+    return [name for page in pages for name in re.findall(r"^::: (\S+)", page.read_text(encoding="utf-8"), re.M)]
+
+
+@pytest.mark.parametrize("name", shown_modules())
+def test_modules_of_the_reference_exist(name: str) -> None:
+    assert importlib.util.find_spec(name), name
 
 
 def test_there_are_documents() -> None:
