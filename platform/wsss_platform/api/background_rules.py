@@ -16,6 +16,7 @@ from wsss_platform.errors import InputError, unknown
 from wsss_platform.masks.rules import alpha_of_threshold
 from wsss_platform.plan.experiment import Experiment
 from wsss_platform.plan.protocol import Protocol, Selection, protocol
+from wsss_platform.run.documents import RuleResult, RuleSubset, SubsetScore
 from wsss_platform.run.pipeline import read_score
 from wsss_platform.run.records import read_record
 from wsss_platform.run.saliency_sweep import saliency_artefact, sweep_saliency
@@ -54,7 +55,7 @@ def by_rule(
     changes: list[str] | None = None,
     config: Path | None = None,
     local: bool = False,
-) -> dict[str, Any]:
+) -> RuleResult:
     """What a rule's best setting gives beside the masks as made, per subset, with intervals.
 
     The setting is the best on `fitted_on`; on the scored list itself, the default, that is an oracle.
@@ -79,18 +80,17 @@ def by_rule(
         solved, index = _threshold_rule(rule, fitted_score)
         found = score.parts_over(index)
     stamped = _stamped(experiment, fitted, solved.words, selection)
-    rows = [_row(text, score, found) for text in subsets or ("all",)]
-    return {
-        "run": name,
-        "rule": rule,
-        "fitted_on": fitted.data.score_list,
-        "oracle": fitted.data.score_list == experiment.data.score_list,
-        "words": solved.words,
-        "setting": solved.setting,
-        "protocol": stamped.model_dump(),
-        "subsets": rows,
-        "curve": solved.curve,
-    }
+    return RuleResult(
+        run=name,
+        rule=rule,
+        fitted_on=fitted.data.score_list,
+        oracle=fitted.data.score_list == experiment.data.score_list,
+        words=solved.words,
+        setting=solved.setting,
+        protocol=stamped,
+        subsets=tuple(_row(text, score, found) for text in subsets or ("all",)),
+        curve=solved.curve,
+    )
 
 
 def _threshold_rule(rule: str, score: Score) -> tuple[Solved, int | NDArray[np.int64]]:
@@ -180,13 +180,15 @@ def _stamped(experiment: Experiment, fitted: Experiment, words: str, selection: 
     )
 
 
-def _row(text: str, score: Score, parts: NDArray[np.int64]) -> dict[str, Any]:
+def _row(text: str, score: Score, parts: NDArray[np.int64]) -> RuleSubset:
     chosen = subset(text, score.parts, score.classes)
-    result: dict[str, Any] = {"subset": text, "pictures": int(chosen.sum())}
-    for what, counts in (("masks", score.parts), ("rule", parts)):
-        found = bootstrap(counts[chosen])
-        result[what] = {"mean_iou": found.value, "low": found.low, "high": found.high}
-    return result
+    masks, rule = _interval(score.parts[chosen]), _interval(parts[chosen])
+    return RuleSubset(subset=text, pictures=int(chosen.sum()), masks=masks, rule=rule)
+
+
+def _interval(counts: NDArray[np.int64]) -> SubsetScore:
+    found = bootstrap(counts)
+    return SubsetScore(mean_iou=found.value, low=found.low, high=found.high)
 
 
 def _plain(value: float) -> float | None:

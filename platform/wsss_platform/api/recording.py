@@ -10,6 +10,7 @@ from wsss_platform.errors import InputError
 from wsss_platform.plan.experiment import Experiment, Stage
 from wsss_platform.plan.jobs import Runner
 from wsss_platform.plan.protocol import Protocol, Selection, protocol
+from wsss_platform.run.documents import RunResult
 from wsss_platform.run.pipeline import Event, OnEvent, Outcome, StageProgress, run
 from wsss_platform.run.records import (
     RECORD,
@@ -21,6 +22,7 @@ from wsss_platform.run.records import (
     start_record,
     write_record,
 )
+from wsss_platform.scores.documents import Summary
 from wsss_platform.store.artefacts import Store
 from wsss_platform.tracking.weights_and_biases import Tracker
 
@@ -108,20 +110,20 @@ class Recording:
         for title, picture in panels(outcome.experiment, self._store, count=2):
             self._tracker.picture(title, picture)
 
-    def result(self, outcome: Outcome, wanted: Stage) -> dict[str, Any]:
-        """What came out, as plain data."""
+    def result(self, outcome: Outcome, wanted: Stage) -> RunResult:
+        """What came out."""
         artefact = self._store.open(wanted.kind, wanted.key)
         for warning in self._tracker.warnings:
             log.warning(warning)
-        return {
-            "run": self._name,
-            "stage": wanted.name,
-            "folder": str(artefact.folder),
-            "seconds": {end.stage.name: round(end.seconds, 2) for end in outcome.stages},
-            "protocol": self._protocol.model_dump(),
-            "score": outcome.score,
-            "failures": int(artefact.manifest.get("failures", 0)),
-        }
+        return RunResult(
+            run=self._name,
+            stage=wanted.name,
+            folder=str(artefact.folder),
+            seconds={end.stage.name: round(end.seconds, 2) for end in outcome.stages},
+            protocol=self._protocol,
+            score=None if outcome.score is None else Summary.model_validate(outcome.score),
+            failures=int(artefact.manifest.get("failures", 0)),
+        )
 
 
 def earlier_record(experiment: Experiment, store: Store, name: str) -> RunRecord | None:

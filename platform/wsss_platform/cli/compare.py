@@ -6,7 +6,7 @@ import re
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -17,6 +17,7 @@ from wsss_platform.cli import options
 from wsss_platform.cli.output import StageBars, console, note, output
 from wsss_platform.config import fingerprint
 from wsss_platform.errors import InputError, unknown
+from wsss_platform.plan.documents import ComparisonPlan, PlannedRun
 from wsss_platform.plan.experiment import Experiment, Stage, needed
 from wsss_platform.plan.jobs import Runner
 from wsss_platform.run.pipeline import run
@@ -64,8 +65,8 @@ def compare(
     as_json: options.Json = False,
 ) -> None:
     """Train and score several methods over several seeds; a table with paired intervals, bars and pictures."""
-    from wsss_platform.report.comparison_tables import AT, reading, summarise, write
-    from wsss_platform.report.terminal import gaps_table, scores_table
+    from wsss_platform.report.comparison_folder import summarise, write
+    from wsss_platform.report.tables.comparison import AT, comparison_plan, comparison_result
 
     if at not in AT:
         raise unknown("--at", at, list(AT))
@@ -98,20 +99,15 @@ def compare(
         title = check_name(name or _title(planned, data, fingerprint(keys)[:8]), "comparison name")
         where = cast("Where", at)
         if dry_run:
-            out.result(*_plan(title, planned, store, where))
+            plan = _plan(title, planned, store, where)
+            out.result(plan, comparison_plan(plan))
             return
         _run(planned, store, title, wandb, where, runner(local=local, workers=workers, gpus_per_worker=gpus_per_worker))
         scored = _scored(planned, store, where)
-        document = summarise(scored, where)
         folder = store.root / "comparisons" / (title if at == "best" else f"{title}-{at}")
-        write(folder, document, scored, pictures)
-        out.result(
-            {"comparison": title, "folder": str(folder), **document},
-            scores_table(document),
-            *([gaps_table(document)] if document["differences"] else []),
-            reading(len(numbers), at),
-            f"table, bars and pictures: {folder}",
-        )
+        document = summarise(title, folder, scored, where)
+        write(document, scored, pictures)
+        out.result(document, *comparison_result(document))
 
 
 def parse_arm(text: str) -> tuple[str, str, list[str]]:
@@ -171,18 +167,16 @@ def _missing(experiment: Experiment, store: Store, at: Where) -> list[Stage]:
     return [stage for stage in stages if stage.key in wanted]
 
 
-def _plan(title: str, planned: dict[str, tuple[Experiment, ...]], store: Store, at: Where) -> tuple[Any, ...]:
-    """What would run, as plain data and as a table."""
-    from rich.table import Table
-
-    table = Table("arm", "seed", "stages to run", "in the store", title=f"comparison {title}", title_justify="left")
+def _plan(title: str, planned: dict[str, tuple[Experiment, ...]], store: Store, at: Where) -> ComparisonPlan:
+    """What would run."""
     runs = []
     for label, runs_of in planned.items():
         for experiment in runs_of:
-            todo = [stage.name for stage in _missing(experiment, store, at)]
-            runs.append({"arm": label, "seed": experiment.seed, "run": todo, "key": experiment.key})
-            table.add_row(label, str(experiment.seed), ", ".join(todo) or "-", str(len(experiment.stages) - len(todo)))
-    return {"comparison": title, "runs": runs}, table
+            todo = tuple(stage.name for stage in _missing(experiment, store, at))
+            stored = len(experiment.stages) - len(todo)
+            run = PlannedRun(arm=label, seed=experiment.seed, run=todo, stored=stored, key=experiment.key)
+            runs.append(run)
+    return ComparisonPlan(comparison=title, runs=tuple(runs))
 
 
 def _run(

@@ -31,14 +31,13 @@ def lists(
     data: options.Data = "sample", root: options.Root = "", changes: options.Set = None, as_json: options.Json = False
 ) -> None:
     """The lists of a data set and how many pictures each has."""
-    from rich.table import Table
+    from wsss_platform.data.documents import DataLists
+    from wsss_platform.report.tables.data import lists_table
 
     with output(as_json) as out:
         _, dataset = _open(data, root, changes)
-        table = Table("list", "pictures", title=f"{data}: {len(dataset.classes)} classes")
-        for name, length in dataset.lists().items():
-            table.add_row(name, str(length))
-        out.result({"lists": dict(dataset.lists()), "classes": list(dataset.classes)}, table)
+        document = DataLists(lists=dict(dataset.lists()), classes=tuple(dataset.classes))
+        out.result(document, lists_table(data, document))
 
 
 @app.command("check")
@@ -52,12 +51,11 @@ def check(
     as_json: options.Json = False,
 ) -> None:
     """Decode every picture and mask and name each one that is wrong. Exits with 2 when there is any."""
-    from dataclasses import asdict
-
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-    from rich.table import Table
 
     from wsss_platform.data.check import inspect
+    from wsss_platform.data.documents import DataCheck, ListProblem
+    from wsss_platform.report.tables.data import check_result
 
     with output(as_json) as out:
         _, dataset = _open(data, root, changes)
@@ -71,23 +69,13 @@ def check(
                     progress.update(bar, completed=done, total=total)
 
                 reports.append(inspect(dataset, name, show))
-        problems = [(report.summary.list_name, problem) for report in reports for problem in report.problems]
-        table = Table(
-            "list", "pictures", "masks", "problems", "classes per picture", "labels and mask differ", "labels"
+        problems = tuple(
+            ListProblem(list=report.summary.list_name, file=problem.file, message=problem.message)
+            for report in reports
+            for problem in report.problems
         )
-        for report in reports:
-            summary = report.summary
-            mean = sum(summary.per_class) / max(summary.pictures, 1)
-            numbers = (summary.pictures, summary.masks, len(report.problems), f"{mean:.2f}", summary.disagree)
-            table.add_row(summary.list_name, *map(str, numbers), f"from {summary.labels_from}")
-        out.result(
-            {
-                "lists": [asdict(report.summary) for report in reports],
-                "problems": [{"list": name, **asdict(problem)} for name, problem in problems],
-            },
-            table,
-            *[f"{name}: {problem}" for name, problem in problems],
-        )
+        document = DataCheck(lists=tuple(report.summary for report in reports), problems=problems)
+        out.result(document, *check_result(document))
         if problems:
             raise InputError(f"{len(problems)} problems, named above")
 
@@ -99,11 +87,13 @@ def convert_labels(
     as_json: options.Json = False,
 ) -> None:
     """Turn a pickled cls_labels.npy into label JSON, with a reader that runs no code from the file."""
+    from wsss_platform.data.documents import ConvertedLabels
     from wsss_platform.data.labels import convert_labels as convert
 
     with output(as_json) as out:
         pictures = convert(source, target)
-        out.result({"pictures": pictures, "file": str(target)}, f"{pictures} pictures' labels written to {target}")
+        document = ConvertedLabels(pictures=pictures, file=str(target))
+        out.result(document, f"{pictures} pictures' labels written to {target}")
 
 
 @app.command("write-sample")
@@ -113,12 +103,14 @@ def write_sample(
     as_json: options.Json = False,
 ) -> None:
     """Write the built-in sample as a VOC2012 tree, to look at or to try `--data voc12` on."""
+    from wsss_platform.data.documents import DataTree
     from wsss_platform.data.sample.tree import write_tree
 
     with output(as_json) as out:
         _, dataset = _open("sample", "", changes)
         write_tree(dataset, folder)
-        out.result({"root": str(folder), "lists": dict(dataset.lists())}, f"a VOC2012 tree: --root {folder}")
+        document = DataTree(root=str(folder), lists=dict(dataset.lists()))
+        out.result(document, f"a VOC2012 tree: --root {folder}")
 
 
 @app.command("convert-coco")
@@ -137,6 +129,7 @@ def convert_coco(
 
     from wsss_platform.data.convert.coco import annotation_files, read_annotations
     from wsss_platform.data.convert.coco_tree import check_target, convert
+    from wsss_platform.data.documents import DataTree
 
     with output(as_json) as out:
         found = annotation_files(source, year, only)
@@ -155,4 +148,5 @@ def convert_coco(
             f"{name}: {counts[name]} pictures ({split.without} without annotations left out)"
             for name, split in splits.items()
         )
-        out.result({"root": str(folder), "lists": counts}, f"{said}; --data voc12 --root {folder}")
+        document = DataTree(root=str(folder), lists=counts)
+        out.result(document, f"{said}; --data voc12 --root {folder}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,7 @@ from wsss_platform.errors import InputError, unknown
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from wsss_platform.nets.documents import ImportedWeights
     from wsss_platform.nets.released.names import Converted, Release
 
 PRESET = "paper"
@@ -49,15 +50,16 @@ def import_weights(
         from wsss_platform.nets.backbones.backbone import read_state
         from wsss_platform.nets.released.mxnet_params import read_params
         from wsss_platform.nets.released.names import convert
+        from wsss_platform.report.tables.weights import weights_lines
         from wsss_platform.train.checkpoint import write_torch
 
         release = released.get(kind)
         state = read_params(source) if release.mxnet else read_state(source, "import-weights")
         result = convert(state, release, _network(release, classes, changes))
-        told = _report(release, source, result)
         fatal = bool(result.contradicting or not result.found)
         refused = fatal or (bool(result.problems) and not allow_missing)
-        to.result({**told, "out": None if refused else str(out)}, *_lines(result))
+        document = _document(release, source, result, None if refused else str(out))
+        to.result(document, *weights_lines(document))
         if refused:
             counts = ", ".join(f"{len(names)} {what}" for what, names in result.problems.items())
             hint = "" if fatal else "; --allow-missing writes it all the same"
@@ -95,29 +97,19 @@ def _network(release: Release, classes: int, changes: list[str] | None) -> dict[
     return dict(phases[release.phase].build(settings, classes).state_dict())
 
 
-def _report(release: Release, source: Path, result: Converted) -> dict[str, Any]:
-    return {
-        "source": str(source),
-        "as": release.name,
-        "names": release.source,
-        "found": len(result.found),
-        "left_out": result.left_out,
-        "initial": result.fresh,
-        "missing": result.missing,
-        "unexpected": result.unexpected,
-        "shapes": result.shapes,
-        "contradicting": result.contradicting,
-    }
+def _document(release: Release, source: Path, result: Converted, out: str | None) -> ImportedWeights:
+    from wsss_platform.nets.documents import ImportedWeights
 
-
-def _lines(result: Converted) -> list[str]:
-    """The report for a person: counts, then every name of what is wrong, one a line."""
-    lines = [
-        f"{len(result.found)} tensors found",
-        f"{len(result.left_out)} left out on purpose",
-        f"{len(result.fresh)} that the release does not store keep their initial values",
-    ]
-    for what, names in result.problems.items():
-        lines.append(f"{len(names)} {what}:")
-        lines += [f"  {name}" for name in names]
-    return lines
+    return ImportedWeights(
+        source=str(source),
+        kind=release.name,
+        names=release.source,
+        found=len(result.found),
+        left_out=tuple(result.left_out),
+        initial=tuple(result.fresh),
+        missing=tuple(result.missing),
+        unexpected=tuple(result.unexpected),
+        shapes=tuple(result.shapes),
+        contradicting=tuple(result.contradicting),
+        out=out,
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -21,8 +20,9 @@ def leaderboard(
 ) -> None:
     """Local results, grouped by protocol: rows of different protocols are never ranked together."""
     from wsss_platform.report import leaderboard as board
-    from wsss_platform.report.looks import looks, looks_at
-    from wsss_platform.report.terminal import leaderboard_tables
+    from wsss_platform.report.documents import LeaderboardDocument
+    from wsss_platform.report.looks import looks
+    from wsss_platform.report.tables.leaderboard import leaderboard_csv, leaderboard_markdown, leaderboard_tables
     from wsss_platform.run.records import read_records
 
     if sum((as_json, markdown, csv)) > 1:
@@ -33,12 +33,10 @@ def leaderboard(
             note(f"left out: run {name}: {reason}")
         groups = board.rows(found.records)
         if markdown or csv:
-            out.result(None, (board.to_markdown if markdown else board.to_csv)(groups).rstrip("\n"))
+            out.show((leaderboard_markdown if markdown else leaderboard_csv)(groups).rstrip("\n"))
             return
         if not groups and not as_json:
             note(f"no scored run in {storage}; try `wsss-platform tune fbr` or `wsss-platform train cam --until score`")
-        seen, shown = looks(Store(storage)), board.to_json(groups)
-        for group, plain in zip(groups, shown, strict=True):
-            one = looks_at(seen, group.protocol.score_list, group.protocol.truth)
-            plain["looks"] = {**asdict(one), "total": one.total}
-        out.result(shown, *leaderboard_tables(groups), *[one.words for one in seen if groups])
+        seen = looks(Store(storage))
+        document = LeaderboardDocument.of(groups, seen)
+        out.result(document, *leaderboard_tables(groups), *[one.words for one in seen if groups])

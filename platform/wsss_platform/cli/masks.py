@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,7 @@ from wsss_platform.errors import InputError, unknown
 if TYPE_CHECKING:
     from wsss_platform.cli.stages import Also
     from wsss_platform.plan.experiment import Experiment
+    from wsss_platform.run.documents import Export
     from wsss_platform.store.artefacts import Store
 
 
@@ -75,24 +76,20 @@ def _exporter(store: Store, layout: str | None, folder: Path | None) -> Also | N
         raise InputError(f"--format {layout} needs --out DIR, the folder to write to")
     taken = next(each for each in layouts if each == (layout or "voc"))
 
-    def export(experiment: Experiment) -> tuple[dict[str, Any], list[Any]]:
+    def export(experiment: Experiment) -> Export:
+        from wsss_platform.run.documents import Export
         from wsss_platform.run.pipeline import failed
 
         lacking = failed(store, experiment.stage("masks"))
         with console.status("writing masks") as status:
             found = export_masks(experiment, store, folder, taken, lacking, lambda done: status.update(f"{done} masks"))
-        said = {
-            "folder": str(found.folder),
-            "format": taken,
-            "pictures": found.pictures,
-            "lacking": list(found.lacking),
-            "undecided_pixels": found.undecided,
-            "scored": found.scored,
-        }
-        hint = "" if found.scored else "; no IoU in scores.parquet, as the run is not scored"
-        lines = [f"{found.pictures} masks for other codebases in {found.folder}{hint}"]
-        if found.lacking:
-            lines.append(f"{len(found.lacking)} pictures have no mask and are in no list: {' '.join(found.lacking)}")
-        return {"export": said}, lines
+        return Export(
+            folder=str(found.folder),
+            layout=taken,
+            pictures=found.pictures,
+            lacking=found.lacking,
+            undecided_pixels=found.undecided,
+            scored=found.scored,
+        )
 
     return export

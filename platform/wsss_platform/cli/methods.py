@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -10,6 +10,7 @@ from wsss_platform.api.experiments import find_method
 from wsss_platform.cli import options
 from wsss_platform.cli.output import output
 from wsss_platform.config import Section, leaves, look_up
+from wsss_platform.method.documents import ListedMethod, MethodField, MethodFields, MethodList
 
 
 def methods(
@@ -17,39 +18,31 @@ def methods(
     as_json: options.Json = False,
 ) -> None:
     """List the methods, or every config field of one with its default and meaning."""
-    from rich.table import Table
-
     import wsss_methods
+    from wsss_platform.report.tables.methods import field_table, method_table
 
     with output(as_json) as out:
         if name is not None:
-            out.result(*_fields(name))
+            fields = _fields(name)
+            out.result(fields, field_table(fields))
             return
         found = [find_method(each) for each in wsss_methods.names()]
-        table = Table("method", "what", "paper", "presets")
-        for method in found:
-            table.add_row(method.name, method.title, method.paper, ", ".join(method.presets()))
-        out.result(
-            [
-                {"name": m.name, "title": m.title, "paper": m.paper, "revision": m.revision, "presets": [*m.presets()]}
-                for m in found
-            ],
-            table,
+        listed = tuple(
+            ListedMethod(name=m.name, title=m.title, paper=m.paper, revision=m.revision, presets=tuple(m.presets()))
+            for m in found
         )
+        document = MethodList(methods=listed)
+        out.result(document, method_table(document))
 
 
-def _fields(name: str) -> tuple[Any, Any]:
-    from rich.table import Table
-
+def _fields(name: str) -> MethodFields:
     method = find_method(name)
     config = method.config()
-    table = Table("field", "default", "meaning", title=f"{method.name}: {method.title}", title_justify="left")
-    document = []
+    fields = []
     for path, value in leaves(config):
         parent, _, field = path.rpartition(".")
         section = look_up(config, parent) if parent else config
         assert isinstance(section, Section)
         meaning = " ".join((type(section).model_fields[field].description or "").split())
-        table.add_row(path, str(value), meaning)
-        document.append({"field": path, "default": value, "meaning": meaning})
-    return document, table
+        fields.append(MethodField(field=path, default=value, meaning=meaning))
+    return MethodFields(method=method.name, title=method.title, fields=tuple(fields))

@@ -27,7 +27,10 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from wsss_platform.config.document import Document
 from wsss_platform.plan.experiment import Stage
+from wsss_platform.report.table import Shown, Table
+from wsss_platform.report.terminal import rendered
 from wsss_platform.run.pipeline import Event, StageEnd, StageProgress, StageStart
 
 WIDTH = 140
@@ -55,6 +58,12 @@ def note(message: str) -> None:
     console.print(message, soft_wrap=True)
 
 
+def print_shown(*shown: Shown, to: Console = console) -> None:
+    """Tables and lines, on standard error unless another console is named; a line is not broken."""
+    for item in shown:
+        to.print(rendered(item), soft_wrap=not isinstance(item, Table))
+
+
 class _Notes(logging.Handler):
     """What the rooms below log, as remarks."""
 
@@ -79,15 +88,18 @@ class Output:
         self.as_json = as_json
         self._stream = stream
 
-    def result(self, document: Any, *renderables: Any) -> None:
-        """The verb's result: the JSON document, or the renderables for a person."""
+    def result(self, document: Document, *shown: Shown) -> None:
+        """The verb's result: the document as JSON, or tables and lines for a person."""
         if self.as_json:
-            json.dump(document, self._stream, indent=1, allow_nan=False, default=str)
+            json.dump(document.to_json(), self._stream, indent=1, allow_nan=False)
             self._stream.write("\n")
+            self._stream.flush()
         else:
-            terminal = _console(self._stream)
-            for renderable in renderables:
-                terminal.print(renderable, soft_wrap=isinstance(renderable, str | Text))
+            self.show(*shown)
+
+    def show(self, *shown: Shown) -> None:
+        """Tables and lines for a person; a line is not broken."""
+        print_shown(*shown, to=_console(self._stream))
         self._stream.flush()
 
 

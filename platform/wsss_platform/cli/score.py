@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +11,6 @@ from wsss_platform.cli.output import Output, output
 from wsss_platform.errors import InputError
 
 if TYPE_CHECKING:
-    from wsss_platform.scores.score import At
     from wsss_platform.store.artefacts import Store
 
 
@@ -60,7 +58,7 @@ def score(
     store = Store(storage, max_failures)
     if rule is not None or fitted_on is not None or subsets:
         from wsss_platform.api.background_rules import by_rule
-        from wsss_platform.report.terminal import rule_lines
+        from wsss_platform.report.tables.run import rule_result
 
         if against is not None or dry_run:
             raise InputError("--rule, --fitted-on and --subset go with neither --against nor --dry-run")
@@ -76,7 +74,7 @@ def score(
                 config=config,
                 local=local,
             )
-            out.result(found, *rule_lines(found))
+            out.result(found, *rule_result(found))
         return
     if against is not None:
         with output(as_json) as out:
@@ -106,25 +104,13 @@ def _against(out: Output, store: Store, first: str, second: str) -> None:
     Raises:
         InputError: a run without a score, or runs scored on different pictures.
     """
-    from rich.table import Table
-
     from wsss_platform.api.runs import load_run
+    from wsss_platform.report.tables.run import difference_result
+    from wsss_platform.run.documents import RunDifference
     from wsss_platform.run.pipeline import read_score
     from wsss_platform.scores.score import paired_bootstrap
 
-    scores = [read_score(load_run(store, run)[0], store, f"run {run!r}") for run in (first, second)]
-    table = Table("background", first, second, "difference", "95 % interval", f"p({first} better)")
-    document: dict[str, Any] = {"first": first, "second": second}
-    kinds: tuple[tuple[At, str], ...] = (("masks", "masks as made"), ("best", "best of each sweep (oracle)"))
-    for at, words in kinds:
-        found = paired_bootstrap(scores[0], scores[1], at)
-        document[at] = asdict(found)
-        table.add_row(
-            words,
-            f"{100 * found.a.value:.2f}",
-            f"{100 * found.b.value:.2f}",
-            f"{100 * found.difference.value:+.2f}",
-            f"{100 * found.difference.low:+.2f} .. {100 * found.difference.high:+.2f}",
-            f"{found.a_wins:.3f}",
-        )
-    out.result(document, table, "The interval is over pictures; it does not cover the spread between seeds.")
+    a, b = (read_score(load_run(store, run)[0], store, f"run {run!r}") for run in (first, second))
+    masks, best = paired_bootstrap(a, b, "masks"), paired_bootstrap(a, b, "best")
+    document = RunDifference(first=first, second=second, masks=masks, best=best)
+    out.result(document, *difference_result(document))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
 from wsss_platform.plan.experiment import Experiment
+from wsss_platform.search.documents import SearchSettings
 from wsss_platform.search.space import SearchSpace
 from wsss_platform.tune.rungs import planned_rungs
 
@@ -47,8 +48,8 @@ def search_plan(
     space: SearchSpace,
     named: Mapping[str, Any],
     budget: Mapping[str, float | None],
-) -> dict[str, Any]:
-    """The search as plain data.
+) -> SearchSettings:
+    """How a study searches.
 
     Args:
         experiment: the default config's.
@@ -57,33 +58,4 @@ def search_plan(
         budget: "trials" (in total), "hours" (of each call) and "gpu_hours" (of all trials); None: no such limit.
     """
     rungs = planned_rungs(experiment, space, named["scheduler"], named["objectives"])
-    return {**named, "rungs": list(rungs), "budget": dict(budget)}
-
-
-def search_words(search: Mapping[str, Any]) -> list[str]:
-    """The search in a few lines."""
-    budget = search["budget"]
-    parts = [
-        None if budget["trials"] is None else f"{budget['trials']} trials in total",
-        None if budget["hours"] is None else f"{budget['hours']:g} hours of this call",
-        None if budget["gpu_hours"] is None else f"{budget['gpu_hours']:g} GPU-hours of all trials and calls",
-    ]
-    ends = ", or ".join(part for part in parts if part)
-    how = f"sampler {search['sampler']}; scheduler {search['scheduler']}: {_stopping(search)}"
-    lines = [how, f"budget: {ends}"]
-    if len(search["objectives"]) > 1:
-        lines.insert(1, f"objectives: {', '.join(search['objectives'])}; the best config is the most accurate one")
-    return lines
-
-
-def _stopping(search: Mapping[str, Any]) -> str:
-    if search["rungs"]:
-        return f"rungs after {_epochs(search['rungs'])} of the last phase; the default config is never stopped"
-    if search["scheduler"] != "none" and len(search["objectives"]) > 1:
-        return "no trial is stopped early, as there are several objectives"
-    return "no trial is stopped early"
-
-
-def _epochs(rungs: Sequence[int]) -> str:
-    shown = ", ".join(map(str, rungs))
-    return f"epoch {shown}" if len(rungs) == 1 else f"epochs {shown}"
+    return SearchSettings.model_validate({**named, "rungs": rungs, "budget": dict(budget)})

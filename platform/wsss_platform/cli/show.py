@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +24,7 @@ def show(
 ) -> None:
     """Write pictures of a scored run: image, maps, mask and truth side by side, and the sweep curve."""
     from wsss_platform.api.runs import load_run
+    from wsss_platform.report.documents import Pictures, SeenTruth
     from wsss_platform.report.looks import looks, looks_at
     from wsss_platform.report.show import show_run
 
@@ -35,12 +35,5 @@ def show(
         written = show_run(experiment, store, target, count=count, ids=ids or None)
         scored = experiment.data.score_list
         seen = looks_at(looks(store), scored, experiment.truth_fingerprint(scored)[:12])
-        out.result(
-            {
-                "folder": str(target),
-                "files": [str(path) for path in written],
-                "looks": {**asdict(seen), "total": seen.total},
-            },
-            f"{len(written)} pictures in {target}",
-            seen.words,
-        )
+        document = Pictures(folder=str(target), files=tuple(map(str, written)), looks=SeenTruth.of(seen))
+        out.result(document, f"{len(written)} pictures in {target}", seen.words)

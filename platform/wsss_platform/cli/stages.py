@@ -4,31 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-from rich.text import Text
 
 from wsss_platform.api import experiments
 from wsss_platform.api.plans import plan_document
 from wsss_platform.api.recording import Recording
 from wsss_platform.api.runners import runner
 from wsss_platform.api.runs import last_stage, load_run
-from wsss_platform.cli.output import Output, StageBars, console, note, output
-from wsss_platform.cli.plan import plan_table
-from wsss_platform.plan.experiment import Experiment, Stage, needed
-from wsss_platform.plan.protocol import Protocol, Selection, strongest
-from wsss_platform.report.terminal import protocol_line, score_table
+from wsss_platform.cli.output import Output, StageBars, note, output, print_shown
+from wsss_platform.plan.experiment import Experiment, needed
+from wsss_platform.plan.protocol import Selection, strongest
+from wsss_platform.report.tables.run import plan_table, run_plan, run_result
+from wsss_platform.run.documents import Export
 from wsss_platform.run.interrupts import Interrupts, interruptible
-from wsss_platform.run.pipeline import FAILURES
 from wsss_platform.run.records import read_record
-from wsss_platform.search.costs import cost_words
 from wsss_platform.store.artefacts import Store
 from wsss_platform.store.disk import check_writable, explained
 
-Also = Callable[[Experiment], tuple[dict[str, Any], list[Any]]]
-"""What a verb does after its last stage: more of the document, more lines."""
+Also = Callable[[Experiment], Export]
+"""What a verb does after its last stage."""
 FINISHING = "finishing: ends after the current epoch or chunk of pictures, and keeps it"
-_NEXT = {"train": "score", "maps": "masks", "masks": "score", "score": "show"}
 
 
 def continue_run(
@@ -83,12 +77,11 @@ def execute(
 ) -> None:
     """Plan, run, record and print one run; `also` adds to its result."""
     wanted = last_stage(experiment, until)
-    resources = {"workers": experiment.workers, "gpus per worker": gpus_per_worker or 0, "storage": str(store.root)}
-    plan = {"run": name, **plan_document(experiment, store, wanted, resources)}
+    plan = plan_document(name, experiment, store, wanted, gpus_per_worker)
     if dry_run:
-        out.result(plan, f"run {name}", plan_table(plan), cost_words(plan["cost"]))
+        out.result(plan, *run_plan(plan))
         return
-    console.print(plan_table(plan))
+    print_shown(plan_table(plan))
     with explained(store.root), Recording(experiment, store, name, wandb, selection) as recording:
         if needed(experiment.stages, store, wanted):
             check_writable(store.root)
@@ -101,23 +94,6 @@ def execute(
             note("everything is in the store")
             outcome = recording.run(None, wanted, lambda event: None)
     document = recording.result(outcome, wanted)
-    renderables = _shown(document, wanted)
     if also is not None:
-        more, lines = also(experiment)
-        document, renderables = {**document, **more}, [*renderables, *lines]
-    out.result(document, *renderables)
-
-
-def _shown(document: dict[str, Any], wanted: Stage) -> list[Any]:
-    """A run's result for a person."""
-    name, shown = document["run"], []
-    if document["score"] is not None:
-        protocol = Protocol.model_validate(document["protocol"])
-        shown += [score_table(name, document["score"]), protocol_line(protocol)]
-    if document["failures"]:
-        listed = Path(document["folder"]) / FAILURES
-        shown.append(Text(f"{document['failures']} pictures failed and are missing: {listed}", "red"))
-    shown.append(f"{wanted.name} of run {name}: {document['folder']}")
-    if (following := _NEXT.get(wanted.kind)) is not None:
-        shown.append(f"next: wsss-platform {following} {name}")
-    return shown
+        document = document.model_copy(update={"export": also(experiment)})
+    out.result(document, *run_result(document))

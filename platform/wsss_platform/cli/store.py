@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from wsss_platform.cli import options
 from wsss_platform.cli.output import console, note, output
@@ -24,18 +21,15 @@ app = typer.Typer(help="Look at, check, clear and copy the storage folder.", no_
 @app.command("list")
 def list_(storage: options.Storage = options.STORAGE, as_json: options.Json = False) -> None:
     """Every stage output with its size, its age, and who refers to it."""
+    from wsss_platform.report.tables.store import list_result
+    from wsss_platform.upkeep.documents import StoreEntry, StoreList
+
     with output(as_json) as out:
         verdicts = [verdict for verdict in judge(Store(storage)) if verdict.entry.state != "lock"]
         now = time.time()
-        table = Table("kind", "key", "made by", "list", "size", "age", "kept because", "referred to by")
-        for verdict in verdicts:
-            entry = verdict.entry
-            reason = f"{verdict.reason} (gc takes it)" if verdict.goes else verdict.reason
-            state = "" if entry.state == "finished" else f" {entry.state}"
-            row = (entry.kind + state, entry.key[:12], _maker(entry), str(entry.manifest.get("list") or "-"))
-            table.add_row(*row, size_words(entry.size), _age(now - entry.changed), reason, _few(verdict.owners))
-        total = f"{size_words(sum(verdict.entry.size for verdict in verdicts))} in {len(verdicts)} places"
-        out.result([_plain(verdict, now) for verdict in verdicts], table, f"{total} under {Store(storage).root}")
+        entries = tuple(StoreEntry.of(verdict, now) for verdict in verdicts)
+        document = StoreList(storage=str(Store(storage).root), entries=entries)
+        out.result(document, *list_result(document))
 
 
 @app.command("verify")
@@ -45,6 +39,8 @@ def verify_(
     as_json: options.Json = False,
 ) -> None:
     """Read every artefact as a run would and name what is damaged. Exits with 1 when there is any."""
+    from wsss_platform.report.tables.store import verification_lines
+    from wsss_platform.upkeep.documents import StoreVerification
     from wsss_platform.upkeep.verification import verify
 
     with output(as_json) as out:
@@ -56,18 +52,9 @@ def verify_(
                 status.update(f"reading {entry.name}")
 
             found = verify(Store(storage), full=full, on_entry=show)
-        damaged = [finding for finding in found if finding.damaged]
-        out.result(
-            {
-                "entries": len(seen),
-                "damaged": [{"kind": f.entry.kind, "key": f.entry.key, "reason": f.reason} for f in damaged],
-                "remarks": [f.reason for f in found if not f.damaged],
-            },
-            *[finding.reason for finding in found if not finding.damaged],
-            *[f"damaged: {finding.reason}" for finding in damaged],
-            f"{len(seen)} entries read, {len(damaged)} problems",
-        )
-        if damaged:
+        document = StoreVerification.of(len(seen), found)
+        out.result(document, *verification_lines(document))
+        if damaged := document.damaged:
             raise RunError(
                 f"{len(damaged)} problems, named above; delete such a folder, and the next run makes it again"
             )
@@ -92,6 +79,9 @@ def gc(
     as_json: options.Json = False,
 ) -> None:
     """Say what nobody needs any more, and with --yes delete it. What a recorded run needs never goes."""
+    from wsss_platform.report.tables.store import clearance_result
+    from wsss_platform.upkeep.documents import StoreClearance, StoreEntry
+
     with output(as_json) as out:
         store = Store(storage)
         verdicts = judge(store, days=days, keep_best=keep_best if losing else None)
@@ -100,24 +90,14 @@ def gc(
         if yes:
             going, left = carry_out(store, going)
         now = time.time()
-        table = Table("kind", "key", "made by", "size", "age", "because", "belongs to")
-        for verdict in going:
-            entry = verdict.entry
-            row = (f"{entry.kind} {entry.state}", entry.key[:12], _maker(entry), size_words(entry.size))
-            table.add_row(*row, _age(now - entry.changed), verdict.reason, _few(verdict.owners))
-        freed = sum(verdict.entry.size for verdict in going)
-        remade = [verdict for verdict in going if verdict.owners and verdict.entry.state == "finished"]
-        document = {
-            "deleted": yes,
-            "bytes": freed,
-            "entries": [_plain(verdict, now) for verdict in going],
-            "in use": [verdict.entry.name for verdict in left],
-        }
-        words = [f"{'deleted' if yes else 'would delete'} {len(going)} of {len(verdicts)}, {size_words(freed)}"]
-        if remade:
-            words.append(f"{len(remade)} of them belong to runs, whose weights stay: `masks RUN` makes them again")
-        words += [f"in use by now, kept: {verdict.entry.name}" for verdict in left]
-        out.result(document, *([table] if going else []), *words)
+        document = StoreClearance(
+            deleted=yes,
+            looked_at=len(verdicts),
+            bytes=sum(verdict.entry.size for verdict in going),
+            entries=tuple(StoreEntry.of(verdict, now) for verdict in going),
+            in_use=tuple(verdict.entry.name for verdict in left),
+        )
+        out.result(document, *clearance_result(document))
         if going and not yes:
             note("nothing was deleted; --yes does it")
 
@@ -150,55 +130,13 @@ def pull(
 
 
 def _copy(run: str, remote: str, storage: Path, as_json: bool, *, away: bool) -> None:
+    from wsss_platform.report.tables.store import copy_lines
+    from wsss_platform.upkeep.documents import Copy
     from wsss_platform.upkeep.mirror import Mirror
 
     with output(as_json) as out:
         mirror, store = Mirror(remote), Store(storage)
         with console.status(f"{'to' if away else 'from'} {mirror.url}"):
             copied = mirror.push(store, run) if away else mirror.pull(store, run)
-        words = [f"run {run}: {copied.files} files, {size_words(copied.size)}, {'to' if away else 'from'} {mirror.url}"]
-        words += [f"{stage}: there already" for stage in copied.there]
-        where = "in the store" if away else "at the mirror"
-        words += [f"{stage}: not {where} (not made, or dropped)" for stage in copied.lacking]
-        out.result(asdict(copied), *words)
-
-
-def size_words(size: int) -> str:
-    """Bytes for a person, such as "3.2 MB"."""
-    value, units = float(size), ["B", "kB", "MB", "GB", "TB"]
-    while value >= 1000 and len(units) > 1:
-        value, units = value / 1000, units[1:]
-    return f"{value:.0f} {units[0]}" if units[0] == "B" else f"{value:.1f} {units[0]}"
-
-
-def _age(seconds: float) -> str:
-    for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{max(seconds, 0):.0f} s"
-
-
-def _maker(entry: Entry) -> str:
-    return " ".join(str(entry.manifest[name]) for name in ("method", "stage") if entry.manifest.get(name)) or "-"
-
-
-def _few(owners: Sequence[str]) -> str:
-    more = f" and {len(owners) - 2} more" if len(owners) > 2 else ""
-    return ", ".join(owners[:2]) + more or "-"
-
-
-def _plain(verdict: Verdict, now: float) -> dict[str, Any]:
-    entry = verdict.entry
-    return {
-        "kind": entry.kind,
-        "key": entry.key,
-        "state": entry.state,
-        "method": entry.manifest.get("method"),
-        "stage": entry.manifest.get("stage"),
-        "list": entry.manifest.get("list"),
-        "bytes": entry.size,
-        "age_seconds": round(now - entry.changed, 1),
-        "referred_by": list(verdict.owners),
-        "goes": verdict.goes,
-        "reason": verdict.reason,
-    }
+        document = Copy.of(copied, mirror.url, away=away)
+        out.result(document, *copy_lines(document))

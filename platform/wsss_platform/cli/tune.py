@@ -16,16 +16,17 @@ import typer
 from wsss_platform.api import experiments
 from wsss_platform.api.runners import check_resources, default_gpus
 from wsss_platform.cli import crf, options, search_plan
-from wsss_platform.cli.front import front_lines
 from wsss_platform.cli.output import Output, note, output
-from wsss_platform.cli.study_plan import plan_tables, study_plan
-from wsss_platform.cli.study_tables import best_table, told_table, trials_table
+from wsss_platform.cli.study_plan import study_plan
 from wsss_platform.config import MethodConfig
 from wsss_platform.config.shipped import shipped_file
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.plan.protocol import strongest
 from wsss_platform.plan.selection import SelectionRule, judged_by, read_rule
+from wsss_platform.report.tables.study import study_plan as plan_shown
+from wsss_platform.report.tables.study import study_result
 from wsss_platform.run.interrupts import Interrupted, Interrupts
+from wsss_platform.search.documents import StudyDocument, StudyReport
 from wsss_platform.search.levels import SETTINGS, split
 from wsss_platform.search.space import load_space
 from wsss_platform.store.artefacts import Store, check_name
@@ -216,18 +217,20 @@ def tune(
         named: dict[str, Any] = {"sampler": sampler, "scheduler": scheduler, "objectives": list(wanted)}
         said = identity(experiment, levels, rule.stamp, **named, sampler_seed=seed, seeds=seeds)
         study = check_name(name or default_name(said), "study name")
-        document = study_plan(
-            *(experiment, searched, store, study, None if trials == UNLIMITED else trials, gpus_per_worker, keep_best),
+        reported = rule.reported(whole.data)
+        experiments.check_lists(replace(whole, data=whole.data.model_copy(update={"score_list": reported})))
+        ends = {"trials": trials if limited else None, **asdict(limits)}
+        plan = study_plan(
+            *(experiment, searched, store, study, None if trials == UNLIMITED else trials, gpus_per_worker),
+            selection=rule.stamp,
+            reported=reported,
+            search=search_plan.search_plan(experiment, searched, named, ends),
+            keep_best=keep_best,
             seeds=seeds,
             levels=levels,
         )
-        reported = rule.reported(whole.data)
-        experiments.check_lists(replace(whole, data=whole.data.model_copy(update={"score_list": reported})))
-        document |= {"selection": rule.stamp, "judged on": experiment.data.score_list, "reported on": reported}
-        ends = {"trials": trials if limited else None, **asdict(limits)}
-        document["search"] = search_plan.search_plan(experiment, searched, named, ends)
         if dry_run:
-            out.result(document, *plan_tables(document))
+            out.result(plan, *plan_shown(plan))
             return
         from wsss_platform.engine.cluster import connect
         from wsss_platform.tune.request import StudyRequest
@@ -325,30 +328,18 @@ def _print(out: Output, store: Store, study: str, result: StudyResult, default: 
     from wsss_platform.search.masks.table import INNER
 
     settings = result.folder / INNER
-    out.result(
-        {
-            "study": study,
-            "folder": str(result.folder),
-            "objective": result.objective,
-            "objectives": list(result.objectives),
-            "front": [row.number for row in result.front],
-            "selection": result.selection,
-            "looks": result.looks,
-            "report": result.told,
-            "inner": str(settings) if settings.is_dir() else None,
-            "best": None if result.best is None else asdict(result.best),
-            "best_config": None if result.best_config is None else str(result.best_config),
-            "trials": [asdict(row) for row in result.rows],
-        },
-        trials_table(study, result.rows, result.objective),
-        *front_lines(result),
-        *([best_table(result, default)] if result.best is not None and result.best.changes else []),
-        *([told_table(result.told)] if result.told is not None else []),
-        f"chosen by: {result.objective}, with {result.selection}, looked at {result.looks} times; the number of the "
-        "best trial is a selected one",
-        *([f"every setting that was searched within a trial: {settings}"] if settings.is_dir() else []),
-        f"best config: {result.best_config or 'none, no trial was completed'}",
-        "train it with: wsss-platform train METHOD --config FILE",
-        f"study, its journal, table, plots and page: {result.folder / 'study.html'}",
-        "next: wsss-platform leaderboard --storage " + str(store.root),
+    document = StudyDocument(
+        study=study,
+        folder=str(result.folder),
+        objective=result.objective,
+        objectives=result.objectives,
+        front=tuple(row.number for row in result.front),
+        selection=result.selection,
+        looks=result.looks,
+        report=None if result.told is None else StudyReport.model_validate(result.told),
+        inner=str(settings) if settings.is_dir() else None,
+        best=result.best,
+        best_config=None if result.best_config is None else str(result.best_config),
+        trials=result.rows,
     )
+    out.result(document, *study_result(document, default, store.root))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Literal
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from wsss_platform.data.palette import voc_palette
 from wsss_platform.report.comparison import ScoredArm
+from wsss_platform.report.documents import ComparedArm
 from wsss_platform.scores.confusion import mean_iou_of_parts
 
 COLOURS = ("#6b6b6b", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
@@ -19,16 +20,17 @@ PANELS = 6
 """Pictures in a row of a figure."""
 
 
-def bars(summaries: Sequence[Mapping[str, Any]], field: str, title: str) -> Figure:
-    """A group of bars per class ("classes") or effect ("effects"), one bar per arm, in percent."""
-    names = list(summaries[0][field])
-    figure = Figure(figsize=(7.2, 1.2 + 0.12 * len(names) * (len(summaries) + 1)), dpi=120, layout="constrained")
+def bars(arms: Sequence[ComparedArm], field: Literal["classes", "effects"], title: str) -> Figure:
+    """A group of bars per class or effect, one bar per arm, in percent."""
+    found: list[Mapping[str, float | None]] = [arm.classes if field == "classes" else arm.effects for arm in arms]
+    names = list(found[0])
+    figure = Figure(figsize=(7.2, 1.2 + 0.12 * len(names) * (len(arms) + 1)), dpi=120, layout="constrained")
     axis = figure.add_subplot()
-    height = 0.84 / len(summaries)
-    for number, item in enumerate(summaries):
+    height = 0.84 / len(arms)
+    for number, (arm, shares) in enumerate(zip(arms, found, strict=True)):
         places = [row - 0.42 + height * (number + 0.5) for row in range(len(names))]
-        values = [100 * (item[field][name] or 0.0) for name in names]
-        axis.barh(places, values, height=height * 0.92, color=COLOURS[number % len(COLOURS)], label=item["label"])
+        values = [100 * (shares[name] or 0.0) for name in names]
+        axis.barh(places, values, height=height * 0.92, color=COLOURS[number % len(COLOURS)], label=arm.label)
     axis.set_yticks(range(len(names)), names)
     axis.invert_yaxis()
     axis.set(xlim=(0, 100), xlabel="percent")

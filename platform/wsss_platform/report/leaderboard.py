@@ -6,33 +6,14 @@ study only the best trial stands in the table, with the number of trials it was 
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
-from typing import Any
 
 from wsss_platform.plan.protocol import Protocol
 from wsss_platform.run.records import RunRecord, Scores
-
-COLUMNS = (
-    "rank",
-    "run",
-    "method",
-    "seeds",
-    "mIoU fixed",
-    "mIoU best (oracle)",
-    "pictures",
-    "interval",
-    "selection",
-    "time",
-    "date",
-)
-"""Of the terminal and Markdown tables; IoU in percent."""
-NUMBERS = ("rank", "mIoU fixed", "mIoU best (oracle)", "pictures", "interval", "time")
 
 
 @dataclass(frozen=True)
@@ -159,120 +140,3 @@ def _row(runs: Scored, trials: int | None) -> Row:
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return fmean(known) if known else None
-
-
-def protocol_words(protocol: Protocol) -> str:
-    """The protocol in one readable paragraph, every field in it."""
-    gate = "limited to the image's labels" if protocol.label_gate else "over all classes"
-    chosen = "nothing was chosen with pixel truth"
-    if protocol.selection == "unknown":
-        chosen = "what chose their settings is unknown"
-    elif protocol.selection != "none":
-        chosen = f"settings were chosen with {protocol.selection}"
-    trained = f"trained on {protocol.train_list} ({protocol.train_pictures} pictures, "
-    if protocol.train_pictures == 0:
-        trained = "nothing trained here ("
-    parts = (
-        f"{protocol.data}: {trained}{protocol.supervision}, labels from {protocol.labels_from})",
-        f"scored on {protocol.score_list} ({protocol.score_pictures} pictures, truth {protocol.truth})",
-        chosen,
-        f"{protocol.backbone} from {protocol.initial_weights}",
-        f"maps at {protocol.scales}, {gate}",
-        f"background {protocol.background}, CRF {protocol.crf}",
-        *([f"affinity {protocol.affinity}"] if protocol.affinity != "none" else []),
-        f"segmenter {protocol.segmenter}",
-    )
-    return "; ".join(parts)
-
-
-def cells(row: Row) -> tuple[str, ...]:
-    """A row in words, in the order of `COLUMNS`."""
-    return (
-        str(row.rank),
-        row.runs[0] if len(row.runs) == 1 else f"{row.runs[0]} +{len(row.runs) - 1}",
-        row.method,
-        f"1 seed ({row.seeds[0]})" if len(row.seeds) == 1 else f"{len(row.seeds)} seeds ({_listed(row.seeds)})",
-        _percent(row.mean_iou, row.spread),
-        "" if row.best is None else f"{_percent(row.best, row.best_spread)} @ {_range(row.thresholds)}",
-        str(row.pictures),
-        "" if row.interval is None else f"{100 * row.interval[0]:.1f}..{100 * row.interval[1]:.1f}",
-        row.selection,
-        _duration(row.seconds),
-        row.date,
-    )
-
-
-def _percent(value: float, spread: float | None) -> str:
-    return f"{100 * value:.1f}" if spread is None else f"{100 * value:.1f} ± {100 * spread:.1f}"
-
-
-def _listed(seeds: Sequence[int]) -> str:
-    if len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[-1] + 1)):
-        return f"{seeds[0]}..{seeds[-1]}"
-    return ", ".join(map(str, seeds))
-
-
-def _range(thresholds: Sequence[float]) -> str:
-    low, high = f"{min(thresholds):.2f}", f"{max(thresholds):.2f}"
-    return low if low == high else f"{low}..{high}"
-
-
-def _duration(seconds: float) -> str:
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    hours, minutes = divmod(whole // 60, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {whole % 60:02d} s"
-
-
-def to_markdown(groups: Sequence[Group]) -> str:
-    """One heading, one paragraph of protocol and one table for each group; IoU in percent."""
-    parts = []
-    for group in groups:
-        lines = [f"### Protocol {group.key}", "", _escaped(protocol_words(group.protocol)), ""]
-        lines += [_markdown_line(COLUMNS), _markdown_line(["---"] * len(COLUMNS))]
-        lines += [_markdown_line(cells(row)) for row in group.rows]
-        parts.append("\n".join(lines) + "\n")
-    return "\n".join(parts)
-
-
-def _markdown_line(values: Sequence[str]) -> str:
-    return "| " + " | ".join(map(_escaped, values)) + " |"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
-
-
-def to_csv(groups: Sequence[Group]) -> str:
-    """One line for each row with its protocol in columns; IoU 0..1 in full precision, lists joined by blanks."""
-    stream = io.StringIO()
-    fields = [name for name in Row.__dataclass_fields__ if name != "per_class"]
-    protocol_fields = list(Protocol.model_fields)
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["group", *fields, *(f"protocol.{name}" for name in protocol_fields)])
-    for group in groups:
-        protocol_cells = [getattr(group.protocol, name) for name in protocol_fields]
-        for row in group.rows:
-            writer.writerow([group.key, *(_csv_cell(getattr(row, name)) for name in fields), *protocol_cells])
-    return stream.getvalue()
-
-
-def _csv_cell(value: Any) -> Any:
-    return " ".join(map(str, value)) if isinstance(value, tuple) else value
-
-
-def to_json(groups: Sequence[Group]) -> list[dict[str, Any]]:
-    """Plain data: each group with its protocol and rows; IoU 0..1."""
-    return [
-        {
-            "group": group.key,
-            "protocol": group.protocol.model_dump(mode="json"),
-            "rows": [_plain(asdict(row)) for row in group.rows],
-        }
-        for group in groups
-    ]
-
-
-def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in row.items()}

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from wsss_platform.method import Phase
+from wsss_platform.plan.documents import PlanCost, StageCost
 from wsss_platform.plan.experiment import Experiment, Kind, Stage, is_cached, needed
 from wsss_platform.plan.jobs import METRICS, EpochEnd
 from wsss_platform.plan.speed import like
@@ -226,51 +227,50 @@ def _line(cost: Cost) -> tuple[bool, int, str]:
     return cost.kind in ("train", "inner"), cost.times, cost.stage.partition(" ")[2]
 
 
-def cost_document(costs: Sequence[Cost]) -> dict[str, Any]:
-    """The costs as plain data."""
+def cost_document(costs: Sequence[Cost]) -> PlanCost:
+    """The costs as a part of a plan."""
     took = hours(costs)
-    return {
-        "trainings": _times(costs, "train"),
-        "map_passes": _times(costs, "maps"),
-        "mask_passes": _times(costs, "masks"),
-        "crf_passes": sum(cost.times for cost in costs if cost.crf and cost.kind == "masks"),
-        "inner_settings": _times(costs, "inner"),
-        "inner_crf_settings": sum(cost.times for cost in costs if cost.crf and cost.kind == "inner"),
-        "hours": None if took is None else round(took, 4),
-        "earlier_stages": sum(cost.earlier for cost in costs),
-        "not_measured": [cost.stage for cost in costs if cost.seconds is None],
-        "stages": [
-            {
-                "stage": cost.stage,
-                "times": cost.times,
-                "seconds": None if cost.seconds is None else round(cost.seconds, 2),
-                "earlier": cost.earlier,
-            }
+    return PlanCost(
+        trainings=_times(costs, "train"),
+        map_passes=_times(costs, "maps"),
+        mask_passes=_times(costs, "masks"),
+        crf_passes=sum(cost.times for cost in costs if cost.crf and cost.kind == "masks"),
+        inner_settings=_times(costs, "inner"),
+        inner_crf_settings=sum(cost.times for cost in costs if cost.crf and cost.kind == "inner"),
+        hours=None if took is None else round(took, 4),
+        earlier_stages=sum(cost.earlier for cost in costs),
+        not_measured=tuple(cost.stage for cost in costs if cost.seconds is None),
+        stages=tuple(
+            StageCost(
+                stage=cost.stage,
+                times=cost.times,
+                seconds=None if cost.seconds is None else round(cost.seconds, 2),
+                earlier=cost.earlier,
+            )
             for cost in costs
-        ],
-    }
+        ),
+    )
 
 
-def cost_words(document: dict[str, Any], at_most: bool = False) -> str:
+def cost_words(cost: PlanCost, at_most: bool = False) -> str:
     """The costs in one line."""
-    if not document["stages"]:
+    if not cost.stages:
         return "cost: nothing, everything is in the store"
-    crf = document["crf_passes"]
     parts = [
-        _number(document["trainings"], "training", "trainings"),
-        _number(document["map_passes"], "map pass", "map passes"),
-        _number(document["mask_passes"], "mask pass", "mask passes") + f" ({crf or 'none'} with CRF)",
+        _number(cost.trainings, "training", "trainings"),
+        _number(cost.map_passes, "map pass", "map passes"),
+        _number(cost.mask_passes, "mask pass", "mask passes") + f" ({cost.crf_passes or 'none'} with CRF)",
     ]
-    if document["inner_settings"]:
-        some = f"{document['inner_crf_settings']} may have a CRF" if document["inner_crf_settings"] else "no CRF"
-        parts.append(f"{document['inner_settings']} inner settings on stored maps ({some})")
+    if cost.inner_settings:
+        some = f"{cost.inner_crf_settings} may have a CRF" if cost.inner_crf_settings else "no CRF"
+        parts.append(f"{cost.inner_settings} inner settings on stored maps ({some})")
     line = f"cost: {'at most ' if at_most else ''}{', '.join(parts)}; "
-    if document["hours"] is None:
+    if cost.hours is None:
         return line + "no earlier run to measure from"
-    took, earlier = document["hours"], document["earlier_stages"]
-    length = f"{took:.1f} h" if took >= 1 else f"{60 * took:.1f} min"
-    line += f"about {length} one after the other, from {_number(earlier, 'earlier stage', 'earlier stages')}"
-    lacking = document["not_measured"]
+    length = f"{cost.hours:.1f} h" if cost.hours >= 1 else f"{60 * cost.hours:.1f} min"
+    earlier = _number(cost.earlier_stages, "earlier stage", "earlier stages")
+    line += f"about {length} one after the other, from {earlier}"
+    lacking = cost.not_measured
     return line + (f"; without {', '.join(lacking)}, of which there is no earlier one" if lacking else "")
 
 

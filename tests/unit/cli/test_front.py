@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-
 from wsss_platform.cli.front import front_lines
-from wsss_platform.cli.search_plan import search_words
 from wsss_platform.cli.study_tables import trials_table
+
+from wsss_platform.cli.search_plan import search_words
 from wsss_platform.run.trial_rows import TrialRow
 from wsss_platform.tune.request import StudyResult
 

@@ -75,8 +75,8 @@ class Found:
         found = self.confirmation.get(NO_CRF)
         return found is not None and found.difference.low > 0
 
-    def document(self) -> dict[str, Any]:
-        """As plain data."""
+    def fields(self) -> dict[str, Any]:
+        """As plain data: the fields of `search.documents.FoundSettings`."""
         return {
             "winner": self.winner.name,
             "searched": dict(self.rungs[-1].scores),

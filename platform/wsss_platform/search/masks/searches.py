@@ -25,6 +25,7 @@ from wsss_platform.plan.experiment import Experiment
 from wsss_platform.plan.jobs import ChunkRunner
 from wsss_platform.plan.protocol import CHOSEN
 from wsss_platform.run.interrupts import Interrupted
+from wsss_platform.search.documents import SearchDocument, SearchPlan, TrialSearchDocument
 from wsss_platform.search.levels import Levels, split
 from wsss_platform.search.masks.count import Threads
 from wsss_platform.search.masks.halving import Found, Search, Watch, source_of
@@ -49,19 +50,20 @@ class RunSearch:
     folder: Path
     """Of its study."""
 
-    def document(self) -> dict[str, Any]:
-        """As plain data."""
+    def document(self) -> SearchPlan:
+        """What it would do."""
         data, list_name = self.experiment.data, self.experiment.stage("maps").list_name
-        return {
-            "study": self.folder.name,
-            "folder": str(self.folder),
-            "list": list_name,
-            "truth": self.experiment.truth_fingerprint(list_name)[:12],
-            "settings": len(self.settings) + 1,
-            "rungs": list(self.images.rungs),
-            "confirmed_on": len(self.images.confirm),
-            "selection": "train truth" if data.score_list == data.train_list else "val truth",
-        }
+        return SearchPlan(
+            study=self.folder.name,
+            folder=str(self.folder),
+            list=list_name,
+            truth=self.experiment.truth_fingerprint(list_name)[:12],
+            settings=len(self.settings) + 1,
+            rungs=tuple(self.images.rungs),
+            confirmed_on=len(self.images.confirm),
+            selection="train truth" if data.score_list == data.train_list else "val truth",
+            candidates=tuple(setting.name for setting in self.settings),
+        )
 
 
 def plan_search(
@@ -109,7 +111,7 @@ def plan_search(
 
 def run_search(
     search: RunSearch, store: Store, watch: Watch = lambda *_: None, threads: int | None = None
-) -> tuple[Found, dict[str, Any]]:
+) -> tuple[Found, SearchDocument]:
     """Search, and write the study's folder; what was counted before on the same maps is not repeated.
 
     Args:
@@ -119,7 +121,7 @@ def run_search(
         threads: images at once; None: one for each CPU.
 
     Returns:
-        What was found, and all of it with the files as plain data.
+        What was found, and all of it with the files as a document.
 
     Raises:
         InputError: an image, map or mask that cannot be used, named.
@@ -134,12 +136,13 @@ def run_search(
     data: dict[str, Any] = masks
     for part in reversed(search.experiment.phases[-1].masks.split(".")):
         data = {part: data}
-    chosen = {name: planned[name] for name in ("study", "selection")}
-    chosen |= {"setting": found.winner.name, "pictures": planned["rungs"][-1], "confirmed": found.confirmed}
+    chosen: dict[str, Any] = {"study": planned.study, "selection": planned.selection, "setting": found.winner.name}
+    chosen |= {"pictures": planned.rungs[-1], "confirmed": found.confirmed}
     write_atomic(folder / BEST, tomli_w.dumps(data | {CHOSEN: chosen}))
     files = {"best": str(folder / BEST), "results": str(folder / FILE), "curves": str(folder / CURVES)}
-    document = planned | {"masks": masks} | found.document() | files
-    write_atomic(folder / RESULT, json.dumps(document, indent=1))
+    same = planned.model_dump(exclude={"candidates"})
+    document = SearchDocument.model_validate(same | {"masks": masks} | found.fields() | files)
+    write_atomic(folder / RESULT, json.dumps(document.to_json(), indent=1))
     return found, document
 
 
@@ -187,7 +190,8 @@ def choose(
     images = plan(listed, len(listed.ids), 0, 0).for_settings(len(settings))
     folder = study / INNER / fingerprint([source_of(one) for one in experiments])[:12]
     found = Search(experiments, store, runner, folder, watch).run(settings, images)
-    document = {"maps": [one.stage("maps").key for one in experiments], **found.document()}
-    write_atomic(folder / RESULT, json.dumps(document, indent=1))
+    maps = [one.stage("maps").key for one in experiments]
+    document = TrialSearchDocument.model_validate({"maps": maps, **found.fields()})
+    write_atomic(folder / RESULT, json.dumps(document.to_json(), indent=1))
     solved = found.winner.solved(found.threshold, first.phases[-1].masks) or {}
     return Choice({**found.winner.changes, **solved}, found)

@@ -1,0 +1,60 @@
+"""What the verbs of `data` print."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from wsss_platform.config.document import Document, Part
+from wsss_platform.data.check import Summary
+
+
+class DataLists(Document):
+    """The lists of a data set (`data lists`)."""
+
+    SCHEMA: ClassVar[str] = "wsss-platform/data-lists"
+
+    lists: dict[str, int]
+    """List -> its number of pictures."""
+    classes: tuple[str, ...]
+    """Names of the foreground classes."""
+
+
+class ListProblem(Part):
+    """A file of a list that is wrong."""
+
+    list: str
+    file: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.list}: {self.file}: {self.message}"
+
+
+class DataCheck(Document):
+    """Every file of some lists, decoded (`data check`)."""
+
+    SCHEMA: ClassVar[str] = "wsss-platform/data-check"
+
+    lists: tuple[Summary, ...]
+    problems: tuple[ListProblem, ...]
+
+
+class ConvertedLabels(Document):
+    """Labels that were converted (`data convert-labels`)."""
+
+    SCHEMA: ClassVar[str] = "wsss-platform/converted-labels"
+
+    pictures: int
+    file: str
+    """What was written."""
+
+
+class DataTree(Document):
+    """A VOC2012 tree that was written (`data write-sample`, `data convert-coco`)."""
+
+    SCHEMA: ClassVar[str] = "wsss-platform/data-tree"
+
+    root: str
+    """For `--root`."""
+    lists: dict[str, int]
+    """List -> its number of pictures."""

@@ -1,0 +1,115 @@
+"""Plans as documents: what a run or a comparison would do."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from wsss_platform.config.document import Document, Part
+
+
+class Resources(Part):
+    """What a plan would run on."""
+
+    workers: int
+    """Training processes."""
+    gpus_per_worker: float
+    storage: str
+    """The storage folder."""
+
+
+class PlannedStage(Part):
+    """A stage of a plan."""
+
+    stage: str
+    """Kind and phase, such as "train:cam"."""
+    list: str
+    """The list of pictures that it goes through."""
+    key: str
+    """Content key, 64 hex digits."""
+    cached: bool
+    """Whether the store has it."""
+    run: bool
+    """Whether it would be made; false, too, where nothing needs it."""
+    amount: str
+    """What there is to do, in words."""
+
+
+class StageCost(Part):
+    """What one stage of a plan costs."""
+
+    stage: str
+    """As in the plan; "inner settings" for settings that are counted within a trial."""
+    times: int
+    """How often it is made, at most."""
+    seconds: float | None
+    """Of one; null when nothing like it was made before."""
+    earlier: int
+    """Stages in the store that this speed is the median of."""
+
+
+class PlanCost(Part):
+    """What a plan costs, at most."""
+
+    trainings: int
+    map_passes: int
+    mask_passes: int
+    crf_passes: int
+    """Of the mask passes those with a dense CRF, or that may have one."""
+    inner_settings: int
+    """Settings that are counted on stored maps within trials."""
+    inner_crf_settings: int
+    """Of them those that may have a CRF."""
+    hours: float | None
+    """One stage after the other, by the speed of earlier ones; null when none is known."""
+    earlier_stages: int
+    """Stages in the store that the speed comes from."""
+    not_measured: tuple[str, ...]
+    """Stages that the hours leave out, as there was none like them."""
+    stages: tuple[StageCost, ...]
+
+
+class Plan(Document):
+    """What plans of runs and studies have in common."""
+
+    method: str
+    data: dict[str, Any]
+    """The data config."""
+    seed: int
+    resources: Resources
+    stages: tuple[PlannedStage, ...]
+    """In the order in which they are made."""
+    cost: PlanCost
+    config: dict[str, Any]
+    """The method's whole config."""
+
+
+class RunPlan(Plan):
+    """What a run would do (`train`, `maps`, `masks`, `score`, `import-maps` with `--dry-run`)."""
+
+    SCHEMA: ClassVar[str] = "wsss-platform/run-plan"
+
+    run: str
+    """Its name."""
+
+
+class PlannedRun(Part):
+    """One seed of an arm."""
+
+    arm: str
+    seed: int
+    run: tuple[str, ...]
+    """Names of the stages that are to be made."""
+    stored: int
+    """Number of its other stages: the store has them, or nothing needs them."""
+    key: str
+    """Content key of its score."""
+
+
+class ComparisonPlan(Document):
+    """What a comparison would do (`compare --dry-run`)."""
+
+    SCHEMA: ClassVar[str] = "wsss-platform/comparison-plan"
+
+    comparison: str
+    """Its name."""
+    runs: tuple[PlannedRun, ...]

@@ -1,0 +1,41 @@
+"""A comparison as a document, and as a folder with its tables and figures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from wsss_platform.plan.protocol import protocol
+from wsss_platform.report.comparison import ScoredArm, Where, differences
+from wsss_platform.report.comparison_figures import bars, differing
+from wsss_platform.report.documents import ComparedArm, ComparisonDocument, Difference
+from wsss_platform.report.drawing import save
+from wsss_platform.report.tables.comparison import comparison_markdown
+from wsss_platform.store.artefacts import write_atomic
+
+RESULT, TABLE = "comparison.json", "table.md"
+
+
+def summarise(title: str, folder: Path, scored: Sequence[ScoredArm], at: Where) -> ComparisonDocument:
+    """The arms and their differences to the first; `title` is the comparison's name, `folder` for its files."""
+    return ComparisonDocument(
+        comparison=title,
+        folder=str(folder),
+        at=at,
+        rows=tuple(ComparedArm.model_validate(arm.summary()) for arm in scored),
+        differences=tuple(Difference.model_validate(gap) for gap in differences(scored[0], scored[1:])),
+        protocols={arm.arm.label: protocol(arm.arm.experiments[0]) for arm in scored},
+    )
+
+
+def write(document: ComparisonDocument, scored: Sequence[ScoredArm], pictures: int) -> None:
+    """comparison.json, table.md, bars, and so many pictures where the arms differ, into the document's folder."""
+    folder = Path(document.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / TABLE, comparison_markdown(document))
+    save(bars(document.rows, "classes", "IoU per class, mean over seeds"), folder / "classes.png")
+    save(bars(document.rows, "effects", "what the masks get right and wrong"), folder / "effects.png")
+    for picture, figure in differing(scored, pictures):
+        save(figure, folder / f"picture-{picture}.png")
+    write_atomic(folder / RESULT, json.dumps(document.to_json(), indent=1))

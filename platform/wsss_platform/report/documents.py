@@ -1,0 +1,135 @@
+"""What `compare`, `leaderboard` and `show` print."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import ClassVar, Self
+
+from pydantic import ConfigDict
+
+from wsss_platform.config.document import Document, Part
+from wsss_platform.plan.protocol import Protocol
+from wsss_platform.report.leaderboard import Group, Row
+from wsss_platform.report.looks import Looks, looks_at
+
+
+class ComparedArm(Part):
+    """An arm of a comparison: one method, or one setting of it, over its seeds. IoU and shares are 0..1."""
+
+    label: str
+    method: str
+    seeds: tuple[int, ...]
+    mean_iou: float | None
+    """Mean over seeds."""
+    mean_iou_by_seed: tuple[float | None, ...]
+    spread: float | None
+    """Sample standard deviation over seeds; null for one."""
+    thresholds: tuple[float | None, ...]
+    """Background threshold of each seed; null for masks that not one constant made."""
+    training_seconds: float | None
+    """Mean wall time of a seed's trainings; null when one of them is not in the store."""
+    classes: dict[str, float | None]
+    """Class -> IoU, mean over seeds; background first."""
+    effects: dict[str, float | None]
+    """What the masks get right or wrong -> share of the pixels looked at, mean over seeds."""
+
+
+class Gap(Part):
+    """A difference with its 95 % interval over pictures and seeds."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    wins: float | None
+    """Share 0..1 of resamples in which it is above 0."""
+
+
+class Difference(Part):
+    """An arm minus the first one: beside these fields a gap for "mean IoU" and for each effect, by its name."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Gap]
+
+    label: str
+    against: str
+
+    @property
+    def gaps(self) -> dict[str, Gap]:
+        """By what is compared: "mean IoU", then each effect."""
+        return self.__pydantic_extra__
+
+
+class ComparisonDocument(Document):
+    """Methods side by side (`compare`; comparison.json in its folder)."""
+
+    SCHEMA: ClassVar[str] = "wsss-platform/comparison"
+
+    comparison: str
+    """Its name."""
+    folder: str
+    at: str
+    """Which prediction was compared: "best", "masks" or "background"."""
+    rows: tuple[ComparedArm, ...]
+    """The arms; the others are held to the first."""
+    differences: tuple[Difference, ...]
+    """One for each arm but the first."""
+    protocols: dict[str, Protocol]
+    """By the arm's label."""
+
+
+class SeenTruth(Part):
+    """How often the pixel truth of a list was looked at in this storage."""
+
+    list_name: str
+    truth: str
+    """First 12 hex digits of its hash."""
+    scores: int
+    rungs: int
+    settings: int
+    total: int
+
+    @classmethod
+    def of(cls, looks: Looks) -> Self:
+        """The looks at one list."""
+        return cls(**vars(looks), total=looks.total)
+
+
+class LeaderboardGroup(Part):
+    """Rows of one protocol, which may be compared."""
+
+    group: str
+    """Hash of the protocol, 12 hex digits."""
+    protocol: Protocol
+    rows: tuple[Row, ...]
+    """Best first."""
+    looks: SeenTruth
+    """At the truth that they are scored with."""
+
+
+class LeaderboardDocument(Document):
+    """Results of this storage by protocol (`leaderboard`)."""
+
+    SCHEMA: ClassVar[str] = "wsss-platform/leaderboard"
+
+    groups: tuple[LeaderboardGroup, ...]
+
+    @classmethod
+    def of(cls, groups: Iterable[Group], seen: Sequence[Looks]) -> Self:
+        """Ranked groups with what was looked at in their storage (`report.looks.looks`)."""
+        return cls(groups=tuple(_group(one, seen) for one in groups))
+
+
+def _group(group: Group, seen: Sequence[Looks]) -> LeaderboardGroup:
+    truth = looks_at(tuple(seen), group.protocol.score_list, group.protocol.truth)
+    return LeaderboardGroup(group=group.key, protocol=group.protocol, rows=group.rows, looks=SeenTruth.of(truth))
+
+
+class Pictures(Document):
+    """Pictures of a run that were drawn (`show`)."""
+
+    SCHEMA: ClassVar[str] = "wsss-platform/pictures"
+
+    folder: str
+    files: tuple[str, ...]
+    looks: SeenTruth
+    """At the truth that chose the worst and the best of them; drawing is not counted."""

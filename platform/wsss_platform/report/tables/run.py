@@ -1,0 +1,112 @@
+"""A run: its plan, its score, a background rule on it, and its difference to another run."""
+
+from __future__ import annotations
+
+from wsss_platform.plan.documents import Plan, RunPlan
+from wsss_platform.plan.protocol import Protocol
+from wsss_platform.report.table import Alert, Shown, Table, columns
+from wsss_platform.run.documents import Export, RuleResult, RunDifference, RunResult, SubsetScore
+from wsss_platform.run.pipeline import FAILURES
+from wsss_platform.scores.bootstrap import Comparison
+from wsss_platform.scores.documents import Summary
+from wsss_platform.search.costs import cost_words
+
+_NEXT = {"train": "score", "maps": "masks", "masks": "score", "score": "show"}
+"""Kind of a stage -> the verb that usually follows."""
+
+
+def run_plan(plan: RunPlan) -> list[Shown]:
+    """What a run would do."""
+    return [f"run {plan.run}", plan_table(plan), cost_words(plan.cost)]
+
+
+def plan_table(plan: Plan) -> Table:
+    """A line for each stage of a run or a study."""
+    on = plan.resources
+    resources = f"workers {on.workers}, gpus per worker {on.gpus_per_worker:g}, storage {on.storage}"
+    rows = []
+    for stage in plan.stages:
+        state = "in the store" if stage.cached else "to do" if stage.run else "not needed"
+        rows.append((stage.stage, stage.list, stage.amount, stage.key[:12], state))
+    title = f"{plan.method}: seed {plan.seed}; {resources}"
+    return Table(title, columns("stage", "list", "work", "key", "state"), tuple(rows))
+
+
+def run_result(result: RunResult) -> list[Shown]:
+    """A run's score, what failed, where its files are and what comes next."""
+    shown: list[Shown] = []
+    if result.score is not None:
+        shown += [score_table(result.run, result.score), protocol_line(result.protocol)]
+    if result.failures:
+        shown.append(Alert(f"{result.failures} pictures failed and are missing: {result.folder}/{FAILURES}"))
+    shown.append(f"{result.stage} of run {result.run}: {result.folder}")
+    if (following := _NEXT.get(result.stage.partition(":")[0])) is not None:
+        shown.append(f"next: wsss-platform {following} {result.run}")
+    return [*shown, *(export_lines(result.export) if result.export is not None else [])]
+
+
+def export_lines(found: Export) -> list[Shown]:
+    """Masks that were written for other codebases."""
+    hint = "" if found.scored else "; no IoU in scores.parquet, as the run is not scored"
+    lines: list[Shown] = [f"{found.pictures} masks for other codebases in {found.folder}{hint}"]
+    if found.lacking:
+        lines.append(f"{len(found.lacking)} pictures have no mask and are in no list: {' '.join(found.lacking)}")
+    return lines
+
+
+def score_table(name: str, summary: Summary) -> Table:
+    """The masks and the best of the sweep side by side, per class and mean, in percent."""
+    sweep = summary.sweep
+    rows = []
+    for label, values in summary.classes.items():
+        numbers = (values.iou, values.precision, values.recall, sweep.best_classes[label].iou)
+        rows.append((label, *map(_percent, numbers)))
+    low, high = summary.interval
+    totals = (
+        ("mean", _percent(summary.mean_iou), "", "", _percent(sweep.best_mean_iou)),
+        ("95 % interval", f"{_percent(low)}..{_percent(high)}", "", "", ""),
+    )
+    headings = ("masks", "precision", "recall", f"maps at {sweep.best_threshold:g} (oracle)")
+    title = f"{name}: IoU over {summary.pictures} pictures, percent"
+    return Table(title, columns("class", right=headings), tuple(rows), totals)
+
+
+def protocol_line(protocol: Protocol) -> str:
+    """The protocol in one line."""
+    words = "; ".join(f"{name.replace('_', ' ')} {value}" for name, value in protocol.model_dump().items())
+    return f"protocol {protocol.group()}: {words}"
+
+
+def rule_result(found: RuleResult) -> list[Shown]:
+    """A background rule on a run: a line for each subset, the setting, the protocol."""
+    rows = tuple((row.subset, str(row.pictures), _with_span(row.masks), _with_span(row.rule)) for row in found.subsets)
+    headings = ("number", "masks as made", f"maps, {found.words}")
+    title = f"{found.run}: mean IoU, percent, with 95 % intervals over pictures"
+    settings = ", ".join(f"{name} {value:g}" for name, value in found.setting.items())
+    return [Table(title, columns("pictures", right=headings), rows), settings, protocol_line(found.protocol)]
+
+
+def difference_result(found: RunDifference) -> list[Shown]:
+    """Two runs side by side, as made and at their best."""
+    headings = ("background", found.first, found.second, "difference", "95 % interval", f"p({found.first} better)")
+    rows = (
+        ("masks as made", *_compared(found.masks)),
+        ("best of each sweep (oracle)", *_compared(found.best)),
+    )
+    words = "The interval is over pictures; it does not cover the spread between seeds."
+    return [Table("", columns(*headings), rows), words]
+
+
+def _compared(found: Comparison) -> tuple[str, ...]:
+    gap = found.difference
+    interval = f"{100 * gap.low:+.2f} .. {100 * gap.high:+.2f}"
+    values = (f"{100 * found.a.value:.2f}", f"{100 * found.b.value:.2f}", f"{100 * gap.value:+.2f}")
+    return (*values, interval, f"{found.a_wins:.3f}")
+
+
+def _with_span(found: SubsetScore) -> str:
+    return f"{_percent(found.mean_iou)} ({_percent(found.low)}..{_percent(found.high)})"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.2f}"

@@ -1,0 +1,104 @@
+"""What the verbs of a run print when they are done."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from wsss_platform.config.document import Document, Part
+from wsss_platform.plan.protocol import Protocol
+from wsss_platform.scores.bootstrap import Comparison
+from wsss_platform.scores.documents import Summary
+
+
+class Export(Part):
+    """Masks that were written for other codebases."""
+
+    folder: str
+    layout: str = Field(serialization_alias="format")
+    """"voc" or "coco"."""
+    pictures: int
+    lacking: tuple[str, ...]
+    """Ids of pictures without a mask."""
+    undecided_pixels: int
+    """Pixels of value 255, over all pictures."""
+    scored: bool
+    """Whether there are IoUs beside the masks."""
+
+
+class RunResult(Document):
+    """What a run came to (`train`, `maps`, `masks`, `score`, `import-maps`)."""
+
+    SCHEMA: ClassVar[str] = "wsss-platform/run"
+
+    run: str
+    """Its name."""
+    stage: str
+    """The last one that was asked for, such as "score:cam"."""
+    folder: str
+    """Of that stage."""
+    seconds: dict[str, float]
+    """Stage -> wall seconds it took now; 0 from the store."""
+    protocol: Protocol
+    score: Summary | None
+    """Null when no score was asked for."""
+    failures: int
+    """Pictures that failed and are missing in the stage."""
+    export: Export | None = None
+    """Of `masks --out`."""
+
+
+class SubsetScore(Part):
+    """A mean IoU, 0..1, with its 95 % interval over pictures."""
+
+    mean_iou: float | None
+    low: float | None
+    high: float | None
+
+
+class RuleSubset(Part):
+    """A background rule on some pictures."""
+
+    subset: str
+    """As asked for, such as "class=cat"."""
+    pictures: int
+    masks: SubsetScore
+    """The masks as made."""
+    rule: SubsetScore
+    """The maps under the rule."""
+
+
+class RuleResult(Document):
+    """A background rule solved on stored counts (`score --rule`)."""
+
+    SCHEMA: ClassVar[str] = "wsss-platform/rule"
+
+    run: str
+    rule: str
+    """"constant", "power", "per-class" or "saliency"."""
+    fitted_on: str
+    """The list that chose the setting."""
+    oracle: bool
+    """Whether that is the list that is scored."""
+    words: str
+    """Rule and setting in words."""
+    setting: dict[str, float]
+    """The best one, by parameter (of "per-class" by class)."""
+    protocol: Protocol
+    subsets: tuple[RuleSubset, ...]
+    curve: dict[str, Any]
+    """Mean IoU of the fitted list at every setting; empty where there are too many."""
+
+
+class RunDifference(Document):
+    """Two runs on the same pictures, paired (`score --against`)."""
+
+    SCHEMA: ClassVar[str] = "wsss-platform/run-difference"
+
+    first: str
+    second: str
+    masks: Comparison
+    """The masks as made; `a` is the first run."""
+    best: Comparison
+    """The maps, each at the best threshold of its own sweep (an oracle)."""

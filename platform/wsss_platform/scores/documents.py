@@ -1,0 +1,53 @@
+"""The summary of a score, read with types."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from wsss_platform.config.document import Document, Part
+
+
+class ClassScore(Part):
+    """One class, or background; fractions 0..1, null where it occurs nowhere."""
+
+    iou: float | None
+    precision: float | None
+    recall: float | None
+
+
+class SweepSummary(Part):
+    """The maps at every threshold, without CRF."""
+
+    thresholds: tuple[float, ...]
+    """Background thresholds 0..1, ascending."""
+    mean_iou: tuple[float | None, ...]
+    """0..1, at each threshold."""
+    best_threshold: float
+    """The lowest of the best ones: chosen with the truth that it is scored on, so an oracle."""
+    best_mean_iou: float | None
+    best_classes: dict[str, ClassScore]
+    """At the best threshold."""
+    fixed_threshold: float | None = None
+    """The config's own; null where its rule is no constant."""
+    fixed_mean_iou: float | None = None
+    """At it."""
+
+
+class Summary(Document):
+    """What a run reached on a list: score.json of a score in the store, which is without schema and version."""
+
+    SCHEMA: ClassVar[str] = "wsss-platform/score"
+
+    pictures: int
+    """Scored."""
+    pixels: int
+    """Scored."""
+    undecided: float
+    """Share 0..1 of pixels to which the masks give no class."""
+    mean_iou: float | None
+    """Of the masks as made, 0..1."""
+    classes: dict[str, ClassScore]
+    """Of the masks as made; background first."""
+    sweep: SweepSummary
+    interval: tuple[float, float]
+    """95 % bootstrap interval of the masks' mean IoU over pictures, 0..1."""

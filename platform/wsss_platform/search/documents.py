@@ -1,0 +1,221 @@
+"""What `tune` prints: the plan of a study and what it came to, and the same of a search on a run's stored maps."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from wsss_platform.config.document import Document, Part
+from wsss_platform.plan.documents import Plan, PlannedStage
+from wsss_platform.run.trial_rows import TrialRow
+from wsss_platform.scores.bootstrap import Comparison, Interval
+from wsss_platform.search.space import Axis
+
+
+class PlannedBudget(Part):
+    """When a study ends: at whichever comes first; null: no such limit."""
+
+    trials: int | None
+    """In total."""
+    hours: float | None
+    """Of each call."""
+    gpu_hours: float | None
+    """Of all trials and calls."""
+
+
+class SearchSettings(Part):
+    """How a study searches."""
+
+    sampler: str
+    scheduler: str
+    objectives: tuple[str, ...]
+    """Accuracy first."""
+    rungs: tuple[int, ...]
+    """Epochs of the last phase after which a trial may be stopped."""
+    budget: PlannedBudget
+
+
+class StudyStage(PlannedStage):
+    """A stage of a study, with the default config."""
+
+    shared: bool
+    """Whether all trials have it in common, so that it is made once."""
+
+
+class StudyPlan(Plan):
+    """What a study would do (`tune METHOD --dry-run`)."""
+
+    SCHEMA: ClassVar[str] = "wsss-platform/study-plan"
+
+    study: str
+    """Its name."""
+    trials: int | None
+    """In total; null: as many as the budget allows, and the cost is that of one."""
+    seeds: int
+    """Runs of each trial."""
+    inner_settings: int
+    """Settings that are searched within each trial; 0: none."""
+    inner_axes: tuple[str, ...]
+    """Dotted paths of the axes that those settings are of."""
+    keep_best: int
+    """Trials that keep their maps and masks; 0: all."""
+    axes: tuple[Axis, ...]
+    """All axes of the search space."""
+    trial_0: str
+    """What the first trial is, in words."""
+    stages: tuple[StudyStage, ...]
+    """Of trial 0, in the order in which they are made."""
+    selection: str
+    """The pixel truth that chooses."""
+    judged_on: str
+    """The list on which trials are scored."""
+    reported_on: str
+    """The list on which the result is told."""
+    search: SearchSettings
+
+
+class Told(Part):
+    """One line of a study's report."""
+
+    trial: int
+    mean_iou: float
+    """0..1 on the list of the report."""
+    threshold: float | None
+    """Background threshold 0..1; null for another rule than a constant."""
+    interval: tuple[float, float] | None
+    """95 % over pictures; null for the oracle, which is a maximum."""
+
+
+class StudyReport(Part):
+    """Fixed, selected and oracle beside each other on one list: selection.json of a study, without schema."""
+
+    report_list: str
+    seed: int
+    pictures: int
+    selection: str
+    """The pixel truth that chose."""
+    objective: str
+    biased: bool
+    """Whether pictures of this list chose."""
+    fixed: Told | None
+    """The default config as it is; null when trial 0 failed."""
+    selected: Told
+    """What the study chose."""
+    oracle: Told
+    """The best that a trial reaches, chosen with the truth of this list."""
+    oracle_over: int
+    """Trials that the oracle chose among."""
+    difference: Interval | None
+    """Selected - fixed, paired over pictures."""
+    looks: dict[str, int]
+    """List -> how often this study looked at its pixel truth."""
+
+
+class StudyDocument(Document):
+    """What a study came to (`tune METHOD`)."""
+
+    SCHEMA: ClassVar[str] = "wsss-platform/study"
+
+    study: str
+    """Its name."""
+    folder: str
+    objective: str
+    """What accuracy is: "masks" or "best of the sweep"."""
+    objectives: tuple[str, ...]
+    """Accuracy first."""
+    front: tuple[int, ...]
+    """Of several objectives: numbers of the trials that no other one beats, most accurate first."""
+    selection: str
+    """The pixel truth that chose."""
+    looks: int
+    """How often it was looked at to choose."""
+    report: StudyReport | None
+    """Null when it was not asked for, or no trial was completed."""
+    inner: str | None
+    """Folder of what was searched within trials; null when nothing was."""
+    best: TrialRow | None
+    """Null when no trial was completed."""
+    best_config: str | None
+    """best.toml, readable by `train --config`."""
+    trials: tuple[TrialRow, ...]
+    """Every trial, by number."""
+
+
+class PlannedSearch(Document):
+    """What the plan and the result of a search on stored maps have in common."""
+
+    study: str
+    """Its name."""
+    folder: str
+    list: str
+    """Whose pictures are searched."""
+    truth: str
+    """First 12 hex digits of the hash of its pixel truth."""
+    settings: int
+    """Tried, with "no CRF"."""
+    rungs: tuple[int, ...]
+    """Pictures at each rung."""
+    confirmed_on: int
+    """Other pictures, for the winner."""
+    selection: str
+    """The pixel truth that chooses."""
+
+
+class SearchPlan(PlannedSearch):
+    """What a search on a run's stored maps would do (`tune RUN --dry-run`)."""
+
+    SCHEMA: ClassVar[str] = "wsss-platform/search-plan"
+
+    candidates: tuple[str, ...]
+    """Names of the settings, without "no CRF"."""
+
+
+class SearchRung(Part):
+    """What one rung of a search saw."""
+
+    images: int
+    scores: dict[str, float]
+    """Setting -> what it is chosen by, 0..1."""
+
+
+class FoundSettings(Part):
+    """What a search on stored maps found."""
+
+    winner: str
+    """Name of the best setting on all pictures searched."""
+    searched: dict[str, float]
+    """The last rung: setting -> what it is chosen by, 0..1."""
+    scores: tuple[SearchRung, ...]
+    changes: dict[str, dict[str, Any]]
+    """Setting -> what it has that the config has not, by dotted path."""
+    confirmation: dict[str, Comparison]
+    """Reference -> the winner (a) against it (b) on the pictures kept apart; empty where there are none."""
+    confirmed: bool
+    """Whether the winner is better than no CRF on pictures that it was not chosen on."""
+    looks_at_truth: int
+    """Settings times pictures that this result looked at."""
+    computed: int
+    """Those of them that were not counted before."""
+
+
+class SearchDocument(PlannedSearch, FoundSettings):
+    """What a search on a run's stored maps found (`tune RUN`; search.json in its folder)."""
+
+    SCHEMA: ClassVar[str] = "wsss-platform/search"
+
+    masks: dict[str, Any]
+    """The winner's whole section."""
+    best: str
+    """best.toml, readable by `score --config`."""
+    results: str
+    """Table of all counts."""
+    curves: str
+    """Picture of how settings fared."""
+
+
+class TrialSearchDocument(Document, FoundSettings):
+    """What the search within a trial found (search.json in its folder)."""
+
+    SCHEMA: ClassVar[str] = "wsss-platform/trial-search"
+
+    maps: tuple[str, ...]
+    """Content keys of the maps searched, one for each seed."""
