@@ -218,8 +218,8 @@ def test_runs_a_platform_command(slurm: Slurm) -> None:
     code, output = slurm.submit("methods", "--json")
     assert code == 0, output
     assert "ray.sbatch: Ray runs on 1 node(s)" in output
-    document, _ = json.JSONDecoder().raw_decode(output, output.index("\n[") + 1)
-    assert {"cam", "fbr"} <= {method["name"] for method in document}
+    document, _ = json.JSONDecoder().raw_decode(output, output.index("\n{") + 1)
+    assert {"cam", "fbr"} <= {method["name"] for method in document["methods"]}
 
 
 def test_the_command_uses_the_rays_of_both_nodes(slurm: Slurm, tmp_path: Path) -> None:

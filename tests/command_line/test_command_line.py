@@ -81,9 +81,9 @@ def test_help_imports_neither_torch_nor_ray() -> None:
 
 
 def test_methods_lists_every_method_and_every_field() -> None:
-    listed = {method["name"] for method in document("methods")}
+    listed = {method["name"] for method in document("methods")["methods"]}
     assert {"cam", "fbr"} <= listed
-    fields = {item["field"]: item for item in document("methods", "fbr")}
+    fields = {item["field"]: item for item in document("methods", "fbr")["fields"]}
     assert fields["train.epochs"]["meaning"]
     assert "loss.negative_regions" in fields
 
@@ -91,7 +91,7 @@ def test_methods_lists_every_method_and_every_field() -> None:
 @pytest.mark.parametrize("name", ["rcm_mam", "rtc", "drs"])
 def test_what_is_unknown_or_stated_is_told_in_the_table(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The marks stand in square brackets, which a terminal library may take for its own."""
-    fields = document("methods", name)
+    fields = document("methods", name)["fields"]
     marked = {word for item in fields for word in item["meaning"].split() if "[" in word or "]" in word}
     assert len(marked) > 5
     assert run_command(["methods", name]) == 0
@@ -100,7 +100,7 @@ def test_what_is_unknown_or_stated_is_told_in_the_table(name: str, capsys: pytes
 
 def test_colons_in_a_label_stay(capsys: pytest.CaptureFixture[str]) -> None:
     with output(as_json=False) as out:
-        out.result(None, "sizes:x:2")
+        out.show("sizes:x:2")
     assert capsys.readouterr().out.strip() == "sizes:x:2"
 
 
@@ -126,7 +126,7 @@ def test_a_study_plan_says_what_is_shared_and_starts_nothing(tmp_path: Path) -> 
     assert not shared["train:fbr"]
     assert plan["trials"] == 3
     assert all(axis["reason"] for axis in plan["axes"])
-    assert (plan["selection"], plan["judged on"], plan["reported on"]) == ("train truth", "train", "train")
+    assert (plan["selection"], plan["judged_on"], plan["reported_on"]) == ("train truth", "train", "train")
     search = plan["search"]
     assert (search["sampler"], search["scheduler"]) == ("tpe", "asha")
     assert search["budget"] == {"trials": 3, "hours": None, "gpu_hours": None}
@@ -174,7 +174,7 @@ def test_one_run_from_training_to_leaderboard(tmp_path: Path) -> None:
     refused = command("score", "first", "--set", "train.epochs=2", "--local", *storage, code=2)
     assert "changes the training" in refused.stderr
 
-    groups = document("leaderboard", *storage)
+    groups = document("leaderboard", *storage)["groups"]
     runs = [{name for row in group["rows"] for name in row["runs"]} for group in groups]
     assert {"first"} in runs
     assert {other["run"]} in runs
@@ -255,6 +255,8 @@ def test_a_study_from_search_to_leaderboard(tmp_path: Path) -> None:
     taken = ["--config", study["best_config"], *TINY[:6], "--local", "--storage", str(storage)]
     trained = document("train", "cam", "--name", "best", "--until", "score", *taken)
     assert trained["score"]["sweep"]["best_mean_iou"] == study["best"]["objective"]
-    groups = document("leaderboard", "--storage", str(storage))  # two, when the best trial's threshold is not 0.3
+    groups = document("leaderboard", "--storage", str(storage))[
+        "groups"
+    ]  # two, when the best trial's threshold is not 0.3
     best_trial = f"s-{study['best']['number']:04d}"
     assert {name for group in groups for row in group["rows"] for name in row["runs"]} == {best_trial, "best"}

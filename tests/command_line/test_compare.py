@@ -47,15 +47,15 @@ def test_two_arms_side_by_side(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
     found = document(*asked, "--pictures", "2")
-    assert [arm["label"] for arm in found["arms"]] == ["short", "fast"]
+    assert [arm["label"] for arm in found["rows"]] == ["short", "fast"]
     assert {"mean IoU", "context taken", "plain parts found"} <= found["differences"][0].keys()
     gap = found["differences"][0]["mean IoU"]
-    assert gap["value"] == pytest.approx(found["arms"][1]["mean_iou"] - found["arms"][0]["mean_iou"])
+    assert gap["value"] == pytest.approx(found["rows"][1]["mean_iou"] - found["rows"][0]["mean_iou"])
     assert gap["low"] <= gap["value"] <= gap["high"]
     folder = Path(found["folder"])
-    assert json.loads((folder / "comparison.json").read_text())["arms"] == found["arms"]
+    assert json.loads((folder / "comparison.json").read_text())["rows"] == found["rows"]
     assert (folder / "table.md").read_text().count("| fast |") == 2
-    assert [arm["training_seconds"] > 0 for arm in found["arms"]] == [True, True]
+    assert [arm["training_seconds"] > 0 for arm in found["rows"]] == [True, True]
     assert f"| fast | 2 | {found['arms'][1]['training_seconds']:.0f} s |" in (folder / "table.md").read_text()
     drawn = {path.name for path in folder.glob("*.png")}
     assert {"classes.png", "effects.png"} < drawn
@@ -67,23 +67,23 @@ def test_two_arms_side_by_side(tmp_path: Path) -> None:
     assert all(path.stat().st_mtime_ns == when for path, when in written.items())
     assert again["at"] == "masks"
     made = json.loads(next((tmp_path / "runs").glob("*/run.json")).read_text())["config"]["masks"]["background"]
-    assert again["arms"][0]["thresholds"] == [made, made], "not the sweep's best"
+    assert again["rows"][0]["thresholds"] == [made, made], "not the sweep's best"
 
     level = document(*asked, "--at", "background", "--pictures", "0")
     assert level["folder"] == f"{found['folder']}-background"
-    assert level["arms"][0] == found["arms"][0]  # the first arm stands where its sweep is best
+    assert level["rows"][0] == found["rows"][0]  # the first arm stands where its sweep is best
     keys = {(run["arm"], run["seed"]): run["key"] for run in plan["runs"]}
     first, second = (
         [Score.read(Store(tmp_path).folder("score", keys[arm, seed])) for seed in (0, 3)] for arm in ("short", "fast")
     )
     asked_for = [s.taking(float(f.background_taken[f.best])) for f, s in zip(first, second, strict=True)]
-    assert level["arms"][1]["thresholds"] == [float(s.thresholds[i]) for i, s in zip(asked_for, second, strict=True)]
+    assert level["rows"][1]["thresholds"] == [float(s.thresholds[i]) for i, s in zip(asked_for, second, strict=True)]
 
     maps = sorted(tmp_path.glob("stages/maps/*/manifest.json"))
     maps[0].unlink()  # as `tune` drops those of trials that lost: scored, but nothing left to look at
     assert sorted(len(run["run"]) for run in document(*asked, "--dry-run")["runs"]) == [0, 0, 0, 1]
     remade = document(*asked)
-    assert [arm["effects"] for arm in remade["arms"]] == [arm["effects"] for arm in found["arms"]]
+    assert [arm["effects"] for arm in remade["rows"]] == [arm["effects"] for arm in found["rows"]]
     assert maps[0].exists()
     records = [json.loads(path.read_text()) for path in tmp_path.glob("runs/*/run.json")]
     assert all(record["scores"] for record in records)
@@ -91,7 +91,7 @@ def test_two_arms_side_by_side(tmp_path: Path) -> None:
     for training in tmp_path.glob("stages/train/*/manifest.json"):
         training.unlink()
     later = document(*asked)  # trainings are not needed
-    assert [arm["training_seconds"] for arm in later["arms"]] == [None, None]
+    assert [arm["training_seconds"] for arm in later["rows"]] == [None, None]
 
 
 def test_arms_without_labels_name_their_folder(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_search_compare_and_show_read_what_lacks_pictures(tmp_path: Path, capsys
     shown = document(capsys, "show", "first", "--count", "1")
     looks = {"list_name": "all", "truth": truth, "scores": 2, "rungs": 0, "settings": 0}
     assert shown["looks"] == {**looks, "total": 2}
-    boards = document(capsys, "leaderboard")
+    boards = document(capsys, "leaderboard")["groups"]
     assert {board["looks"]["total"] for board in boards} == {shown["looks"]["total"]}
     assert run_command(["leaderboard"]) == 0
     assert f"pixel truth of all ({truth}): looked at" in capsys.readouterr().out

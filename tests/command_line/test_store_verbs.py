@@ -11,8 +11,8 @@ import pytest
 
 from told_study import ALPHA, RATE, WHOLE, Study
 from wsss_platform.cli import run_command
-from wsss_platform.cli.store import size_words
 from wsss_platform.plan.experiment import needed
+from wsss_platform.report.tables.store import size_words
 from wsss_platform.run.records import read_record
 
 
@@ -85,7 +85,7 @@ def test_list_verify_and_gc(
         study.trial({}, 0.9)
         study.trial(other, 0.1)
     study.make({"train.learning_rate": 1e-3})  # nobody's
-    listed = document(capsys, "list")
+    listed = document(capsys, "list")["entries"]
     assert len(listed) == 12
     assert {item["reason"] for item in listed} == {"needed", "no run refers to it, but younger than 7 days"}
     winner = study.base.stage("maps").key
@@ -104,7 +104,7 @@ def test_list_verify_and_gc(
     assert "--yes" in shown.err
     time.sleep(0.01)
     done = document(capsys, "gc", "--drop-maps-of-losing-trials", "--keep-best", "1", "--older-than", "0", "--yes")
-    assert (done["deleted"], len(done["entries"]), done["in use"]) == (True, 6, [])
+    assert (done["deleted"], len(done["entries"]), done["in_use"]) == (True, 6, [])
     assert study.kinds({"train.learning_rate": 1e-3}) == set()
     assert study.kinds(other) == {"train", "score"}
     assert study.kinds({}) == WHOLE
@@ -122,7 +122,7 @@ def test_push_and_pull(tmp_path: Path, capsys: pytest.CaptureFixture[str], monke
     pushed = document(capsys, "push", "s-0000", "--storage", str(tmp_path / "here"))
     assert pushed["stages"] == ["train:cam", "maps:cam", "masks:cam", "score:cam"]
     assert document(capsys, "pull", "s-0000", "--storage", str(tmp_path / "there"))["files"] == pushed["files"] == 4
-    listed = document(capsys, "list", "--storage", str(tmp_path / "there"))
+    listed = document(capsys, "list", "--storage", str(tmp_path / "there"))["entries"]
     assert {item["reason"] for item in listed} == {"needed"}
     assert run_command(["store", "pull", "s-0001", "--storage", str(tmp_path / "there")]) == 2
     assert "did you mean 's-0000'" in capsys.readouterr().err
@@ -132,7 +132,7 @@ def test_an_empty_store_is_in_order(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WSSS_STORAGE", str(tmp_path / "none"))
-    assert document(capsys, "list") == []
+    assert document(capsys, "list")["entries"] == []
     assert document(capsys, "verify")["damaged"] == []
     assert document(capsys, "gc", "--yes")["entries"] == []
     assert not (tmp_path / "none").exists()

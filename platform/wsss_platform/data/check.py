@@ -19,7 +19,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Summary:
+class ListSummary:
     """What a list holds, from the pictures that could be decoded."""
 
     list_name: str
@@ -50,7 +50,7 @@ class Report:
     """All problems of a list, and its summary."""
 
     problems: tuple[Problem, ...]
-    summary: Summary
+    summary: ListSummary
 
 
 def check(dataset: Dataset, list_name: str, on_progress: Progress | None = None) -> list[Problem]:
@@ -99,7 +99,7 @@ def inspect(dataset: Dataset, list_name: str, on_progress: Progress | None = Non
             on_progress(done, len(split.ids))
     table = np.array(labels, dtype=np.int64).reshape(-1, len(split.classes))
     by_area = sorted(sizes, key=lambda size: size[0] * size[1]) or [(0, 0)]
-    summary = Summary(
+    summary = ListSummary(
         list_name=list_name,
         classes=split.classes,
         pictures=len(labels),

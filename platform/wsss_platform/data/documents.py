@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from wsss_platform.config.document import Document, Part
-from wsss_platform.data.check import Summary
+from wsss_platform.data.check import ListSummary
 
 
 class DataLists(Document):
@@ -35,7 +35,7 @@ class DataCheck(Document):
 
     SCHEMA: ClassVar[str] = "wsss-platform/data-check"
 
-    lists: tuple[Summary, ...]
+    lists: tuple[ListSummary, ...]
     problems: tuple[ListProblem, ...]
 
 

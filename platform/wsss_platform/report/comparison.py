@@ -23,9 +23,10 @@ from wsss_platform.maps.storage import MapReader, full_size
 from wsss_platform.masks.rules import labels
 from wsss_platform.plan.experiment import Experiment, Stage
 from wsss_platform.run.pipeline import read_score
-from wsss_platform.scores.bootstrap import Comparison, Statistic, compare_seeds
+from wsss_platform.scores.bootstrap import Statistic, compare_seeds
 from wsss_platform.scores.confusion import iou_of_parts, mean_iou_of_parts
 from wsss_platform.scores.effects import effects
+from wsss_platform.scores.intervals import Comparison
 from wsss_platform.scores.score import Score
 from wsss_platform.search.costs import trained
 from wsss_platform.store.artefacts import Store

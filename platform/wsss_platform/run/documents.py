@@ -8,8 +8,8 @@ from pydantic import Field
 
 from wsss_platform.config.document import Document, Part
 from wsss_platform.plan.protocol import Protocol
-from wsss_platform.scores.bootstrap import Comparison
 from wsss_platform.scores.documents import Summary
+from wsss_platform.scores.intervals import Comparison
 
 
 class Export(Part):

@@ -8,45 +8,19 @@ the same kind, not with other seeds of the training.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wsss_platform.errors import InputError
 from wsss_platform.scores.confusion import mean_iou_of_parts
+from wsss_platform.scores.intervals import Comparison, Interval
 from wsss_platform.scores.sparse import SparseParts
 
 LEVEL = 0.95
 """Coverage of every interval here."""
 _BATCH = 64  # resamples per matrix product
 _DRAWS = 2**18  # pictures drawn for one matrix product, and weighted at once: bounds the memory
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A value with its 95 % percentile interval; mean IoU or a difference of two, as fractions."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Two runs on the same pictures."""
-
-    a: Interval
-    """Mean IoU of the first."""
-    b: Interval
-    """Mean IoU of the second."""
-    difference: Interval
-    """a - b, paired: both on the same resampled pictures."""
-    a_wins: float
-    """Share of resamples in which a is better; equal counts half."""
-    pictures: int
-    resamples: int
-    seed: int
 
 
 def bootstrap(parts: NDArray[np.int64] | SparseParts, resamples: int = 2000, seed: int = 0) -> Interval:

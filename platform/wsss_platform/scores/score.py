@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsss_platform.errors import InputError
-from wsss_platform.scores.bootstrap import Comparison, Interval, bootstrap, compare
+from wsss_platform.scores.bootstrap import bootstrap, compare
 from wsss_platform.scores.confusion import iou, mean_iou, precision, recall
 from wsss_platform.scores.counts import read_confusions, read_sweeps
+from wsss_platform.scores.intervals import Comparison, Interval
 from wsss_platform.scores.sparse import SparseParts
 from wsss_platform.scores.sweep import confusions, histogram
 

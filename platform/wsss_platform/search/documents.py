@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from wsss_platform.config.document import Document, Part
 from wsss_platform.plan.documents import Plan, PlannedStage
 from wsss_platform.run.trial_rows import TrialRow
-from wsss_platform.scores.bootstrap import Comparison, Interval
+from wsss_platform.scores.intervals import Comparison, Interval
 from wsss_platform.search.space import Axis
 
 

@@ -21,7 +21,7 @@ from wsss_platform.errors import InputError
 from wsss_platform.maps.storage import MapReader
 from wsss_platform.plan.experiment import Experiment
 from wsss_platform.plan.protocol import protocol
-from wsss_platform.report.leaderboard import protocol_words
+from wsss_platform.report.tables.leaderboard import protocol_words
 from wsss_platform.run.local_runner import LocalRunner
 from wsss_platform.run.pipeline import Event, StageProgress, run
 from wsss_platform.search.effects import axes_by_stage
@@ -124,11 +124,11 @@ def test_the_protocol_names_it() -> None:
 
 def test_a_plan_lists_its_stages(tmp_path: Path) -> None:
     given = experiment(affinity__kind="irn")
-    plan = plan_document(given, Store(tmp_path), given.stages[-1], {})
-    listed = {stage["stage"]: stage["amount"] for stage in plan["stages"]}
+    plan = plan_document("run", given, Store(tmp_path), given.stages[-1])
+    listed = {stage.stage: stage.amount for stage in plan.stages}
     assert listed["train:affinity"] == "2 epochs of 4 pictures"
     assert listed["maps:affinity"] == "4 pictures"
-    assert all(stage["run"] for stage in plan["stages"])
+    assert all(stage.run for stage in plan.stages)
 
 
 def test_wrong_settings_name_the_right_one() -> None:

@@ -13,16 +13,17 @@ import pytest
 from rich.console import Console
 
 from wsss_platform.plan.protocol import Protocol
-from wsss_platform.report.leaderboard import (
+from wsss_platform.report.documents import LeaderboardDocument
+from wsss_platform.report.leaderboard import rows
+from wsss_platform.report.tables.leaderboard import (
     COLUMNS,
     cells,
+    leaderboard_csv,
+    leaderboard_markdown,
+    leaderboard_tables,
     protocol_words,
-    rows,
-    to_csv,
-    to_json,
-    to_markdown,
 )
-from wsss_platform.report.terminal import leaderboard_tables
+from wsss_platform.report.terminal import rendered
 
 
 def config(rate: float) -> dict[str, Any]:
@@ -135,19 +136,19 @@ def markdown_tables(text: str) -> dict[str, list[list[str]]]:
 
 def test_markdown_holds_every_cell(board: list[Any], record: Any) -> None:
     groups = rows([*board, record("odd", 0.1, method="a|b\\", config=config(9.0))])
-    tables = markdown_tables(to_markdown(groups))
+    tables = markdown_tables(leaderboard_markdown(groups))
     assert list(tables) == [group.key for group in groups]
     for group in groups:
         head, rule, *body = tables[group.key]
         assert head == list(COLUMNS)
-        assert set(rule) == {"---"}
+        assert set(rule) == {"---", "--:"}
         assert body == [list(cells(row)) for row in group.rows]
-        assert protocol_words(group.protocol) in to_markdown(groups)
+        assert protocol_words(group.protocol) in leaderboard_markdown(groups)
 
 
 def test_csv_holds_full_precision_and_the_protocol(board: list[Any]) -> None:
     groups = rows(board)
-    lines = list(csv.DictReader(io.StringIO(to_csv(groups))))
+    lines = list(csv.DictReader(io.StringIO(leaderboard_csv(groups))))
     flat = [(group, row) for group in groups for row in group.rows]
     assert len(lines) == len(flat)
     for line, (group, row) in zip(lines, flat, strict=True):
@@ -162,8 +163,10 @@ def test_csv_holds_full_precision_and_the_protocol(board: list[Any]) -> None:
 
 def test_json_survives_a_round_trip(board: list[Any]) -> None:
     groups = rows(board)
-    read = json.loads(json.dumps(to_json(groups), allow_nan=False))
-    assert read == to_json(groups)
+    document = LeaderboardDocument.of(groups, ())
+    said = json.loads(json.dumps(document.to_json(), allow_nan=False))
+    assert LeaderboardDocument.from_json(said, "test") == document
+    read = said["groups"]
     assert [Protocol.model_validate(group["protocol"]).group() for group in read] == [group.key for group in groups]
     assert [row["mean_iou"] for group in read for row in group["rows"]] == [
         row.mean_iou for group in groups for row in group.rows
@@ -177,7 +180,7 @@ def test_the_terminal_shows_one_table_for_each_protocol_with_its_words(board: li
     tables = leaderboard_tables(groups)
     assert len(tables) == len(groups)
     for table in tables:
-        console.print(table)
+        console.print(rendered(table))
     text = " ".join(stream.getvalue().split())
     for group in groups:
         assert protocol_words(group.protocol) in text
@@ -187,5 +190,5 @@ def test_the_terminal_shows_one_table_for_each_protocol_with_its_words(board: li
 
 
 def test_an_empty_board_is_empty_everywhere() -> None:
-    assert (rows([]), to_markdown([]), to_json([]), leaderboard_tables([])) == ([], "", [], [])
-    assert to_csv([]).count("\n") == 1
+    assert (rows([]), leaderboard_markdown([]), leaderboard_tables([])) == ([], "", [])
+    assert leaderboard_csv([]).count("\n") == 1

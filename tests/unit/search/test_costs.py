@@ -81,7 +81,7 @@ def test_without_an_earlier_run_there_are_counts_and_no_hours(tmp_path: Path) ->
     costs = run_costs(one, Store(tmp_path), one.stages[-1])
     assert times(costs) == {"train:cam": 1, "maps:cam": 1, "masks:cam": 1, "score:cam": 1}
     document = cost_document(costs)
-    assert (document["hours"], document["crf_passes"]) == (None, 0)
+    assert (document.hours, document.crf_passes) == (None, 0)
     assert cost_words(document) == (
         "cost: 1 training, 1 map pass, 1 mask pass (none with CRF); no earlier run to measure from"
     )
@@ -107,7 +107,7 @@ def test_only_what_is_alike_is_measured_from(tmp_path: Path) -> None:
     assert [costs[kind].seconds for kind in ("train", "maps", "masks")] == [None] * 3
     assert costs["score"].seconds == pytest.approx(10.0)
     document = cost_document(list(costs.values()))
-    assert document["not_measured"] == ["train:cam", "maps:cam", "masks:cam"]
+    assert document.not_measured == ("train:cam", "maps:cam", "masks:cam")
     assert "without train:cam, maps:cam, masks:cam, of which there is no earlier one" in cost_words(document)
 
 
@@ -174,7 +174,7 @@ def test_what_is_stored_and_what_is_finished_costs_nothing(tmp_path: Path) -> No
 def test_a_crf_that_an_axis_may_choose_is_counted(tmp_path: Path) -> None:
     one = experiment()
     document = cost_document(study_costs(one, space(one, masks__crf=CRF), 3, Store(tmp_path), "s", 3))
-    assert (document["mask_passes"], document["crf_passes"]) == (3, 3)
+    assert (document.mask_passes, document.crf_passes) == (3, 3)
     assert "at most 1 training, 1 map pass, 3 mask passes (3 with CRF)" in cost_words(document, at_most=True)
 
 

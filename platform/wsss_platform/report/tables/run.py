@@ -7,8 +7,8 @@ from wsss_platform.plan.protocol import Protocol
 from wsss_platform.report.table import Alert, Shown, Table, columns
 from wsss_platform.run.documents import Export, RuleResult, RunDifference, RunResult, SubsetScore
 from wsss_platform.run.pipeline import FAILURES
-from wsss_platform.scores.bootstrap import Comparison
 from wsss_platform.scores.documents import Summary
+from wsss_platform.scores.intervals import Comparison
 from wsss_platform.search.costs import cost_words
 
 _NEXT = {"train": "score", "maps": "masks", "masks": "score", "score": "show"}

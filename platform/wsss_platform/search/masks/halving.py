@@ -23,8 +23,9 @@ from wsss_platform.plan.experiment import REVISIONS, Experiment
 from wsss_platform.plan.jobs import Chunk, ChunkReport, ChunkRunner
 from wsss_platform.run.chunks.images import CHUNK
 from wsss_platform.run.pipeline import check_failures
-from wsss_platform.scores.bootstrap import Comparison, compare
+from wsss_platform.scores.bootstrap import compare
 from wsss_platform.scores.confusion import mean_iou, mean_iou_of_parts
+from wsss_platform.scores.intervals import Comparison
 from wsss_platform.scores.sweep import confusions
 from wsss_platform.search.masks.count import CountWork, thresholds
 from wsss_platform.search.masks.images import ETA, Plan

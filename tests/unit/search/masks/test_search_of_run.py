@@ -140,7 +140,7 @@ def test_a_search_finds_the_crf_and_confirms_it(tmp_path: Path) -> None:
     assert pictures.asked == {*chosen.search, *chosen.confirm}  # and of no other picture
     assert found.looks == found.computed == 8 * 13 + 16 * 5 + 12 * 3
     assert seen[-1] == ("confirmation", 12, 12, 3)
-    assert document["winner"] == found.winner.name
+    assert document.winner == found.winner.name
 
     # the numbers are those of the masks
     last = found.value

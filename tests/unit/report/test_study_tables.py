@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from io import StringIO
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from wsss_platform.cli.front import front_lines
-from wsss_platform.cli.study_tables import trials_table
 
-from wsss_platform.cli.search_plan import search_words
+from wsss_platform.report.tables.study import front_lines, search_words, trials_table
+from wsss_platform.report.terminal import rendered
 from wsss_platform.run.trial_rows import TrialRow
-from wsss_platform.tune.request import StudyResult
+from wsss_platform.search.documents import SearchSettings, StudyDocument
 
 
 def row(number: int, accuracy: float | None, seconds: float, front: bool | None, **more: Any) -> TrialRow:
@@ -23,10 +21,27 @@ def row(number: int, accuracy: float | None, seconds: float, front: bool | None,
     )
 
 
+def study(rows: tuple[TrialRow, ...], front: tuple[int, ...]) -> StudyDocument:
+    return StudyDocument(
+        study="s",
+        folder="f",
+        objective="masks",
+        objectives=("accuracy", "seconds"),
+        front=front,
+        selection="train truth",
+        looks=3,
+        report=None,
+        inner=None,
+        best=rows[0],
+        best_config=None,
+        trials=rows,
+    )
+
+
 def shown(rows: tuple[TrialRow, ...]) -> list[str]:
     text = StringIO()
     console = Console(file=text, width=160)
-    console.print(trials_table("s", rows, "masks"))
+    console.print(rendered(trials_table("s", rows, "masks")))
     return text.getvalue().splitlines()
 
 
@@ -40,15 +55,14 @@ def test_costs_and_the_front_are_in_the_table() -> None:
     marked = {line.split()[1] for line in lines if line.startswith("│") and "*" in line}
     assert marked == {"1", "2"}
     assert any("9.25" in line for line in lines)
-    result = StudyResult(Path("f"), rows, rows[1], None, "masks", "train truth", 3, ("accuracy", "seconds"))
-    assert "trials 1, 2, the most accurate first" in front_lines(result)[0]
+    assert "trials 1, 2, the most accurate first" in front_lines(study(rows, (1, 2)))[0]
 
 
 def test_a_study_of_one_looks_as_before() -> None:
     rows = (row(0, 0.2, 50.0, None),)
     assert len(shown(rows)) > 4
     assert not any("own seconds" in line or "front" in line for line in shown(rows))
-    assert front_lines(StudyResult(Path("f"), rows, rows[0], None, "masks", "train truth", 3)) == []
+    assert front_lines(study(rows, ())) == []
 
 
 def test_the_plan_says_how_it_searches() -> None:
@@ -59,8 +73,11 @@ def test_the_plan_says_how_it_searches() -> None:
         "rungs": [2, 6],
         "budget": {"trials": 10, "hours": None, "gpu_hours": 1.5},
     }
-    lines = search_words(search)
+    lines = search_words(SearchSettings.model_validate(search))
     assert lines[0].startswith("sampler tpe; scheduler asha: rungs after epochs 2, 6")
     assert lines[1] == "budget: 10 trials in total, or 1.5 GPU-hours of all trials and calls"
     several = {**search, "objectives": ["accuracy", "seconds"], "rungs": []}
-    assert "no trial is stopped early, as there are several objectives" in search_words(several)[0]
+    assert (
+        "no trial is stopped early, as there are several objectives"
+        in search_words(SearchSettings.model_validate(several))[0]
+    )
