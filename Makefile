@@ -20,7 +20,7 @@ ON_CORES := OMP_NUM_THREADS=1 $(PYTEST) -n auto --dist worksteal
 OR_NONE  := || [ $$? -eq 5 ]
 SCRIPTS  := .ci/run cluster/slurm/ray.sbatch
 
-.PHONY: tune test test-all drills lint bench docs lock clean
+.PHONY: tune test test-all drills lint documents bench docs lock clean
 .DELETE_ON_ERROR:
 
 $(VENV)/.installed: pyproject.toml $(LOCK)
@@ -60,6 +60,9 @@ lint: $(VENV)/.installed  ## style, types, shell scripts
 lock: $(VENV)/.installed  ## write the versions of this environment into requirements.lock, without local builds such as +cpu
 	echo "# The versions that CI installs (.ci/run). To renew them: make clean lock" >requirements.lock
 	$(BIN)/python -m pip freeze --all --exclude pip --exclude-editable | sed 's/+.*//' >>requirements.lock
+
+documents: $(VENV)/.installed  ## write docs/documents.md from the classes that it describes
+	$(BIN)/python -m wsss_platform.report.documents_page >docs/documents.md
 
 bench: $(VENV)/.installed  ## ratios of both sides in one run; never timed tests
 	@$(BIN)/python -m benchmarks $(ARGS)

@@ -255,8 +255,7 @@ def test_a_study_from_search_to_leaderboard(tmp_path: Path) -> None:
     taken = ["--config", study["best_config"], *TINY[:6], "--local", "--storage", str(storage)]
     trained = document("train", "cam", "--name", "best", "--until", "score", *taken)
     assert trained["score"]["sweep"]["best_mean_iou"] == study["best"]["objective"]
-    groups = document("leaderboard", "--storage", str(storage))[
-        "groups"
-    ]  # two, when the best trial's threshold is not 0.3
+    # two groups, when the best trial's threshold is not 0.3
+    groups = document("leaderboard", "--storage", str(storage))["groups"]
     best_trial = f"s-{study['best']['number']:04d}"
     assert {name for group in groups for row in group["rows"] for name in row["runs"]} == {best_trial, "best"}

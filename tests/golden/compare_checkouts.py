@@ -146,14 +146,8 @@ def documents(job: str, folder: Path) -> Iterator[tuple[str, Any]]:
         else:
             stages = [[row["stage"], row["list"], row["cached"], row.get("shared")] for row in said["stages"]]
             times = {row["stage"]: row["times"] for row in said["cost"]["stages"]}
-            yield (
-                f"plan {name}",
-                [
-                    stages,
-                    times,
-                    *(said.get(name, said.get(name.replace("_", " "))) for name in ("inner_settings", "inner_axes")),
-                ],
-            )
+            inner = [said.get(key, said.get(key.replace("_", " "))) for key in ("inner_settings", "inner_axes")]
+            yield f"plan {name}", [stages, times, *inner]
 
 
 def _renamed(said: Any) -> Any:

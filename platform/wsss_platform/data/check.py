@@ -23,10 +23,13 @@ class ListSummary:
     """What a list holds, from the pictures that could be decoded."""
 
     list_name: str
+    """The list."""
     classes: tuple[str, ...]
+    """Names of the foreground classes."""
     pictures: int
     """Decoded without a problem."""
     labels_from: str
+    """Where image-level labels come from."""
     per_class: tuple[int, ...]
     """Pictures whose image-level labels name the class, length C."""
     together: tuple[tuple[int, ...], ...]

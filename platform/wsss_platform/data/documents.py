@@ -23,8 +23,11 @@ class ListProblem(Part):
     """A file of a list that is wrong."""
 
     list: str
+    """Its name."""
     file: str
+    """Its path."""
     message: str
+    """What is wrong."""
 
     def __str__(self) -> str:
         return f"{self.list}: {self.file}: {self.message}"
@@ -36,7 +39,9 @@ class DataCheck(Document):
     SCHEMA: ClassVar[str] = "wsss-platform/data-check"
 
     lists: tuple[ListSummary, ...]
+    """What each holds."""
     problems: tuple[ListProblem, ...]
+    """Every file that is wrong."""
 
 
 class ConvertedLabels(Document):
@@ -45,6 +50,7 @@ class ConvertedLabels(Document):
     SCHEMA: ClassVar[str] = "wsss-platform/converted-labels"
 
     pictures: int
+    """That have labels."""
     file: str
     """What was written."""
 

@@ -11,9 +11,13 @@ class ListedMethod(Part):
     """One method."""
 
     name: str
+    """For the command line."""
     title: str
+    """In a few words."""
     paper: str
+    """Where it is described."""
     revision: int
+    """Raised when the same settings mean something else."""
     presets: tuple[str, ...]
     """Names of the partial configs that it ships."""
 
@@ -24,6 +28,7 @@ class MethodList(Document):
     SCHEMA: ClassVar[str] = "wsss-platform/methods"
 
     methods: tuple[ListedMethod, ...]
+    """By name."""
 
 
 class MethodField(Part):
@@ -32,7 +37,9 @@ class MethodField(Part):
     field: str
     """Dotted path."""
     default: Any
+    """A value as in TOML; null for none."""
     meaning: str
+    """With unit and range."""
 
 
 class MethodFields(Document):
@@ -41,5 +48,8 @@ class MethodFields(Document):
     SCHEMA: ClassVar[str] = "wsss-platform/method"
 
     method: str
+    """Its name."""
     title: str
+    """In a few words."""
     fields: tuple[MethodField, ...]
+    """Depth first."""

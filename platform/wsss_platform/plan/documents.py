@@ -13,6 +13,7 @@ class Resources(Part):
     workers: int
     """Training processes."""
     gpus_per_worker: float
+    """As asked for; 0 where nothing was asked."""
     storage: str
     """The storage folder."""
 
@@ -51,8 +52,11 @@ class PlanCost(Part):
     """What a plan costs, at most."""
 
     trainings: int
+    """How many."""
     map_passes: int
+    """How many; each through a whole list."""
     mask_passes: int
+    """How many; each through a whole list."""
     crf_passes: int
     """Of the mask passes those with a dense CRF, or that may have one."""
     inner_settings: int
@@ -66,19 +70,24 @@ class PlanCost(Part):
     not_measured: tuple[str, ...]
     """Stages that the hours leave out, as there was none like them."""
     stages: tuple[StageCost, ...]
+    """Each stage that is to be made."""
 
 
 class Plan(Document):
     """What plans of runs and studies have in common."""
 
     method: str
+    """Its name."""
     data: dict[str, Any]
     """The data config."""
     seed: int
+    """Of the run; of a study that of trial 0."""
     resources: Resources
+    """What it would run on."""
     stages: tuple[PlannedStage, ...]
     """In the order in which they are made."""
     cost: PlanCost
+    """What is still to be made costs."""
     config: dict[str, Any]
     """The method's whole config."""
 
@@ -96,7 +105,9 @@ class PlannedRun(Part):
     """One seed of an arm."""
 
     arm: str
+    """Its label."""
     seed: int
+    """Of the run."""
     run: tuple[str, ...]
     """Names of the stages that are to be made."""
     stored: int
@@ -113,3 +124,4 @@ class ComparisonPlan(Document):
     comparison: str
     """Its name."""
     runs: tuple[PlannedRun, ...]
+    """Every arm with every seed."""

@@ -17,11 +17,15 @@ class ComparedArm(Part):
     """An arm of a comparison: one method, or one setting of it, over its seeds. IoU and shares are 0..1."""
 
     label: str
+    """As on the command line."""
     method: str
+    """Name of the method."""
     seeds: tuple[int, ...]
+    """One run each."""
     mean_iou: float | None
     """Mean over seeds."""
     mean_iou_by_seed: tuple[float | None, ...]
+    """In the order of the seeds."""
     spread: float | None
     """Sample standard deviation over seeds; null for one."""
     thresholds: tuple[float | None, ...]
@@ -38,8 +42,11 @@ class Gap(Part):
     """A difference with its 95 % interval over pictures and seeds."""
 
     value: float | None
+    """Over all pictures."""
     low: float | None
+    """Lower end of the interval."""
     high: float | None
+    """Upper end of the interval."""
     wins: float | None
     """Share 0..1 of resamples in which it is above 0."""
 
@@ -51,7 +58,9 @@ class Difference(Part):
     __pydantic_extra__: dict[str, Gap]
 
     label: str
+    """The arm."""
     against: str
+    """The first arm."""
 
     @property
     def gaps(self) -> dict[str, Gap]:
@@ -67,6 +76,7 @@ class ComparisonDocument(Document):
     comparison: str
     """Its name."""
     folder: str
+    """Of its files."""
     at: str
     """Which prediction was compared: "best", "masks" or "background"."""
     rows: tuple[ComparedArm, ...]
@@ -81,12 +91,17 @@ class SeenTruth(Part):
     """How often the pixel truth of a list was looked at in this storage."""
 
     list_name: str
+    """The list."""
     truth: str
     """First 12 hex digits of its hash."""
     scores: int
+    """Runs that were scored on it."""
     rungs: int
+    """Trials that were looked at before their end."""
     settings: int
+    """Settings of searches on stored maps."""
     total: int
+    """All of them."""
 
     @classmethod
     def of(cls, looks: Looks) -> Self:
@@ -100,6 +115,7 @@ class LeaderboardGroup(Part):
     group: str
     """Hash of the protocol, 12 hex digits."""
     protocol: Protocol
+    """Of all its rows."""
     rows: tuple[Row, ...]
     """Best first."""
     looks: SeenTruth
@@ -112,6 +128,7 @@ class LeaderboardDocument(Document):
     SCHEMA: ClassVar[str] = "wsss-platform/leaderboard"
 
     groups: tuple[LeaderboardGroup, ...]
+    """By data, list and hash of the protocol."""
 
     @classmethod
     def of(cls, groups: Iterable[Group], seen: Sequence[Looks]) -> Self:
@@ -130,6 +147,8 @@ class Pictures(Document):
     SCHEMA: ClassVar[str] = "wsss-platform/pictures"
 
     folder: str
+    """Where they are."""
     files: tuple[str, ...]
+    """Their paths."""
     looks: SeenTruth
     """At the truth that chose the worst and the best of them; drawing is not counted."""

@@ -25,6 +25,7 @@ class Row:
     runs: tuple[str, ...]
     """Names, by seed."""
     method: str
+    """Its name."""
     seeds: tuple[int, ...]
     """Distinct, ascending. Of two runs with one seed the later counts."""
     mean_iou: float
@@ -34,6 +35,7 @@ class Row:
     best: float | None
     """Best of the background sweep: an oracle that saw the truth."""
     best_spread: float | None
+    """Sample standard deviation over seeds; None for one seed."""
     thresholds: tuple[float, ...]
     """Where the sweep was best, by seed."""
     pictures: int

@@ -16,9 +16,11 @@ class Export(Part):
     """Masks that were written for other codebases."""
 
     folder: str
+    """Where they are."""
     layout: str = Field(serialization_alias="format")
     """"voc" or "coco"."""
     pictures: int
+    """Masks that were written."""
     lacking: tuple[str, ...]
     """Ids of pictures without a mask."""
     undecided_pixels: int
@@ -41,6 +43,7 @@ class RunResult(Document):
     seconds: dict[str, float]
     """Stage -> wall seconds it took now; 0 from the store."""
     protocol: Protocol
+    """What was seen and chosen for it."""
     score: Summary | None
     """Null when no score was asked for."""
     failures: int
@@ -53,8 +56,11 @@ class SubsetScore(Part):
     """A mean IoU, 0..1, with its 95 % interval over pictures."""
 
     mean_iou: float | None
+    """Over the pictures of the subset."""
     low: float | None
+    """Lower end."""
     high: float | None
+    """Upper end."""
 
 
 class RuleSubset(Part):
@@ -63,6 +69,7 @@ class RuleSubset(Part):
     subset: str
     """As asked for, such as "class=cat"."""
     pictures: int
+    """In the subset."""
     masks: SubsetScore
     """The masks as made."""
     rule: SubsetScore
@@ -75,6 +82,7 @@ class RuleResult(Document):
     SCHEMA: ClassVar[str] = "wsss-platform/rule"
 
     run: str
+    """Its name."""
     rule: str
     """"constant", "power", "per-class" or "saliency"."""
     fitted_on: str
@@ -86,7 +94,9 @@ class RuleResult(Document):
     setting: dict[str, float]
     """The best one, by parameter (of "per-class" by class)."""
     protocol: Protocol
+    """Of the maps under the rule."""
     subsets: tuple[RuleSubset, ...]
+    """As many as were asked for."""
     curve: dict[str, Any]
     """Mean IoU of the fitted list at every setting; empty where there are too many."""
 
@@ -97,7 +107,9 @@ class RunDifference(Document):
     SCHEMA: ClassVar[str] = "wsss-platform/run-difference"
 
     first: str
+    """Name of a run."""
     second: str
+    """Name of the run that it is held against."""
     masks: Comparison
     """The masks as made; `a` is the first run."""
     best: Comparison

@@ -36,6 +36,7 @@ class TrialRow:
     rungs: Mapping[int, float]
     """Finished epochs -> best mean IoU 0..1 on the rung's few pictures."""
     seconds: float | None
+    """Wall time from its start to its end; None before."""
     key: str | None
     """Of the score in the store."""
     reason: str | None

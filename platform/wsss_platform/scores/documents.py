@@ -11,8 +11,11 @@ class ClassScore(Part):
     """One class, or background; fractions 0..1, null where it occurs nowhere."""
 
     iou: float | None
+    """Intersection over union."""
     precision: float | None
+    """Share of what the masks call it that is it."""
     recall: float | None
+    """Share of it that the masks find."""
 
 
 class SweepSummary(Part):
@@ -25,6 +28,7 @@ class SweepSummary(Part):
     best_threshold: float
     """The lowest of the best ones: chosen with the truth that it is scored on, so an oracle."""
     best_mean_iou: float | None
+    """At the best threshold, 0..1."""
     best_classes: dict[str, ClassScore]
     """At the best threshold."""
     fixed_threshold: float | None = None
@@ -49,5 +53,6 @@ class Summary(Document):
     classes: dict[str, ClassScore]
     """Of the masks as made; background first."""
     sweep: SweepSummary
+    """Of the maps, without CRF."""
     interval: tuple[float, float]
     """95 % bootstrap interval of the masks' mean IoU over pictures, 0..1."""

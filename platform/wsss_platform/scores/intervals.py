@@ -10,8 +10,11 @@ class Interval:
     """A value with its 95 % percentile interval; mean IoU or a difference of two, as fractions."""
 
     value: float
+    """Over all pictures."""
     low: float
+    """Lower end."""
     high: float
+    """Upper end."""
 
 
 @dataclass(frozen=True)
@@ -27,5 +30,8 @@ class Comparison:
     a_wins: float
     """Share of resamples in which a is better; equal counts half."""
     pictures: int
+    """That both runs have."""
     resamples: int
+    """How many."""
     seed: int
+    """Of the resampling."""

@@ -26,12 +26,15 @@ class SearchSettings(Part):
     """How a study searches."""
 
     sampler: str
+    """What proposes settings."""
     scheduler: str
+    """What stops trials early."""
     objectives: tuple[str, ...]
     """Accuracy first."""
     rungs: tuple[int, ...]
     """Epochs of the last phase after which a trial may be stopped."""
     budget: PlannedBudget
+    """When the study ends."""
 
 
 class StudyStage(PlannedStage):
@@ -71,12 +74,14 @@ class StudyPlan(Plan):
     reported_on: str
     """The list on which the result is told."""
     search: SearchSettings
+    """How it searches."""
 
 
 class Told(Part):
     """One line of a study's report."""
 
     trial: int
+    """Its number."""
     mean_iou: float
     """0..1 on the list of the report."""
     threshold: float | None
@@ -89,11 +94,15 @@ class StudyReport(Part):
     """Fixed, selected and oracle beside each other on one list: selection.json of a study, without schema."""
 
     report_list: str
+    """The list on which this is told."""
     seed: int
+    """Of the runs told."""
     pictures: int
+    """Of that list."""
     selection: str
     """The pixel truth that chose."""
     objective: str
+    """What the study maximised."""
     biased: bool
     """Whether pictures of this list chose."""
     fixed: Told | None
@@ -118,6 +127,7 @@ class StudyDocument(Document):
     study: str
     """Its name."""
     folder: str
+    """Of the study."""
     objective: str
     """What accuracy is: "masks" or "best of the sweep"."""
     objectives: tuple[str, ...]
@@ -146,6 +156,7 @@ class PlannedSearch(Document):
     study: str
     """Its name."""
     folder: str
+    """Of its study."""
     list: str
     """Whose pictures are searched."""
     truth: str
@@ -173,6 +184,7 @@ class SearchRung(Part):
     """What one rung of a search saw."""
 
     images: int
+    """Pictures that it saw."""
     scores: dict[str, float]
     """Setting -> what it is chosen by, 0..1."""
 
@@ -185,6 +197,7 @@ class FoundSettings(Part):
     searched: dict[str, float]
     """The last rung: setting -> what it is chosen by, 0..1."""
     scores: tuple[SearchRung, ...]
+    """Every rung, the first one first."""
     changes: dict[str, dict[str, Any]]
     """Setting -> what it has that the config has not, by dotted path."""
     confirmation: dict[str, Comparison]

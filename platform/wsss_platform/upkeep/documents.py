@@ -20,11 +20,16 @@ class StoreEntry(Part):
     key: str
     """Content key, 64 hex digits."""
     state: State
+    """Finished, or what it is instead: a folder without a readable manifest (damaged), unfinished (partial), a deletion
+    that was cut off (trash), a lock of nothing."""
     method: str | None
     """That made it; null where no manifest says."""
     stage: str | None
+    """Kind and phase, such as "train:cam"."""
     list: str | None
+    """The list of pictures that it goes through."""
     bytes: int
+    """Of all its files."""
     age_seconds: float
     """Since it was finished, or last written to."""
     referred_by: tuple[str, ...]
@@ -60,13 +65,16 @@ class StoreList(Document):
     storage: str
     """The storage folder."""
     entries: tuple[StoreEntry, ...]
+    """By kind, oldest first."""
 
 
 class DamagedEntry(Part):
     """Something in the store that cannot be read as it should."""
 
     kind: str
+    """Of the stage."""
     key: str
+    """Content key, 64 hex digits."""
     reason: str
     """Names the file."""
 
@@ -79,6 +87,7 @@ class StoreVerification(Document):
     entries: int
     """Read."""
     damaged: tuple[DamagedEntry, ...]
+    """What cannot be read as it should."""
     remarks: tuple[str, ...]
     """What is in order but unfinished or left over."""
 
@@ -117,6 +126,7 @@ class Copy(Document):
     SCHEMA: ClassVar[str] = "wsss-platform/copy"
 
     run: str
+    """Its name."""
     away: bool
     """True: pushed; false: pulled."""
     remote: str
@@ -128,6 +138,7 @@ class Copy(Document):
     lacking: tuple[str, ...]
     """That the source has not: never made, or dropped."""
     files: int
+    """Copied."""
     size: int
     """Bytes copied."""
 

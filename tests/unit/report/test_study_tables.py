@@ -76,8 +76,5 @@ def test_the_plan_says_how_it_searches() -> None:
     lines = search_words(SearchSettings.model_validate(search))
     assert lines[0].startswith("sampler tpe; scheduler asha: rungs after epochs 2, 6")
     assert lines[1] == "budget: 10 trials in total, or 1.5 GPU-hours of all trials and calls"
-    several = {**search, "objectives": ["accuracy", "seconds"], "rungs": []}
-    assert (
-        "no trial is stopped early, as there are several objectives"
-        in search_words(SearchSettings.model_validate(several))[0]
-    )
+    several = SearchSettings.model_validate({**search, "objectives": ["accuracy", "seconds"], "rungs": []})
+    assert "no trial is stopped early, as there are several objectives" in search_words(several)[0]
