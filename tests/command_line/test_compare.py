@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from the_command import TINY, command, document
+from the_command import TINY, command, document, valid
 from wsss_platform.cli.compare import parse_arm
 from wsss_platform.errors import InputError
 from wsss_platform.scores.score import Score
@@ -53,10 +53,10 @@ def test_two_arms_side_by_side(tmp_path: Path) -> None:
     assert gap["value"] == pytest.approx(found["rows"][1]["mean_iou"] - found["rows"][0]["mean_iou"])
     assert gap["low"] <= gap["value"] <= gap["high"]
     folder = Path(found["folder"])
-    assert json.loads((folder / "comparison.json").read_text())["rows"] == found["rows"]
+    assert valid(json.loads((folder / "comparison.json").read_text())) == found
     assert (folder / "table.md").read_text().count("| fast |") == 2
     assert [arm["training_seconds"] > 0 for arm in found["rows"]] == [True, True]
-    assert f"| fast | 2 | {found['arms'][1]['training_seconds']:.0f} s |" in (folder / "table.md").read_text()
+    assert f"| fast | 2 | {found['rows'][1]['training_seconds']:.0f} s |" in (folder / "table.md").read_text()
     drawn = {path.name for path in folder.glob("*.png")}
     assert {"classes.png", "effects.png"} < drawn
     assert len(drawn) == 4

@@ -10,11 +10,13 @@ import sys
 from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
 
+import jsonschema
 import pytest
 import torch
 
 from another_process import LONGEST_WAIT
 from wsss_platform.cli import run_command
+from wsss_platform.report.documents_page import DOCUMENTS
 
 TINY = [
     *("--set", "data.sample.train=6"),
@@ -54,8 +56,16 @@ def process(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
 
 
 def document(*arguments: str, by: Any = command) -> Any:
-    """The one JSON document on standard output; `by` is `command` or `process`."""
-    return json.loads(by(*arguments, "--json").stdout)
+    """The one JSON document on standard output, which is what its schema says; `by` is `command` or `process`."""
+    return valid(json.loads(by(*arguments, "--json").stdout))
+
+
+def valid(found: Any) -> Any:
+    """A printed or stored document, after a look at its schema."""
+    assert list(found)[:2] == ["schema", "version"]
+    kind = next(one for one in DOCUMENTS if found["schema"] == one.SCHEMA)
+    jsonschema.validate(found, kind.json_schema(), jsonschema.Draft202012Validator)
+    return found
 
 
 def _checked(done: subprocess.CompletedProcess[str], code: int) -> subprocess.CompletedProcess[str]:

@@ -91,7 +91,7 @@ class RuleResult(Document):
     """Whether that is the list that is scored."""
     words: str
     """Rule and setting in words."""
-    setting: dict[str, float]
+    setting: dict[str, int | float]
     """The best one, by parameter (of "per-class" by class)."""
     protocol: Protocol
     """Of the maps under the rule."""
