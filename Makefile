@@ -61,8 +61,9 @@ lock: $(VENV)/.installed  ## write the versions of this environment into require
 	echo "# The versions that CI installs (.ci/run). To renew them: make clean lock" >requirements.lock
 	$(BIN)/python -m pip freeze --all --exclude pip --exclude-editable | sed 's/+.*//' >>requirements.lock
 
-documents: $(VENV)/.installed  ## write docs/documents.md from the classes that it describes
+documents: $(VENV)/.installed  ## write docs/documents.md and docs/options.md from the classes that they describe
 	$(BIN)/python -m wsss_platform.report.documents_page >docs/documents.md
+	$(BIN)/python -m wsss_platform.cli.options_page >docs/options.md
 
 bench: $(VENV)/.installed  ## ratios of both sides in one run; never timed tests
 	@$(BIN)/python -m benchmarks $(ARGS)

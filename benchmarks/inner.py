@@ -25,7 +25,7 @@ from wsss_platform.run.pipeline import run
 from wsss_platform.search.levels import Levels, split
 from wsss_platform.search.masks.searches import Choice, choose
 from wsss_platform.search.masks.settings import Setting, settings_of
-from wsss_platform.search.space import load_space
+from wsss_platform.search.space_file import load_space
 from wsss_platform.store.artefacts import Store
 
 SETTINGS, ROUNDS, PICTURES, SIDE, EPOCHS = 64, 4, 20, 96, 2

@@ -75,30 +75,24 @@ def _fresh(what: str, *numbers: int) -> dict[str, float]:
 
 
 def _request(folder: Path, trials: int) -> Any:
+    from wsss_platform.config.options import build
     from wsss_platform.run.local_runner import LocalRunner
-    from wsss_platform.search.space import read_space
+    from wsss_platform.search.space_file import read_space
+    from wsss_platform.tune.options import StudyOptions
     from wsss_platform.tune.request import StudyRequest
 
     experiment = blink()
     space = read_space({"axes": {"train.learning_rate": AXIS}}, experiment.config, "benchmark")
-    return StudyRequest(
-        experiment,
-        space,
-        trials,
-        Store(folder),
-        "study",
-        scheduler="none",
-        runner=LocalRunner(threads=1),
-        max_concurrent=AT_ONCE,
-    )
+    given = {"trials": trials, "name": "study", "scheduler": "none", "concurrent": AT_ONCE, "wandb": "disabled"}
+    return StudyRequest(experiment, space, Store(folder), build(StudyOptions, given), runner=LocalRunner(threads=1))
 
 
 def _ours(folder: Path, trials: int) -> None:
-    from wsss_platform.cli.study import StudyView
+    from wsss_platform.api.study_records import StudyRecords
     from wsss_platform.tune.tuner import tune
 
     request = _request(folder, trials)
-    with StudyView(request, "disabled") as view:
+    with StudyRecords(request) as view:
         result = tune(request, view)
     if [row.state for row in result.rows] != ["complete"] * trials:
         raise RuntimeError("not every trial was completed")
@@ -178,13 +172,13 @@ def _in_turn(place: Path, numbers: range) -> None:
 
 def _memory(many: int, few: int, folder: Path) -> dict[str, float]:
     """MB of this process after some trials of one study, and ms between two trials around them."""
-    from wsss_platform.cli.study import StudyView
-    from wsss_platform.tune.events import StudyState
+    from wsss_platform.api.study_records import StudyRecords
+    from wsss_platform.run.trial_events import StudyState
     from wsss_platform.tune.tuner import tune
 
     request = _request(folder, many)
     found, ends = {"start": _resident()}, [time.monotonic()]
-    with StudyView(request, "disabled") as view:
+    with StudyRecords(request) as view:
 
         def on_event(event: Any) -> None:
             view(event)

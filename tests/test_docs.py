@@ -6,7 +6,9 @@ folder with one storage. Output lines in the block are for the reader.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+import inspect
 import os
 import re
 import subprocess
@@ -15,6 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+import wsss_platform.api as wsss
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^<!-- test -->\n+```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -116,6 +120,18 @@ def shown_modules() -> list[str]:
 @pytest.mark.parametrize("name", shown_modules())
 def test_modules_of_the_reference_exist(name: str) -> None:
     assert importlib.util.find_spec(name), name
+
+
+def test_the_reference_of_the_api_shows_what_is_public_and_no_internals() -> None:
+    page = (ROOT / "docs" / "reference" / "api.md").read_text(encoding="utf-8")
+    found = re.findall(r"^::: (\S+)\n    options:\n      members: \[(.*)\]$", page, re.M)
+    assert [name for name, _ in found] == re.findall(r"^::: (\S+)", page, re.M)
+    shown = {member: module for module, members in found for member in members.split(", ") if member}
+    assert set(wsss.__all__) <= set(shown)
+    for member, module in shown.items():
+        made = getattr(importlib.import_module(module), member)
+        assert made.__module__ == module, member
+        assert member in wsss.__all__ or inspect.isclass(made), f"{member}: a function that is not public"
 
 
 def test_there_are_documents() -> None:

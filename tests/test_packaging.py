@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
@@ -19,6 +21,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SHIPPED = ("search_spaces", "recipes", "cluster")
 """Folders at the top of the checkout that lie inside the package in a wheel."""
+SOURCE_OF_VERSION = "platform/wsss_platform/__init__.py"
 WHERE = """
 import json, os, platform, uuid
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -116,6 +119,29 @@ def test_command_runs_from_another_folder(installed: Path, tmp_path: Path) -> No
     assert "tune" in run([command, "--help"], tmp_path)
     listed = json.loads(run([command, "methods", "--json"], tmp_path))
     assert "fbr" in json.dumps(listed)
+
+
+def test_version_is_said_once(wheel: Path, installed: Path, tmp_path: Path) -> None:
+    """The wheel has the version of the package, and the command prints it."""
+    (line,) = re.findall(r'^__version__ = "(.+)"$', (ROOT / SOURCE_OF_VERSION).read_text(encoding="utf-8"), re.M)
+    assert wheel.name.startswith(f"wsss_platform-{line}-")
+    assert run([installed.with_name("wsss-platform"), "--version"], tmp_path) == f"wsss-platform {line}\n"
+    assert "version" not in tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def test_editable_install_has_the_version(tmp_path: Path) -> None:
+    """In an environment of its own: the metadata say what the package says, and its code is the checkout's."""
+    venv.create(tmp_path / "editable", with_pip=False)
+    python = tmp_path / "editable" / "bin" / "python"
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps"]
+    done = subprocess.run([*pip, "--editable", str(ROOT)], capture_output=True, text=True, timeout=600, cwd=tmp_path)
+    if done.returncode and "No matching distribution found for hatchling" in done.stderr:
+        pytest.skip("hatchling cannot be had: no package index here")
+    assert done.returncode == 0, done.stderr
+    code = "import importlib.metadata as m, wsss_platform as p; print(p.__file__, p.__version__, m.version(p.__name__))"
+    file, said, installed = run([python, "-c", code], tmp_path).split()
+    assert Path(file) == ROOT / SOURCE_OF_VERSION
+    assert said == installed
 
 
 def test_import_comes_from_the_wheel(installed: Path, tmp_path: Path) -> None:

@@ -333,7 +333,7 @@ def test_loading_is_noticed() -> None:
         ("wsss_platform.engine.runner", "import optuna", "only tune may"),
         ("wsss_platform.tune.tuner", "import wandb", "only tracking may"),
         ("wsss_platform.api.train", "import typer", "only cli may"),
-        ("wsss_platform.run.records", "from rich.table import Table", "only cli, report.terminal may"),
+        ("wsss_platform.run.records", "from rich.table import Table", "only report.terminal may"),
         ("wsss_platform.cli.compare", "from rich.table import Table", "only report.terminal may"),
         ("wsss_platform.masks.rules", "import pydensecrf.densecrf", "only masks.crf may"),
         ("wsss_platform.maps.extract", "from wsss_platform.engine import cluster", "maps stands below engine"),

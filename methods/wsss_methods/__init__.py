@@ -34,7 +34,7 @@ def get(name: str) -> Method:
     """
     dotted = CATALOGUE.get(name, name)
     if ":" not in dotted:
-        raise unknown("method", name, CATALOGUE)
+        raise unknown("method", name, CATALOGUE, "METHOD")
     method = find_dotted("method", dotted, "my_package.mine:METHOD")
     if not isinstance(method, Method):
         raise InputError(f"method {name!r}: expected a wsss_platform.method.Method, got a {type(method).__name__}")

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from in_process import command, document
 
-from the_command import TINY, command, document, process
+from the_command import TINY, process
 from wsss_platform.cli import run_command
 from wsss_platform.cli.output import output
 
@@ -21,7 +22,7 @@ def test_a_setting_that_does_nothing_is_said(tmp_path: Path) -> None:
     assert "no effect" not in command("train", "drs", *plan, "--set", "maps.sizes=[]").stderr
     assert "no effect" not in command("train", "cam", *plan).stderr
     both = command("compare", "cam", "drs", "--seeds", "3", *plan).stderr
-    assert both.count(said) == 1, "once for an arm, not for each of its seeds"
+    assert both.count(said) == 1, "once for a variant, not for each of its seeds"
 
 
 @pytest.mark.parametrize(

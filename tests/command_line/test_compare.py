@@ -1,4 +1,4 @@
-"""`compare` as a user meets it: arms, seeds, resumption, a table with intervals, bars and pictures."""
+"""`compare` as a user meets it: variants, seeds, resumption, a table with intervals, bars and pictures."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+from in_process import command, document
 
-from the_command import TINY, command, document, valid
-from wsss_platform.cli.compare import parse_arm
+from the_command import TINY, valid
+from wsss_platform.cli.compare import parse_variant
 from wsss_platform.errors import InputError
 from wsss_platform.scores.score import Score
 from wsss_platform.store.artefacts import Store
@@ -23,22 +24,22 @@ from wsss_platform.store.artefacts import Store
         ("cam,train.epochs=4", ("cam,train.epochs=4", "cam", ["train.epochs=4"])),
     ],
 )
-def test_an_arm_is_a_label_a_method_and_settings(text: str, parsed: tuple[str, str, list[str]]) -> None:
-    assert parse_arm(text) == parsed
+def test_a_variant_is_a_label_a_method_and_settings(text: str, parsed: tuple[str, str, list[str]]) -> None:
+    assert parse_variant(text) == parsed
 
 
 @pytest.mark.parametrize("text", ["", "a=", "cam,epochs"])
-def test_an_arm_that_is_none_is_refused(text: str) -> None:
+def test_a_variant_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="expected METHOD"):
-        parse_arm(text)
+        parse_variant(text)
 
 
 @pytest.mark.slow
-def test_two_arms_side_by_side(tmp_path: Path) -> None:
-    arms = ["short=cam", "fast=cam,train.learning_rate=1e-3"]
-    asked = ["compare", *arms, *TINY, "--seeds", "0,3", "--local", "--wandb", "disabled", "--storage", str(tmp_path)]
+def test_two_variants_side_by_side(tmp_path: Path) -> None:
+    variants, storage = ["short=cam", "fast=cam,train.learning_rate=1e-3"], ["--storage", str(tmp_path)]
+    asked = ["compare", *variants, *TINY, "--seeds", "0,3", "--local", "--wandb", "disabled", *storage]
     plan = document(*asked, "--dry-run")
-    assert [(run["arm"], run["seed"], len(run["run"])) for run in plan["runs"]] == [
+    assert [(run["variant"], run["seed"], len(run["run"])) for run in plan["runs"]] == [
         ("short", 0, 4),
         ("short", 3, 4),
         ("fast", 0, 4),
@@ -47,15 +48,16 @@ def test_two_arms_side_by_side(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
     found = document(*asked, "--pictures", "2")
-    assert [arm["label"] for arm in found["rows"]] == ["short", "fast"]
-    assert {"mean IoU", "context taken", "plain parts found"} <= found["differences"][0].keys()
-    gap = found["differences"][0]["mean IoU"]
+    assert [row["label"] for row in found["rows"]] == ["short", "fast"]
+    difference = found["differences"][0]
+    assert {"context taken", "plain parts found"} <= difference["effects"].keys()
+    gap = difference["mean_iou"]
     assert gap["value"] == pytest.approx(found["rows"][1]["mean_iou"] - found["rows"][0]["mean_iou"])
     assert gap["low"] <= gap["value"] <= gap["high"]
     folder = Path(found["folder"])
     assert valid(json.loads((folder / "comparison.json").read_text())) == found
     assert (folder / "table.md").read_text().count("| fast |") == 2
-    assert [arm["training_seconds"] > 0 for arm in found["rows"]] == [True, True]
+    assert [row["training_seconds"] > 0 for row in found["rows"]] == [True, True]
     assert f"| fast | 2 | {found['rows'][1]['training_seconds']:.0f} s |" in (folder / "table.md").read_text()
     drawn = {path.name for path in folder.glob("*.png")}
     assert {"classes.png", "effects.png"} < drawn
@@ -71,10 +73,11 @@ def test_two_arms_side_by_side(tmp_path: Path) -> None:
 
     level = document(*asked, "--at", "background", "--pictures", "0")
     assert level["folder"] == f"{found['folder']}-background"
-    assert level["rows"][0] == found["rows"][0]  # the first arm stands where its sweep is best
-    keys = {(run["arm"], run["seed"]): run["key"] for run in plan["runs"]}
+    assert level["rows"][0] == found["rows"][0]  # the baseline stands where its sweep is best
+    keys = {(run["variant"], run["seed"]): run["key"] for run in plan["runs"]}
     first, second = (
-        [Score.read(Store(tmp_path).folder("score", keys[arm, seed])) for seed in (0, 3)] for arm in ("short", "fast")
+        [Score.read(Store(tmp_path).folder("score", keys[label, seed])) for seed in (0, 3)]
+        for label in ("short", "fast")
     )
     asked_for = [s.taking(float(f.background_taken[f.best])) for f, s in zip(first, second, strict=True)]
     assert level["rows"][1]["thresholds"] == [float(s.thresholds[i]) for i, s in zip(asked_for, second, strict=True)]
@@ -83,7 +86,7 @@ def test_two_arms_side_by_side(tmp_path: Path) -> None:
     maps[0].unlink()  # as `tune` drops those of trials that lost: scored, but nothing left to look at
     assert sorted(len(run["run"]) for run in document(*asked, "--dry-run")["runs"]) == [0, 0, 0, 1]
     remade = document(*asked)
-    assert [arm["effects"] for arm in remade["rows"]] == [arm["effects"] for arm in found["rows"]]
+    assert [row["effects"] for row in remade["rows"]] == [row["effects"] for row in found["rows"]]
     assert maps[0].exists()
     records = [json.loads(path.read_text()) for path in tmp_path.glob("runs/*/run.json")]
     assert all(record["scores"] for record in records)
@@ -91,24 +94,30 @@ def test_two_arms_side_by_side(tmp_path: Path) -> None:
     for training in tmp_path.glob("stages/train/*/manifest.json"):
         training.unlink()
     later = document(*asked)  # trainings are not needed
-    assert [arm["training_seconds"] for arm in later["rows"]] == [None, None]
+    assert [row["training_seconds"] for row in later["rows"]] == [None, None]
 
 
-def test_arms_without_labels_name_their_folder(tmp_path: Path) -> None:
-    arms = ["cam,train.epochs=4,maps.scales=[0.5,1.0]", "cam"]
-    plan = document("compare", *arms, "--seeds", "1", "--dry-run", "--storage", str(tmp_path))
-    assert [run["arm"] for run in plan["runs"]] == arms
+def test_variants_without_labels_name_their_folder(tmp_path: Path) -> None:
+    variants = ["cam,train.epochs=4,maps.scales=[0.5,1.0]", "cam"]
+    plan = document("compare", *variants, "--seeds", "1", "--dry-run", "--storage", str(tmp_path))
+    assert [run["variant"] for run in plan["runs"]] == variants
     assert plan["comparison"].startswith("cam-train.epochs-4-maps.scales-0.5-1.0-cam-sample-")
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["cam", "cam"], "two arms are called 'cam'"),
-        (["cam", "drz"], "did you mean 'drs'? (in arm 'drz')"),
-        (["cam", "mine=drs,maps.gate=predicted"], "expected 'labels' or 'none' (in arm 'mine')"),
-        (["cam", "b=cam,data.sample.seed=1"], "arm 'b' is scored on other pictures or another truth than 'cam'"),
-        (["cam", "b=cam,data.score_list=val"], "arm 'b' is scored on other pictures or another truth than 'cam'"),
+        (["cam", "cam"], "two variants are called 'cam'"),
+        (["cam", "drz"], "did you mean 'drs'? (in variant 'drz')"),
+        (["cam", "mine=drs,maps.gate=predicted"], "expected 'labels' or 'none' (in variant 'mine')"),
+        (
+            ["cam", "b=cam,data.sample.seed=1"],
+            "variant 'b' is scored on other images or another ground truth",
+        ),
+        (
+            ["cam", "b=cam,data.score_list=val"],
+            "variant 'b' is scored on other images or another ground truth",
+        ),
         (["cam", "--seeds", "0,0"], "--seeds '0,0'"),
         (["cam", "--at", "bset"], "did you mean 'best'"),
     ],

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from wsss_methods import get as method
-from wsss_platform.cli import import_weights, run_command
+from wsss_platform.api import _exchange
+from wsss_platform.cli import run_command
 from wsss_platform.config import flatten, override, read_toml
 from wsss_platform.errors import InputError
 from wsss_platform.method.objective import Objective
@@ -150,7 +151,7 @@ class _Code:
 def test_a_file_that_would_run_code_does_not(
     tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(import_weights, "_network", lambda *_: {})
+    monkeypatch.setattr(_exchange, "_network", lambda *_: {})
     mark = tmp_path / "ran"
     for name, dump in (
         ("torch.pth", torch.save),
@@ -170,7 +171,7 @@ def test_the_mxnet_file_becomes_a_backbone(
 ) -> None:
     """With two of its tensors: the whole one has 420 MB."""
     network = {"conv1a.weight": torch.zeros(64, 3, 3, 3), "bn7.running_mean": torch.zeros(4096)}
-    monkeypatch.setattr(import_weights, "_network", lambda *_: network)
+    monkeypatch.setattr(_exchange, "_network", lambda *_: network)
     values = np.random.default_rng(0).normal(size=(64, 3, 3, 3)).astype(np.float32)
     content = params({"arg:conv1a_weight": values, "aux:bn7_moving_mean": np.ones(4096, np.float32)})
     source, out = tmp_path / "rna-a1.params", tmp_path / "wide_resnet38.pt"

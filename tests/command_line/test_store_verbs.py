@@ -12,6 +12,7 @@ import pytest
 from told_study import ALPHA, RATE, WHOLE, Study
 from wsss_platform.cli import run_command
 from wsss_platform.plan.experiment import needed
+from wsss_platform.report.progress import show_log
 from wsss_platform.report.tables.store import size_words
 from wsss_platform.run.records import read_record
 
@@ -60,6 +61,7 @@ def test_a_trial_that_runs_keeps_what_a_loser_had(tmp_path: Path) -> None:
 
 
 def test_a_study_goes_on_when_nothing_can_be_dropped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    show_log()  # as every command does
     with (study := Study(tmp_path, 1, RATE)).view:
         study.store.run_folder("broken").mkdir(parents=True)
         (study.store.run_folder("broken") / "run.json").write_text("{")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from told_study import RATE, Study
-from wsss_platform.cli.study import StudyView
+from wsss_platform.api.study_records import StudyRecords
 from wsss_platform.run.records import read_record
 from wsss_platform.upkeep.inventory import references
 
@@ -16,8 +15,8 @@ class Seeds(Study):
 
     def __init__(self, root: Path, keep_best: int) -> None:
         super().__init__(root, keep_best, RATE)
-        self.request = replace(self.request, seeds=3)
-        self.view = StudyView(self.request, "disabled", keep_best)
+        self.request = self.request.with_options(seeds=3)
+        self.view = StudyRecords(self.request)
 
 
 def test_every_seed_of_a_running_trial_has_a_record(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ import tomllib
 from pathlib import Path
 
 import pyarrow.parquet as pq
+from in_process import command, document
 
-from the_command import TINY, command, document
+from the_command import TINY
 from wsss_platform.api.experiments import fields_of
 
 SPACE = """

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from in_process import command, document
 
 import wsss_methods
-from the_command import TINY, command, document
+from the_command import TINY
 from wsss_platform.config import flatten, override, read_toml
 from wsss_platform.nets import released
 from wsss_platform.nets.released.names import translate

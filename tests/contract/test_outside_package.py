@@ -188,8 +188,7 @@ def test_the_command_trains_and_searches_it(tmp_path: Path, monkeypatch: pytest.
     store = ["--storage", str(tmp_path / "store")]
     process("train", "toy:METHOD", "--until", "score", "--local", *TINY, "--set", "heads.width=8", *store)
     assert list((tmp_path / "store").rglob("*.parquet"))
-    space = ["--space", str(tmp_path / "toy" / "space.toml")]
-    plan = document("tune", "toy:METHOD", *space, *TINY, "--trials", "2", "--dry-run", *store, by=process)
+    plan = document("tune", "toy:METHOD", *TINY, "--trials", "2", "--dry-run", *store, by=process)
     assert [axis["path"] for axis in plan["axes"]] == ["loss.certainty", "sampling.share"]
 
 

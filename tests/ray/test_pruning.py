@@ -12,12 +12,12 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from study_requests import study_request, study_searcher
 from wsss_platform.config import override
 from wsss_platform.errors import InputError
-from wsss_platform.search.space import read_space
+from wsss_platform.search.space_file import read_space
 from wsss_platform.store.artefacts import Store
 from wsss_platform.tune.request import StudyRequest
-from wsss_platform.tune.rungs import check_scheduler
 from wsss_platform.tune.search_algorithm import SAMPLERS, make_pruner
 from wsss_platform.tune.searcher import StudySearcher
 from wsss_platform.tune.study import StudyFolder
@@ -36,7 +36,7 @@ RUNGS = (1, 3)
 def request(**more: Any) -> StudyRequest:
     config = override(CONFIG, {"train.epochs": 20})
     experiment = replace(tiny_job().experiment, config=config)
-    return StudyRequest(experiment, SPACE, 4, Store(Path("nowhere")), "study", **more)
+    return study_request(experiment, SPACE, 4, Store(Path("nowhere")), **more)
 
 
 def test_a_request_has_rungs_and_says_so_in_its_identity() -> None:
@@ -48,13 +48,13 @@ def test_a_request_has_rungs_and_says_so_in_its_identity() -> None:
 
 
 def test_without_rungs_nobody_stops_trials() -> None:
-    assert make_pruner(()) is None
-    assert isinstance(make_pruner(RUNGS), optuna.pruners.SuccessiveHalvingPruner)
+    assert make_pruner((), 3) is None
+    assert isinstance(make_pruner(RUNGS, 3), optuna.pruners.SuccessiveHalvingPruner)
 
 
 def searcher(folder: Path, sampler: str = "tpe") -> StudySearcher:
     opened = StudyFolder(folder / "s", {})
-    return StudySearcher(opened, SPACE, CONFIG, seed=3, sampler=sampler, pruner=make_pruner(RUNGS))
+    return study_searcher(opened, SPACE, CONFIG, sampler=sampler, pruner=make_pruner(RUNGS, 3))
 
 
 def play(search: StudySearcher, name: str) -> dict[str, Any]:
@@ -98,5 +98,4 @@ def test_trials_are_stopped_at_each_rung_and_the_best_at_none(tmp_path: Path) ->
 
 def test_a_wrong_scheduler_is_told() -> None:
     with pytest.raises(InputError, match="did you mean 'asha'"):
-        check_scheduler("ahsa")
-    assert check_scheduler("asha") == "asha"
+        request(scheduler="ahsa")

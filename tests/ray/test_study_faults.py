@@ -16,15 +16,16 @@ from typing import Any
 import pytest
 
 from tiny_study import request
-from wsss_platform.cli import study as study_view
+from wsss_platform.api import study_records
 from wsss_platform.config import override
 from wsss_platform.engine.cluster import SETTINGS, connect
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.plan.jobs import METRICS
+from wsss_platform.report.progress import shown_log
+from wsss_platform.run.trial_events import StudyEvent, TrialEpoch, TrialStarted
 from wsss_platform.run.trial_rows import TrialRow
 from wsss_platform.tracking.weights_and_biases import Tracker
 from wsss_platform.train.record import read_epochs
-from wsss_platform.tune.events import StudyEvent, TrialEpoch, TrialStarted
 from wsss_platform.tune.tuner import StudyRequest, StudyResult, tune
 
 pytestmark = [pytest.mark.ray, pytest.mark.drill]
@@ -35,7 +36,7 @@ TRIALS, EPOCHS = 3, 3
 
 def study(storage: Path, trouble: dict[str, Any] | None = None, **more: Any) -> StudyRequest:
     """The study that all tests here disturb."""
-    asked = request(storage, TRIALS, epochs=EPOCHS, **{"max_concurrent": 1, **more})
+    asked = request(storage, TRIALS, epochs=EPOCHS, **{"concurrent": 1, **more})
     changes = {f"trouble.{name}": value for name, value in (trouble or {}).items()}
     config = override(asked.experiment.config, changes, "test")
     return replace(asked, experiment=replace(asked.experiment, config=config))
@@ -92,7 +93,7 @@ def test_a_training_worker_is_killed(peace: StudyResult, tmp_path: Path) -> None
     once = tmp_path / "once"
     events: list[StudyEvent] = []
     asked = study(tmp_path / "storage", {"kill_step": 3, "once": str(once)}, nested=True)
-    asked = replace(asked, trials=1)
+    asked = asked.with_options(trials=1)
     result = tune(asked, events.append)
     assert once.exists()
     assert table(result.rows) == table(peace.rows[:1])
@@ -118,7 +119,7 @@ def test_a_trial_without_memory_or_that_always_kills_its_process_is_listed(nodes
         "trouble.kill_step": {"kind": "categorical", "choices": [-1, 0]},
     }
     events: list[StudyEvent] = []
-    asked = replace(request(tmp_path, 6, axes, max_concurrent=2, seed=1), retries=1)
+    asked = request(tmp_path, 6, axes, concurrent=2, sampler_seed=1, retries=1)
     result = tune(asked, events.append)
     found = {(row.changes.get("trouble.kill_step", -1), row.changes.get("trouble.megabytes", 0)) for row in result.rows}
     assert found >= {(-1, 0), (-1, 512), (0, 0)}, "another seed"
@@ -163,7 +164,7 @@ def test_a_full_disk_stops_the_study_and_fails_no_trial(peace: StudyResult, smal
     assert before.items() <= after.items()
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     with pytest.raises(InputError, match=rf"{small_disk}/storage cannot be written: Read-only file system"):
-        tune(replace(asked, trials=TRIALS + 1))
+        tune(asked.with_options(trials=TRIALS + 1))
 
 
 def test_weights_and_biases_is_away(
@@ -173,10 +174,10 @@ def test_weights_and_biases_is_away(
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("WANDB_API_KEY", "0123456789abcdef0123456789abcdef01234567")
     monkeypatch.setenv("WANDB_MODE", "online")
-    monkeypatch.setattr(study_view, "Tracker", functools.partial(Tracker, patience=1.0))
-    asked = study(tmp_path)
-    with study_view.StudyView(asked, "online", keep_best=0) as view:
-        result = tune(asked, view)
+    monkeypatch.setattr(study_records, "Tracker", functools.partial(Tracker, patience=1.0))
+    asked = study(tmp_path, wandb="online", keep_best=0)
+    with shown_log(), study_records.StudyRecords(asked) as records:
+        result = tune(asked, records)
     assert table(result.rows) == table(peace.rows)
     assert len(list((tmp_path / "wandb").glob("offline-run-*/run-*.wandb"))) == TRIALS
     assert "the service did not open the run" in capfd.readouterr().err
@@ -192,7 +193,7 @@ def test_a_node_is_lost(nodes: list[Any], peace: StudyResult, tmp_path: Path) ->
             lost.append(node)
             cluster.remove_node(node, allow_graceful=False)
 
-    result = tune(study(tmp_path, {"seconds": 0.2}, max_concurrent=2, nested=True), kill)
+    result = tune(study(tmp_path, {"seconds": 0.2}, concurrent=2, nested=True), kill)
     assert lost
     assert table(result.rows) == table(peace.rows)
     assert len(trainings(tmp_path)) == TRIALS

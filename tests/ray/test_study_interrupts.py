@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from another_process import LONGEST_WAIT, gone, until
+from study_requests import study_searcher
 from tiny_method import METHOD, TinyConfig
 from wsss_platform.config import DataConfig, SampleConfig, override
 from wsss_platform.plan.experiment import Experiment
@@ -23,10 +24,9 @@ from wsss_platform.plan.jobs import METRICS
 from wsss_platform.run.local_runner import LocalRunner
 from wsss_platform.run.pipeline import run
 from wsss_platform.run.trial_rows import TrialRow
-from wsss_platform.search.space import load_space
+from wsss_platform.search.space_file import load_space
 from wsss_platform.store.artefacts import Store
 from wsss_platform.train.record import read_epochs
-from wsss_platform.tune.searcher import StudySearcher
 from wsss_platform.tune.study import StudyFolder
 
 pytestmark = [pytest.mark.ray, pytest.mark.drill]
@@ -110,7 +110,7 @@ def in_peace(folder: Path) -> list[tuple[Any, float]]:
     folder.mkdir()
     (folder / "space.toml").write_text(SPACE)
     space = load_space(folder / "space.toml", config)
-    searcher = StudySearcher(StudyFolder(folder / "study", {"what": 1}), space, config, seed=0)
+    searcher = study_searcher(StudyFolder(folder / "study", {"what": 1}), space, config, sampler_seed=0)
     found: list[tuple[Any, float]] = []
     for name in ("first", "second"):
         changes = json.loads(searcher.suggest(name)["changes"])

@@ -17,11 +17,10 @@ from wsss_platform.engine.runner import RayRunner
 from wsss_platform.errors import InputError
 from wsss_platform.run.local_runner import LocalRunner
 from wsss_platform.run.pipeline import run
+from wsss_platform.run.trial_events import StudyEvent, TrialEpoch, TrialFinished, TrialStarted, Warned
 from wsss_platform.search.effects import shared_stages
 from wsss_platform.search.masks.table import searched
 from wsss_platform.store.artefacts import Store
-from wsss_platform.tune.budget import Budget
-from wsss_platform.tune.events import StudyEvent, TrialEpoch, TrialFinished, TrialStarted, Warned
 from wsss_platform.tune.tuner import StudyResult, concurrency, tune
 
 pytestmark = pytest.mark.ray
@@ -74,8 +73,8 @@ def test_a_study_from_default_to_best_config(cluster: None, tmp_path: Path) -> N
 
 
 def test_the_seed_decides_with_one_trial_at_a_time(cluster: None, tmp_path: Path) -> None:
-    one = tune(request(tmp_path / "a", 3, max_concurrent=1))
-    other = tune(request(tmp_path / "b", 3, max_concurrent=1))
+    one = tune(request(tmp_path / "a", 3, concurrent=1))
+    other = tune(request(tmp_path / "b", 3, concurrent=1))
     assert [(row.changes, row.objective, row.key) for row in one.rows] == [
         (row.changes, row.objective, row.key) for row in other.rows
     ]
@@ -88,14 +87,14 @@ def test_seeds_and_hours(cluster: None, tmp_path: Path) -> None:
     assert all(row.state == "complete" and len(row.keys) == 2 and row.spread is not None for row in two.rows)
     assert two.looks == 4
     assert len(list((tmp_path / "stages" / "train").glob("*/manifest.json"))) == 4
-    again = replace(request(tmp_path, 6, seeds=2), name="again", budget=Budget(hours=1e-9))
-    again = replace(again, study_storage=f"sqlite:///{tmp_path}/studies.db")
+    database = f"sqlite:///{tmp_path}/studies.db"
+    again = request(tmp_path, 6, seeds=2, name="again", hours=1e-9, study_storage=database)
     said: list[StudyEvent] = []
     stopped = tune(again, said.append)
     assert stopped.best is None
     assert [row.state for row in stopped.rows] == ["waiting"]
     assert any("hours are over" in event.message for event in said if isinstance(event, Warned))
-    more = tune(replace(again, budget=Budget(hours=1.0), trials=2))
+    more = tune(again.with_options(hours=1.0, trials=2))
     assert [row.state for row in more.rows] == ["complete", "complete"]
     assert more.rows[0].objective == two.rows[0].objective
 
@@ -114,7 +113,7 @@ def test_a_failing_trial_is_recorded_and_blocks_nothing(cluster: None, tmp_path:
 
 def test_a_trial_that_needs_every_cpu_does_not_wait_for_itself(cluster: None, tmp_path: Path) -> None:
     """The trial's own process must not hold back a part of the CPU that its last worker needs."""
-    asked = request(tmp_path, 1, workers=2, max_concurrent=4, nested=True)
+    asked = request(tmp_path, 1, workers=2, concurrent=4, nested=True)
     assert concurrency(asked) == 1
     result = tune(asked)
     assert [row.state for row in result.rows] == ["complete"]
@@ -163,12 +162,12 @@ def test_a_study_of_several_objectives(cluster: None, tmp_path: Path) -> None:
         stored = best_config(result.folder / f"front-{row.number:04d}.toml")
         assert stored.train.epochs == row.changes.get("train.epochs", 2)
     # a cached trial costs what it did: the same space again finds everything in the store
-    again = tune(replace(asked, name="again", trials=1))
+    again = tune(asked.with_options(name="again", trials=1))
     assert again.rows[0].values is not None
     assert result.rows[0].values is not None
     assert again.rows[0].values == result.rows[0].values
     # and the same call goes on
-    longer = tune(replace(asked, trials=4))
+    longer = tune(asked.with_options(trials=4))
     assert [row.values for row in longer.rows[:3]] == [row.values for row in result.rows]
     assert result.folder / "front.png" in write_page(result.folder)
 
@@ -203,7 +202,7 @@ def test_masks_are_searched_within_a_trial(cluster: None, tmp_path: Path) -> Non
     assert result.told["selected"]["mean_iou"] == result.best.objective
     assert tune(asked).rows == result.rows
     with pytest.raises(InputError, match="inner is 3 there and 5 here"):
-        tune(replace(asked, inner=5))
+        tune(asked.with_options(inner=5))
 
 
 def test_masks_alone_are_one_trial_that_goes_on(cluster: None, tmp_path: Path) -> None:
@@ -211,10 +210,10 @@ def test_masks_alone_are_one_trial_that_goes_on(cluster: None, tmp_path: Path) -
         "masks.rule": {"kind": "categorical", "choices": ["constant", "two_alpha"]},
         "masks.low_alpha": {"kind": "float", "low": 1.0, "high": 9.0},
     }
-    first = tune(request(tmp_path, 1, axes, inner=4))
+    first = tune(request(tmp_path, 4, axes, inner=None))
     assert [row.number for row in first.rows] == [0]
-    assert tune(request(tmp_path, 1, axes, inner=4)).rows == first.rows
-    more = tune(request(tmp_path, 1, axes, inner=6))
+    assert tune(request(tmp_path, 4, axes, inner=None)).rows == first.rows
+    more = tune(request(tmp_path, 6, axes, inner=None))
     assert more.rows[:1] == first.rows
     assert len(more.rows) == 2
     (one,) = searched(more.folder)

@@ -20,8 +20,8 @@ from tiny_study import cpus_free, request
 from wsss_platform.engine.runner import RayRunner
 from wsss_platform.plan.experiment import Experiment
 from wsss_platform.run.pipeline import run
+from wsss_platform.run.trial_events import StudyEvent, TrialEpoch, TrialRung
 from wsss_platform.store.artefacts import Store
-from wsss_platform.tune.events import StudyEvent, TrialEpoch, TrialRung
 from wsss_platform.tune.tuner import tune
 
 pytestmark = pytest.mark.ray
@@ -33,7 +33,7 @@ from tiny_study import request
 from wsss_platform.engine.cluster import connect
 from wsss_platform.tune.tuner import tune
 with connect("local", cpus=2):
-    tune(request(Path(sys.argv[1]), 2, seconds=0.7, epochs=3, max_concurrent=1),
+    tune(request(Path(sys.argv[1]), 2, seconds=0.7, epochs=3, concurrent=1),
          lambda e: print(type(e).__name__, getattr(e, "number", ""), flush=True))
 """
 

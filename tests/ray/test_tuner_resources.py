@@ -21,9 +21,9 @@ from wsss_platform.engine.runner import RayRunner
 from wsss_platform.errors import InputError
 from wsss_platform.plan.jobs import METRICS, Chunk, ChunkReport, EpochEnd, TrainJob
 from wsss_platform.run.local_runner import LocalRunner
+from wsss_platform.run.trial_events import StudyEvent, TrialFinished, TrialStarted
 from wsss_platform.train.record import read_epochs
 from wsss_platform.tune import tuner
-from wsss_platform.tune.events import StudyEvent, TrialFinished, TrialStarted
 from wsss_platform.tune.tuner import concurrency, tune
 
 
@@ -46,7 +46,7 @@ def node(cpus: float, gpus: float = 0.0, alive: bool = True) -> dict[str, Any]:
         ([node(3, 8)], {"gpus_per_worker": 1.0, "cpus_per_worker": 2}, 1),
         ([node(3), node(3)], {"workers": 2, "cpus_per_worker": 2}, 1),
         ([node(8), node(8, alive=False)], {"workers": 3}, 2),
-        ([node(8)], {"max_concurrent": 3}, 3),
+        ([node(8)], {"concurrent": 3}, 3),
     ],
 )
 def test_trials_at_once(

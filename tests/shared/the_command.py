@@ -1,21 +1,16 @@
-"""The command line, in this process or in one of its own, and settings that make a run tiny."""
+"""The command line in a process of its own, and settings that make a run tiny."""
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
 
 import jsonschema
-import pytest
-import torch
 
 from another_process import LONGEST_WAIT
-from wsss_platform.cli import run_command
 from wsss_platform.report.documents_page import DOCUMENTS
 
 TINY = [
@@ -31,17 +26,6 @@ TINY = [
 SETTINGS = {"WSSS_WANDB": "disabled", "OMP_NUM_THREADS": "1"}
 
 
-def command(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run the command in this process, which saves the seconds of its imports."""
-    out, err, threads = io.StringIO(), io.StringIO(), torch.get_num_threads()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        for name, value in SETTINGS.items():
-            patch.setenv(name, value)
-        got = run_command(list(arguments))
-    torch.set_num_threads(threads)
-    return _checked(subprocess.CompletedProcess(arguments, got, out.getvalue(), err.getvalue()), code)
-
-
 def process(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
     """Run the command in a process of its own: all that it and its libraries print is in the result."""
     done = subprocess.run(
@@ -52,11 +36,11 @@ def process(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
         env={**os.environ, **SETTINGS},
         check=False,
     )
-    return _checked(done, code)
+    return checked(done, code)
 
 
-def document(*arguments: str, by: Any = command) -> Any:
-    """The one JSON document on standard output, which is what its schema says; `by` is `command` or `process`."""
+def document(*arguments: str, by: Any = process) -> Any:
+    """The one JSON document on standard output, which is what its schema says; `by` runs the command."""
     return valid(json.loads(by(*arguments, "--json").stdout))
 
 
@@ -68,6 +52,7 @@ def valid(found: Any) -> Any:
     return found
 
 
-def _checked(done: subprocess.CompletedProcess[str], code: int) -> subprocess.CompletedProcess[str]:
+def checked(done: subprocess.CompletedProcess[str], code: int) -> subprocess.CompletedProcess[str]:
+    """The result, if the command exited as it should."""
     assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done

@@ -9,13 +9,14 @@ from typing import Any
 import ray
 
 from another_process import LONGEST_WAIT
+from study_requests import study_request
 from tiny_method import METHOD, TinyConfig, Trouble
 from wsss_platform.config import DataConfig, MapsConfig, SampleConfig, TrainConfig
 from wsss_platform.plan.experiment import Experiment
 from wsss_platform.run.local_runner import LocalRunner
-from wsss_platform.search.space import read_space
+from wsss_platform.search.space_file import read_space
 from wsss_platform.store.artefacts import Store
-from wsss_platform.tune.tuner import StudyRequest
+from wsss_platform.tune.request import StudyRequest
 
 CONTRAST = {"kind": "float", "low": 0.01, "high": 1.0, "log": True}
 
@@ -37,7 +38,7 @@ def request(storage: Path, trials: int, axes: dict[str, Any] | None = None, **mo
     experiment = Experiment(METHOD, config, data, seed=0, workers=workers)
     runner = None if more.pop("nested", False) else LocalRunner(threads=1)
     settings = {"scheduler": "none", "runner": runner, **more}
-    return StudyRequest(experiment, space, trials, Store(storage), "study", **settings)
+    return study_request(experiment, space, trials, Store(storage), **settings)
 
 
 def cpus_free(seconds: float = LONGEST_WAIT) -> float:

@@ -7,15 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from study_requests import study_request
 from wsss_methods import get
-from wsss_platform.cli.study import StudyView
+from wsss_platform.api.study_records import StudyRecords
 from wsss_platform.config import DataConfig, override
 from wsss_platform.plan.experiment import Experiment, needed
+from wsss_platform.run import trial_events as events
 from wsss_platform.run.pipeline import SUMMARY
-from wsss_platform.search.space import read_space
+from wsss_platform.search.space_file import read_space
 from wsss_platform.store.artefacts import Store
-from wsss_platform.tune import events
-from wsss_platform.tune.request import StudyRequest
 from wsss_platform.tune.study import StudyFolder
 
 SCORE = {
@@ -36,9 +36,9 @@ class Study:
         self.base = Experiment(method, method.config(), data)
         self.store = Store(root)
         space = read_space({"axes": axes}, self.base.config, "test")
-        self.request = StudyRequest(self.base, space, trials=9, store=self.store, name="s")
+        self.request = study_request(self.base, space, 9, self.store, name="s", wandb="disabled", keep_best=keep_best)
         self.folder = StudyFolder(self.store.study_folder("s"), self.request.identity())
-        self.view = StudyView(self.request, "disabled", keep_best)
+        self.view = StudyRecords(self.request)
 
     def experiment(self, changes: dict[str, Any]) -> Experiment:
         return replace(self.base, config=override(self.base.config, changes, "test"))

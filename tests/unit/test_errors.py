@@ -13,11 +13,11 @@ from wsss_platform.config import DataConfig, MethodConfig, SampleConfig, overrid
 from wsss_platform.data.lists import read_list
 from wsss_platform.data.reading import read_mask
 from wsss_platform.data.sample.dataset import SampleDataset
-from wsss_platform.engine.cluster import check_gpu_share
 from wsss_platform.errors import InputError, RunError, UnknownNameError, unknown
 from wsss_platform.masks.crf.dense_crf import parameters_of
+from wsss_platform.plan.resources import check_gpu_share
 from wsss_platform.plan.selection import read_rule
-from wsss_platform.search.space import read_space
+from wsss_platform.search.space_file import read_space
 from wsss_platform.store.artefacts import check_name
 
 

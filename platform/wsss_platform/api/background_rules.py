@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ def by_rule(
     fitted_on: str | None,
     subsets: Sequence[str],
     score_list: str | None = None,
-    changes: list[str] | None = None,
+    changes: Mapping[str, Any] | None = None,
     config: Path | None = None,
     local: bool = False,
 ) -> RuleResult:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,20 +12,21 @@ from wsss_platform.config import (
     MethodConfig,
     flatten,
     override,
-    parse_assignment,
     read_toml,
     validated,
     why_without_effect,
 )
+from wsss_platform.config.recipes import CHOSEN, Recipe
 from wsss_platform.errors import InputError, unknown
 from wsss_platform.method import Method
 from wsss_platform.plan.experiment import Experiment
-from wsss_platform.plan.protocol import CHOSEN, Selection, check_selection
+from wsss_platform.plan.protocol import Selection, check_selection
 from wsss_platform.run import imported
 from wsss_platform.search.space import Axis
 
 log = logging.getLogger(__name__)
 
+NO_RECIPE = Recipe()
 DATA_PATHS = {"root": ("",), "labels": ("auto", "xml", "list", "masks"), "masks": ("auto",), "saliency": ("",)}
 """Fields of the data section that are paths, with the words that are none."""
 
@@ -54,30 +54,31 @@ def build_data(
         InputError: unknown data, no --root for voc12, or a list that does not exist.
     """
     if kind is not None and kind not in ("sample", "voc12"):
-        raise unknown("data set (--data)", kind, ["sample", "voc12"])
+        raise unknown("data set (--data)", kind, ["sample", "voc12"], "--data")
     given = {"kind": kind, "root": str(Path(root).expanduser().resolve()) if root else None}
     given |= {"train_list": train_list, "score_list": score_list or train_list}
     data = override(base, {key: value for key, value in given.items() if value} | changes, "--set data.*")
-    data = override(data, {name: _absolute(getattr(data, name), words) for name, words in DATA_PATHS.items()}, "data")
+    places = {name: _placed(getattr(data, name), words, data.root) for name, words in DATA_PATHS.items()}
+    data = override(data, places, "data")
     if data.kind == "voc12" and not data.root:
         raise InputError("--data voc12 needs --root DIR, the folder that holds JPEGImages and ImageSets")
     return data
 
 
 def build_config(
-    method: Method, data: DataConfig, preset: str | None, file: Path | None, changes: dict[str, Any]
+    method: Method, data: DataConfig, preset: str | None, recipe: Recipe, changes: Mapping[str, Any]
 ) -> MethodConfig:
-    """Defaults, then the preset, then the file, then --set."""
+    """Defaults, then the preset, then the recipe, then the changes."""
     config = method.config()
     presets = method.presets()
-    if preset is None and data.kind == "sample" and "sample" in presets and file is None:
+    if preset is None and data.kind == "sample" and "sample" in presets:
         preset = "sample"
     if preset is not None and preset != "default":
         if preset not in presets:
-            raise unknown(f"preset of {method.name}", preset, ["default", *presets])
+            raise unknown(f"preset of {method.name}", preset, ["default", *presets], "--preset")
         config = override(config, flatten(read_toml(presets[preset])), f"preset {preset}")
-    if file is not None:
-        config = override(config, fields_of(file), str(file))
+    if recipe.settings:
+        config = override(config, apart(recipe.settings)[0], recipe.place)
     config = with_changes(config, changes)
     return override(config, {"backbone.weights": _absolute(config.backbone.weights, ("imagenet", "none"))}, "--set")
 
@@ -94,6 +95,14 @@ def with_changes(config: MethodConfig, changes: Mapping[str, Any]) -> MethodConf
 def _absolute(value: str, words: Sequence[str]) -> str:
     """A path that means the same in every folder and on every worker; words that are no paths as they are."""
     return value if value in words else str(Path(value).expanduser().resolve())
+
+
+def _placed(value: str, words: Sequence[str], root: str) -> str:
+    """The same for a path that may lie under the tree's root, too."""
+    inside = Path(root).expanduser() / value
+    if root and value not in words and not Path(value).expanduser().exists() and inside.exists():
+        return str(inside.resolve())
+    return _absolute(value, words)
 
 
 def fields_of(file: Path | None) -> dict[str, Any]:
@@ -114,22 +123,27 @@ def chosen_with(file: Path | None) -> Selection:
     return check_selection(selection, f"{file}: {CHOSEN}.selection")
 
 
-def assignments(given: Sequence[str] | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """--set options as (config changes, data changes); the latter were written data.PATH=VALUE."""
-    pairs = dict(parse_assignment(text) for text in given or ())
-    data = {path.removeprefix("data."): value for path, value in pairs.items() if path.startswith("data.")}
-    return {path: value for path, value in pairs.items() if not path.startswith("data.")}, data
+def apart(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings by path as those of the method, and those of the data without their "data."."""
+    data = {path.removeprefix("data."): value for path, value in settings.items() if path.startswith("data.")}
+    return {path: value for path, value in settings.items() if not path.startswith("data.")}, data
 
 
-def taken(weights: Sequence[str] | None) -> list[str]:
-    """--weights options as an assignment of `released`, with absolute paths."""
+def taken(weights: Sequence[str] | Mapping[str, str | Path] | None) -> dict[str, list[str]]:
+    """Files of weights by phase, or as "PHASE=FILE", as the setting `released`, with absolute paths; none without any.
+
+    Raises:
+        InputError: a text without a phase or a file.
+    """
+    if isinstance(weights, Mapping):
+        weights = [f"{phase}={file}" for phase, file in weights.items()]
     found = []
     for item in weights or ():
         phase, equals, file = item.partition("=")
         if not equals or not phase or not file:
             raise InputError(f"--weights {item!r}: expected PHASE=FILE, such as classify=drs.pt")
         found.append(f"{phase}={Path(file).expanduser().resolve()}")
-    return [f"released={json.dumps(found)}"] if found else []
+    return {"released": found} if found else {}
 
 
 def check_released(experiment: Experiment) -> Selection:
@@ -155,34 +169,43 @@ def check_released(experiment: Experiment) -> Selection:
 
 def build_experiment(
     method_name: str,
+    data: DataConfig,
+    settings: Mapping[str, Any],
     *,
-    data: str,
-    root: str,
-    train_list: str | None,
-    score_list: str | None,
-    preset: str | None,
-    file: Path | None,
-    changes: Sequence[str] | None,
-    seed: int,
-    workers: int,
+    preset: str | None = None,
+    recipe: Recipe = NO_RECIPE,
+    seed: int = 0,
+    workers: int = 1,
 ) -> Experiment:
-    """The experiment that a command line describes, with its lists opened.
+    """The experiment that a person describes, with its lists opened.
+
+    Args:
+        method_name: of the catalogue, or module:ATTRIBUTE.
+        data: without the data settings among `settings`.
+        settings: dotted path -> value; those of the data begin with "data.".
+        preset: of the method; None: "sample" on the sample.
+        recipe: whose settings lie between the preset's and `settings`.
+        seed: random seed.
+        workers: training processes.
 
     Raises:
         InputError: anything that is wrong, before Ray starts or a GPU is held.
     """
     method = find_method(method_name)
-    config_changes, data_changes = assignments(changes)
-    data_config = build_data(
-        DataConfig(), data_changes, kind=data, root=root, train_list=train_list, score_list=score_list
-    )
-    config = build_config(method, data_config, preset, file, config_changes)
-    experiment = Experiment(method, config, data_config, seed, workers)
+    config_changes, data_changes = apart(settings)
+    data = build_data(data, apart(recipe.settings)[1] | data_changes)
+    config = build_config(method, data, preset, recipe, config_changes)
+    experiment = Experiment(method, config, data, seed, workers)
     check_lists(experiment)
     check_gates(experiment)
     check_workers(experiment)
     check_released(experiment)
     return experiment
+
+
+def chosen_in(recipe: Recipe) -> Selection:
+    """Which ground truth chose a recipe's settings, as a study's best.toml says; "none" where it says nothing."""
+    return check_selection(recipe.chosen.get("selection", "none"), f"{recipe.place}: {CHOSEN}.selection")
 
 
 def check_lists(experiment: Experiment) -> None:

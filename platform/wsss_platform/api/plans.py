@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from wsss_platform.config.options import flat
 from wsss_platform.plan.documents import PlannedStage, Resources, RunPlan
 from wsss_platform.plan.experiment import Experiment, Stage, is_cached, needed
-from wsss_platform.search.costs import Cost, cost_document, run_costs
+from wsss_platform.search.costs import Cost, cost_document, run_costs, study_costs
+from wsss_platform.search.documents import PlannedBudget, SearchSettings, StudyPlan, StudyStage
+from wsss_platform.search.effects import shared_stages
 from wsss_platform.store.artefacts import Store
+
+if TYPE_CHECKING:
+    from wsss_platform.tune.request import StudyRequest
 
 
 def plan_document(
@@ -51,6 +58,53 @@ def plan_document(
         ),
         cost=cost_document(run_costs(experiment, store, until) if costs is None else costs),
         config=experiment.config.model_dump(mode="json"),
+    )
+
+
+def study_plan(request: StudyRequest) -> StudyPlan:
+    """What a study would do."""
+    experiment, options, store = request.experiment, request.options, request.store
+    ends, keep_best = options.ends(), options.storage.keep_best
+    costs = study_costs(
+        experiment,
+        request.space,
+        ends["trials"] or 1,
+        store,
+        request.name,
+        keep_best,
+        seeds=request.seeds,
+        levels=request.levels,
+    )
+    gpus = options.resources.gpus_per_worker
+    plan = plan_document(request.name, experiment, store, experiment.stages[-1], gpus, costs)
+    keys = {stage.key for stage in shared_stages(experiment, request.space)}
+    return StudyPlan(
+        study=request.name,
+        trials=ends["trials"],
+        seeds=request.seeds,
+        inner_settings=request.levels.settings,
+        inner_axes=tuple(axis.path for axis in request.levels.inner),
+        keep_best=keep_best,
+        axes=request.space.axes,
+        trial_0="the default config, whose stages these are",
+        method=plan.method,
+        data=plan.data,
+        seed=plan.seed,
+        resources=plan.resources,
+        stages=tuple(StudyStage(**dict(stage), shared=stage.key in keys) for stage in plan.stages),
+        cost=plan.cost,
+        config=plan.config,
+        selection=request.selection,
+        judged_on=experiment.data.score_list,
+        reported_on=request.report_list or experiment.data.score_list,
+        search=SearchSettings(
+            sampler=options.search.sampler,
+            scheduler=options.search.scheduler,
+            objectives=request.objectives,
+            rungs=request.rungs,
+            budget=PlannedBudget(**ends),
+        ),
+        options=flat(options, typed=False),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from wsss_platform.errors import InputError
@@ -37,15 +38,33 @@ class Recording:
     """
 
     def __init__(
-        self, experiment: Experiment, store: Store, name: str, wandb: str, selection: Selection = "none"
+        self,
+        experiment: Experiment,
+        store: Store,
+        name: str,
+        wandb: str,
+        selection: Selection = "none",
+        *,
+        command: Sequence[str] = (),
     ) -> None:
+        """
+        Args:
+            experiment: what runs.
+            store: where.
+            name: of the run.
+            wandb: mode of tracking.
+            selection: the ground truth that chose its settings.
+            command: what was typed or called, for the record; none: what started this process.
+        """
         self._experiment, self._store, self._name = experiment, store, name
         self._earlier = earlier_record(experiment, store, name)
         if self._earlier is not None and selection == "none":
             selection = self._earlier.protocol.selection
         self._protocol: Protocol = protocol(experiment, selection=selection)
         study = None if self._earlier is None else self._earlier.study
-        self._record: RunRecord = start_record(experiment, name, self._protocol, study=study, command=sys.argv)
+        self._record: RunRecord = start_record(
+            experiment, name, self._protocol, study=study, command=command or sys.argv
+        )
         self._tracker = Tracker(
             name=name,
             group=experiment.method.name,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from wsss_platform.api import experiments
 from wsss_platform.config import fingerprint
@@ -31,12 +32,12 @@ def load_run(
     store: Store,
     run: str,
     score_list: str | None = None,
-    changes: list[str] | None = None,
+    changes: Mapping[str, Any] | None = None,
     file: Path | None = None,
 ) -> tuple[Experiment, str]:
     """A recorded run's experiment with changes, and its name: RUN, or RUN+list+hash when something differs.
 
-    `file` holds fields as `train --config` takes them; `changes` come after it.
+    `file` holds fields as `train --recipe` takes them; `changes` come after it.
 
     Raises:
         InputError: no such run, or a change that would train again.
@@ -45,7 +46,7 @@ def load_run(
     base = experiments.reload_experiment(
         record.method, record.config, record.data, record.seed, record.workers, f"run {run}"
     )
-    config_changes, data_changes = experiments.assignments(changes)
+    config_changes, data_changes = experiments.apart(changes or {})
     config_changes = experiments.fields_of(file) | config_changes
     if not config_changes and not data_changes and score_list in (None, base.data.score_list):
         return base, run
@@ -57,7 +58,12 @@ def load_run(
     if changed.source.key != base.source.key:
         if changed.source.kind == "maps":
             raise InputError(f"run {run}: this changes what was imported; use `wsss-platform import-maps`")
-        given = " ".join([*(["--config", str(file)] if file else []), *(changes or [])])
+        given = " ".join(
+            [
+                *(["--config", str(file)] if file else []),
+                *(f"{path}={value}" for path, value in (changes or {}).items()),
+            ]
+        )
         raise InputError(f"--set {given}: this changes the training; use `wsss-platform train`")
     suffix = f"+{data.score_list}" if data.score_list != base.data.score_list else ""
     if config != base.config or data_changes:

@@ -6,11 +6,33 @@ from collections.abc import Callable
 from pathlib import Path
 
 from wsss_platform.report.study_page import PAGE, page
+from wsss_platform.search.documents import StudyDocument, StudyReport
+from wsss_platform.search.masks.table import INNER
 from wsss_platform.store.artefacts import write_atomic
 from wsss_platform.tune.figures import draw
 from wsss_platform.tune.report import REPORT
+from wsss_platform.tune.request import StudyResult
 from wsss_platform.tune.study import read_json, table
 from wsss_platform.tune.study_storage import open_study
+
+
+def study_document(name: str, result: StudyResult) -> StudyDocument:
+    """What a study came to, as a document."""
+    settings = result.folder / INNER
+    return StudyDocument(
+        study=name,
+        folder=str(result.folder),
+        objective=result.objective,
+        objectives=result.objectives,
+        front=tuple(row.number for row in result.front),
+        selection=result.selection,
+        looks=result.looks,
+        report=None if result.told is None else StudyReport.model_validate(result.told),
+        inner=str(settings) if settings.is_dir() else None,
+        best=result.best,
+        best_config=None if result.best_config is None else str(result.best_config),
+        trials=result.rows,
+    )
 
 
 def write_page(

@@ -1,16 +1,19 @@
-"""The command line: a file for each verb, named as the verb, and what verbs share; parses, calls, prints.
+"""The command line: a file for each verb, named as the verb; parses, calls the API, prints.
 
-Torch and ray are imported inside a verb, never for `--help`. Exit codes: 0 done, 2 wrong input,
+Torch and ray are imported inside the API's functions, never for `--help`. Exit codes: 0 done, 2 wrong input,
 1 failure, 130 interrupted.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+from typing import Annotated
 
 import typer
 
+from wsss_platform import __version__
 from wsss_platform.cli import (
     compare,
     data,
@@ -21,13 +24,15 @@ from wsss_platform.cli import (
     masks,
     methods,
     score,
+    search,
     show,
     store,
     train,
     tune,
 )
-from wsss_platform.cli.output import print_error, show_log
+from wsss_platform.cli.output import error_document, print_error, usage_document
 from wsss_platform.errors import InputError, RunError
+from wsss_platform.report.progress import show_log
 from wsss_platform.run.interrupts import Interrupted
 
 app = typer.Typer(
@@ -49,9 +54,25 @@ app.command("maps")(maps.maps)
 app.command("masks")(masks.masks)
 app.command("score")(score.score)
 app.command("tune")(tune.tune)
+app.command("search")(search.search)
 app.command("compare")(compare.compare)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.command("show")(show.show)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"wsss-platform {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Train, tune and honestly score weakly supervised semantic segmentation."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -62,24 +83,32 @@ def main(arguments: list[str] | None = None) -> None:
 def run_command(arguments: list[str] | None = None) -> int:
     """Run a command; its exit code."""
     show_log()
+    as_json = "--json" in (sys.argv[1:] if arguments is None else arguments)
+
+    def failed(error: BaseException, code: int, said: str | None = None, name: str | None = None) -> int:
+        print_error(str(error) if said is None else said)
+        if as_json and not vars(error).get("printed"):
+            print(json.dumps(error_document(error, name)))  # noqa: T201  # the one object on standard output
+        return code
+
     try:
         app(arguments, prog_name="wsss-platform")
     except SystemExit as end:  # typer's own: 0 after a verb or help, 2 for wrong usage, 130 for Ctrl-C
         code = end.code if isinstance(end.code, int) else 1
         if code == 130:
-            print_error("interrupted; the same command continues where it stopped")
+            return failed(end, code, "interrupted; the same command continues where it stopped", "interrupted")
+        if code == 2 and as_json:
+            print(json.dumps(usage_document(end.__context__)))  # noqa: T201
         return code
     except Interrupted as end:
         said = f" ({end})" if str(end) else ""
-        print_error(f"interrupted{said}; the same command continues where it stopped")
-        return 130
+        return failed(end, 130, f"interrupted{said}; the same command continues where it stopped", "interrupted")
     except InputError as error:
-        print_error(str(error))
-        return 2
+        return failed(error, 2)
     except Exception as error:
         if os.environ.get("WSSS_TRACEBACK"):
             raise
-        print_error(str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}")
+        code = failed(error, 1, str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}")
         print_error("set WSSS_TRACEBACK=1 for the traceback")
-        return 1
+        return code
     return 0

@@ -1,152 +1,120 @@
-"""`wsss-platform data`: look at a data set, check every file of it, convert labels, write the sample to disk."""
+"""`data`: look at a data set, check every file of it, convert labels, write the sample to disk."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from wsss_platform.api import experiments
-from wsss_platform.cli import options
-from wsss_platform.cli.output import console, output
-from wsss_platform.config import DataConfig
+from wsss_platform.api import _datasets as datasets
+from wsss_platform.api._data import Data, data_named
+from wsss_platform.cli.options import settings, verb
+from wsss_platform.cli.output import Output
+from wsss_platform.config.options import option
+from wsss_platform.config.verb_options import JsonOptions, OpenOptions
 from wsss_platform.errors import InputError
 
 app = typer.Typer(help="Look at, check and convert data.", no_args_is_help=True)
+Target = Annotated[Path, typer.Argument(help="Folder to create.", show_default=False)]
 
 
-def _open(data: str, root: str, changes: list[str] | None) -> tuple[DataConfig, Any]:
-    from wsss_platform.data import open_data
-
-    other, data_changes = experiments.assignments(changes)
-    if other:
-        raise InputError(f"--set {next(iter(other))}: this verb takes data.PATH=VALUE only")
-    config = experiments.build_data(DataConfig(), data_changes, kind=data, root=root)
-    return config, open_data(config)
+def _named(options: OpenOptions) -> Data:
+    return data_named(options.data, options.root, settings=settings(options.changes))
 
 
 @app.command("lists")
-def lists(
-    data: options.Data = "sample", root: options.Root = "", changes: options.Set = None, as_json: options.Json = False
-) -> None:
-    """The lists of a data set and how many pictures each has."""
-    from wsss_platform.data.documents import DataLists
+@verb("data lists", OpenOptions)
+def lists(*, options: OpenOptions, out: Output) -> None:
+    """The splits of a data set and how many images each has."""
     from wsss_platform.report.tables.data import lists_table
 
-    with output(as_json) as out:
-        _, dataset = _open(data, root, changes)
-        document = DataLists(lists=dict(dataset.lists()), classes=tuple(dataset.classes))
-        out.result(document, lists_table(data, document))
+    document = datasets.data_lists(_named(options))
+    out.result(document, lists_table(options.data, document))
+
+
+@dataclass(frozen=True)
+class CheckOptions(OpenOptions):
+    """Of `data check`."""
+
+    names: list[str] | None = option(
+        None, "Check this split; repeatable. Default: all.", "Data", flag="--list", metavar="NAME"
+    )
 
 
 @app.command("check")
-def check(
-    data: options.Data = "sample",
-    root: options.Root = "",
-    names: Annotated[
-        list[str] | None, typer.Option("--list", help="List to check; repeatable. Default: all.", metavar="NAME")
-    ] = None,
-    changes: options.Set = None,
-    as_json: options.Json = False,
-) -> None:
-    """Decode every picture and mask and name each one that is wrong. Exits with 2 when there is any."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from wsss_platform.data.check import inspect
-    from wsss_platform.data.documents import DataCheck, ListProblem
+@verb("data check", CheckOptions)
+def check(*, options: CheckOptions, out: Output) -> None:
+    """Decode every image and mask and name each one that is wrong. Exits with 2 when there is any."""
     from wsss_platform.report.tables.data import check_result
 
-    with output(as_json) as out:
-        _, dataset = _open(data, root, changes)
-        reports = []
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console) as progress:
-            for name in names or list(dataset.lists()):
-                task = progress.add_task(f"checking {name}", total=None)
-
-                def show(done: int, total: int, bar: Any = task) -> None:
-                    progress.update(bar, completed=done, total=total)
-
-                reports.append(inspect(dataset, name, show))
-        problems = tuple(
-            ListProblem(list=report.summary.list_name, file=problem.file, message=problem.message)
-            for report in reports
-            for problem in report.problems
-        )
-        document = DataCheck(lists=tuple(report.summary for report in reports), problems=problems)
-        out.result(document, *check_result(document))
-        if problems:
-            raise InputError(f"{len(problems)} problems, named above")
+    document = datasets.data_check(_named(options), options.names)
+    out.result(document, *check_result(document))
+    if problems := document.problems:
+        raise InputError(f"{len(problems)} problems, named above")
 
 
 @app.command("convert-labels")
+@verb("data convert-labels", JsonOptions)
 def convert_labels(
-    source: Annotated[Path, typer.Argument(help="A cls_labels.npy as IRN, PSA or SEAM ship it.")],
-    target: Annotated[Path, typer.Argument(help="The label JSON to write.")],
-    as_json: options.Json = False,
+    source: Annotated[Path, typer.Argument(help="A cls_labels.npy as IRN, PSA or SEAM ship it.", show_default=False)],
+    target: Annotated[Path, typer.Argument(help="The label JSON to write.", show_default=False)],
+    *,
+    out: Output,
 ) -> None:
     """Turn a pickled cls_labels.npy into label JSON, with a reader that runs no code from the file."""
-    from wsss_platform.data.documents import ConvertedLabels
-    from wsss_platform.data.labels import convert_labels as convert
+    document = datasets.convert_labels(source, target)
+    out.result(document, f"{document.pictures} pictures' labels written to {target}")
 
-    with output(as_json) as out:
-        pictures = convert(source, target)
-        document = ConvertedLabels(pictures=pictures, file=str(target))
-        out.result(document, f"{pictures} pictures' labels written to {target}")
+
+@dataclass(frozen=True)
+class SampleOptions(JsonOptions):
+    """Of `data write-sample`."""
+
+    changes: list[str] | None = option(
+        None,
+        "Override one setting, such as data.sample.size=96; repeatable.",
+        "Data",
+        flag="--set",
+        metavar="PATH=VALUE",
+    )
 
 
 @app.command("write-sample")
-def write_sample(
-    folder: Annotated[Path, typer.Argument(help="Folder to create.")],
-    changes: options.Set = None,
-    as_json: options.Json = False,
-) -> None:
+@verb("data write-sample", SampleOptions)
+def write_sample(folder: Target, *, options: SampleOptions, out: Output) -> None:
     """Write the built-in sample as a VOC2012 tree, to look at or to try `--data voc12` on."""
-    from wsss_platform.data.documents import DataTree
-    from wsss_platform.data.sample.tree import write_tree
+    document = datasets.write_sample(_named(OpenOptions(changes=options.changes)), folder)
+    out.result(document, f"a VOC2012 tree: --root {folder}")
 
-    with output(as_json) as out:
-        _, dataset = _open("sample", "", changes)
-        write_tree(dataset, folder)
-        document = DataTree(root=str(folder), lists=dict(dataset.lists()))
-        out.result(document, f"a VOC2012 tree: --root {folder}")
+
+@dataclass(frozen=True)
+class CocoOptions(JsonOptions):
+    """Of `data convert-coco`."""
+
+    year: str = option("2014", "Read this release.", "Data", metavar="2014|2017")
+    only: str | None = option(
+        None, "Convert this split alone. Default: both.", "Data", flag="--list", metavar="train|val"
+    )
+    copy: bool = option(False, "Copy the images instead of linking to them.", "Output")
 
 
 @app.command("convert-coco")
+@verb("data convert-coco", CocoOptions)
 def convert_coco(
-    source: Annotated[Path, typer.Argument(help="COCO's folder: annotations, and train2014 with the pictures.")],
-    folder: Annotated[Path, typer.Argument(help="Folder to create.")],
-    year: Annotated[str, typer.Option("--year", help="Of the data set.", metavar="2014|2017")] = "2014",
-    only: Annotated[
-        str | None, typer.Option("--list", help="That list alone; default: both.", metavar="train|val")
-    ] = None,
-    copy: Annotated[bool, typer.Option("--copy", help="Copy the pictures instead of linking to them.")] = False,
-    as_json: options.Json = False,
+    source: Annotated[
+        Path, typer.Argument(help="COCO's folder: annotations, and train2014 with the images.", show_default=False)
+    ],
+    folder: Target,
+    *,
+    options: CocoOptions,
+    out: Output,
 ) -> None:
-    """Turn COCO's instances into class masks, labels and lists of pictures: a tree for `--data voc12 --root FOLDER`."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from wsss_platform.data.convert.coco import annotation_files, read_annotations
-    from wsss_platform.data.convert.coco_tree import check_target, convert
-    from wsss_platform.data.documents import DataTree
-
-    with output(as_json) as out:
-        found = annotation_files(source, year, only)
-        check_target(folder)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console) as progress:
-            task = progress.add_task("reading annotations", total=None)
-            splits = {name: read_annotations(*files) for name, files in found.items()}
-
-            def show(done: int, total: int) -> None:
-                progress.update(task, description="painting masks", completed=done, total=total)
-
-            convert(splits, folder, f"coco{year}", show, copy=copy)
-        counts = {name: len(split.pictures) for name, split in splits.items()}
-        said = ", ".join(
-            f"{name}: {counts[name]} pictures ({split.without} without annotations left out)"
-            for name, split in splits.items()
-        )
-        document = DataTree(root=str(folder), lists=counts)
-        out.result(document, f"{said}; --data voc12 --root {folder}")
+    """Turn COCO's instances into class masks, labels and splits: a tree for `--data voc12 --root FOLDER`."""
+    found = datasets.converted_coco(source, folder, options.year, options.only, options.copy)
+    said = ", ".join(
+        f"{name}: {count} pictures ({found.without[name]} without annotations left out)"
+        for name, count in found.tree.lists.items()
+    )
+    out.result(found.tree, f"{said}; --data voc12 --root {folder}")

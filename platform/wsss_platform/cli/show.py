@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-import typer
+from wsss_platform.api._run import open_run
+from wsss_platform.cli.options import RunName, verb
+from wsss_platform.cli.output import Output
+from wsss_platform.config.options import option
+from wsss_platform.config.verb_options import StoredOptions
 
-from wsss_platform.cli import options
-from wsss_platform.cli.output import output
-from wsss_platform.store.artefacts import Store
+
+@dataclass(frozen=True)
+class ShowOptions(StoredOptions):
+    """Of `show`."""
+
+    folder: Path | None = option(
+        None, "Write into this folder. Default: pictures/ in the run's.", "Output", metavar="DIR"
+    )
+    count: int = option(4, "Draw this many images of each kind: worst, best, random.", "Output", low=1)
+    ids: list[str] | None = option(None, "Draw this image instead; repeatable.", "Output", flag="--id", metavar="ID")
 
 
-def show(
-    run: options.RunName,
-    folder: Annotated[
-        Path | None, typer.Option("--folder", help="Default: pictures/ in the run's folder.", metavar="DIR")
-    ] = None,
-    count: Annotated[int, typer.Option("--count", help="Pictures of each kind: worst, best, random.", min=1)] = 4,
-    ids: Annotated[list[str] | None, typer.Option("--id", help="These pictures instead; repeatable.")] = None,
-    storage: options.Storage = options.STORAGE,
-    as_json: options.Json = False,
-) -> None:
-    """Write pictures of a scored run: image, maps, mask and truth side by side, and the sweep curve."""
-    from wsss_platform.api.runs import load_run
-    from wsss_platform.report.documents import Pictures, SeenTruth
-    from wsss_platform.report.looks import looks, looks_at
-    from wsss_platform.report.show import show_run
-
-    with output(as_json) as out:
-        store = Store(storage)
-        experiment, name = load_run(store, run)
-        target = folder or store.run_folder(name) / "pictures"
-        written = show_run(experiment, store, target, count=count, ids=ids or None)
-        scored = experiment.data.score_list
-        seen = looks_at(looks(store), scored, experiment.truth_fingerprint(scored)[:12])
-        document = Pictures(folder=str(target), files=tuple(map(str, written)), looks=SeenTruth.of(seen))
-        out.result(document, f"{len(written)} pictures in {target}", seen.words)
+@verb("show", ShowOptions)
+def show(run: RunName, *, options: ShowOptions, out: Output) -> None:
+    """Write pictures of a scored run: image, maps, mask and ground truth side by side, and the sweep curve."""
+    document = open_run(run, options.storage).draw(options.folder, options.count, options.ids)
+    out.result(document, f"{len(document.files)} pictures in {document.folder}", document.looks.words)

@@ -2,67 +2,59 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import dataclass
 
-import typer
+from wsss_platform.api._train import plan_training
+from wsss_platform.cli.options import MethodName, method_of, settings, verb
+from wsss_platform.cli.output import Output
+from wsss_platform.cli.planned import carried_out, data_from, workers_of
+from wsss_platform.config.options import group, option
+from wsss_platform.config.recipes import Recipe
+from wsss_platform.config.verb_options import (
+    DataOptions,
+    MethodOptions,
+    OutputOptions,
+    ResourceOptions,
+    StorageOptions,
+)
 
-from wsss_platform.cli import options
-from wsss_platform.cli.output import output
 
-Until = Annotated[str, typer.Option("--until", help="Last stage: train, maps, masks or score.")]
+@dataclass(frozen=True)
+class TrainOptions:
+    """Of `train`."""
+
+    data: DataOptions = group(DataOptions)
+    method: MethodOptions = group(MethodOptions)
+    until: str = option("train", "End with this stage: train, maps, masks or score.", "Method", metavar="STAGE")
+    weights: list[str] | None = option(
+        None,
+        "Take a phase's weights from a file (import-weights, or another weights.pt) instead of training it.",
+        "Method",
+        metavar="PHASE=FILE",
+    )
+    resources: ResourceOptions = group(ResourceOptions)
+    local: bool = option(False, "Use one process, without Ray; the same bytes with one worker.", "Resources")
+    storage: StorageOptions = group(StorageOptions)
+    output: OutputOptions = group(OutputOptions)
 
 
-def train(
-    method: options.MethodName,
-    data: options.Data = "sample",
-    root: options.Root = "",
-    train_list: options.TrainList = None,
-    score_list: options.ScoreList = None,
-    preset: options.Preset = None,
-    config: options.ConfigFile = None,
-    changes: options.Set = None,
-    weights: options.Weights = None,
-    until: Until = "train",
-    storage: options.Storage = options.STORAGE,
-    seed: options.Seed = 0,
-    workers: options.Workers = 1,
-    gpus_per_worker: options.GpusPerWorker = None,
-    max_failures: options.MaxFailures = 0,
-    name: options.Name = None,
-    wandb: options.Wandb = "auto",
-    local: options.Local = False,
-    dry_run: options.DryRun = False,
-    as_json: options.Json = False,
-) -> None:
+@verb("train", TrainOptions)
+def train(method: MethodName = None, *, options: TrainOptions, recipe: Recipe, out: Output) -> None:
     """Train a method with Ray Train; `--until score` also makes and scores its pseudo masks."""
-    from wsss_platform.api import experiments
-    from wsss_platform.api.runs import default_name
-    from wsss_platform.cli.stages import execute
-    from wsss_platform.plan.protocol import strongest
-    from wsss_platform.store.artefacts import Store, check_name
-
-    with output(as_json) as out:
-        experiment = experiments.build_experiment(
-            method,
-            data=data,
-            root=root,
-            train_list=train_list,
-            score_list=score_list,
-            preset=preset,
-            file=config,
-            changes=[*(changes or []), *experiments.taken(weights)],
-            seed=seed,
-            workers=workers,
-        )
-        execute(
-            out,
-            experiment,
-            Store(storage, max_failures),
-            check_name(name or default_name(experiment)),
-            until,
-            local=local,
-            gpus_per_worker=gpus_per_worker,
-            wandb=wandb,
-            dry_run=dry_run,
-            selection=strongest(experiments.chosen_with(config), experiments.check_released(experiment)),
-        )
+    planned = plan_training(
+        method_of(method, recipe),
+        data_from(options.data),
+        settings(options.method.changes),
+        until=options.until,
+        seed=options.method.seed,
+        name=options.storage.name,
+        storage=options.storage.storage,
+        workers=workers_of(options.resources.workers, options.local),
+        preset=options.method.preset,
+        weights=options.weights,
+        gpus_per_worker=options.resources.gpus_per_worker,
+        max_failures=options.resources.max_failures,
+        wandb=options.output.wandb,
+        recipe=recipe,
+    )
+    carried_out(planned, options.output.dry_run, out)

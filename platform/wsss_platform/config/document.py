@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from wsss_platform.errors import InputError
+from pydantic import BaseModel, ConfigDict
 
 
 class Part(BaseModel):
@@ -29,27 +27,6 @@ class Document(Part):
         """Plain data that begins with schema and version; a number that is none (nan, inf) is None."""
         fields: dict[str, Any] = _finite(self.model_dump(mode="json", by_alias=True))
         return {"schema": self.SCHEMA, "version": self.VERSION, **fields}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any], where: str) -> Self:
-        """`to_json` undone.
-
-        Args:
-            data: plain data.
-            where: it comes from, for the error.
-
-        Raises:
-            InputError: another schema or version, or fields that are not this document's.
-        """
-        said, known = (data.get("schema"), data.get("version")), (cls.SCHEMA, cls.VERSION)
-        if said != known:
-            raise InputError(f"{where}: expected schema and version {known}, got {said}")
-        try:
-            return cls.model_validate(
-                {name: value for name, value in data.items() if name not in ("schema", "version")}
-            )
-        except ValidationError as error:
-            raise InputError(f"{where}: {error}") from None
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import ray
 
-from wsss_platform.errors import InputError, RunError
+from wsss_platform.errors import RunError
 
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -162,24 +162,6 @@ def _join(address: str) -> str:
     except (ConnectionError, TimeoutError, socket.gaierror) as error:
         raise RunError(f"no Ray cluster at {address!r}: {error}") from None
     return f"http://{context.dashboard_url}" if context.dashboard_url else ""
-
-
-def check_gpu_share(workers: int, gpus_per_worker: float) -> None:
-    """Refuse shares of GPUs with which a training cannot work.
-
-    Raises:
-        InputError: several workers on parts of a GPU, or more than one GPU that are no whole number.
-    """
-    if gpus_per_worker > 1 and gpus_per_worker != int(gpus_per_worker):
-        raise InputError(
-            f"GPUs per worker: {gpus_per_worker:g}; above 1 expected a whole number", field="--gpus-per-worker"
-        )
-    if workers > 1 and 0 < gpus_per_worker < 1:
-        raise InputError(
-            f"GPUs per worker: {gpus_per_worker:g} with {workers} workers; expected 1 or more, because NCCL "
-            "refuses two workers of one training on the same GPU (a share of a GPU is for trials of one worker)",
-            field="--gpus-per-worker",
-        )
 
 
 def worker_environment(address: str | None = None) -> dict[str, str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from wsss_platform.engine.cluster import check_gpu_share, total_resources
+from wsss_platform.engine.cluster import total_resources
 from wsss_platform.engine.producer import run_chunks
 from wsss_platform.engine.trainer import WorkerResources, train_on_ray
 from wsss_platform.plan.jobs import Chunk, ChunkReport, ChunkWork, EpochEnd, TrainJob
+from wsss_platform.plan.resources import check_gpu_share
 
 
 class RayRunner:

@@ -101,10 +101,29 @@ class RunPlan(Plan):
     """Its name."""
 
 
-class PlannedRun(Part):
-    """One seed of an arm."""
+class Lacking(Part):
+    """Something that a recipe needs and that is not there."""
 
-    arm: str
+    what: str
+    """Such as "data" or "run", with its place or name."""
+    command: str
+    """What makes it."""
+
+
+class MissingInputs(Document):
+    """What has to be made before a recipe can be followed (`--recipe NAME --dry-run`)."""
+
+    SCHEMA: ClassVar[str] = "wsss-platform/missing-inputs"
+
+    recipe: str
+    """Its file."""
+    missing: tuple[Lacking, ...]
+
+
+class ComparisonRun(Part):
+    """One seed of a variant."""
+
+    variant: str
     """Its label."""
     seed: int
     """Of the run."""
@@ -123,5 +142,5 @@ class ComparisonPlan(Document):
 
     comparison: str
     """Its name."""
-    runs: tuple[PlannedRun, ...]
-    """Every arm with every seed."""
+    runs: tuple[ComparisonRun, ...]
+    """Every variant with every seed."""

@@ -42,8 +42,6 @@ def strongest(*selections: str) -> str:
 
 Selection = Annotated[str, AfterValidator(check_selection)]
 """Which pixel truth chose something: one of `SELECTIONS`."""
-CHOSEN = "chosen"
-"""Table of a study's best.toml that says which truth chose it."""
 
 
 class Protocol(Section):

@@ -1,7 +1,7 @@
 """Methods side by side: from scored runs in the store to differences with intervals. Ours.
 
-Every method is looked at where its own sweep is best (`at = "best"`, an oracle for all alike), as its masks were made
-(`at = "masks"`), or where it takes as much of the background as the first one does where that is best, seed by seed and
+Every variant is looked at where its own sweep is best (`at = "best"`, an oracle for all alike), as its masks were made
+(`at = "masks"`), or where it takes as much of the background as the baseline does where that is best, seed by seed and
 as nearly as its sweep allows (`at = "background"`): what it finds then is found at the same price.
 """
 
@@ -22,27 +22,26 @@ from wsss_platform.errors import InputError
 from wsss_platform.maps.storage import MapReader, full_size
 from wsss_platform.masks.rules import labels
 from wsss_platform.plan.experiment import Experiment, Stage
+from wsss_platform.report.documents import Difference, Gap
 from wsss_platform.run.pipeline import read_score
 from wsss_platform.scores.bootstrap import Statistic, compare_seeds
 from wsss_platform.scores.confusion import iou_of_parts, mean_iou_of_parts
 from wsss_platform.scores.effects import effects
-from wsss_platform.scores.intervals import Comparison
 from wsss_platform.scores.score import Score
 from wsss_platform.search.costs import trained
 from wsss_platform.store.artefacts import Store
 
-MEAN_IOU = "mean IoU"
 Where = Literal["masks", "best", "background"]
-"""Which prediction of each arm is compared; see above."""
+"""Which prediction of each variant is compared; see above."""
 
 
 @dataclass(frozen=True)
-class Arm:
+class Variant:
     """One method (or one setting of it) with its seeds."""
 
     label: str
     experiments: tuple[Experiment, ...]
-    """One per seed, in the order of the other arms'."""
+    """One per seed, in the order of the other variants'."""
 
 
 def looked_at(experiment: Experiment, at: Where) -> Stage:
@@ -51,33 +50,34 @@ def looked_at(experiment: Experiment, at: Where) -> Stage:
     return masks if at == "masks" else masks.inputs["maps"]
 
 
-class ScoredArm:
-    """An arm's counts, read from the store."""
+class ScoredVariant:
+    """A variant's counts, read from the store."""
 
-    def __init__(self, arm: Arm, store: Store, at: Where, first: ScoredArm | None = None) -> None:
+    def __init__(self, variant: Variant, store: Store, at: Where, baseline: ScoredVariant | None = None) -> None:
         """
         Args:
-            arm: what was run.
+            variant: what was run.
             store: where its scores are.
             at: which prediction.
-            first: the arm that the others are held to; None for itself.
+            baseline: what it is compared with; None for the baseline itself.
 
         Raises:
-            InputError: a score is missing or has no scored pixel (of background); the first has other seeds.
+            InputError: a score is missing or has no scored pixel (of background); the baseline has other seeds.
         """
-        self.arm, self._store, self._at = arm, store, at
-        self.scores = [self._score(experiment) for experiment in arm.experiments]
+        self.variant, self._store, self._at = variant, store, at
+        self.scores = [self._score(experiment) for experiment in variant.experiments]
         self._places = [score.best for score in self.scores]
-        if at == "background" and first is not None:
-            if len(first.scores) != len(self.scores):
-                raise InputError(f"{arm.label} has {len(self.scores)} seeds, {first.arm.label} {len(first.scores)}")
-            levels = [score.background_taken[score.best] for score in first.scores]
+        if at == "background" and baseline is not None:
+            seeds, wanted = len(self.scores), len(baseline.scores)
+            if seeds != wanted:
+                raise InputError(f"{variant.label} has {seeds} seeds, the baseline {baseline.variant.label} {wanted}")
+            levels = [score.background_taken[score.best] for score in baseline.scores]
             self._places = [score.taking(float(level)) for score, level in zip(self.scores, levels, strict=True)]
         self.ids = self.scores[0].ids
         self.classes = self.scores[0].classes
 
     def _score(self, experiment: Experiment) -> Score:
-        return read_score(experiment, self._store, f"{self.arm.label}, seed {experiment.seed},")
+        return read_score(experiment, self._store, f"{self.variant.label}, seed {experiment.seed},")
 
     @cached_property
     def parts(self) -> NDArray[np.int64]:
@@ -97,7 +97,7 @@ class ScoredArm:
     def count_effects(self, on_picture: Callable[[], object] = lambda: None) -> Mapping[str, NDArray[np.int64]]:
         """`effects`, counted now, which takes a while: `on_picture` is called S x N times."""
         found: dict[str, NDArray[np.int64]] = {}
-        for seed, experiment in enumerate(self.arm.experiments):
+        for seed, experiment in enumerate(self.variant.experiments):
             truth = experiment.dataset.truth(experiment.data.score_list)
             parts, context = getattr(truth, "parts", None), getattr(truth, "context", None)
             read = self._reader(seed)
@@ -115,15 +115,15 @@ class ScoredArm:
     def thresholds(self) -> list[float | None]:
         """Of each seed, in the order of the experiments; of masks as made None where not one constant made them."""
         if self._at == "masks":
-            return [_constant(experiment) for experiment in self.arm.experiments]
+            return [_constant(experiment) for experiment in self.variant.experiments]
         return [self._threshold(seed) for seed in range(len(self.scores))]
 
     def _threshold(self, seed: int) -> float:
         return float(self.scores[seed].thresholds[self._places[seed]])
 
     def _reader(self, seed: int) -> Callable[[str], NDArray[np.uint8]]:
-        """What gives a picture's mask under seed number `seed`: as made, or from its maps at the arm's threshold."""
-        stage = looked_at(self.arm.experiments[seed], self._at)
+        """What gives a picture's mask under seed number `seed`: as made, or from its maps at the threshold used."""
+        stage = looked_at(self.variant.experiments[seed], self._at)
         folder = self._store.open(stage.kind, stage.key).folder
         if self._at == "masks":
             return lambda name: read_mask(mask_file(folder, name))
@@ -143,20 +143,20 @@ class ScoredArm:
 
     def summary(self) -> dict[str, Any]:
         """Plain values: mean over seeds, spread, per class, effects, thresholds, mean seconds of training."""
-        seconds = [trained(experiment, self._store) for experiment in self.arm.experiments]
+        seconds = [trained(experiment, self._store) for experiment in self.variant.experiments]
         values = [float(value) for value in mean_iou_of_parts(self.parts.sum(1))]
         classes = np.nanmean(np.atleast_2d(iou_of_parts(self.parts.sum(1))), axis=0)
         return {
-            "label": self.arm.label,
-            "method": self.arm.experiments[0].method.name,
-            "seeds": [experiment.seed for experiment in self.arm.experiments],
+            "label": self.variant.label,
+            "method": self.variant.experiments[0].method.name,
+            "seeds": [experiment.seed for experiment in self.variant.experiments],
             "mean_iou": fmean(values),
             "mean_iou_by_seed": values,
             "spread": stdev(values) if len(values) > 1 else None,
             "thresholds": self.thresholds(),
             "training_seconds": None if None in seconds else fmean(known for known in seconds if known is not None),
             "classes": dict(zip(("background", *self.classes), map(_plain, classes), strict=True)),
-            "effects": {name: fmean(share(counts.sum(1)).tolist()) for name, counts in self.effects.items()},
+            "effects": {name: _plain(fmean(share(counts.sum(1)).tolist())) for name, counts in self.effects.items()},
         }
 
 
@@ -166,21 +166,21 @@ def _constant(experiment: Experiment) -> float | None:
     return rule.background if rule.rule == "constant" and rule.crf == "none" else None
 
 
-def score_arms(arms: Sequence[Arm], store: Store, at: Where) -> list[ScoredArm]:
-    """The arms with their counts; the first is what the others are held to.
+def score_variants(variants: Sequence[Variant], store: Store, at: Where) -> list[ScoredVariant]:
+    """The variants with their counts; the first is the baseline.
 
     Raises:
         InputError: a score is missing, or one lacks a picture that another has.
     """
-    first = ScoredArm(arms[0], store, at)
-    scored = [first, *(ScoredArm(arm, store, at, first) for arm in arms[1:])]
-    every = {name for arm in scored for score in arm.scores for name in score.ids}
-    for arm in scored:
-        for seed, score in zip((experiment.seed for experiment in arm.arm.experiments), arm.scores, strict=True):
+    baseline = ScoredVariant(variants[0], store, at)
+    scored = [baseline, *(ScoredVariant(variant, store, at, baseline) for variant in variants[1:])]
+    every = {name for one in scored for score in one.scores for name in score.ids}
+    for one in scored:
+        for experiment, score in zip(one.variant.experiments, one.scores, strict=True):
             if lacking := sorted(every - set(score.ids)):
                 raise InputError(
-                    f"{arm.arm.label}, seed {seed}: picture {lacking[0]!r} was not scored, but others have it "
-                    f"({len(lacking)} such); arms are compared on the same pictures: run it again without "
+                    f"{one.variant.label}, seed {experiment.seed}: picture {lacking[0]!r} was not scored, but others "
+                    f"have it ({len(lacking)} such); variants are compared on the same pictures: run it again without "
                     "--max-failures"
                 )
     return scored
@@ -192,35 +192,34 @@ def share(sums: NDArray[Any]) -> NDArray[np.float64]:
         return np.asarray(sums[..., 0] / sums[..., 1], np.float64)
 
 
-def differences(first: ScoredArm, others: Sequence[ScoredArm], resamples: int = 2000) -> list[dict[str, Any]]:
-    """Each other arm minus the first, for the mean IoU and every effect, with 95 % intervals, as plain values.
+def differences(
+    baseline: ScoredVariant, others: Sequence[ScoredVariant], resamples: int = 2000
+) -> tuple[Difference, ...]:
+    """Each other variant minus the baseline, in the mean IoU and every effect, with 95 % intervals.
 
     Raises:
-        InputError: arms with other pictures, classes or numbers of seeds.
+        InputError: variants with other pictures, classes or numbers of seeds.
     """
-    found = []
-    for other in others:
-        if set(other.ids) != set(first.ids) or other.classes != first.classes:
-            raise InputError(f"{other.arm.label} and {first.arm.label} were scored on other pictures or classes")
-        place = {name: row for row, name in enumerate(other.ids)}
-        order = [place[name] for name in first.ids]
-        measured: dict[str, tuple[NDArray[np.int64], NDArray[np.int64], Statistic]] = {
-            MEAN_IOU: (other.parts[:, order], first.parts, mean_iou_of_parts)
-        }
-        for effect, counts in other.effects.items():
-            measured[effect] = (counts[:, order], first.effects[effect], share)
-        found.append(
-            {
-                "label": other.arm.label,
-                "against": first.arm.label,
-                **{name: _document(compare_seeds(*given, resamples)) for name, given in measured.items()},
-            }
-        )
-    return found
+    return tuple(_difference(baseline, other, resamples) for other in others)
 
 
-def _document(found: Comparison) -> dict[str, Any]:
-    return {**asdict(found.difference), "wins": found.a_wins}
+def _difference(baseline: ScoredVariant, other: ScoredVariant, resamples: int) -> Difference:
+    label, against = other.variant.label, baseline.variant.label
+    if set(other.ids) != set(baseline.ids) or other.classes != baseline.classes:
+        raise InputError(f"{label} and the baseline {against} were scored on other pictures or classes")
+    place = {name: row for row, name in enumerate(other.ids)}
+    order = [place[name] for name in baseline.ids]
+
+    def gap(counts: NDArray[np.int64], base: NDArray[np.int64], statistic: Statistic) -> Gap:
+        found = compare_seeds(counts[:, order], base, statistic, resamples)
+        return Gap(**{name: _plain(value) for name, value in asdict(found.difference).items()}, wins=found.a_wins)
+
+    return Difference(
+        label=label,
+        against=against,
+        mean_iou=gap(other.parts, baseline.parts, mean_iou_of_parts),
+        effects={name: gap(counts, baseline.effects[name], share) for name, counts in other.effects.items()},
+    )
 
 
 def _plain(value: float) -> float | None:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wsss_platform.plan.protocol import protocol
-from wsss_platform.report.comparison import ScoredArm, Where, differences
+from wsss_platform.report.comparison import ScoredVariant, Where, differences
 from wsss_platform.report.comparison_figures import bars, differing
-from wsss_platform.report.documents import ComparedArm, ComparisonDocument, Difference
+from wsss_platform.report.documents import ComparedVariant, ComparisonDocument
 from wsss_platform.report.drawing import save
 from wsss_platform.report.tables.comparison import comparison_markdown
 from wsss_platform.store.artefacts import write_atomic
@@ -17,20 +17,20 @@ from wsss_platform.store.artefacts import write_atomic
 RESULT, TABLE = "comparison.json", "table.md"
 
 
-def summarise(title: str, folder: Path, scored: Sequence[ScoredArm], at: Where) -> ComparisonDocument:
-    """The arms and their differences to the first; `title` is the comparison's name, `folder` for its files."""
+def summarise(title: str, folder: Path, scored: Sequence[ScoredVariant], at: Where) -> ComparisonDocument:
+    """The variants and their differences to the baseline; `title` is the comparison's name, `folder` for its files."""
     return ComparisonDocument(
         comparison=title,
         folder=str(folder),
         at=at,
-        rows=tuple(ComparedArm.model_validate(arm.summary()) for arm in scored),
-        differences=tuple(Difference.model_validate(gap) for gap in differences(scored[0], scored[1:])),
-        protocols={arm.arm.label: protocol(arm.arm.experiments[0]) for arm in scored},
+        rows=tuple(ComparedVariant.model_validate(one.summary()) for one in scored),
+        differences=differences(scored[0], scored[1:]),
+        protocols={one.variant.label: protocol(one.variant.experiments[0]) for one in scored},
     )
 
 
-def write(document: ComparisonDocument, scored: Sequence[ScoredArm], pictures: int) -> None:
-    """comparison.json, table.md, bars, and so many pictures where the arms differ, into the document's folder."""
+def write(document: ComparisonDocument, scored: Sequence[ScoredVariant], pictures: int) -> None:
+    """comparison.json, table.md, bars, and so many pictures where the variants differ, into the document's folder."""
     folder = Path(document.folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / TABLE, comparison_markdown(document))

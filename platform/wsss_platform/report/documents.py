@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import ClassVar, Self
 
-from pydantic import ConfigDict
-
 from wsss_platform.config.document import Document, Part
 from wsss_platform.plan.protocol import Protocol
 from wsss_platform.report.leaderboard import Group, Row
 from wsss_platform.report.looks import Looks, looks_at
 
 
-class ComparedArm(Part):
-    """An arm of a comparison: one method, or one setting of it, over its seeds. IoU and shares are 0..1."""
+class ComparedVariant(Part):
+    """A variant of a comparison: one method, or one setting of it, over its seeds. IoU and shares are 0..1."""
 
     label: str
     """As on the command line."""
@@ -52,20 +50,16 @@ class Gap(Part):
 
 
 class Difference(Part):
-    """An arm minus the first one: beside these fields a gap for "mean IoU" and for each effect, by its name."""
-
-    model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, Gap]
+    """A variant minus the baseline."""
 
     label: str
-    """The arm."""
+    """The variant."""
     against: str
-    """The first arm."""
-
-    @property
-    def gaps(self) -> dict[str, Gap]:
-        """By what is compared: "mean IoU", then each effect."""
-        return self.__pydantic_extra__
+    """The baseline."""
+    mean_iou: Gap
+    """In mean IoU."""
+    effects: dict[str, Gap]
+    """In what the masks get right or wrong, by its name."""
 
 
 class ComparisonDocument(Document):
@@ -79,12 +73,12 @@ class ComparisonDocument(Document):
     """Of its files."""
     at: str
     """Which prediction was compared: "best", "masks" or "background"."""
-    rows: tuple[ComparedArm, ...]
-    """The arms; the others are held to the first."""
+    rows: tuple[ComparedVariant, ...]
+    """The variants; the first is the baseline."""
     differences: tuple[Difference, ...]
-    """One for each arm but the first."""
+    """One for each variant but the baseline."""
     protocols: dict[str, Protocol]
-    """By the arm's label."""
+    """By the variant's label."""
 
 
 class SeenTruth(Part):
@@ -102,6 +96,11 @@ class SeenTruth(Part):
     """Settings of searches on stored maps."""
     total: int
     """All of them."""
+
+    @property
+    def words(self) -> str:
+        """For a person."""
+        return Looks(**self.model_dump(exclude={"total"})).words
 
     @classmethod
     def of(cls, looks: Looks) -> Self:

@@ -10,7 +10,7 @@ from wsss_platform.config.document import Document
 from wsss_platform.data.documents import ConvertedLabels, DataCheck, DataLists, DataTree
 from wsss_platform.method.documents import MethodFields, MethodList
 from wsss_platform.nets.documents import ImportedWeights
-from wsss_platform.plan.documents import ComparisonPlan, RunPlan
+from wsss_platform.plan.documents import ComparisonPlan, MissingInputs, RunPlan
 from wsss_platform.report.documents import ComparisonDocument, LeaderboardDocument, Pictures
 from wsss_platform.report.table import Table, columns
 from wsss_platform.run.documents import RuleResult, RunDifference, RunResult
@@ -19,6 +19,7 @@ from wsss_platform.search.documents import SearchDocument, SearchPlan, StudyDocu
 from wsss_platform.upkeep.documents import Copy, StoreClearance, StoreList, StoreVerification
 
 DOCUMENTS: tuple[type[Document], ...] = (
+    MissingInputs,
     RunPlan,
     RunResult,
     Summary,
@@ -54,6 +55,25 @@ With `--json` every verb prints one JSON object on standard output. `schema` say
 `version` which version of that; both stand in every document and are left out below. Fields may be added under the same
 version; a field that goes or means something else makes another version. A number that is none (not a number, infinite)
 is null. All fields are always there. Parts that several documents share are at the end.
+
+An error is one object, too, with the exit code of the command and a line for a person on standard error:
+
+```json
+{"error": {"code": "unknown-name", "message": "unknown method 'fbrr'; did you mean 'fbr'?",
+           "field": null, "nearest": "fbr"}}
+```
+
+| code | exit code | meaning |
+| --- | --: | --- |
+| `input` | 2 | a setting, option, file or image is wrong; `field` names it |
+| `unknown-name` | 2 | a name that does not exist; `nearest` is the nearest right one |
+| `usage` | 2 | an option that there is not, or an argument that is missing |
+| `run` | 1 | the run failed although the input was legal |
+| `internal` | 1 | anything else; WSSS_TRACEBACK=1 shows where |
+| `interrupted` | 130 | the user stopped it; the same command continues |
+
+`field` and `nearest` are null where there is none. A verb that has printed its document before it fails
+(`store verify`, `data check`) prints no second object.
 """
 
 
@@ -79,9 +99,6 @@ def _fields(schema: Mapping[str, Any]) -> str:
         for name, field in schema.get("properties", {}).items()
         if name not in stamps
     )
-    more = schema.get("additionalProperties")
-    if isinstance(more, dict):
-        rows += (("any other", _type(more), ""),)
     return Table("", columns("field", "type", "meaning"), rows).to_markdown()
 
 

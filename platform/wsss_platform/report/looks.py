@@ -4,7 +4,7 @@ Nothing is written for it: it is read off what is there. A look is
 
     a score      one run's masks and its whole sweep, however often it is read again; with saliency one more
     a rung       a trial of a study was scored on a few pictures to decide whether it goes on
-    a setting    a setting of a search on stored maps, of a run (`tune RUN`) or within a trial (on each of its seeds)
+    a setting    a setting of a search on stored maps, of a run (`search RUN`) or within a trial (on each of its seeds)
 
 A score that left the store counts as long as a record or a study's table tells of it. Looking at pictures (`show`) and
 fitting a rule to counts that are there (`score --rule`) are none.

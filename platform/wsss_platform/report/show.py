@@ -93,6 +93,32 @@ def show_run(
     return written
 
 
+def overview(experiment: Experiment, store: Store, images: int = 8) -> Figure:
+    """One figure with a panel for each of some images: the worst, the best and random others, in equal numbers.
+
+    Args:
+        experiment: of the run.
+        store: that holds its maps, masks and score.
+        images: how many, at most.
+
+    Raises:
+        InputError: the run has no score.
+    """
+    run = RunPictures(experiment, store)
+    names = [name for some in choose(run.ranking(), -(-images // 3)).values() for name in some][:images]
+    drawn = [pixels(run.draw(name)) for name in names]
+    width, heights = max(each.shape[1] for each in drawn), [each.shape[0] for each in drawn]
+    figure = Figure(figsize=(width / 120, sum(heights) / 120), dpi=120)
+    bottom = sum(heights)
+    for each in drawn:
+        bottom -= each.shape[0]
+        place = (0.0, bottom / sum(heights), each.shape[1] / width, each.shape[0] / sum(heights))
+        axes = figure.add_axes(place)
+        axes.imshow(each)
+        axes.set_axis_off()
+    return figure
+
+
 def panels(experiment: Experiment, store: Store, count: int = 2) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     """The curve, the bars, and `count` worst, best and random pictures as (label, uint8 [H, W, 3] RGB)."""
     run = RunPictures(experiment, store)

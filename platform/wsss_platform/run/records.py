@@ -1,7 +1,7 @@
 """The local record of every run: what ran, on what, with which protocol, and what it scored.
 
 storage/runs/<name>/run.json       the record, scrubbed of secrets; environment variables are never stored
-storage/runs/<name>/config.toml    its config, as `wsss-platform train --config` accepts it
+storage/runs/<name>/config.toml    its config, as `wsss-platform train --recipe` accepts it
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What `tune` prints: the plan of a study and what it came to, and the same of a search on a run's stored maps."""
+"""What `tune` and `search` print: the plan of a study or of a search on a run's stored maps, and what it came to."""
 
 from __future__ import annotations
 
@@ -75,6 +75,8 @@ class StudyPlan(Plan):
     """The list on which the result is told."""
     search: SearchSettings
     """How it searches."""
+    options: dict[str, Any]
+    """Every option of the study by its name, settled; without passwords."""
 
 
 class Told(Part):
@@ -145,12 +147,12 @@ class StudyDocument(Document):
     best: TrialRow | None
     """Null when no trial was completed."""
     best_config: str | None
-    """best.toml, readable by `train --config`."""
+    """best.toml, readable by `train --recipe`."""
     trials: tuple[TrialRow, ...]
     """Every trial, by number."""
 
 
-class PlannedSearch(Document):
+class SearchBase(Document):
     """What the plan and the result of a search on stored maps have in common."""
 
     study: str
@@ -171,8 +173,8 @@ class PlannedSearch(Document):
     """The pixel truth that chooses."""
 
 
-class SearchPlan(PlannedSearch):
-    """What a search on a run's stored maps would do (`tune RUN --dry-run`)."""
+class SearchPlan(SearchBase):
+    """What a search on a run's stored maps would do (`search RUN --dry-run`)."""
 
     SCHEMA: ClassVar[str] = "wsss-platform/search-plan"
 
@@ -210,8 +212,8 @@ class FoundSettings(Part):
     """Those of them that were not counted before."""
 
 
-class SearchDocument(PlannedSearch, FoundSettings):
-    """What a search on a run's stored maps found (`tune RUN`; search.json in its folder)."""
+class SearchDocument(SearchBase, FoundSettings):
+    """What a search on a run's stored maps found (`search RUN`; search.json in its folder)."""
 
     SCHEMA: ClassVar[str] = "wsss-platform/search"
 

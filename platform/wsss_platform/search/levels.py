@@ -10,6 +10,8 @@ from wsss_platform.search.space import Axis, SearchSpace
 
 SETTINGS = 16
 """Inner settings of a trial, unless another number is asked for. [ours]"""
+DRAWN = 64
+"""Settings of a search that needs only stored maps, unless another number is asked for. [ours]"""
 
 
 @dataclass(frozen=True)

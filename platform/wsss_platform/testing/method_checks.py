@@ -22,7 +22,7 @@ from wsss_platform.config import (
     validated,
 )
 from wsss_platform.search.roles import role_faults
-from wsss_platform.search.space import load_space
+from wsss_platform.search.space_file import load_space
 from wsss_platform.testing.phase_checks import PhaseChecks
 
 _DESCRIBE = """

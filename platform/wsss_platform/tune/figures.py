@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
 
+from wsss_platform.errors import InputError, unknown
 from wsss_platform.run.scrub import scrub
 from wsss_platform.run.trial_rows import TrialRow
 from wsss_platform.tune.objectives import ACCURACY, MEMORY, SECONDS
@@ -62,6 +63,27 @@ def draw(
             continue
         drawn.append((name, caption, path))
     return drawn, skipped
+
+
+def figure(study: optuna.Study, rows: Sequence[TrialRow], name: str) -> Figure:
+    """One of a study's pictures.
+
+    Args:
+        study: to be drawn.
+        rows: its table.
+        name: such as "importance".
+
+    Raises:
+        InputError: no such picture of this study (with the nearest name), or one that it has too few trials for.
+    """
+    pictures = _pictures(study, rows)
+    if name not in pictures:
+        raise unknown("picture of a study", name, pictures)
+    try:
+        with _plain_pyplot():
+            return pictures[name][1]()
+    except Exception as error:
+        raise InputError(f"{name}: cannot be drawn of this study: {type(error).__name__}: {error}") from error
 
 
 def importance(study: optuna.Study) -> dict[str, float]:

@@ -14,24 +14,8 @@ from collections.abc import Callable
 
 import optuna
 
-from wsss_platform.errors import InputError
-
 USED = "gpu_seconds"
 """Note of a trial."""
-
-
-def check_gpu_hours(hours: float | None, gpus: float) -> None:
-    """InputError for a budget that would never be used up: of a study without GPUs.
-
-    Args:
-        hours: the budget; None: there is none.
-        gpus: of one trial.
-    """
-    if hours is not None and not gpus > 0:
-        raise InputError(
-            f"budget (--budget): {hours:g} GPU-hours, but the trials of this study use no GPU, so it would never be "
-            "used up; expected --gpus-per-worker above 0, minutes or hours, or --trials"
-        )
 
 
 class GpuClock:

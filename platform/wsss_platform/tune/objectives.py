@@ -9,7 +9,7 @@ Accuracy comes first and is always there: best config, leaderboard, report and r
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 from wsss_platform.errors import InputError, unknown
 from wsss_platform.plan.experiment import Experiment
@@ -30,14 +30,10 @@ def read_objectives(text: str) -> tuple[str, ...]:
     Raises:
         InputError: an unknown name, one twice, or none that is accuracy.
     """
-    return check_objectives([name.strip() for name in text.split(",")])
-
-
-def check_objectives(names: Sequence[str]) -> tuple[str, ...]:
-    """The same for names that are apart already."""
+    names = [name.strip() for name in text.split(",")]
     for name in names:
         if name not in DIRECTIONS:
-            raise unknown("objective (--objectives)", name, DIRECTIONS)
+            raise unknown("objective (--objectives)", name, DIRECTIONS, "--objectives")
     if len(set(names)) != len(names):
         raise InputError(f"objectives (--objectives): {','.join(names)} names one twice")
     if ACCURACY not in names:

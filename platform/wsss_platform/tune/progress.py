@@ -9,7 +9,7 @@ from ray import tune as ray_tune
 
 from wsss_platform.engine.errors import last_line
 from wsss_platform.plan.jobs import EpochEnd
-from wsss_platform.tune.events import OnStudyEvent, StudyEvent, TrialEpoch, TrialRung, TrialStarted
+from wsss_platform.run.trial_events import OnStudyEvent, StudyEvent, TrialEpoch, TrialRung, TrialStarted
 from wsss_platform.tune.halting import Halt
 from wsss_platform.tune.searcher import StudySearcher
 

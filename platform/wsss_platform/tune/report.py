@@ -17,13 +17,14 @@ from typing import Any
 
 from wsss_platform.engine.runner import RayRunner
 from wsss_platform.plan.experiment import Experiment
+from wsss_platform.plan.jobs import Runner
 from wsss_platform.run.interrupts import interruptible
 from wsss_platform.run.pipeline import read_score, run
+from wsss_platform.run.trial_events import OnStudyEvent, Reporting
 from wsss_platform.run.trial_rows import TrialRow
 from wsss_platform.scores.confusion import mean_iou
 from wsss_platform.scores.score import Score, paired_bootstrap
 from wsss_platform.store.artefacts import write_atomic
-from wsss_platform.tune.events import OnStudyEvent, Reporting
 from wsss_platform.tune.request import StudyRequest
 from wsss_platform.tune.study import StudyFolder
 
@@ -66,7 +67,7 @@ def report(
     assert best is not None
     complete = [row for row in rows if row.state == "complete"]
     same_list = request.report_list == request.experiment.data.score_list
-    every = request.oracle or same_list
+    every = request.options.objective.oracle or same_list
     wanted = [row for row in complete if every or row.number in (0, best.number)]
     chosen = folder.selected_changes(base)
     on_event(Reporting(request.report_list, len(wanted) + 1 + bool(request.levels.settings)))
@@ -102,6 +103,13 @@ def report(
     return told
 
 
+def runner_of(request: StudyRequest, cpus: int | None = None) -> Runner:
+    """Where the stages of a study run; `cpus` per worker in place of the request's."""
+    resources = request.options.resources
+    cpus = request.cpus_per_worker if cpus is None else cpus
+    return request.runner or RayRunner(resources.workers, resources.gpus_per_worker or 0.0, cpus)
+
+
 def _experiment(request: StudyRequest, changes: Mapping[str, Any]) -> Experiment:
     data = request.experiment.data.model_copy(update={"score_list": request.report_list})
     return replace(request.experiment.with_changes(changes, "report"), data=data)
@@ -116,8 +124,7 @@ def _overlap(request: StudyRequest) -> bool:
 
 def _score(request: StudyRequest, changes: Mapping[str, Any], asked: Callable[[], bool]) -> Score:
     experiment = _experiment(request, changes)
-    runner = request.runner or RayRunner(request.workers, request.gpus_per_worker, request.cpus_per_worker)
-    run(experiment, request.store, runner, interruptible(lambda event: None, asked, experiment))
+    run(experiment, request.store, runner_of(request), interruptible(lambda event: None, asked, experiment))
     return read_score(experiment, request.store, "the study")
 
 

@@ -7,50 +7,31 @@ none    every trial goes on to its end
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from wsss_platform.config import look_up
-from wsss_platform.errors import unknown
 from wsss_platform.plan.experiment import Experiment
 from wsss_platform.search.effects import repeats_training
 from wsss_platform.search.space import SearchSpace
-
-REDUCTION = 3
-"""Of the trials at a rung about one in this many goes on; rungs are this factor apart. [stated: the paper's eta]"""
-RUNG_PICTURES = 32
-"""Pictures of the scored list on which a rung is decided. [ours]"""
-SCHEDULERS = ("asha", "none")
+from wsss_platform.tune.options import StudyOptions
 
 
-def check_scheduler(name: str) -> str:
-    """The scheduler's name; InputError when there is none of this name."""
-    if name not in SCHEDULERS:
-        raise unknown("scheduler (--scheduler)", name, SCHEDULERS)
-    return name
-
-
-def planned_rungs(
-    experiment: Experiment,
-    space: SearchSpace,
-    scheduler: str,
-    objectives: Sequence[str] = ("accuracy",),
-    reduction: int = REDUCTION,
-) -> tuple[int, ...]:
+def planned_rungs(experiment: Experiment, space: SearchSpace, options: StudyOptions) -> tuple[int, ...]:
     """Finished epochs of the last phase after which trials are compared; empty when none is stopped early.
 
     A rung is a score, so there is none while a trial may have maps of an untrained head (`first_judged`); trials of
     several objectives are never stopped.
     """
-    if scheduler == "none" or len(objectives) > 1 or not repeats_training(experiment, space):
+    search, several = options.search, len(options.objective.names) > 1
+    if search.scheduler == "none" or several or not repeats_training(experiment, space):
         return ()
     if experiment.phases[-1].refines:  # what it refines is not there before its training ends
         return ()
     train = experiment.train_config(experiment.phases[-1])
     first = first_judged(experiment, space)
-    found, epoch = [], first_rung(train.epochs, reduction)
+    found, epoch = [], first_rung(train.epochs, search.reduction)
     while epoch < train.epochs:
         found.append(epoch)
-        epoch *= reduction
+        epoch *= search.reduction
     return tuple(epoch for epoch in found if epoch % train.checkpoint_every == 0 and epoch >= first)
 
 

@@ -23,7 +23,6 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
 from wsss_platform.errors import InputError, unknown
-from wsss_platform.tune.rungs import REDUCTION
 
 SAMPLERS = {"tpe": "", "random": "", "gp": "scipy", "cmaes": "cmaes", "nsgaii": ""}
 """Name -> the package that it needs besides Optuna's own, which is not among the platform's dependencies."""
@@ -39,7 +38,7 @@ def check_sampler(name: str, objectives: int = 1) -> str:
             for so many objectives.
     """
     if name not in SAMPLERS:
-        raise unknown("sampler (--sampler)", name, SAMPLERS)
+        raise unknown("sampler (--sampler)", name, SAMPLERS, "--sampler")
     if objectives > 1 and name == "cmaes":
         raise InputError(
             f"sampler (--sampler) {name!r} searches for one objective, and this study has {objectives}; expected tpe, "
@@ -77,7 +76,7 @@ def make_sampler(name: str, seed: int, number: int, *, conditional: bool = False
     return optuna.samplers.TPESampler(seed=own, multivariate=True, constant_liar=True, group=conditional)
 
 
-def make_pruner(rungs: Sequence[int], reduction: int = REDUCTION) -> BasePruner | None:
+def make_pruner(rungs: Sequence[int], reduction: int) -> BasePruner | None:
     """The pruner of a study; None when no trial is stopped early.
 
     Args:

@@ -35,6 +35,7 @@ from wsss_platform.store.artefacts import write_atomic
 from wsss_platform.tune.gpu_hours import GpuClock
 from wsss_platform.tune.halting import Halt
 from wsss_platform.tune.objectives import ACCURACY, REPORTED, SINGLE
+from wsss_platform.tune.options import StudyOptions
 from wsss_platform.tune.search_algorithm import check_sampler, make_sampler
 from wsss_platform.tune.study import StudyFolder
 
@@ -84,14 +85,10 @@ class StudySearcher(Searcher):
         folder: StudyFolder,
         space: SearchSpace,
         config: MethodConfig,
+        options: StudyOptions,
         *,
-        seed: int,
-        sampler: str = "tpe",
         pruner: BasePruner | None = None,
-        seconds: float | None = None,
-        objectives: Sequence[str] = SINGLE,
-        gpus: float = 0.0,
-        gpu_hours: float | None = None,
+        started: float | None = None,
         on_finish: Callable[[int], None] = lambda number: None,
         halt: Halt | None = None,
     ) -> None:
@@ -100,13 +97,9 @@ class StudySearcher(Searcher):
             folder: the study, whose driver this process must be.
             space: what is sampled.
             config: the default config, which is trial 0.
-            seed: of the sampler.
-            sampler: one of `search_algorithm.SAMPLERS`.
+            options: of the study: its algorithm with its random seed, objectives and budget.
             pruner: decides at each rung whether a trial stops early; None never stops one.
-            seconds: from now; later no trial starts any more. None: no such limit.
-            objectives: of the study, accuracy first.
-            gpus: that one trial holds.
-            gpu_hours: of all trials together; no trial starts once they are used up. None: no such limit.
+            started: when the hours of the budget began, as `time.monotonic` tells it; None: now.
             on_finish: told the number of each trial that has been closed.
             halt: ends the study early.
         """
@@ -114,12 +107,13 @@ class StudySearcher(Searcher):
         self._folder, self._space, self._config = folder, space, config
         self._study = folder.study
         self._distributions = {axis.path: distribution(axis) for axis in space.axes}
-        self._seed, self._on_finish, self._halt = seed, on_finish, halt
+        self._seed, self._on_finish, self._halt = options.search.sampler_seed or 0, on_finish, halt
         self.why_died: Callable[[str], str] = lambda trial_id: "out of memory?"
-        self._objectives = tuple(objectives)
-        self._gpu_clock = GpuClock(self._study, gpus, gpu_hours)
-        self._sampler = check_sampler(sampler, len(objectives))
-        self._until = math.inf if seconds is None else time.monotonic() + seconds
+        self._objectives, limits = options.objective.names, options.budget.limits
+        self._gpu_clock = GpuClock(self._study, options.resources.gpus_per_trial, limits.gpu_hours)
+        self._sampler = check_sampler(options.search.sampler, len(self._objectives))
+        started = time.monotonic() if started is None else started
+        self._until = math.inf if limits.hours is None else started + 3600 * limits.hours
         self._study.pruner = pruner or optuna.pruners.NopPruner()
         self._live: dict[str, optuna.Trial] = {}
         self._reached: dict[str, set[tuple[str, int]]] = {}

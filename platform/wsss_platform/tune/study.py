@@ -5,7 +5,7 @@ storage/studies/<name>/
     journal.log     Optuna's own journal, the one record of every trial; or
     storage.json    which database holds that record (study_storage)
     trials.jsonl    a table of it, rewritten after every trial
-    best.toml       the best config so far, as `train --config` reads it
+    best.toml       the best config so far, as `train --recipe` reads it
     front-<n>.toml  of several objectives: the same for each trial that no other one beats (objectives)
     selection.json  fixed, selected and oracle at the end (report)
     study.html      all of it on one page, with Optuna's plots, which are also here as PNG (figures)

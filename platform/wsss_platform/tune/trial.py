@@ -38,6 +38,7 @@ from wsss_platform.store.disk import fault_behind
 from wsss_platform.tune.halting import halt_file
 from wsss_platform.tune.identity import BEST
 from wsss_platform.tune.objectives import SINGLE
+from wsss_platform.tune.options import SearchOptions
 from wsss_platform.tune.study import stop_file
 from wsss_platform.tune.trial_costs import measured
 
@@ -52,14 +53,12 @@ class TrialPlan:
     study: Path
     """The study's folder."""
     runner: Runner
+    search: SearchOptions
     objective: str
     """`BEST` or `MASKS`."""
     rungs: tuple[int, ...]
     """Finished epochs of the last phase after which a trial is scored; empty: never stopped early."""
-    rung_pictures: int
     retries: int
-    seeds: int = 1
-    """Runs of a trial, one per seed."""
     objectives: tuple[str, ...] = SINGLE
     levels: Levels | None = None
     """With settings: a trial's masks are searched within it."""
@@ -126,7 +125,7 @@ def _run(plan: TrialPlan, number: int, changes: Mapping[str, Any]) -> dict[str, 
     store, runs, experiments = Store(plan.storage, plan.max_failures), [], []
     inner = plan.levels if plan.levels is not None and plan.levels.settings else None
     traces: list[list[EpochEnd]] = []
-    for offset in range(plan.seeds):
+    for offset in range(plan.search.seeds):
         seeded = plan.experiment.of_seed(offset)
         experiment = seeded.with_changes(changes, f"trial {number}")
         experiments.append(experiment)
@@ -163,7 +162,7 @@ def _watcher(plan: TrialPlan, number: int, changes: Mapping[str, Any], experimen
         shown = phase if offset == 0 else f"{phase} seed {experiment.seed}"
         tune.report({"event": "epoch", "phase": shown, "end": asdict(event.epoch)})
         if offset == 0 and phase == last and epoch in plan.rungs and epoch < event.epoch.epochs:
-            value = rung_value(experiment, event.stage, store, epoch, plan.rung_pictures)
+            value = rung_value(experiment, event.stage, store, epoch, plan.search.rung_pictures)
             if value is not None:
                 tune.report({"event": "rung", "epoch": epoch, "value": value})  # returns when the driver decided
         _stop_if_told(plan, number)

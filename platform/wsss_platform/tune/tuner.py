@@ -22,22 +22,21 @@ from ray import tune as ray_tune
 from wsss_platform.config import look_up
 from wsss_platform.engine.cluster import cluster_info, environment
 from wsss_platform.engine.memory_deaths import memory_deaths_survived
-from wsss_platform.engine.runner import RayRunner
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.run.interrupts import interruptible
 from wsss_platform.run.pipeline import run
-from wsss_platform.search.effects import shared_stages
-from wsss_platform.store.disk import check_writable, explained
-from wsss_platform.tune.events import (
+from wsss_platform.run.trial_events import (
     OnStudyEvent,
     SharedStage,
     StudyState,
     TrialFinished,
     Warned,
 )
+from wsss_platform.search.effects import shared_stages
+from wsss_platform.store.disk import check_writable, explained
 from wsss_platform.tune.halting import UNLIMITED, Halt
 from wsss_platform.tune.progress import Listener, Progress
-from wsss_platform.tune.report import report
+from wsss_platform.tune.report import report, runner_of
 from wsss_platform.tune.request import StudyRequest, StudyResult
 from wsss_platform.tune.search_algorithm import make_pruner
 from wsss_platform.tune.searcher import StudySearcher, default_params
@@ -71,7 +70,8 @@ def tune(
     on_event = Listener(on_event)
     at_once, started = concurrency(request), time.monotonic()
     check_writable(request.store.root)
-    folder = StudyFolder(request.store.study_folder(request.name), request.identity(), request.study_storage)
+    database = request.options.storage.study_storage
+    folder = StudyFolder(request.store.study_folder(request.name), request.identity(), database)
     with folder.driving(), explained(request.store.root):
         request = going_on(request, folder)
         base = request.experiment.config
@@ -113,17 +113,18 @@ def concurrency(request: StudyRequest) -> int:
         InputError: not even one fits into the cluster as it is now.
     """
     nodes = [node["Resources"] for node in _nodes() if node["Alive"]]
-    room = sum(_workers_on(node, request) for node in nodes)
-    if room < request.workers:
+    wanted, gpus_per_worker = request.options.resources, request.options.resources.gpus_per_worker or 0.0
+    room = sum(_workers_on(node, request.cpus_per_worker, gpus_per_worker) for node in nodes)
+    if room < wanted.workers:
         cpus = sum(node.get("CPU", 0.0) for node in nodes)
         gpus = sum(node.get("GPU", 0.0) for node in nodes)
         raise InputError(
-            f"one trial needs room for {request.workers} workers with {request.cpus_per_worker} CPUs and "
-            f"{request.gpus_per_worker:g} GPUs each, but the cluster ({len(nodes)} nodes, {cpus:g} CPUs, "
+            f"one trial needs room for {wanted.workers} workers with {request.cpus_per_worker} CPUs and "
+            f"{gpus_per_worker:g} GPUs each, but the cluster ({len(nodes)} nodes, {cpus:g} CPUs, "
             f"{gpus:g} GPUs) has room for {room}; ask for fewer workers, or add nodes first"
         )
-    fits = room // request.workers
-    return fits if request.max_concurrent is None else min(fits, request.max_concurrent)
+    fits = room // wanted.workers
+    return fits if wanted.concurrent is None else min(fits, wanted.concurrent)
 
 
 def going_on(request: StudyRequest, folder: StudyFolder) -> StudyRequest:
@@ -134,7 +135,7 @@ def going_on(request: StudyRequest, folder: StudyFolder) -> StudyRequest:
     finished = folder.finished()
     tried = max((int(trial.user_attrs.get("settings", 0)) for trial in finished), default=0)
     more = tried < request.levels.settings
-    return replace(request, trials=max(1, len(finished) + more))
+    return replace(request, goal=max(1, len(finished) + more))
 
 
 def _nodes() -> list[dict[str, Any]]:
@@ -142,9 +143,9 @@ def _nodes() -> list[dict[str, Any]]:
     return nodes
 
 
-def _workers_on(node: dict[str, float], request: StudyRequest) -> int:
-    rooms = [node.get("CPU", 0.0) // request.cpus_per_worker]
-    share, gpus = request.gpus_per_worker, node.get("GPU", 0.0)
+def _workers_on(node: dict[str, float], cpus: int, share: float) -> int:
+    """How many workers with so many CPUs and such a share of GPUs a node has room for."""
+    rooms, gpus = [node.get("CPU", 0.0) // cpus], node.get("GPU", 0.0)
     if share:  # a part lies on one GPU: 0.6 finds three rooms on three GPUs, not five; and 1 / 0.1 is ten
         rooms.append(int(gpus) * int(1 / share + 1e-9) if share < 1 else gpus // share)
     return int(min(rooms))
@@ -154,11 +155,12 @@ def _make_shared(request: StudyRequest, on_event: OnStudyEvent, halt: Halt) -> N
     shared = shared_stages(request.experiment, request.space)
     for offset in range(request.seeds if shared else 0):
         experiment = request.experiment.of_seed(offset)
-        cpus = max(request.cpus_per_worker, cluster_info().cpus_for(request.workers))  # nothing else runs yet
+        workers = request.options.resources.workers
+        cpus = max(request.cpus_per_worker, cluster_info().cpus_for(workers))  # nothing else runs yet
         run(
             experiment,
             request.store,
-            request.runner or RayRunner(request.workers, request.gpus_per_worker, cpus),
+            runner_of(request, cpus),
             interruptible(lambda event: on_event(SharedStage(event)), halt.look, experiment),
             until=experiment.stages[request.experiment.stages.index(shared[-1])],
         )
@@ -173,18 +175,14 @@ def _warn_outside(request: StudyRequest, on_event: OnStudyEvent) -> None:
 def _run_trials(
     request: StudyRequest, folder: StudyFolder, at_once: int, started: float, on_event: OnStudyEvent, halt: Halt
 ) -> None:
-    budget = request.budget
+    budget, retries = request.options.budget.limits, request.options.resources.retries
     searcher = StudySearcher(
         folder,
         request.levels.outer,
         request.experiment.config,
-        seed=request.seed,
-        sampler=request.sampler,
-        pruner=make_pruner(request.rungs, request.reduction),
-        seconds=None if budget.hours is None else 3600 * budget.hours - (time.monotonic() - started),
-        objectives=request.objectives,
-        gpus=request.gpus_per_trial,
-        gpu_hours=budget.gpu_hours,
+        request.options,
+        pruner=make_pruner(request.rungs, request.options.search.reduction),
+        started=started,
         on_finish=lambda number: _finished(request, folder, number, on_event),
         halt=halt,
     )
@@ -198,14 +196,13 @@ def _run_trials(
         experiment=request.experiment,
         storage=request.store.root,
         study=folder.folder,
-        runner=request.runner or RayRunner(request.workers, request.gpus_per_worker, request.cpus_per_worker),
+        runner=runner_of(request),
         objective=request.objective,
-        rungs=request.rungs,
-        rung_pictures=request.rung_pictures,
-        retries=request.retries,
-        seeds=request.seeds,
         objectives=request.objectives,
+        rungs=request.rungs,
         levels=request.levels,
+        search=request.options.search,
+        retries=retries,
         max_failures=request.store.max_failures,
     )
     scratch = folder.folder / "ray"
@@ -229,7 +226,7 @@ def _run_trials(
                 name="trials",
                 storage_path=str(scratch),
                 verbose=0,
-                failure_config=ray_tune.FailureConfig(max_failures=request.retries),
+                failure_config=ray_tune.FailureConfig(max_failures=retries),
                 callbacks=[progress],
             ),
         ).fit()

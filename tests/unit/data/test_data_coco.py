@@ -14,7 +14,8 @@ from filelock import FileLock
 from PIL import Image
 from pycocotools.coco import COCO
 
-from wsss_platform.cli import run_command
+import the_command
+import wsss_platform.api as wsss
 from wsss_platform.config import DataConfig
 from wsss_platform.data import open_data
 from wsss_platform.data.convert import coco_tree
@@ -97,11 +98,10 @@ def expected(root: Path, number: int) -> np.ndarray:
     return mask
 
 
-def test_the_command_makes_a_tree_that_trains_and_scores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_makes_a_tree_that_trains_and_scores(tmp_path: Path) -> None:
     root = layout(tmp_path / "coco")
     tree = tmp_path / "tree"
-    assert run_command(["data", "convert-coco", str(root), str(tree), "--json"]) == 0, capsys.readouterr().err
-    said = json.loads(capsys.readouterr().out)
+    said = the_command.document("data", "convert-coco", str(root), str(tree))
     assert (said["root"], said["lists"]) == (str(tree), {"train": 2})
     dataset = open_data(DataConfig(kind="voc12", root=str(tree)))
     assert dataset.classes == ("person", "stop sign", "toothbrush")
@@ -115,7 +115,17 @@ def test_the_command_makes_a_tree_that_trains_and_scores(tmp_path: Path, capsys:
         assert split.read(id).image.shape == (HEIGHT, WIDTH, 3)
     assert (tree / "JPEGImages" / "COCO_train2014_000000000003.jpg").is_symlink()
     assert not list(tmp_path.glob(".tree*.partial")), "nothing of it is left beside the tree"
-    assert run_command(["data", "check", "--data", "voc12", "--root", str(tree)]) == 0
+    the_command.process("data", "check", "--data", "voc12", "--root", str(tree))
+
+
+def test_the_function_is_silent_and_makes_the_same_tree(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    root = layout(tmp_path / "coco")
+    written = wsss.convert_coco(root, tmp_path / "tree", split="train", copy=True, progress=False)
+    assert capfd.readouterr() == ("", "")
+    assert wsss.coco2014(written.root).splits["train"] == written.lists["train"] == 2
+    assert not (tmp_path / "tree" / "JPEGImages" / "COCO_train2014_000000000003.jpg").is_symlink()
+    with pytest.raises(InputError, match="there is something"):
+        wsss.convert_coco(root, tmp_path / "tree", progress=False)
 
 
 def test_smaller_ones_are_in_front_and_crowds_behind(tmp_path: Path) -> None:
@@ -288,13 +298,13 @@ def test_a_picture_of_another_size_is_named(tmp_path: Path) -> None:
         convert({"train": read(root)}, tmp_path / "tree", "coco2014", lambda *_: None, processes=1)
 
 
-def test_one_list_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_list_alone(tmp_path: Path) -> None:
     root = layout(tmp_path / "coco")
     (root / "annotations" / "instances_val2014.json").write_text("{}")
     with pytest.raises(InputError, match=r"val2014: no such folder.*--list train leaves val out"):
         annotation_files(root, "2014")
     asked = ["data", "convert-coco", str(root), str(tmp_path / "tree"), "--list", "train", "--json"]
-    assert run_command(asked) == 0, capsys.readouterr().err
+    the_command.process(*asked)
     with pytest.raises(InputError, match="unknown list"):
         annotation_files(root, "2014", "trian")
 
@@ -315,11 +325,11 @@ def test_a_missing_picture_is_named_and_no_tree_appears(tmp_path: Path) -> None:
     assert not (tmp_path / "tree").exists()
 
 
-def test_wrong_folders_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command(["data", "convert-coco", str(tmp_path), str(tmp_path / "tree")]) == 2
-    assert "instances_train2014.json" in capsys.readouterr().err
+def test_wrong_folders_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"instances_train2014\.json"):
+        annotation_files(tmp_path, "2014")
     layout(tmp_path)
-    assert run_command(["data", "convert-coco", str(tmp_path), str(tmp_path / "tree"), "--year", "2015"]) == 2
-    assert "unknown year" in capsys.readouterr().err
-    assert run_command(["data", "convert-coco", str(tmp_path), str(tmp_path / "tree"), "--year", "2017"]) == 2
-    assert "neither instances_train2017.json nor instances_val2017.json" in capsys.readouterr().err
+    with pytest.raises(InputError, match="unknown year"):
+        annotation_files(tmp_path, "2015")
+    with pytest.raises(InputError, match=r"neither instances_train2017\.json nor instances_val2017\.json"):
+        annotation_files(tmp_path, "2017")

@@ -25,7 +25,7 @@ from wsss_platform.plan.experiment import Experiment
 from wsss_platform.run.local_runner import LocalRunner
 from wsss_platform.run.pipeline import run
 from wsss_platform.search.effects import inner_axes, shared_stages
-from wsss_platform.search.space import load_space
+from wsss_platform.search.space_file import load_space
 from wsss_platform.store.artefacts import Store
 from wsss_platform.train.optimiser import build_optimiser, schedule_factor
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,12 +13,12 @@ from torch import Tensor
 from torch.nn import functional
 
 import wsss_methods
+import wsss_platform.api as wsss
 from wsss_methods.rtc import contrast, losses
 from wsss_methods.rtc.config import RtcConfig
 from wsss_methods.rtc.net import ClassHead, detail_tap
 from wsss_methods.rtc.objective import RtcObjective
 from wsss_methods.rtc.refinement import pseudo_labels
-from wsss_platform.cli import run_command
 from wsss_platform.config import BackboneConfig, flatten, override, read_toml
 from wsss_platform.errors import InputError
 from wsss_platform.maps.storage import maps_file, read_maps
@@ -379,14 +378,11 @@ def test_half_precision_trains() -> None:
 
 
 def test_one_training_scores_pictures_without_labels(tmp_path: Path) -> None:
-    """`train rtc --score-list val --until score`: one network, no label gate, all classes in every map."""
-    storage = ["--storage", str(tmp_path), "--wandb", "disabled", "--local"]
-    sizes = {"train": 4, "val": 3, "size": 48}
-    values = {**{f"data.sample.{name}": value for name, value in sizes.items()}, **SMALL}
-    values |= {"train.epochs": 1, "train.batch": 2, "train.crop": 48, "maps.scales": [1.0], "contrast.fraction": 0.5}
-    changes = [part for name, value in values.items() for part in ("--set", f"{name}={json.dumps(value)}")]
-    command = ["train", "rtc", "--score-list", "val", "--until", "score", "--name", "one", *changes, *storage]
-    assert run_command(command) == 0
+    """One network, no label gate, all classes in every map."""
+    data = wsss.sample(train=4, val=3, size=48, score="val")
+    values = {**SMALL, "train.epochs": 1, "train.batch": 2, "train.crop": 48, "maps.scales": [1.0]}
+    values |= {"contrast.fraction": 0.5}
+    wsss.train("rtc", data, values, until="score", name="one", storage=tmp_path, wandb="disabled", progress=False)
     record = read_record(Store(tmp_path), "one")
     assert record.protocol.label_gate is False
     assert record.protocol.segmenter == "none"

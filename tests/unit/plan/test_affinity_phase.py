@@ -25,7 +25,7 @@ from wsss_platform.report.tables.leaderboard import protocol_words
 from wsss_platform.run.local_runner import LocalRunner
 from wsss_platform.run.pipeline import Event, StageProgress, run
 from wsss_platform.search.effects import axes_by_stage
-from wsss_platform.search.space import load_space
+from wsss_platform.search.space_file import load_space
 from wsss_platform.store.artefacts import Store
 
 SMALL = DataConfig(sample=SampleConfig(train=4, val=2, size=56))
@@ -165,14 +165,14 @@ def test_it_travels_to_other_processes() -> None:
 
 def test_a_study_of_its_training_stops_no_trial_early(tmp_path: Path) -> None:
     """A rung is scored on maps, and those that it would refine are made after its training."""
-    from wsss_platform.search.space import read_space
-    from wsss_platform.tune.request import StudyRequest
+    from study_requests import study_request
+    from wsss_platform.search.space_file import read_space
 
     axis = {"kind": "float", "low": 1e-4, "high": 1e-2, "reason": "around the default"}
     for kind, path, some in (("irn", "affinity.train.learning_rate", False), ("none", "train.learning_rate", True)):
         given = experiment(affinity__kind=kind, affinity__train__epochs=9, train__epochs=9)
         space = read_space({"axes": {path: axis}}, given.config, "here")
-        assert bool(StudyRequest(given, space, 2, Store(tmp_path), "study").rungs) == some
+        assert bool(study_request(given, space, 2, Store(tmp_path)).rungs) == some
 
 
 def test_a_config_with_it_goes_through_toml(tmp_path: Path) -> None:

@@ -77,8 +77,8 @@ def test_of_several_choices_the_one_that_saw_most_is_said() -> None:
     ("rule", "base", "refused"), [("held-out:3", "val truth", True), ("val", "train truth", False)]
 )
 def test_a_search_does_not_launder_what_it_starts_from(rule: str, base: str, refused: bool) -> None:
-    from wsss_platform.cli.tune import check_base
+    from wsss_platform.api._tune import check_base
 
     asked = read_rule(rule, DataConfig(train_list="train", score_list="val"))
     with pytest.raises(InputError, match=f"was chosen with '{base}'") if refused else contextlib.nullcontext():
-        check_base(asked, base)
+        check_base(asked.stamp, base)

@@ -1,4 +1,4 @@
-"""Where the arms of a comparison stand, on scores that are written here."""
+"""Where the variants of a comparison stand, on scores that are written here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wsss_methods import get
 from wsss_platform.config import DataConfig
 from wsss_platform.errors import InputError
 from wsss_platform.plan.experiment import Experiment
-from wsss_platform.report.comparison import Arm, Where, score_arms
+from wsss_platform.report.comparison import Variant, Where, score_variants
 from wsss_platform.scores.confusion import confusion
 from wsss_platform.scores.counts import write_confusions, write_sweeps
 from wsss_platform.scores.sweep import grid, sweep_picture
@@ -47,9 +47,9 @@ def scored(store: Store, seed: int, spread: float, epochs: int, ids: tuple[str, 
     return run
 
 
-def arms(store: Store) -> list[Arm]:
-    narrow = Arm("narrow", tuple(scored(store, seed, 4.0, epochs=2) for seed in (0, 1)))
-    wide = Arm("wide", tuple(scored(store, seed, 30.0, epochs=3) for seed in (0, 1)))
+def variants(store: Store) -> list[Variant]:
+    narrow = Variant("narrow", tuple(scored(store, seed, 4.0, epochs=2) for seed in (0, 1)))
+    wide = Variant("wide", tuple(scored(store, seed, 30.0, epochs=3) for seed in (0, 1)))
     return [narrow, wide]
 
 
@@ -61,8 +61,8 @@ def background(parts: np.ndarray) -> np.ndarray:
 
 def test_each_stands_where_it_takes_as_much_of_the_background(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    both = arms(store)
-    found = {at: score_arms(both, store, at) for at in ("best", "background")}
+    both = variants(store)
+    found = {at: score_variants(both, store, at) for at in ("best", "background")}
     first, second = found["background"]
     assert first.thresholds() == found["best"][0].thresholds()
     assert second.thresholds() != found["best"][1].thresholds(), "else this test would not tell the two apart"
@@ -73,36 +73,36 @@ def test_each_stands_where_it_takes_as_much_of_the_background(tmp_path: Path) ->
     )
 
 
-def test_an_arm_against_itself_differs_in_nothing(tmp_path: Path) -> None:
+def test_a_variant_against_itself_differs_in_nothing(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    narrow, _ = arms(store)
-    first, same = score_arms([narrow, Arm("same", narrow.experiments)], store, "background")
+    narrow, _ = variants(store)
+    first, same = score_variants([narrow, Variant("same", narrow.experiments)], store, "background")
     assert same.thresholds() == first.thresholds()
     np.testing.assert_array_equal(same.parts, first.parts)
 
 
 @pytest.mark.parametrize("at", ["masks", "best"])
-def test_the_first_arm_moves_no_other_elsewhere(tmp_path: Path, at: Where) -> None:
+def test_the_baseline_moves_no_other_elsewhere(tmp_path: Path, at: Where) -> None:
     store = Store(tmp_path)
-    both = arms(store)
-    forth, back = score_arms(both, store, at), score_arms(both[::-1], store, at)
+    both = variants(store)
+    forth, back = score_variants(both, store, at), score_variants(both[::-1], store, at)
     np.testing.assert_array_equal(forth[1].parts, back[0].parts)
 
 
 def test_other_seeds_and_missing_scores_are_refused(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    narrow, wide = arms(store)
-    with pytest.raises(InputError, match="one has 1 seeds, narrow 2"):
-        score_arms([narrow, Arm("one", wide.experiments[:1])], store, "background")
+    narrow, wide = variants(store)
+    with pytest.raises(InputError, match="one has 1 seeds, the baseline narrow 2"):
+        score_variants([narrow, Variant("one", wide.experiments[:1])], store, "background")
     with pytest.raises(InputError, match="wide, seed 0, has no score yet"):
-        score_arms([wide], Store(tmp_path / "empty"), "best")
+        score_variants([wide], Store(tmp_path / "empty"), "best")
 
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_picture_that_one_seed_lacks_is_named(tmp_path: Path, seed: int) -> None:
     """As `--max-failures` may leave it."""
     store = Store(tmp_path)
-    whole, _ = arms(store)
+    whole, _ = variants(store)
     other = tuple(scored(store, s, 9.0, epochs=4, ids=IDS[:2] if s == seed else IDS) for s in (0, 1))
     with pytest.raises(InputError, match=f"other, seed {seed}: picture 'c' was not scored"):
-        score_arms([whole, Arm("other", other)], store, "best")
+        score_variants([whole, Variant("other", other)], store, "best")

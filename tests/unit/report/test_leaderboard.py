@@ -165,7 +165,8 @@ def test_json_survives_a_round_trip(board: list[Any]) -> None:
     groups = rows(board)
     document = LeaderboardDocument.of(groups, ())
     said = json.loads(json.dumps(document.to_json(), allow_nan=False))
-    assert LeaderboardDocument.from_json(said, "test") == document
+    fields = {name: said[name] for name in LeaderboardDocument.model_fields}
+    assert LeaderboardDocument.model_validate(fields) == document
     read = said["groups"]
     assert [Protocol.model_validate(group["protocol"]).group() for group in read] == [group.key for group in groups]
     assert [row["mean_iou"] for group in read for row in group["rows"]] == [

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from wsss_platform.report.tables.study import front_lines, search_words, trials_table
+from wsss_methods import get
+from wsss_platform.report.tables.study import front_lines, search_words, study_result, trials_table
 from wsss_platform.report.terminal import rendered
 from wsss_platform.run.trial_rows import TrialRow
 from wsss_platform.search.documents import SearchSettings, StudyDocument
@@ -78,3 +81,13 @@ def test_the_plan_says_how_it_searches() -> None:
     assert lines[1] == "budget: 10 trials in total, or 1.5 GPU-hours of all trials and calls"
     several = SearchSettings.model_validate({**search, "objectives": ["accuracy", "seconds"], "rungs": []})
     assert "no trial is stopped early, as there are several objectives" in search_words(several)[0]
+
+
+def test_the_command_that_trains_the_best_config_is_whole() -> None:
+    rows, default = (row(0, 0.2, 50.0, None),), get("cam").config()
+    none = study(rows, ()).model_copy(update={"best": None})
+    found = none.model_copy(update={"best_config": "my store/best.toml"})
+    told = [str(line) for line in study_result(found, "cam", default, Path("my store"))]
+    (said,) = [line.removeprefix("train it with: ") for line in told if line.startswith("train it with: ")]
+    assert shlex.split(said) == ["wsss-platform", "train", "cam", "--recipe", "my store/best.toml"]
+    assert not [line for line in study_result(none, "cam", default, Path()) if "train it with" in str(line)]

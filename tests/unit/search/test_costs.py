@@ -20,7 +20,8 @@ from wsss_platform.run.trial_rows import write_rows
 from wsss_platform.search.costs import Cost, cost_document, cost_words, hours, run_costs, study_costs, trained
 from wsss_platform.search.levels import split
 from wsss_platform.search.masks.table import FILE, Table
-from wsss_platform.search.space import SearchSpace, read_space
+from wsss_platform.search.space import SearchSpace
+from wsss_platform.search.space_file import read_space
 from wsss_platform.store.artefacts import Store
 
 LEARNING_RATE = {"kind": "float", "low": 1e-4, "high": 1e-3}

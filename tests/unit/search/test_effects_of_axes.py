@@ -8,7 +8,8 @@ from wsss_methods import get
 from wsss_platform.config import DataConfig
 from wsss_platform.plan.experiment import Experiment
 from wsss_platform.search.effects import axes_by_stage, changes_masks, repeats_training, shared_stages
-from wsss_platform.search.space import SearchSpace, read_space
+from wsss_platform.search.space import SearchSpace
+from wsss_platform.search.space_file import read_space
 
 RATE = {"kind": "float", "low": 1e-4, "high": 1e-3}
 FLIP = {"kind": "categorical", "choices": [True, False]}

@@ -12,8 +12,10 @@ from wsss_platform.errors import InputError
 from wsss_platform.plan.experiment import Experiment
 from wsss_platform.search.levels import split
 from wsss_platform.search.roles import THRESHOLDS, role_faults, role_of
-from wsss_platform.search.space import SearchSpace, read_space
+from wsss_platform.search.space import SearchSpace
+from wsss_platform.search.space_file import read_space
 from wsss_platform.tune.identity import identity
+from wsss_platform.tune.options import StudyOptions
 
 METHOD = wsss_methods.get("fbr_cam")
 CONFIG = METHOD.config()
@@ -95,7 +97,7 @@ def test_a_study_is_the_same_whatever_is_said_of_its_axes() -> None:
     experiment = Experiment(METHOD, CONFIG, DataConfig(sample=SampleConfig(train=2, val=2, size=48)))
     plain = {path: {name: value for name, value in axis.items() if name != "role"} for path, axis in RATIO.items()}
     one, other = (
-        identity(experiment, split(experiment, read, 0), "val")
+        identity(experiment, split(experiment, read, 0), "val truth", StudyOptions())
         for read in (space(plain), space(RATIO, threshold="the sweep solves it"))
     )
     assert one == other

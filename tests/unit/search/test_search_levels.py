@@ -10,7 +10,7 @@ from wsss_methods import get
 from wsss_platform.config import DataConfig
 from wsss_platform.plan.experiment import Experiment
 from wsss_platform.search.levels import Levels, split
-from wsss_platform.search.space import read_space
+from wsss_platform.search.space_file import read_space
 
 RATE = {"kind": "float", "low": 1e-4, "high": 1e-3}
 FLIP = {"kind": "categorical", "choices": [True, False]}

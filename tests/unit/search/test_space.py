@@ -17,10 +17,8 @@ from wsss_platform.search.space import (
     IntAxis,
     SearchSpace,
     choice_label,
-    field_type,
-    load_space,
-    read_space,
 )
+from wsss_platform.search.space_file import field_type, load_space, read_space
 
 WHY = "the paper's value and room around it"
 

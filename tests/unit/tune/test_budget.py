@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from wsss_platform.cli import run_command
 from wsss_platform.errors import InputError
 from wsss_platform.tune.budget import Budget, read_budget, with_old_options
 
@@ -60,22 +57,3 @@ def test_the_old_options_still_work_but_not_beside_the_same_limit() -> None:
     for hours in (0.0, -1.0, float("nan")):
         with pytest.raises(InputError, match="expected more than 0 hours"):
             with_old_options(Budget(), hours, None)
-
-
-def test_the_help_shows_the_new_option_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command(["tune", "--help"]) == 0
-    shown = capsys.readouterr().out
-    assert "--budget" in shown
-    assert "--gpu-hours" not in shown
-    assert "--hours" not in shown
-
-
-@pytest.mark.parametrize("option", [["--budget", "6h"], ["--hours", "6"], ["--gpu-hours", "6"]])
-def test_a_search_of_stored_maps_has_none(
-    option: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("WSSS_STORAGE", str(tmp_path))
-    (tmp_path / "runs" / "first").mkdir(parents=True)
-    (tmp_path / "runs" / "first" / "run.json").touch()
-    assert run_command(["tune", "first", *option]) == 2
-    assert "ends by --trials" in " ".join(capsys.readouterr().err.split())

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ray.tune.search import Searcher
 
+from study_requests import study_request, study_searcher
 from tiny_method import TinyConfig, tiny_job
 from wsss_platform.errors import InputError
-from wsss_platform.search.space import read_space
+from wsss_platform.search.space_file import read_space
 from wsss_platform.store.artefacts import Store
-from wsss_platform.tune.budget import Budget
-from wsss_platform.tune.gpu_hours import USED, GpuClock, check_gpu_hours
+from wsss_platform.tune.gpu_hours import USED, GpuClock
 from wsss_platform.tune.request import StudyRequest
 from wsss_platform.tune.searcher import StudySearcher
 from wsss_platform.tune.study import StudyFolder
@@ -48,7 +47,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def searcher(folder: Path, hours: float | None = 4.0, gpus: float = 2.0) -> StudySearcher:
-    return StudySearcher(StudyFolder(folder, {}), SPACE, CONFIG, seed=3, gpus=gpus, gpu_hours=hours)
+    return study_searcher(StudyFolder(folder, {}), SPACE, CONFIG, gpus_per_worker=gpus, gpu_hours=hours)
 
 
 def used(folder: Path) -> list[float | None]:
@@ -119,18 +118,16 @@ def test_without_gpus_nothing_is_written(tmp_path: Path, clock: Clock) -> None:
 
 
 def test_a_budget_that_would_never_be_used_up_is_refused() -> None:
-    for check in (lambda: check_gpu_hours(1.0, 0.0), lambda: request(gpus_per_worker=0.0)):
-        with pytest.raises(InputError, match="use no GPU"):
-            check()
-    check_gpu_hours(None, 0.0)
-    check_gpu_hours(1.0, 0.5)
-    assert request(gpus_per_worker=0.5).budget.gpu_hours == 1.0
+    with pytest.raises(InputError, match="use no GPU"):
+        request(gpus_per_worker=0.0)
+    assert request(gpus_per_worker=0.5).options.budget.limits.gpu_hours == 1.0
+    assert request(gpus_per_worker=None).options.budget.limits.gpu_hours == 1.0  # not known before there is a cluster
 
 
 def test_a_budget_is_no_part_of_what_a_study_is() -> None:
     asked = request(gpus_per_worker=0.5)
     found = asked.identity()
-    assert found == replace(asked, budget=Budget(), trials=9).identity()
+    assert found == asked.with_options(gpu_hours=None, trials=9).identity()
     assert {name: found[name] for name in ("sampler", "seeds", "objectives", "inner")} == {
         "sampler": "tpe",
         "seeds": 1,
@@ -141,4 +138,4 @@ def test_a_budget_is_no_part_of_what_a_study_is() -> None:
 
 def request(**more: Any) -> StudyRequest:
     experiment = tiny_job().experiment
-    return StudyRequest(experiment, SPACE, 4, Store(Path("nowhere")), "s", budget=Budget(gpu_hours=1.0), **more)
+    return study_request(experiment, SPACE, 4, Store(Path("nowhere")), name="s", gpu_hours=1.0, **more)

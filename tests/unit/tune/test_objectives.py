@@ -14,6 +14,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from study_requests import study_request, study_searcher
 from tiny_method import TinyConfig, best_config, tiny_job, tiny_sample
 from wsss_platform.api.study_pages import write_page
 from wsss_platform.config import override
@@ -21,13 +22,13 @@ from wsss_platform.errors import InputError
 from wsss_platform.report.study_page import PAGE
 from wsss_platform.run.local_runner import LocalRunner
 from wsss_platform.run.pipeline import run
-from wsss_platform.search.space import SearchSpace, read_space
+from wsss_platform.search.space import SearchSpace
+from wsss_platform.search.space_file import read_space
 from wsss_platform.store.artefacts import Store
 from wsss_platform.tune.figures import importance
 from wsss_platform.tune.objectives import check_measured, read_objectives
 from wsss_platform.tune.request import StudyRequest
 from wsss_platform.tune.search_algorithm import SAMPLERS, check_sampler
-from wsss_platform.tune.searcher import StudySearcher
 from wsss_platform.tune.study import StudyFolder, table
 from wsss_platform.tune.trial_costs import measured, memory, seconds
 
@@ -109,17 +110,17 @@ def test_memory_of_what_does_not_train_is_refused() -> None:
 
 
 def request(**more: Any) -> StudyRequest:
-    return StudyRequest(tiny_job().experiment, SPACE, 4, Store(Path("nowhere")), "study", **more)
+    return study_request(tiny_job().experiment, SPACE, 4, Store(Path("nowhere")), **more)
 
 
 def test_a_request_of_several_stops_nobody_and_keeps_its_identity_apart() -> None:
     assert request().rungs
-    asked = request(objectives=("seconds", "accuracy"))
+    asked = request(objectives="seconds,accuracy")
     assert asked.objectives == BOTH
     assert asked.rungs == ()
     assert (asked.identity()["objectives"], request().identity()["objectives"]) == (list(BOTH), ["accuracy"])
     with pytest.raises(InputError, match="searches for one objective"):
-        request(objectives=BOTH, sampler="cmaes")
+        request(objectives=",".join(BOTH), sampler="cmaes")
 
 
 def values_of(changes: dict[str, Any]) -> tuple[float, float]:
@@ -129,7 +130,7 @@ def values_of(changes: dict[str, Any]) -> tuple[float, float]:
 
 
 def drive(folder: StudyFolder, count: int, space: SearchSpace = SPACE, **more: Any) -> list[dict[str, Any]]:
-    search = StudySearcher(folder, space, CONFIG, seed=3, **{"objectives": BOTH, **more})
+    search = study_searcher(folder, space, CONFIG, **{"objectives": BOTH, **more})
     found = []
     for index in range(count):
         found.append(json.loads(search.suggest(f"t{index}")["changes"]))
@@ -188,7 +189,7 @@ def test_the_table_the_best_config_and_the_front(tmp_path: Path) -> None:
 
 def test_who_is_beaten_loses_its_file(tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path / "s", IDENTITY)
-    search = StudySearcher(folder, SPACE, CONFIG, seed=3, objectives=BOTH)
+    search = study_searcher(folder, SPACE, CONFIG, objectives=BOTH)
     left = []
     for name, accuracy, cost in (("a", 0.3, 9.0), ("b", 0.2, 5.0), ("c", 0.3, 5.0)):
         search.suggest(name)
@@ -204,7 +205,7 @@ def test_who_is_beaten_loses_its_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("cost", "said"), [(None, "the seconds is missing"), (float("nan"), "the seconds is nan")])
 def test_a_cost_that_is_no_number_fails_the_trial(tmp_path: Path, cost: float | None, said: str) -> None:
     folder = StudyFolder(tmp_path / "s", IDENTITY)
-    search = StudySearcher(folder, SPACE, CONFIG, seed=3, objectives=BOTH)
+    search = study_searcher(folder, SPACE, CONFIG, objectives=BOTH)
     search.suggest("t")
     search.on_trial_complete("t", {"event": "finished", "objective": 0.5, "cost_seconds": cost})
     (row,) = table(folder.study)
@@ -243,7 +244,7 @@ def test_the_page_shows_the_front(tmp_path: Path) -> None:
 def test_three_objectives_are_drawn_too(tmp_path: Path) -> None:
     names = ("accuracy", "seconds", "memory")
     folder = StudyFolder(tmp_path / "s", {**IDENTITY, "objectives": list(names)})
-    search = StudySearcher(folder, SPACE, CONFIG, seed=3, objectives=names)
+    search = study_searcher(folder, SPACE, CONFIG, objectives=names)
     for index in range(5):
         search.suggest("t")
         result = {"objective": index / 10, "cost_seconds": 9.0 + index, "cost_memory": 2.0 - index / 9}

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from study_requests import study_options
 from wsss_methods import get
 from wsss_platform.config import DataConfig, override
 from wsss_platform.plan.experiment import Experiment
-from wsss_platform.search.space import read_space
+from wsss_platform.search.space_file import read_space
 from wsss_platform.tune.rungs import planned_rungs
 
 RATE = {"train.learning_rate": {"kind": "float", "low": 1e-4, "high": 1e-3, "reason": "around the default"}}
@@ -22,7 +23,9 @@ def rungs(start: float, name: str = "rtc", axis: dict[str, Any] | None = None) -
     changes = {"train.epochs": 9} | ({STARTS[name]: start} if name in STARTS else {})
     config = override(method.config(), changes)
     axes = RATE if axis is None else {**RATE, "segmentation.start": {"reason": "when the head begins", **axis}}
-    return planned_rungs(Experiment(method, config, DataConfig()), read_space({"axes": axes}, config, "test"), "asha")
+    return planned_rungs(
+        Experiment(method, config, DataConfig()), read_space({"axes": axes}, config, "test"), study_options()
+    )
 
 
 @pytest.mark.parametrize("name", STARTS)

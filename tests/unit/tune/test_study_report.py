@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
+from study_requests import study_request, study_searcher
 from tiny_method import METHOD, TinyConfig
 from wsss_platform.config import DataConfig, MapsConfig, SampleConfig, TrainConfig
 from wsss_platform.plan.experiment import Experiment
 from wsss_platform.plan.selection import judged_by, read_rule
 from wsss_platform.run.local_runner import LocalRunner
-from wsss_platform.search.space import read_space
+from wsss_platform.run.trial_events import Reporting, StudyEvent
+from wsss_platform.search.space_file import read_space
 from wsss_platform.store.artefacts import Store
-from wsss_platform.tune.events import Reporting, StudyEvent
 from wsss_platform.tune.report import REPORT, report
 from wsss_platform.tune.request import StudyRequest
-from wsss_platform.tune.searcher import StudySearcher
 from wsss_platform.tune.study import StudyFolder
 from wsss_platform.tune.trial import _scored, pooled
 
@@ -32,12 +32,11 @@ def study(storage: Path, selection: str, axes: dict[str, Any] = AXES, **more: An
     )
     experiment = Experiment(METHOD, config, DataConfig(sample=SampleConfig(train=16, val=4, size=64)))
     rule = read_rule(selection, experiment.data)
-    return StudyRequest(
+    return study_request(
         judged_by(rule, experiment),
         read_space({"axes": axes}, config, "space"),
         3,
         Store(storage),
-        "study",
         scheduler="none",
         runner=LocalRunner(threads=1),
         rule=rule,
@@ -49,7 +48,7 @@ def study(storage: Path, selection: str, axes: dict[str, Any] = AXES, **more: An
 def play(asked: StudyRequest, trials: int = 3) -> StudyFolder:
     """Run the trials as the cluster would."""
     folder = StudyFolder(asked.store.study_folder(asked.name), asked.identity())
-    search = StudySearcher(folder, asked.space, asked.experiment.config, seed=asked.seed)
+    search = study_searcher(folder, asked.space, asked.experiment.config, sampler_seed=0)
     assert asked.runner is not None
     for index in range(trials):
         changes = json.loads(search.suggest(f"t{index}")["changes"])

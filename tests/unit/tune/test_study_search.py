@@ -12,13 +12,15 @@ import pytest
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
+from study_requests import study_searcher
 from tiny_method import TinyConfig
 from wsss_platform.config import override
 from wsss_platform.errors import InputError
-from wsss_platform.search.space import SearchSpace, read_space
+from wsss_platform.search.space import SearchSpace
+from wsss_platform.search.space_file import read_space
 from wsss_platform.tune.identity import BEST, MASKS
 from wsss_platform.tune.search_algorithm import SAMPLERS, check_sampler, make_sampler
-from wsss_platform.tune.searcher import StudySearcher, default_params
+from wsss_platform.tune.searcher import default_params
 from wsss_platform.tune.study import StudyFolder
 from wsss_platform.tune.trial import pooled
 
@@ -50,7 +52,7 @@ CONDITIONAL = space_of(
 
 
 def drive(folder: StudyFolder, space: SearchSpace, count: int, **more: Any) -> list[dict[str, Any]]:
-    search = StudySearcher(folder, space, CONFIG, seed=3, **more)
+    search = study_searcher(folder, space, CONFIG, **more)
     found = []
     for index in range(count):
         given = search.suggest(f"t{index}")
@@ -108,7 +110,7 @@ def test_a_cut_off_draw_of_a_conditional_space_is_completed(tmp_path: Path) -> N
     folder = StudyFolder(tmp_path / "a", {})
     drive(folder, CONDITIONAL, 1)
     folder.study.ask()  # a number, and the driver died
-    again = StudySearcher(StudyFolder(tmp_path / "a", {}), CONDITIONAL, CONFIG, seed=3)
+    again = study_searcher(StudyFolder(tmp_path / "a", {}), CONDITIONAL, CONFIG)
     changes = json.loads(again.suggest("t")["changes"])
     assert set(changes) == {axis.path for axis in CONDITIONAL.axes if axis.exists(changes)}
 
@@ -143,11 +145,11 @@ def test_wrong_conditions_are_told(when: dict[str, Any], expected: str) -> None:
 
 def test_no_trial_starts_when_the_time_is_up(tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path / "a", {})
-    over = StudySearcher(folder, SPACE, CONFIG, seed=3, seconds=0)
+    over = study_searcher(folder, SPACE, CONFIG, hours=1e-9)
     assert over.suggest("t") == Searcher.FINISHED
     assert over.out_of_time
     assert [trial.state for trial in folder.study.get_trials()] == [TrialState.WAITING]
-    again = StudySearcher(StudyFolder(tmp_path / "a", {}), SPACE, CONFIG, seed=3, seconds=60)
+    again = study_searcher(StudyFolder(tmp_path / "a", {}), SPACE, CONFIG, hours=1)
     assert again.suggest("t")["number"] == 0
     assert not again.out_of_time
 

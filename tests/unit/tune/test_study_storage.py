@@ -17,10 +17,11 @@ import pytest
 from optuna.trial import TrialState
 from ray import cloudpickle
 
+from study_requests import study_searcher
 from tiny_method import TinyConfig
 from wsss_platform.api.study_pages import write_page
 from wsss_platform.errors import InputError
-from wsss_platform.search.space import read_space
+from wsss_platform.search.space_file import read_space
 from wsss_platform.tune.searcher import StudySearcher
 from wsss_platform.tune.study import StudyFolder
 from wsss_platform.tune.study_storage import PLACE, absolute, open_study, without_secrets
@@ -35,7 +36,7 @@ PASSWORD = "hunter2hunter2"
 
 
 def searcher(folder: Path, url: str | None) -> StudySearcher:
-    return StudySearcher(StudyFolder(folder, {"selection": "train truth"}, url), SPACE, CONFIG, seed=3)
+    return study_searcher(StudyFolder(folder, {"selection": "train truth"}, url), SPACE, CONFIG)
 
 
 def drive(search: StudySearcher, count: int) -> list[dict[str, Any]]:

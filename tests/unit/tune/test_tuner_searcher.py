@@ -12,15 +12,16 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from study_requests import study_request, study_searcher
 from tiny_method import TinyConfig, best_config, tiny_job
 from wsss_platform.config import override
 from wsss_platform.data.part import spread
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.plan.jobs import EpochEnd
-from wsss_platform.search.space import SearchSpace, read_space
+from wsss_platform.search.space import SearchSpace
+from wsss_platform.search.space_file import read_space
 from wsss_platform.store.artefacts import Store
 from wsss_platform.tune.halting import Halt, halt_file
-from wsss_platform.tune.request import StudyRequest
 from wsss_platform.tune.searcher import TAKEOVERS, StudySearcher, changes_of, default_params
 from wsss_platform.tune.study import StudyFolder
 from wsss_platform.tune.trial import NotAppliedError, check_applied, trace
@@ -43,7 +44,7 @@ SPACE = space_of(
 
 
 def searcher(folder: Path, space: SearchSpace = SPACE, **more: Any) -> StudySearcher:
-    return StudySearcher(StudyFolder(folder, {"what": 1}), space, CONFIG, seed=3, **more)
+    return study_searcher(StudyFolder(folder, {"what": 1}), space, CONFIG, **more)
 
 
 def trials(folder: Path) -> list[optuna.trial.FrozenTrial]:
@@ -97,7 +98,7 @@ def test_the_seed_decides_also_across_restarts(tmp_path: Path) -> None:
     whole = drive(searcher(tmp_path / "a"), 16)
     pieces = [drive(searcher(tmp_path / "b"), 1)[0] for _ in range(16)]
     assert pieces == whole
-    other = StudySearcher(StudyFolder(tmp_path / "c", {"what": 1}), SPACE, CONFIG, seed=4)
+    other = study_searcher(StudyFolder(tmp_path / "c", {"what": 1}), SPACE, CONFIG, sampler_seed=4)
     assert drive(other, 16)[1:] != whole[1:]
 
 
@@ -301,7 +302,7 @@ def test_rungs_follow_the_epochs_and_the_checkpoints() -> None:
     def rungs(epochs: int, every: int = 1, **more: Any) -> tuple[int, ...]:
         config = override(CONFIG, {"train.epochs": epochs, "train.checkpoint_every": every})
         experiment = replace(tiny_job().experiment, config=config)
-        asked = StudyRequest(experiment, more.pop("space", SPACE), 4, Store(Path("nowhere")), "study", **more)
+        asked = study_request(experiment, more.pop("space", SPACE), 4, Store(Path("nowhere")), **more)
         return asked.rungs
 
     assert rungs(1) == ()
@@ -315,9 +316,9 @@ def test_rungs_follow_the_epochs_and_the_checkpoints() -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("trials", 0), ("workers", 2), ("workers", 0), ("reduction", 1), ("max_concurrent", 0), ("name", "../up")],
+    [("trials", 0), ("workers", 2), ("workers", 0), ("reduction", 1), ("concurrent", 0), ("name", "../up")],
 )
 def test_a_request_that_cannot_be_met_is_refused(field: str, value: Any) -> None:
     fields = {"trials": 4, "name": "study", field: value}
     with pytest.raises(InputError, match=field):
-        StudyRequest(tiny_job().experiment, SPACE, store=Store(Path("nowhere")), **fields)
+        study_request(tiny_job().experiment, SPACE, store=Store(Path("nowhere")), **fields)

@@ -1,25 +1,25 @@
-"""A comparison: its plan, its arms, and what they differ by."""
+"""A comparison: its plan, its variants, and what they differ by."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from wsss_platform.plan.documents import ComparisonPlan
-from wsss_platform.report.documents import ComparedArm, ComparisonDocument, Difference, Gap
+from wsss_platform.report.documents import ComparedVariant, ComparisonDocument, Difference, Gap
 from wsss_platform.report.table import Shown, Table, aligned, columns
 
 AT = {
     "best": "each at its sweep's best threshold (oracle)",
     "masks": "masks as made",
-    "background": "each where it takes as much of the background as the first at its best (oracle)",
+    "background": "each where it takes as much of the background as the baseline at its best (oracle)",
 }
-"""Where arms are compared, in words."""
+"""Where variants are compared, in words."""
 
 
 def comparison_plan(plan: ComparisonPlan) -> Table:
     """A line for each run."""
-    rows = tuple((run.arm, str(run.seed), ", ".join(run.run) or "-", str(run.stored)) for run in plan.runs)
-    return Table(f"comparison {plan.comparison}", columns("arm", "seed", "stages to run", "in the store"), rows)
+    rows = tuple((run.variant, str(run.seed), ", ".join(run.run) or "-", str(run.stored)) for run in plan.runs)
+    return Table(f"comparison {plan.comparison}", columns("variant", "seed", "stages to run", "in the store"), rows)
 
 
 def comparison_result(found: ComparisonDocument) -> list[Shown]:
@@ -28,9 +28,9 @@ def comparison_result(found: ComparisonDocument) -> list[Shown]:
 
 
 def comparison_tables(found: ComparisonDocument) -> list[Table]:
-    """The arms, and what they differ by where there are several."""
+    """The variants, and what they differ by where there are several."""
     gaps = [gaps_table(found.differences)] if found.differences else []
-    return [arms_table(found.rows, found.at), *gaps]
+    return [variants_table(found.rows, found.at), *gaps]
 
 
 def comparison_markdown(found: ComparisonDocument) -> str:
@@ -38,33 +38,35 @@ def comparison_markdown(found: ComparisonDocument) -> str:
     return "\n".join(table.to_markdown() for table in comparison_tables(found))
 
 
-def arms_table(arms: Sequence[ComparedArm], at: str) -> Table:
-    """A line for each arm."""
-    effects = list(arms[0].effects)
+def variants_table(variants: Sequence[ComparedVariant], at: str) -> Table:
+    """A line for each variant."""
+    effects = list(variants[0].effects)
     rows = []
-    for arm in arms:
-        spread = "" if arm.spread is None else f" ± {100 * arm.spread:.2f}"
-        thresholds = sorted({"-" if value is None else f"{value:.3g}" for value in arm.thresholds})
+    for variant in variants:
+        spread = "" if variant.spread is None else f" ± {100 * variant.spread:.2f}"
+        thresholds = sorted({"-" if value is None else f"{value:.3g}" for value in variant.thresholds})
         rows.append(
             (
-                arm.label,
-                str(len(arm.seeds)),
-                "-" if arm.training_seconds is None else f"{arm.training_seconds:.0f} s",
-                _percent(arm.mean_iou, 2) + spread,
+                variant.label,
+                str(len(variant.seeds)),
+                "-" if variant.training_seconds is None else f"{variant.training_seconds:.0f} s",
+                _percent(variant.mean_iou, 2) + spread,
                 "..".join([thresholds[0], thresholds[-1]][: len(thresholds)]),
-                *(_percent(arm.effects[name], 1) for name in effects),
+                *(_percent(variant.effects[name], 1) for name in effects),
             )
         )
-    headings = ("arm", "seeds", "trained", "mean IoU", "threshold", *effects)
-    return Table(f"percent; {AT[at]}", aligned(headings, ("arm",)), tuple(rows))
+    headings = ("variant", "seeds", "trained", "mean IoU", "threshold", *effects)
+    return Table(f"percent; {AT[at]}", aligned(headings, ("variant",)), tuple(rows))
 
 
 def gaps_table(differences: Sequence[Difference]) -> Table:
-    """A line for each arm but the first: what it differs by."""
-    names = list(differences[0].gaps)
-    rows = tuple((one.label, *(_interval(one.gaps[name]) for name in names)) for one in differences)
+    """A line for each variant but the baseline: what it differs by."""
+    names = list(differences[0].effects)
+    rows = tuple(
+        (one.label, _interval(one.mean_iou), *(_interval(one.effects[name]) for name in names)) for one in differences
+    )
     title = f"minus {differences[0].against}, with 95 % intervals"
-    return Table(title, aligned(("arm", *names), ("arm",)), rows)
+    return Table(title, aligned(("variant", "mean IoU", *names), ("variant",)), rows)
 
 
 def reading(found: ComparisonDocument) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wsss_platform.plan.documents import Plan, RunPlan
+from wsss_platform.plan.documents import MissingInputs, Plan, RunPlan
 from wsss_platform.plan.protocol import Protocol
 from wsss_platform.report.table import Alert, Shown, Table, columns
 from wsss_platform.run.documents import Export, RuleResult, RunDifference, RunResult, SubsetScore
@@ -18,6 +18,12 @@ _NEXT = {"train": "score", "maps": "masks", "masks": "score", "score": "show"}
 def run_plan(plan: RunPlan) -> list[Shown]:
     """What a run would do."""
     return [f"run {plan.run}", plan_table(plan), cost_words(plan.cost)]
+
+
+def missing_lines(found: MissingInputs) -> list[Shown]:
+    """What a recipe needs and how to make it."""
+    lines = [f"missing: {each.what}; from: {each.command}" for each in found.missing]
+    return [f"recipe {found.recipe} cannot start yet", *lines]
 
 
 def plan_table(plan: Plan) -> Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wsss_platform.report.table import Shown, Table, columns
-from wsss_platform.search.documents import PlannedSearch, SearchDocument, SearchPlan
+from wsss_platform.search.documents import SearchBase, SearchDocument, SearchPlan
 from wsss_platform.search.masks.settings import NO_CRF
 
 
@@ -12,7 +12,7 @@ def search_plan(plan: SearchPlan) -> list[Shown]:
     return [search_line(plan), ", ".join(plan.candidates)]
 
 
-def search_line(plan: PlannedSearch) -> str:
+def search_line(plan: SearchBase) -> str:
     """The search in one line."""
     return (
         f'study {plan.study}: {plan.settings} settings with "no CRF"; rungs of {", ".join(map(str, plan.rungs))} '

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -95,13 +96,14 @@ def _span(axis: Axis) -> str:
     return f"{axis.low:g} .. {axis.high:g}" + (" log" if axis.log else "")
 
 
-def study_result(found: StudyDocument, default: MethodConfig, storage: Path) -> list[Shown]:
+def study_result(found: StudyDocument, method: str, default: MethodConfig, storage: Path) -> list[Shown]:
     """The trials, the best one, what it is worth, and where everything is.
 
     Args:
         found: what the study came to.
+        method: whose settings were searched, as on the command line.
         default: the config that the search started from.
-        storage: the storage folder, for the next command.
+        storage: the storage folder, for the next commands.
     """
     best = found.best
     return [
@@ -113,10 +115,14 @@ def study_result(found: StudyDocument, default: MethodConfig, storage: Path) -> 
         "best trial is a selected one",
         *([f"every setting that was searched within a trial: {found.inner}"] if found.inner is not None else []),
         f"best config: {found.best_config or 'none, no trial was completed'}",
-        "train it with: wsss-platform train METHOD --config FILE",
+        *([f"train it with: {_train(method, found.best_config)}"] if found.best_config is not None else []),
         f"study, its journal, table, plots and page: {Path(found.folder) / PAGE}",
         f"next: wsss-platform leaderboard --storage {storage}",
     ]
+
+
+def _train(method: str, config: str) -> str:
+    return shlex.join(["wsss-platform", "train", method, "--recipe", config])
 
 
 def trials_table(study: str, rows: Iterable[TrialRow], objective: str) -> Table:

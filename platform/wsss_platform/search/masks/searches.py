@@ -1,4 +1,4 @@
-"""The search over stored maps in its two uses: of a run (`tune RUN`), confirmed on other
+"""The search over stored maps in its two uses: of a run (`search RUN`), confirmed on other
 images, and within a trial of a study.
 
 In its folder, which of a run is its study's:
@@ -20,10 +20,10 @@ from typing import Any
 import tomli_w
 
 from wsss_platform.config import fingerprint
+from wsss_platform.config.recipes import CHOSEN
 from wsss_platform.errors import InputError
 from wsss_platform.plan.experiment import Experiment
 from wsss_platform.plan.jobs import ChunkRunner
-from wsss_platform.plan.protocol import CHOSEN
 from wsss_platform.run.interrupts import Interrupted
 from wsss_platform.search.documents import SearchDocument, SearchPlan, TrialSearchDocument
 from wsss_platform.search.levels import Levels, split

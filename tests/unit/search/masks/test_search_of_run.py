@@ -26,7 +26,7 @@ from wsss_platform.search.masks.images import plan, stratified
 from wsss_platform.search.masks.searches import RunSearch, plan_search, run_search
 from wsss_platform.search.masks.settings import CONFIGURED, NO_CRF, PER_LATTICE, WIDTHS, Setting, settings_of
 from wsss_platform.search.masks.table import FILE, Table, looks, searched, seconds_per_image
-from wsss_platform.search.space import load_space, read_space
+from wsss_platform.search.space_file import load_space, read_space
 from wsss_platform.store.artefacts import Store
 
 SHIPPED = Path(__file__).parents[4] / "search_spaces" / "crf.toml"

@@ -25,7 +25,7 @@ from wsss_platform.search.levels import Levels, split
 from wsss_platform.search.masks.searches import choose
 from wsss_platform.search.masks.settings import CONFIGURED
 from wsss_platform.search.masks.table import looks, searched
-from wsss_platform.search.space import read_space
+from wsss_platform.search.space_file import read_space
 from wsss_platform.store.artefacts import Store
 
 AXES: dict[str, dict[str, Any]] = {

@@ -13,7 +13,7 @@ from wsss_platform.masks.rules import threshold_of_alpha
 from wsss_platform.plan.experiment import Experiment
 from wsss_platform.search.levels import Levels, split
 from wsss_platform.search.masks.settings import Setting, settings_of
-from wsss_platform.search.space import read_space
+from wsss_platform.search.space_file import read_space
 
 AXES: dict[str, dict[str, Any]] = {
     "maps.flip": {"kind": "categorical", "choices": [True, False]},

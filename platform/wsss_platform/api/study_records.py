@@ -1,101 +1,70 @@
-"""A running study for a reader: live bars, a W&B run per trial, a record per finished trial."""
+"""What a running study leaves besides its journal: a record and a W&B run for each trial, and no maps of losers."""
 
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
-
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
 from wsss_platform.api.recording import score_summary, scores_of
-from wsss_platform.cli.output import StageBars, console, note
 from wsss_platform.errors import InputError
 from wsss_platform.plan.experiment import Experiment
 from wsss_platform.plan.protocol import protocol
+from wsss_platform.run import trial_events as events
 from wsss_platform.run.pipeline import SUMMARY
 from wsss_platform.run.records import RECORD, RunRecord, read_record, start_record, write_record
 from wsss_platform.store.artefacts import write_atomic
 from wsss_platform.tracking.weights_and_biases import Tracker
-from wsss_platform.tune import events
-from wsss_platform.tune.halting import UNLIMITED
-from wsss_platform.upkeep.retention import KEEP_BEST, drop_losers
+from wsss_platform.upkeep.retention import drop_losers
 
 if TYPE_CHECKING:
     from wsss_platform.run.trial_rows import TrialRow
-    from wsss_platform.tune.tuner import StudyRequest
+    from wsss_platform.tune.request import StudyRequest
+
+log = logging.getLogger(__name__)
 
 
-class StudyView:
+class StudyRecords:
     """Called with every event of a study."""
 
-    def __init__(self, request: StudyRequest, wandb: str, keep_best: int = KEEP_BEST) -> None:
+    def __init__(self, request: StudyRequest, command: Sequence[str] = ()) -> None:
         """
         Args:
             request: the study's.
-            wandb: mode of its trackers.
-            keep_best: trials that keep their maps and masks; 0: all.
+            command: what was typed or called, for the records; none: what started this process.
         """
-        self._request, self._wandb, self._keep_best = request, wandb, keep_best
+        self._command = command or sys.argv
+        self._request, self._store = request, request.store
+        self._wandb, self._keep_best = request.options.output.wandb, request.options.storage.keep_best
         self._records: dict[str, RunRecord] = {}
-        self._shared = StageBars()
         self._trackers: dict[int, Tracker] = {}
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[detail]}"),
-            console=console,
-        )
-        self._study: TaskID | None = None
-        self._bars: dict[int, TaskID] = {}
         self._told: set[str] = set()
         self._gone: set[tuple[str, str, str]] = set()
         self._opened: Any = None
 
-    def __enter__(self) -> StudyView:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for tracker in self._trackers.values():
             tracker.finish({"status": "interrupted"})
 
     def __call__(self, event: events.StudyEvent) -> None:
-        """Show one event."""
+        """Keep what one event says."""
         match event:
-            case events.SharedStage():
-                self._shared.start()
-                self._shared(event.event)
             case events.TrialStarted():
                 self._started(event)
             case events.TrialEpoch():
-                self._epoch(event)
-            case events.TrialRung():
-                self._say(event.number, f"rung at epoch {event.epoch}: {100 * event.value:.2f}")
+                tracker = self._trackers.get(event.number)
+                if tracker is not None:
+                    tracker.log({f"{event.phase}/loss/{term}": value for term, value in event.epoch.losses.items()})
             case events.TrialFinished():
                 self._finished(event)
-            case events.StudyState():
-                best = "" if event.objective is None else f"best: trial {event.best}, {100 * event.objective:.2f}"
-                self._progress.update(self._study_bar(), completed=event.finished, total=event.total, detail=best)
-            case events.Reporting():
-                console.print(f"scoring fixed, selected and oracle on {event.list_name}")
-            case events.Warned():
-                console.print(Text.assemble(("warning:", "yellow"), f" {event.message}"))
 
     def record(self, rows: Iterable[TrialRow]) -> None:
         """Write the record of every finished trial; what an earlier, killed driver left out is made up for."""
@@ -106,22 +75,19 @@ class StudyView:
     def drop_losers(self) -> None:
         """Drop the maps and masks of trials that lost. The study goes on when that cannot be done."""
         try:
-            dropped = drop_losers(
-                self._request.store, self._request.name, self._keep_best, self._shared_keys, self._gone
-            )
+            dropped = drop_losers(self._store, self._request.name, self._keep_best, self._shared_keys, self._gone)
         except (InputError, OSError) as error:
             self._tell(f"maps of losing trials are kept for now: {error}")
             return
         if dropped:
-            console.print(f"dropped, as their trials lost: {', '.join(dropped)}")
+            log.info("dropped, as their trials lost: %s", ", ".join(dropped))
 
     def _is_recorded(self, number: int) -> bool:
         """Whether a trial's record says how it ended; a damaged one does not."""
-        store = self._request.store
         names = [name for name, _ in self._seeds(number, self._request.experiment)]
         try:
             return all(
-                (store.run_folder(name) / RECORD).is_file() and read_record(store, name).status != "running"
+                (self._store.run_folder(name) / RECORD).is_file() and read_record(self._store, name).status != "running"
                 for name in names
             )
         except InputError:
@@ -144,60 +110,28 @@ class StudyView:
     def _tell(self, warning: str) -> None:
         if warning not in self._told:
             self._told.add(warning)
-            note(warning)
-
-    def _study_bar(self) -> TaskID:
-        if self._study is None:
-            self._shared.stop()
-            self._progress.start()
-            total = None if self._request.trials == UNLIMITED else self._request.trials
-            self._study = self._progress.add_task(f"study {self._request.name}", total=total, detail="")
-        return self._study
+            log.warning(warning)
 
     def _started(self, event: events.TrialStarted) -> None:
-        self._study_bar()
-        if event.number not in self._bars:
-            experiment = self._experiment(dict(event.changes))
-            epochs = sum(experiment.train_config(phase).epochs for phase in experiment.phases[-1:])
-            self._bars[event.number] = self._progress.add_task(f"  trial {event.number}", total=epochs, detail="")
-            tracker = Tracker(
-                name=self._name(event.number),
-                group=self._request.name,
-                config={**experiment.config.model_dump(mode="json"), "seed": experiment.seed, "trial": event.number},
-                protocol=protocol(experiment, selection=self._request.selection).model_dump(),
-                folder=self._request.store.root,
-                mode=self._wandb,
-                id=f"{self._run_ids()}-{event.number:04d}",
-            )
-            tracker.start()
-            self._trackers[event.number] = tracker
-            for name, seeded in self._seeds(event.number, experiment):  # from now on their stages are in use
-                self._records[name] = self._start_record(name, seeded)
-                write_record(self._request.store, self._records[name])
-        told = ", ".join(
-            f"{path} {value:.4g}" if isinstance(value, float) else f"{path} {value}"
-            for path, value in event.changes.items()
+        if event.number in self._trackers:
+            return
+        experiment = self._experiment(dict(event.changes))
+        tracker = Tracker(
+            name=self._name(event.number),
+            group=self._request.name,
+            config={**experiment.config.model_dump(mode="json"), "seed": experiment.seed, "trial": event.number},
+            protocol=protocol(experiment, selection=self._request.selection).model_dump(),
+            folder=self._store.root,
+            mode=self._wandb,
+            id=f"{self._run_ids()}-{event.number:04d}",
         )
-        self._say(event.number, told or "the default config", detail="starting")
-
-    def _epoch(self, event: events.TrialEpoch) -> None:
-        total = event.epoch.losses["total"]
-        detail = f"{event.phase}: loss {total:.4f}, {event.epoch.pictures_per_second:.1f} pictures/s"
-        bar = self._bars.get(event.number)
-        if bar is not None:
-            self._progress.update(bar, completed=event.epoch.epoch, detail=detail)
-        tracker = self._trackers.get(event.number)
-        if tracker is not None:
-            tracker.log({f"{event.phase}/loss/{term}": value for term, value in event.epoch.losses.items()})
+        tracker.start()
+        self._trackers[event.number] = tracker
+        for name, seeded in self._seeds(event.number, experiment):  # from now on their stages are in use
+            self._records[name] = self._start_record(name, seeded)
+            write_record(self._store, self._records[name])
 
     def _finished(self, event: events.TrialFinished) -> None:
-        words = event.state if event.objective is None else f"{event.state}, {100 * event.objective:.2f}"
-        if event.reason:
-            words += f" ({event.reason})"
-        self._say(event.number, words)
-        bar = self._bars.pop(event.number, None)
-        if bar is not None:  # its line stays; hundreds of bars would fill the screen
-            self._progress.remove_task(bar)
         self.record(row for row in self._rows() if row.number == event.number)
         tracker = self._trackers.pop(event.number, None)
         if tracker is not None:
@@ -223,22 +157,16 @@ class StudyView:
         from wsss_platform.report.show import panels
 
         changes = next(row.changes for row in self._rows() if row.number == event.number)
-        for title, picture in panels(self._experiment(dict(changes)), self._request.store, count=1):
+        for title, picture in panels(self._experiment(dict(changes)), self._store, count=1):
             tracker.picture(title, picture)
 
     def _rows(self) -> list[Any]:
         from wsss_platform.tune.study import table
         from wsss_platform.tune.study_storage import open_study
 
-        folder = self._request.store.study_folder(self._request.name)
-        study = self._opened = self._opened or open_study(folder, self._request.study_storage)
+        folder, database = self._store.study_folder(self._request.name), self._request.options.storage.study_storage
+        study = self._opened = self._opened or open_study(folder, database)
         return list(table(study))
-
-    def _say(self, number: int, text: str, detail: str | None = None) -> None:
-        bar = self._bars.get(number)
-        if bar is not None and detail is not None:
-            self._progress.update(bar, detail=detail)
-        console.print(f"trial {number}: {text}")
 
     def _experiment(self, changes: dict[str, Any]) -> Experiment:
         return self._request.experiment.with_changes(changes, "trial")
@@ -248,26 +176,21 @@ class StudyView:
 
     def _run_ids(self) -> str:
         """What the ids of this study's W&B runs begin with: a trial that is taken over continues its run."""
-        path = self._request.store.study_folder(self._request.name) / "wandb-runs"
+        path = self._store.study_folder(self._request.name) / "wandb-runs"
         if not path.is_file():
             write_atomic(path, secrets.token_hex(4))
         return path.read_text(encoding="utf-8").strip()
 
     def _score(self, key: str) -> dict[str, Any] | None:
-        path = self._request.store.folder("score", key) / SUMMARY
+        path = self._store.folder("score", key) / SUMMARY
         if not path.is_file():
             return None
         summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return summary
 
     def _start_record(self, name: str, experiment: Experiment) -> RunRecord:
-        return start_record(
-            experiment,
-            name,
-            protocol(experiment, selection=self._request.selection),
-            study=self._request.name,
-            command=sys.argv,
-        )
+        stamp = protocol(experiment, selection=self._request.selection)
+        return start_record(experiment, name, stamp, study=self._request.name, command=self._command)
 
     def _write_record(self, row: TrialRow) -> None:
         experiment = self._experiment(dict(row.changes))
@@ -282,9 +205,8 @@ class StudyView:
 
     def _write_run(self, row: TrialRow, record: RunRecord, key: str | None, spent: dict[str, float]) -> None:
         if row.state == "fail":
-            write_record(self._request.store, record.failed(row.reason or "", spent))
+            write_record(self._store, record.failed(row.reason or "", spent))
             return
         summary = None if key is None else self._score(key)
-        write_record(
-            self._request.store, record.done(None if summary is None else scores_of(summary), spent, row.objective)
-        )
+        scores = None if summary is None else scores_of(summary)
+        write_record(self._store, record.done(scores, spent, row.objective))

@@ -1,0 +1,34 @@
+"""What verbs that plan first have in common: the data that options name, and carrying a planned run out."""
+
+from __future__ import annotations
+
+from wsss_platform.api._data import Data, data_named
+from wsss_platform.api._train import PlannedRun
+from wsss_platform.cli.output import Output, print_shown
+from wsss_platform.config.verb_options import DataOptions
+from wsss_platform.report.tables.run import plan_table, run_plan, run_result
+
+
+def data_from(options: DataOptions) -> Data:
+    """The data set that options name."""
+    return data_named(options.data, options.root, options.train_list, options.score_list)
+
+
+def workers_of(workers: int, local: bool) -> int | None:
+    """Training processes, or None for this process alone."""
+    from wsss_platform.errors import InputError
+
+    if local and workers > 1:
+        raise InputError(f"--local runs one process; expected --workers 1, got {workers}", field="--workers")
+    return None if local else workers
+
+
+def carried_out(planned: PlannedRun, dry_run: bool, out: Output) -> None:
+    """Print the plan, and unless it is a dry run, do it and print what came out."""
+    plan = planned.document()
+    if dry_run:
+        out.result(plan, *run_plan(plan))
+        return
+    print_shown(plan_table(plan))
+    result = planned.run().result
+    out.result(result, *run_result(result))

@@ -1,0 +1,189 @@
+"""Groups of options that several verbs have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wsss_platform.config.options import option
+
+STORAGE = Path("wsss-storage")
+"""The default storage folder."""
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Which images."""
+
+    data: str = option("sample", "Use this data set: sample (built in) or voc12.", "Data", metavar="sample|voc12")
+    root: str = option("", "Read the VOC2012 tree in this folder.", "Data", metavar="DIR")
+    train_list: str | None = option(None, "Train on this split.", "Data", metavar="NAME")
+    score_list: str | None = option(None, "Score this split. Default: the trained one.", "Data", metavar="NAME")
+
+
+@dataclass(frozen=True)
+class SettingsOptions:
+    """Where a method's settings come from, the later before the earlier: preset, recipe, single settings."""
+
+    recipe: str | None = option(
+        None,
+        "Follow this recipe: a shipped one, such as sample/fbr, or a TOML file. It may name what the arguments name.",
+        "Method",
+        metavar="NAME|FILE",
+        typed=True,
+    )
+    config: Path | None = option(None, "Follow this recipe.", "Method", metavar="FILE", hidden=True, typed=True)
+    preset: str | None = option(
+        None, "Start from this shipped partial config. Default: sample with --data sample.", "Method", metavar="NAME"
+    )
+    changes: list[str] | None = option(
+        None,
+        "Override one setting, such as loss.contrast=0.05; repeatable.",
+        "Method",
+        flag="--set",
+        metavar="PATH=VALUE",
+        typed=True,
+    )
+
+
+@dataclass(frozen=True)
+class MethodOptions(SettingsOptions):
+    """A method's settings and its random seed."""
+
+    seed: int = option(
+        0, "Draw initial weights and crops (and the trials of a study) with this random seed.", "Method", low=0
+    )
+
+
+@dataclass(frozen=True)
+class ResourceOptions:
+    """What a training may take."""
+
+    workers: int = option(1, "Train with this many processes; they make the maps, too.", "Resources", low=1)
+    gpus_per_worker: float | None = option(
+        None, "Give each worker this many GPUs. Default: 1 where there are GPUs.", "Resources", low=0
+    )
+    max_failures: int = option(
+        0,
+        "Go on while at most this many images fail (unreadable, or killing their worker) in maps, masks and scores. "
+        "They are listed with the reason; what is scored then is another protocol.",
+        "Resources",
+        low=0,
+    )
+
+
+@dataclass(frozen=True)
+class StorageOptions:
+    """Where things are kept."""
+
+    storage: Path = option(
+        STORAGE, "Keep stages, runs and studies in this folder.", "Storage", metavar="DIR", envvar="WSSS_STORAGE"
+    )
+    name: str | None = option(
+        None, "Name it. Default: from what is asked for, with a hash; the same command continues it.", "Storage"
+    )
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """What is told, and where."""
+
+    wandb: str = option(
+        "auto",
+        "Track with W&B: auto (online when logged in), online, offline or disabled.",
+        "Output",
+        envvar="WSSS_WANDB",
+        metavar="MODE",
+    )
+    dry_run: bool = option(False, "Print the plan and start nothing.", "Output", typed=True)
+    as_json: bool = option(False, "Print one JSON document on standard output.", "Output", flag="--json", typed=True)
+
+
+@dataclass(frozen=True)
+class JsonOptions:
+    """Of verbs that only look."""
+
+    as_json: bool = option(False, "Print one JSON document on standard output.", "Output", flag="--json", typed=True)
+
+
+@dataclass(frozen=True)
+class StoredOptions(JsonOptions):
+    """Of verbs that look into a storage folder."""
+
+    storage: Path = option(STORAGE, "Look in this storage folder.", "Storage", metavar="DIR", envvar="WSSS_STORAGE")
+
+
+@dataclass(frozen=True)
+class OpenOptions(JsonOptions):
+    """Of verbs that open a data set without a method."""
+
+    data: str = option("sample", "Open this data set: sample (built in) or voc12.", "Data", metavar="sample|voc12")
+    root: str = option("", "Read the VOC2012 tree in this folder.", "Data", metavar="DIR")
+    changes: list[str] | None = option(
+        None,
+        "Override one setting, such as data.sample.size=96; repeatable.",
+        "Data",
+        flag="--set",
+        metavar="PATH=VALUE",
+        typed=True,
+    )
+
+
+@dataclass(frozen=True)
+class StageOptions:
+    """Of the verbs that go on with a recorded run."""
+
+    split: str | None = option(
+        None, "Take this split. Default: the run's own.", "Data", flag="--score-list", metavar="NAME"
+    )
+    changes: list[str] | None = option(
+        None,
+        "Override one setting of this stage; repeatable.",
+        "Method",
+        flag="--set",
+        metavar="PATH=VALUE",
+        typed=True,
+    )
+    producers: int | None = option(
+        None, "Use this many processes. Default: what there is room for.", "Resources", low=1, flag="--workers"
+    )
+    gpus_per_worker: float | None = option(
+        None, "Give each process this many GPUs. Default: 1 where there are GPUs.", "Resources", low=0
+    )
+    max_failures: int = option(
+        0,
+        "Go on while at most this many images fail; they are listed with the reason.",
+        "Resources",
+        low=0,
+    )
+    local: bool = option(False, "Use this process alone, without Ray; the bytes are the same.", "Resources")
+    storage: Path = option(STORAGE, "Look in this storage folder.", "Storage", metavar="DIR", envvar="WSSS_STORAGE")
+    dry_run: bool = option(False, "Print the plan and start nothing.", "Output", typed=True)
+    as_json: bool = option(False, "Print one JSON document on standard output.", "Output", flag="--json", typed=True)
+
+    @property
+    def planned(self) -> dict[str, Any]:
+        """As arguments of `api._stages.plan_stage`."""
+        return {
+            "split": self.split,
+            "storage": self.storage,
+            "workers": self.producers,
+            "gpus_per_worker": self.gpus_per_worker,
+            "local": self.local,
+            "max_failures": self.max_failures,
+        }
+
+
+@dataclass(frozen=True)
+class ConfiguredStageOptions(StageOptions):
+    """The same where a file may hold settings."""
+
+    config: Path | None = option(
+        None, "Take settings from this TOML file, such as the best.toml of a search.", "Method", metavar="FILE"
+    )
+
+    @property
+    def planned(self) -> dict[str, Any]:
+        """As arguments of `api._stages.plan_stage`."""
+        return {**super().planned, "config": self.config}

@@ -1,0 +1,51 @@
+"""Data sets from Python: the sample, folders, checks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import wsss_platform.api as wsss
+from wsss_platform.api._datasets import data_check, data_lists
+from wsss_platform.errors import InputError
+
+
+def test_data_sets_from_folders(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="JPEGImages"):
+        wsss.voc12(tmp_path)
+    (tmp_path / "annotations").mkdir()
+    with pytest.raises(InputError, match="convert-coco"):
+        wsss.coco2014(tmp_path)
+    with pytest.raises(InputError, match="convert-coco"):
+        wsss.open_data(tmp_path)
+
+
+def test_a_written_sample_opens_as_voc(tmp_path: Path) -> None:
+    written = wsss.write_sample(wsss.sample(train=4, val=3, size=48), tmp_path / "tree")
+    data = wsss.open_data(written.root, score="val")
+    assert data.splits == written.lists
+    assert data.splits["val"] == 3
+    assert "scores 'val'" in repr(data)
+    with pytest.raises(InputError, match="did you mean 'val'"):
+        wsss.open_data(tmp_path / "tree", score="vall")
+    with pytest.raises(InputError, match="only the built-in sample"):
+        wsss.write_sample(data, tmp_path / "other")
+
+
+def test_files_of_a_data_set_are_checked(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    wsss.write_sample(wsss.sample(train=4, val=3, size=48), tmp_path / "tree")
+    data = wsss.open_data(tmp_path / "tree")
+    assert data_lists(data).lists == data.splits
+    assert data_lists(data).classes == data.classes
+    assert data_check(data, progress=False).problems == ()
+    lost = next((tmp_path / "tree" / "JPEGImages").iterdir())
+    lost.unlink()
+    problems = data_check(data, progress=False).problems
+    assert problems
+    assert all(lost.stem in problem.message for problem in problems)
+    checked = data_check(data, ["val"], progress=False)
+    assert [one.list_name for one in checked.lists] == ["val"]
+    with pytest.raises(InputError, match="did you mean 'val'"):
+        data_check(data, ["vall"], progress=False)
+    assert capfd.readouterr() == ("", "")
