@@ -30,7 +30,7 @@ from wsss_platform.cli import (
     train,
     tune,
 )
-from wsss_platform.cli.output import error_document, print_error, usage_document
+from wsss_platform.cli.output import error_document, print_error, usage_document, was_printed
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.report.progress import show_log
 from wsss_platform.run.interrupts import Interrupted
@@ -87,7 +87,7 @@ def run_command(arguments: list[str] | None = None) -> int:
 
     def failed(error: BaseException, code: int, said: str | None = None, name: str | None = None) -> int:
         print_error(str(error) if said is None else said)
-        if as_json and not vars(error).get("printed"):
+        if as_json and not was_printed(error):
             print(json.dumps(error_document(error, name)))  # noqa: T201  # the one object on standard output
         return code
 

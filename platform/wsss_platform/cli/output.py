@@ -22,7 +22,7 @@ from wsss_platform.report.progress import console, console_on, note
 from wsss_platform.report.table import Shown, Table
 from wsss_platform.report.terminal import rendered
 
-__all__ = ["Output", "error_document", "note", "output", "print_error", "print_shown", "usage_document"]
+__all__ = ["Output", "error_document", "note", "output", "print_error", "print_shown", "usage_document", "was_printed"]
 
 _OPTION = re.compile(r"^(--[a-z][a-z-]*)|\((--[a-z][a-z-]*)\)")
 
@@ -91,6 +91,15 @@ def usage_document(error: BaseException | None) -> dict[str, Any]:
     possible = getattr(error, "possibilities", None) or ()
     nearest = next(iter(possible), None)
     return {"error": {"code": "usage", "message": message, "field": options[0], "nearest": nearest}}
+
+
+def was_printed(error: BaseException | None) -> bool:
+    """Whether a result was printed before this error, or before what caused it."""
+    while error is not None:
+        if vars(error).get("printed"):
+            return True
+        error = error.__context__
+    return False
 
 
 @contextmanager
