@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from wsss_platform.api._comparison import Comparison
 from wsss_platform.api._data import Data, data_of
-from wsss_platform.api._defaults import RunOptions, storage_folder, wandb_mode
-from wsss_platform.config.options import check
+from wsss_platform.api._train import workers_or_local
+from wsss_platform.config.options import taken
+from wsss_platform.config.verb_options import CompareOptions
 from wsss_platform.errors import InputError, unknown
 
 if TYPE_CHECKING:
@@ -128,46 +129,37 @@ def _counter(watch: Callable[[str, int, int | None], None], what: str, total: in
 
 def plan_comparison(
     variants: Mapping[str, Entry] | Sequence[str],
-    data: Data | str | Path | None = None,
-    settings: Mapping[str, Any] | None = None,
-    *,
-    seeds: int | Iterable[int] = 3,
-    at: str = "best",
-    images: int = 6,
-    preset: str | None = None,
-    name: str | None = None,
-    storage: str | Path | None = None,
-    workers: int | None = None,
-    gpus_per_worker: float | None = None,
-    max_failures: int = 0,
-    wandb: str | None = None,
+    data: Data | str | Path | None,
+    settings: Mapping[str, Any] | None,
+    options: CompareOptions,
     recipe: Recipe | None = None,
 ) -> PlannedComparison:
     """What `compare` does before it starts; `recipe` is one that was read."""
-    from wsss_platform.api.experiments import NO_RECIPE
     from wsss_platform.config import fingerprint
     from wsss_platform.report.tables.comparison import AT
     from wsss_platform.store.artefacts import Store, check_name
 
-    if at not in AT:
-        raise unknown("--at", at, list(AT), "--at")
-    numbers, config = seeds_of(seeds), data_of(data)
-    check(RunOptions, {"workers": workers, "gpus_per_worker": gpus_per_worker, "max_failures": max_failures})
+    if options.at not in AT:
+        raise unknown("--at", options.at, list(AT), "--at")
+    resources = options.resources
+    resources.check_local()
+    numbers, config = seeds_of(options.seeds), data_of(data)
     planned = {}
     for label, entry in entries_of(variants).items():
-        first = _first(label, entry, settings or {}, config, preset, recipe or NO_RECIPE, numbers[0], workers or 1)
+        first = _first(label, entry, settings or {}, config, options, recipe, numbers[0])
         planned[label] = tuple(replace(first, seed=seed) for seed in numbers)
     _check_truth(planned)
     keys = sorted(experiment.key for experiments in planned.values() for experiment in experiments)
+    name = options.storage.name or _title(planned, config.kind, fingerprint(keys)[:8])
     return PlannedComparison(
         variants=planned,
-        store=Store(storage_folder(storage), max_failures),
-        name=check_name(name or _title(planned, config.kind, fingerprint(keys)[:8]), "comparison name"),
-        at=at,  # type: ignore[arg-type]  # checked above
-        images=images,
-        local=workers is None,
-        gpus_per_worker=gpus_per_worker,
-        wandb=wandb_mode(wandb),
+        store=Store(options.storage.storage, resources.max_failures),
+        name=check_name(name, "comparison name"),
+        at=options.at,  # type: ignore[arg-type]  # checked above
+        images=options.images,
+        local=resources.local,
+        gpus_per_worker=resources.gpus_per_worker,
+        wandb=options.output.wandb,
     )
 
 
@@ -194,36 +186,42 @@ def _first(
     entry: Entry,
     settings: Mapping[str, Any],
     data: Any,
-    preset: str | None,
-    recipe: Recipe,
+    options: CompareOptions,
+    recipe: Recipe | None,
     seed: int,
-    workers: int,
 ) -> Experiment:
     """A variant's experiment with the first random seed; errors name the variant."""
-    from wsss_platform.api.experiments import build_experiment
+    from wsss_platform.api.experiments import NO_RECIPE, build_experiment
 
     method, own = (entry, {}) if isinstance(entry, str) else entry
     try:
         return build_experiment(
-            method, data, {**settings, **own}, preset=preset, recipe=recipe, seed=seed, workers=workers
+            method,
+            data,
+            {**settings, **own},
+            preset=options.method.preset,
+            recipe=recipe or NO_RECIPE,
+            seed=seed,
+            workers=options.resources.workers,
         )
     except InputError as error:
         raise error.in_context(f"{error} (in variant {label!r})") from None
 
 
-def seeds_of(given: int | Iterable[int]) -> list[int]:
-    """A number of random seeds from 0, or the seeds themselves; InputError for none, equal or negative ones."""
-    found = list(range(given)) if isinstance(given, int) else list(given)
-    wrong = isinstance(given, str | bool) or not all(isinstance(seed, int) for seed in found)
-    if wrong or not found or min(found) < 0 or len(set(found)) != len(found):
-        raise InputError(
-            f"--seeds {_listed(given)}: expected a number of seeds, or different numbers such as 0,2,5", field="--seeds"
-        )
+def seeds_of(text: str) -> list[int]:
+    """Random seeds from their option: "3" is a number of them, from 0; "0,2,5" are the seeds themselves.
+
+    Raises:
+        InputError: neither, or none, equal or negative ones.
+    """
+    try:
+        found = [int(item) for item in text.removesuffix(",").split(",")] if "," in text else list(range(int(text)))
+    except ValueError:
+        found = []
+    if not found or min(found) < 0 or len(set(found)) != len(found):
+        told = f"--seeds {text!r}: expected a number of seeds, or different numbers such as 0,2,5"
+        raise InputError(told, field="--seeds")
     return found
-
-
-def _listed(given: int | Iterable[int]) -> str:
-    return repr(str(given) if isinstance(given, int) else ",".join(map(str, given)))
 
 
 def _check_truth(planned: Mapping[str, tuple[Experiment, ...]]) -> None:
@@ -289,19 +287,16 @@ def compare(
         InputError: something that was given is wrong, or variants are scored on different images.
         RunError: a training failed.
     """
-    planned = plan_comparison(
-        variants,
-        data,
-        settings,
-        seeds=seeds,
-        at=at,
-        images=images,
-        preset=preset,
-        name=name,
-        storage=storage,
-        workers=workers,
-        gpus_per_worker=gpus_per_worker,
-        max_failures=max_failures,
-        wandb=wandb,
-    )
-    return planned.run(progress)
+    given = {
+        "seeds": seeds if isinstance(seeds, int | str) else list(seeds),
+        "at": at,
+        "images": images,
+        "preset": preset,
+        "name": name,
+        "storage": storage,
+        "gpus_per_worker": gpus_per_worker,
+        "max_failures": max_failures,
+        "wandb": wandb,
+        **workers_or_local(workers),
+    }
+    return plan_comparison(variants, data, settings, taken(CompareOptions, given)).run(progress)

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsss_platform.api._data import Data, data_of
-from wsss_platform.api._defaults import RunOptions, storage_folder, wandb_mode
 from wsss_platform.api._run import Run
-from wsss_platform.config.options import check
+from wsss_platform.config.options import taken
+from wsss_platform.config.verb_options import TrainOptions
 from wsss_platform.errors import InputError
 
 if TYPE_CHECKING:
@@ -90,19 +90,9 @@ class PlannedRun:
 
 def plan_training(
     method: str,
-    data: Data | str | Path | None = None,
-    settings: Mapping[str, Any] | str | Path | None = None,
-    *,
-    until: str = "train",
-    seed: int = 0,
-    name: str | None = None,
-    storage: str | Path | None = None,
-    workers: int | None = None,
-    preset: str | None = None,
-    weights: Any = None,
-    gpus_per_worker: float | None = None,
-    max_failures: int = 0,
-    wandb: str | None = None,
+    data: Data | str | Path | None,
+    settings: Mapping[str, Any] | str | Path | None,
+    options: TrainOptions,
     recipe: Recipe | None = None,
 ) -> PlannedRun:
     """What `train` does before it starts; `recipe` is one that was read."""
@@ -111,31 +101,34 @@ def plan_training(
     from wsss_platform.plan.protocol import strongest
     from wsss_platform.store.artefacts import Store, check_name
 
-    check(
-        RunOptions,
-        {"seed": seed, "workers": workers, "gpus_per_worker": gpus_per_worker, "max_failures": max_failures},
-    )
+    resources = options.resources
+    resources.check_local()
     changes, recipe = settings_of(settings, recipe)
     experiment = experiments.build_experiment(
         method,
         data_of(data),
-        {**changes, **experiments.taken(weights)},
-        preset=preset,
+        {**changes, **experiments.released(options.weights)},
+        preset=options.method.preset,
         recipe=recipe,
-        seed=seed,
-        workers=workers or 1,
+        seed=options.method.seed,
+        workers=resources.workers,
     )
     return PlannedRun(
         experiment=experiment,
-        store=Store(storage_folder(storage), max_failures),
-        name=check_name(name or default_name(experiment)),
-        until=last_stage(experiment, until),
-        local=workers is None,
-        gpus_per_worker=gpus_per_worker,
+        store=Store(options.storage.storage, resources.max_failures),
+        name=check_name(options.storage.name or default_name(experiment)),
+        until=last_stage(experiment, options.until),
+        local=resources.local,
+        gpus_per_worker=resources.gpus_per_worker,
         producers=None,
-        wandb=wandb_mode(wandb),
+        wandb=options.output.wandb,
         selection=strongest(experiments.chosen_in(recipe), experiments.check_released(experiment)),
     )
+
+
+def workers_or_local(workers: int | None) -> dict[str, Any]:
+    """`workers` of Python's functions as options: None is this process alone."""
+    return {"local": True} if workers is None else {"workers": workers}
 
 
 def settings_of(
@@ -202,19 +195,17 @@ def train(
         InputError: something that was given is wrong; said before anything starts.
         RunError: the training failed, such as by a loss that is not finite.
     """
-    planned = plan_training(
-        method,
-        data,
-        settings,
-        until=until,
-        seed=seed,
-        name=name,
-        storage=storage,
-        workers=workers,
-        preset=preset,
-        weights=weights,
-        gpus_per_worker=gpus_per_worker,
-        max_failures=max_failures,
-        wandb=wandb,
-    )
+    given = {
+        "until": until,
+        "seed": seed,
+        "name": name,
+        "storage": storage,
+        "preset": preset,
+        "weights": None if weights is None else [f"{phase}={file}" for phase, file in weights.items()],
+        "gpus_per_worker": gpus_per_worker,
+        "max_failures": max_failures,
+        "wandb": wandb,
+        **workers_or_local(workers),
+    }
+    planned = plan_training(method, data, settings, taken(TrainOptions, given))
     return replace(planned, command=("wsss.train", method)).run(progress)

@@ -129,14 +129,12 @@ def apart(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     return {path: value for path, value in settings.items() if not path.startswith("data.")}, data
 
 
-def taken(weights: Sequence[str] | Mapping[str, str | Path] | None) -> dict[str, list[str]]:
-    """Files of weights by phase, or as "PHASE=FILE", as the setting `released`, with absolute paths; none without any.
+def released(weights: Sequence[str] | None) -> dict[str, list[str]]:
+    """Files of weights as "PHASE=FILE", as the setting `released`, with absolute paths; nothing without any.
 
     Raises:
         InputError: a text without a phase or a file.
     """
-    if isinstance(weights, Mapping):
-        weights = [f"{phase}={file}" for phase, file in weights.items()]
     found = []
     for item in weights or ():
         phase, equals, file = item.partition("=")

@@ -10,17 +10,11 @@ import typer
 from wsss_platform.api._compare import plan_comparison
 from wsss_platform.cli.options import settings, verb
 from wsss_platform.cli.output import Output
-from wsss_platform.cli.planned import data_from, workers_of
+from wsss_platform.cli.planned import data_from
 from wsss_platform.config import parse_assignment
-from wsss_platform.config.options import group, option
+from wsss_platform.config.options import group
 from wsss_platform.config.recipes import Recipe
-from wsss_platform.config.verb_options import (
-    DataOptions,
-    OutputOptions,
-    ResourceOptions,
-    SettingsOptions,
-    StorageOptions,
-)
+from wsss_platform.config.verb_options import CompareOptions, DataOptions
 from wsss_platform.errors import InputError
 from wsss_platform.report.tables.comparison import comparison_plan, comparison_result
 
@@ -35,51 +29,22 @@ Variants = Annotated[
 
 
 @dataclass(frozen=True)
-class CompareOptions:
+class Options:
     """Of `compare`."""
 
     data: DataOptions = group(DataOptions)
-    method: SettingsOptions = group(SettingsOptions)
-    seeds: str = option(
-        "3", "Train with this number of random seeds, or with a list such as 0,2,5 (one: 2,).", "Search"
-    )
-    at: str = option(
-        "best",
-        "Compare at best: each run's maps where its sweep is best; masks: as made; background: each where it takes as "
-        "much of the background as the baseline does at its best (as nearly as its sweep allows).",
-        "Search",
-        metavar="AT",
-    )
-    images: int = option(6, "Draw this many images where the variants differ.", "Output", low=0, former="--pictures")
-    resources: ResourceOptions = group(ResourceOptions)
-    local: bool = option(False, "Use one process, without Ray; the same bytes with one worker.", "Resources")
-    storage: StorageOptions = group(StorageOptions)
-    output: OutputOptions = group(OutputOptions)
+    compare: CompareOptions = group(CompareOptions)
 
 
-@verb("compare", CompareOptions)
-def compare(variants: Variants = None, *, options: CompareOptions, recipe: Recipe, out: Output) -> None:
+@verb("compare", Options)
+def compare(variants: Variants = None, *, options: Options, recipe: Recipe, out: Output) -> None:
     """Train and score several methods over several seeds; a table with paired intervals, bars and pictures."""
     entries: dict[str, Any] = {name: (one.method, one.settings) for name, one in recipe.variants.items()}
     if variants:
         entries = _entries(variants)
-    planned = plan_comparison(
-        entries,
-        data_from(options.data),
-        settings(options.method.changes),
-        seeds=_seeds(options.seeds),
-        at=options.at,
-        images=options.images,
-        preset=options.method.preset,
-        name=options.storage.name,
-        storage=options.storage.storage,
-        workers=workers_of(options.resources.workers, options.local),
-        gpus_per_worker=options.resources.gpus_per_worker,
-        max_failures=options.resources.max_failures,
-        wandb=options.output.wandb,
-        recipe=recipe,
-    )
-    if options.output.dry_run:
+    changes = settings(options.compare.method.changes)
+    planned = plan_comparison(entries, data_from(options.data), changes, options.compare, recipe)
+    if options.compare.output.dry_run:
         plan = planned.document()
         out.result(plan, comparison_plan(plan))
         return
@@ -116,12 +81,3 @@ def parse_variant(text: str) -> tuple[str, str, list[str]]:
     if not method or any("=" not in item for item in assignments):
         raise InputError(f"variant {text!r}: expected METHOD, or LABEL=METHOD,path=value,...")
     return label.strip(), method.strip(), assignments
-
-
-def _seeds(text: str) -> int | list[int]:
-    try:
-        return [int(item) for item in text.removesuffix(",").split(",")] if "," in text else int(text)
-    except ValueError:
-        raise InputError(
-            f"--seeds {text!r}: expected a number of seeds, or different numbers such as 0,2,5", field="--seeds"
-        ) from None

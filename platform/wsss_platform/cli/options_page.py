@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from wsss_platform.cli.compare import CompareOptions
+from wsss_platform.cli import compare, train
 from wsss_platform.cli.data import CheckOptions, CocoOptions, SampleOptions
 from wsss_platform.cli.import_maps import ImportOptions
 from wsss_platform.cli.import_weights import WeightsOptions
@@ -16,7 +16,6 @@ from wsss_platform.cli.masks import MasksOptions
 from wsss_platform.cli.score import ScoreOptions
 from wsss_platform.cli.show import ShowOptions
 from wsss_platform.cli.store import ClearOptions, VerifyOptions
-from wsss_platform.cli.train import TrainOptions
 from wsss_platform.cli.tune import TuneOptions
 from wsss_platform.config.options import PANELS, Leaf, leaves_of
 from wsss_platform.config.verb_options import JsonOptions, OpenOptions, StageOptions, StoredOptions
@@ -24,10 +23,10 @@ from wsss_platform.report.table import Table, columns
 from wsss_platform.search.masks.options import RunSearchOptions
 
 VERBS: Mapping[str, type[Any]] = {
-    "train": TrainOptions,
+    "train": train.Options,
     "tune": TuneOptions,
     "search": RunSearchOptions,
-    "compare": CompareOptions,
+    "compare": compare.Options,
     "maps": StageOptions,
     "masks": MasksOptions,
     "score": ScoreOptions,

@@ -14,15 +14,6 @@ def data_from(options: DataOptions) -> Data:
     return data_named(options.data, options.root, options.train_list, options.score_list)
 
 
-def workers_of(workers: int, local: bool) -> int | None:
-    """Training processes, or None for this process alone."""
-    from wsss_platform.errors import InputError
-
-    if local and workers > 1:
-        raise InputError(f"--local runs one process; expected --workers 1, got {workers}", field="--workers")
-    return None if local else workers
-
-
 def carried_out(planned: PlannedRun, dry_run: bool, out: Output) -> None:
     """Print the plan, and unless it is a dry run, do it and print what came out."""
     plan = planned.document()

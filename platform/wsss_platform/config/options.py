@@ -136,6 +136,11 @@ def build(
     return typing.cast("Options", _filled(options, values))
 
 
+def taken(options: type[Options], given: Mapping[str, Any]) -> Options:
+    """Options from the arguments of a Python function: None is not given, and the environment is heard."""
+    return build(options, {name: value for name, value in given.items() if value is not None}, environment=True)
+
+
 def check(options: type[Any], given: Mapping[str, Any]) -> None:
     """Check values that are given by name, as `build` does; None and names that are no options are passed over."""
     known = {leaf.name: leaf for leaf in leaves_of(options)}

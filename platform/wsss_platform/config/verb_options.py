@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wsss_platform.config.options import option
+from wsss_platform.config.options import group, option
+from wsss_platform.errors import InputError
 
 STORAGE = Path("wsss-storage")
 """The default storage folder."""
@@ -187,3 +188,52 @@ class ConfiguredStageOptions(StageOptions):
     def planned(self) -> dict[str, Any]:
         """As arguments of `api._stages.plan_stage`."""
         return {**super().planned, "config": self.config}
+
+
+@dataclass(frozen=True)
+class LocalOptions(ResourceOptions):
+    """What a run may take that needs no cluster."""
+
+    local: bool = option(False, "Use one process, without Ray; the same bytes with one worker.", "Resources")
+
+    def check_local(self) -> None:
+        """InputError for several workers in one process."""
+        if self.local and self.workers > 1:
+            told = f"--local runs one process; expected --workers 1, got {self.workers}"
+            raise InputError(told, field="--workers")
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Of `train`, besides its data."""
+
+    method: MethodOptions = group(MethodOptions)
+    until: str = option("train", "End with this stage: train, maps, masks or score.", "Method", metavar="STAGE")
+    weights: list[str] | None = option(
+        None,
+        "Take a phase's weights from a file (import-weights, or another weights.pt) instead of training it.",
+        "Method",
+        metavar="PHASE=FILE",
+    )
+    resources: LocalOptions = group(LocalOptions)
+    storage: StorageOptions = group(StorageOptions)
+    output: OutputOptions = group(OutputOptions)
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """Of `compare`, besides its data."""
+
+    method: SettingsOptions = group(SettingsOptions)
+    seeds: str = option("3", "Train with this many random seeds, or with a list such as 0,2,5 (one: 2,).", "Search")
+    at: str = option(
+        "best",
+        "Compare at best: each run's maps where its sweep is best; masks: as made; background: each where it takes as "
+        "much of the background as the baseline does at its best (as nearly as its sweep allows).",
+        "Search",
+        metavar="AT",
+    )
+    images: int = option(6, "Draw this many images where the variants differ.", "Output", low=0, former="--pictures")
+    resources: LocalOptions = group(LocalOptions)
+    storage: StorageOptions = group(StorageOptions)
+    output: OutputOptions = group(OutputOptions)

@@ -39,7 +39,7 @@ def test_wrong_names_get_the_nearest_right_one(run: wsss.Run, storage: Path, dat
         (lambda data: wsss.compare({"a": ("cam",)}, data), "variant 'a': expected a method"),
         (lambda data: wsss.compare(["cam", "cam"], data), "two variants are called 'cam'"),
         (lambda data: wsss.compare("cam", data), "expected several variants"),
-        (lambda data: wsss.compare(["cam"], data, seeds="3"), "--seeds '3'"),
+        (lambda data: wsss.compare(["cam"], data, seeds=[1.5]), "--seeds .1.5,."),
         (lambda data: wsss.tune("cam", data, dry_run=True), "unknown option of tune 'dry_run'"),
         (lambda data: wsss.tune("cam", data, trials=0), "trials .*expected at least 1"),
         (lambda data: wsss.search("nothing", changes=["x=1"]), "unknown option of search 'changes'"),
