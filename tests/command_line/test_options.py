@@ -14,6 +14,7 @@ import typer
 from in_process import command, document
 from typer.testing import CliRunner
 
+from wsss_platform import __version__
 from wsss_platform.cli import tune
 from wsss_platform.cli.options import verb
 from wsss_platform.config.options import PANELS, group, leaves_of, option
@@ -89,6 +90,18 @@ def test_hidden_options_are_accepted(tmp_path: Path) -> None:
     plan = document("tune", "fbr", *given, "--dry-run", "--storage", str(tmp_path))
     said = {name: plan["options"][name] for name in ("sampler", "scheduler", "retries", "keep_best", "inner")}
     assert said == {"sampler": "random", "scheduler": "none", "retries": 2, "keep_best": 1, "inner": 0}
+
+
+def test_former_flags_are_accepted_and_not_shown(tmp_path: Path) -> None:
+    plan = document("compare", "cam", "--pictures", "1", "--dry-run", "--storage", str(tmp_path))
+    assert plan["schema"] == "wsss-platform/comparison-plan"
+    shown = command("compare", "--help").stdout
+    assert "--images" in shown
+    assert "--pictures" not in shown
+
+
+def test_the_version_is_told() -> None:
+    assert command("--version").stdout == f"wsss-platform {__version__}\n"
 
 
 def test_a_password_is_in_no_plan(tmp_path: Path) -> None:
