@@ -26,9 +26,8 @@ def pictures(notebook: nbformat.NotebookNode) -> int:
 def test_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MPLBACKEND", raising=False)
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    NotebookClient(
-        notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}
-    ).execute()  # raises on an error
+    place = {"metadata": {"path": str(tmp_path)}}
+    NotebookClient(notebook, timeout=600, startup_timeout=300, resources=place).execute()  # raises at a cell that fails
     assert pictures(notebook) == PICTURES
     assert not [output for output in outputs(notebook) if output.get("name") == "stdout"], "results are values"
     study = next(cell for cell in notebook.cells if "study.trials" in cell.source)
