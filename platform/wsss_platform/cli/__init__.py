@@ -17,6 +17,7 @@ from wsss_platform import __version__
 from wsss_platform.cli import (
     compare,
     data,
+    doctor,
     import_maps,
     import_weights,
     leaderboard,
@@ -58,6 +59,7 @@ app.command("search")(search.search)
 app.command("compare")(compare.compare)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.command("show")(show.show)
+app.command("doctor")(doctor.doctor)
 
 
 def _version(wanted: bool) -> None:

@@ -45,6 +45,7 @@ VERBS: Mapping[str, type[Any]] = {
     "store gc": ClearOptions,
     "store push": StoredOptions,
     "store pull": StoredOptions,
+    "doctor": StoredOptions,
 }
 """In the order of the page."""
 _HEAD = """# Options

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import ray
 
+from wsss_platform.engine.machine import OBJECT_STORE
 from wsss_platform.errors import RunError
 
 SETTINGS = {
@@ -27,8 +28,6 @@ LOOPBACK = ("localhost", "127.0.0.1")
 """Names that mean another machine on each."""
 _PORT = "RAY_GCS_SERVER_PORT"
 """Environment variable: the port of a new cluster's head."""
-OBJECT_STORE = 512 * 1024**2
-"""Bytes of shared memory of a local cluster. Only jobs and reports cross it; pictures are read where they are used."""
 
 
 @contextmanager

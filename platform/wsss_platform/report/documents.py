@@ -1,9 +1,9 @@
-"""What `compare`, `leaderboard` and `show` print."""
+"""What `compare`, `leaderboard`, `show` and `doctor` print."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 from wsss_platform.config.document import Document, Part
 from wsss_platform.plan.protocol import Protocol
@@ -151,3 +151,40 @@ class Pictures(Document):
     """Their paths."""
     looks: SeenTruth
     """At the truth that chose the worst and the best of them; drawing is not counted."""
+
+
+class DoctorItem(Part):
+    """One thing that counts on a machine. Texts hold no secrets."""
+
+    name: str
+    """Such as "torch" or "WSSS_STORAGE"; the same on every machine."""
+    state: Literal["ok", "missing", "warning"]
+    """Warning: it may do, or it could not be looked at."""
+    needed: bool
+    """Whether nothing works without it; otherwise it is for what `meaning` says."""
+    found: str
+    """What there is; why it is missing, or why it could not be looked at."""
+    meaning: str
+    """What that means, or what to do."""
+
+
+class Doctor(Document):
+    """What this machine has, and what is missing for what (`doctor`)."""
+
+    SCHEMA: ClassVar[str] = "wsss-platform/doctor"
+
+    complete: bool
+    """Whether everything needed is there."""
+    items: tuple[DoctorItem, ...]
+    """Always the same, in the same order."""
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """Names of what is needed and missing."""
+        return tuple(one.name for one in self.items if one.needed and one.state == "missing")
+
+    @classmethod
+    def of(cls, items: Iterable[DoctorItem]) -> Self:
+        """The items in their order."""
+        found = tuple(items)
+        return cls(complete=not any(one.needed and one.state == "missing" for one in found), items=found)

@@ -11,7 +11,7 @@ from wsss_platform.data.documents import ConvertedLabels, DataCheck, DataLists, 
 from wsss_platform.method.documents import MethodFields, MethodList
 from wsss_platform.nets.documents import ImportedWeights
 from wsss_platform.plan.documents import ComparisonPlan, MissingInputs, RunPlan
-from wsss_platform.report.documents import ComparisonDocument, LeaderboardDocument, Pictures
+from wsss_platform.report.documents import ComparisonDocument, Doctor, LeaderboardDocument, Pictures
 from wsss_platform.report.table import Table, columns
 from wsss_platform.run.documents import RuleResult, RunDifference, RunResult
 from wsss_platform.scores.documents import Summary
@@ -45,6 +45,7 @@ DOCUMENTS: tuple[type[Document], ...] = (
     StoreVerification,
     StoreClearance,
     Copy,
+    Doctor,
 )
 """In the order of the page."""
 _HEAD = """# Documents
@@ -73,7 +74,7 @@ An error is one object, too, with the exit code of the command and a line for a 
 | `interrupted` | 130 | the user stopped it; the same command continues |
 
 `field` and `nearest` are null where there is none. A verb that has printed its document before it fails
-(`store verify`, `data check`) prints no second object.
+(`store verify`, `data check`, `doctor`) prints no second object.
 """
 
 
