@@ -1,4 +1,5 @@
-"""The wheel: what is in it, that it runs from another folder, and that Ray workers can import both packages.
+"""The wheel: what is in it, that it runs from another folder, and that Ray workers can import both packages. And the
+files that GitHub reads.
 
 Building needs hatchling from the package index; without it these tests skip.
 """
@@ -17,6 +18,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ("search_spaces", "recipes", "cluster")
@@ -164,3 +166,43 @@ def test_ray_worker_imports_the_editable_install(tmp_path: Path) -> None:
         str(ROOT / "methods" / "wsss_methods" / "__init__.py"),
     ]
     assert version.startswith("3.")
+
+
+# --- what GitHub reads ----------------------------------------------------------------------------------
+
+
+def targets(makefile: str) -> set[str]:
+    """Names that `make` can be asked for."""
+    return {name for line in re.findall(r"^\.PHONY: (.*)$", makefile, re.M) for name in line.split()}
+
+
+def unknown_steps(workflow: str, makefile: str) -> list[str]:
+    """Commands of a workflow that are not one target of the Makefile."""
+    jobs = yaml.safe_load(workflow)["jobs"].values()
+    commands = [step["run"] for job in jobs for step in job["steps"] if "run" in step]
+    assert commands, "a workflow that runs nothing"
+    known = {f"make {name}" for name in targets(makefile)}
+    return [command for command in commands if command.strip() not in known]
+
+
+def test_workflows_are_calls_of_make() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert all(re.search(rf"^{name}:", makefile, re.M) for name in targets(makefile))
+    found = list((ROOT / ".github" / "workflows").glob("*.yml"))
+    assert found
+    for path in found:
+        assert not unknown_steps(path.read_text(encoding="utf-8"), makefile), path
+
+
+@pytest.mark.parametrize("command", ["pytest", "make tests", "make test; curl e.org", "make lint\nmake"])
+def test_another_command_is_found(command: str) -> None:
+    workflow = yaml.safe_dump({"jobs": {"one": {"steps": [{"uses": "it"}, {"run": "make test"}, {"run": command}]}}})
+    assert unknown_steps(workflow, ".PHONY: test lint\ntest:\nlint:\n") == [command]
+
+
+def test_a_report_of_a_bug_says_the_command_and_the_machine() -> None:
+    form = yaml.safe_load((ROOT / ".github" / "ISSUE_TEMPLATE" / "bug.yml").read_text(encoding="utf-8"))
+    assert {"name", "description", "body"} <= set(form)
+    asked = {field["id"]: field for field in form["body"]}
+    assert "`wsss-platform doctor --json`" in asked["doctor"]["attributes"]["description"]
+    assert all(asked[name]["validations"]["required"] for name in ("command", "doctor"))
