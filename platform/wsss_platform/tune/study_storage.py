@@ -8,6 +8,7 @@ database holds too, so that two storage folders cannot drive one study of the sa
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import string
 import warnings
@@ -98,14 +99,15 @@ def without_secrets(url: str) -> str:
     Raises:
         InputError: no URL of SQLite or PostgreSQL; what was given is not repeated beyond its scheme.
     """
-    parts = urlsplit(url)
-    scheme = parts.scheme.split("+")[0]
-    if scheme not in ("sqlite", "postgresql"):
-        if "://" not in url or set(scheme) - set(string.ascii_letters):
+    scheme, colon, rest = url.partition("://")
+    scheme = scheme.split("+")[0]
+    if scheme not in ("sqlite", "postgresql") or not colon:
+        if not colon or set(scheme) - set(string.ascii_letters):
             raise InputError("--study-storage: expected a URL, such as sqlite:///studies.db or postgresql://host/name")
         raise unknown("database (--study-storage)", scheme, ["sqlite", "postgresql"])
-    place = parts.netloc.rpartition("@")[2]
-    return f"{scheme}://{place}{parts.path}"
+    if scheme == "postgresql":
+        rest = rest.rpartition("@")[2]  # before it: a password may hold an unquoted "/", "?" or "#"
+    return f"{scheme}://{re.split('[?#]', rest)[0]}"
 
 
 def _database(url: str) -> BaseStorage:

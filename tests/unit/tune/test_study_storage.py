@@ -141,7 +141,9 @@ def test_secrets_are_cut_off() -> None:
         == "postgresql://host:5432/name"
     )
     assert without_secrets("sqlite:///a/b.db") == "sqlite:///a/b.db"
-    assert without_secrets(f"postgresql://me:p@{PASSWORD}@host/name") == "postgresql://host/name"
+    for sign in "@/?#:":
+        url = f"postgresql://me:p{sign}{PASSWORD}@host/name?sslmode=require"
+        assert without_secrets(url) == "postgresql://host/name"
 
 
 def test_what_tune_pickles_holds_no_url(tmp_path: Path) -> None:
