@@ -70,6 +70,12 @@ def plan_stage(
     )
 
 
+def _go_on(until: str, progress: bool, **given: Any) -> Run:
+    """Go on with a run to a stage; `given` are arguments of `plan_stage`, and workers None is this process alone."""
+    planned = plan_stage(until, local=given["workers"] is None, **given)
+    return replace(planned, command=(f"wsss.{until}", planned.name)).run(progress)
+
+
 def maps(
     run: Run | str,
     *,
@@ -99,14 +105,17 @@ def maps(
     Raises:
         InputError: no such run, or settings that would train again.
     """
-    given: dict[str, Any] = {
-        "split": split,
-        "storage": storage,
-        "gpus_per_worker": gpus_per_worker,
-        "max_failures": max_failures,
-    }
-    planned = plan_stage("maps", run, settings, workers=workers, local=workers is None, **given)
-    return replace(planned, command=("wsss.maps", planned.name)).run(progress)
+    return _go_on(
+        "maps",
+        progress,
+        run=run,
+        settings=settings,
+        split=split,
+        storage=storage,
+        workers=workers,
+        gpus_per_worker=gpus_per_worker,
+        max_failures=max_failures,
+    )
 
 
 def masks(
@@ -139,14 +148,17 @@ def masks(
     Raises:
         InputError: no such run, or settings that would train again.
     """
-    given: dict[str, Any] = {
-        "split": split,
-        "storage": storage,
-        "gpus_per_worker": gpus_per_worker,
-        "max_failures": max_failures,
-    }
-    planned = plan_stage("masks", run, settings, workers=workers, local=workers is None, **given)
-    return replace(planned, command=("wsss.masks", planned.name)).run(progress)
+    return _go_on(
+        "masks",
+        progress,
+        run=run,
+        settings=settings,
+        split=split,
+        storage=storage,
+        workers=workers,
+        gpus_per_worker=gpus_per_worker,
+        max_failures=max_failures,
+    )
 
 
 def score(
@@ -180,15 +192,18 @@ def score(
     Raises:
         InputError: no such run, or settings that would train again.
     """
-    given: dict[str, Any] = {
-        "split": split,
-        "storage": storage,
-        "gpus_per_worker": gpus_per_worker,
-        "max_failures": max_failures,
-        "wandb": wandb,
-    }
-    planned = plan_stage("score", run, settings, workers=workers, local=workers is None, **given)
-    return replace(planned, command=("wsss.score", planned.name)).run(progress)
+    return _go_on(
+        "score",
+        progress,
+        run=run,
+        settings=settings,
+        split=split,
+        storage=storage,
+        workers=workers,
+        gpus_per_worker=gpus_per_worker,
+        max_failures=max_failures,
+        wandb=wandb,
+    )
 
 
 def score_rule(

@@ -14,7 +14,7 @@ from wsss_platform.cli.options import settings, verb
 from wsss_platform.cli.output import Output, print_shown
 from wsss_platform.config.imported import UNKNOWN
 from wsss_platform.config.options import group, option
-from wsss_platform.config.verb_options import STORAGE, OutputOptions
+from wsss_platform.config.verb_options import STORAGE, OutputOptions, TreeOptions
 from wsss_platform.report.tables.run import plan_table, run_plan, run_result
 
 Folder = Annotated[Path, typer.Argument(help="Folder of maps, files named by image id.")]
@@ -22,7 +22,7 @@ Name = Annotated[str, typer.Option("--name", help="Name the run that is made.", 
 
 
 @dataclass(frozen=True)
-class ImportOptions:
+class ImportOptions(TreeOptions):
     """Of `import-maps`."""
 
     form: str | None = option(
@@ -32,8 +32,6 @@ class ImportOptions:
         flag="--as",
         metavar="FORM",
     )
-    data: str = option("sample", "Take the images of this data set: sample or voc12.", "Data", metavar="sample|voc12")
-    root: str = option("", "Read the VOC2012 tree in this folder.", "Data", metavar="DIR")
     list_name: str | None = option(None, "Take the images of this split.", "Data", flag="--list", metavar="NAME")
     supervision: str = option(
         UNKNOWN, 'Say what the maps were made from, such as "labels + CLIP"; the protocol says it.', "Data"

@@ -12,6 +12,7 @@ from wsss_platform.api._exchange import read_weights
 from wsss_platform.cli.options import settings, verb
 from wsss_platform.cli.output import Output, note
 from wsss_platform.config.options import option
+from wsss_platform.config.verb_options import JsonOptions
 from wsss_platform.errors import InputError
 from wsss_platform.report.tables.weights import weights_lines
 
@@ -29,7 +30,7 @@ Target = Annotated[Path, typer.Option("--out", help="Write this file.", metavar=
 
 
 @dataclass(frozen=True)
-class WeightsOptions:
+class WeightsOptions(JsonOptions):
     """Of `import-weights`."""
 
     classes: int = option(20, "Expect this many foreground classes of a whole network.", "Method", low=1)
@@ -37,7 +38,6 @@ class WeightsOptions:
         None, "Override one setting of the method; repeatable.", "Method", flag="--set", metavar="PATH=VALUE"
     )
     allow_missing: bool = option(False, "Write although names are missing, unexpected or misshapen.", "Output")
-    as_json: bool = option(False, "Print one JSON document on standard output.", "Output", flag="--json")
 
 
 @verb("import-weights", WeightsOptions)

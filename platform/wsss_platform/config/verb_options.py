@@ -14,18 +14,22 @@ STORAGE = Path("wsss-storage")
 
 
 @dataclass(frozen=True)
-class DataOptions:
-    """Which images."""
+class JsonOptions:
+    """Of every verb."""
 
-    data: str = option("sample", "Use this data set: sample (built in) or voc12.", "Data", metavar="sample|voc12")
-    root: str = option("", "Read the VOC2012 tree in this folder.", "Data", metavar="DIR")
-    train_list: str | None = option(None, "Train on this split.", "Data", metavar="NAME")
-    score_list: str | None = option(None, "Score this split. Default: the trained one.", "Data", metavar="NAME")
+    as_json: bool = option(False, "Print one JSON document on standard output.", "Output", flag="--json", typed=True)
 
 
 @dataclass(frozen=True)
-class SettingsOptions:
-    """Where a method's settings come from, the later before the earlier: preset, recipe, single settings."""
+class PlanOptions(JsonOptions):
+    """Of verbs that plan first."""
+
+    dry_run: bool = option(False, "Print the plan and start nothing.", "Output", typed=True)
+
+
+@dataclass(frozen=True)
+class RecipeOptions:
+    """Of verbs that follow a recipe."""
 
     recipe: str | None = option(
         None,
@@ -35,6 +39,28 @@ class SettingsOptions:
         typed=True,
     )
     config: Path | None = option(None, "Follow this recipe.", "Method", metavar="FILE", hidden=True, typed=True)
+
+
+@dataclass(frozen=True)
+class TreeOptions:
+    """Which data set."""
+
+    data: str = option("sample", "Use this data set: sample (built in) or voc12.", "Data", metavar="sample|voc12")
+    root: str = option("", "Read the VOC2012 tree in this folder.", "Data", metavar="DIR")
+
+
+@dataclass(frozen=True)
+class DataOptions(TreeOptions):
+    """Which images."""
+
+    train_list: str | None = option(None, "Train on this split.", "Data", metavar="NAME")
+    score_list: str | None = option(None, "Score this split. Default: the trained one.", "Data", metavar="NAME")
+
+
+@dataclass(frozen=True)
+class SettingsOptions(RecipeOptions):
+    """Where a method's settings come from, the later before the earlier: preset, recipe, single settings."""
+
     preset: str | None = option(
         None, "Start from this shipped partial config. Default: sample with --data sample.", "Method", metavar="NAME"
     )
@@ -87,7 +113,7 @@ class StorageOptions:
 
 
 @dataclass(frozen=True)
-class OutputOptions:
+class OutputOptions(PlanOptions):
     """What is told, and where."""
 
     wandb: str = option(
@@ -97,15 +123,6 @@ class OutputOptions:
         envvar="WSSS_WANDB",
         metavar="MODE",
     )
-    dry_run: bool = option(False, "Print the plan and start nothing.", "Output", typed=True)
-    as_json: bool = option(False, "Print one JSON document on standard output.", "Output", flag="--json", typed=True)
-
-
-@dataclass(frozen=True)
-class JsonOptions:
-    """Of verbs that only look."""
-
-    as_json: bool = option(False, "Print one JSON document on standard output.", "Output", flag="--json", typed=True)
 
 
 @dataclass(frozen=True)
@@ -116,11 +133,9 @@ class StoredOptions(JsonOptions):
 
 
 @dataclass(frozen=True)
-class OpenOptions(JsonOptions):
+class OpenOptions(TreeOptions, JsonOptions):
     """Of verbs that open a data set without a method."""
 
-    data: str = option("sample", "Open this data set: sample (built in) or voc12.", "Data", metavar="sample|voc12")
-    root: str = option("", "Read the VOC2012 tree in this folder.", "Data", metavar="DIR")
     changes: list[str] | None = option(
         None,
         "Override one setting, such as data.sample.size=96; repeatable.",
@@ -132,7 +147,7 @@ class OpenOptions(JsonOptions):
 
 
 @dataclass(frozen=True)
-class StageOptions:
+class StageOptions(PlanOptions):
     """Of the verbs that go on with a recorded run."""
 
     split: str | None = option(
@@ -160,8 +175,6 @@ class StageOptions:
     )
     local: bool = option(False, "Use this process alone, without Ray; the bytes are the same.", "Resources")
     storage: Path = option(STORAGE, "Look in this storage folder.", "Storage", metavar="DIR", envvar="WSSS_STORAGE")
-    dry_run: bool = option(False, "Print the plan and start nothing.", "Output", typed=True)
-    as_json: bool = option(False, "Print one JSON document on standard output.", "Output", flag="--json", typed=True)
 
     @property
     def planned(self) -> dict[str, Any]:

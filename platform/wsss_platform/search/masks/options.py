@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wsss_platform.config.options import group, option
-from wsss_platform.config.verb_options import StorageOptions
+from wsss_platform.config.verb_options import PlanOptions, RecipeOptions, StorageOptions
 from wsss_platform.search.levels import DRAWN
 
 IMAGES, CONFIRM = 162, 200
@@ -14,17 +14,9 @@ IMAGES, CONFIRM = 162, 200
 
 
 @dataclass(frozen=True)
-class RunSearchOptions:
+class RunSearchOptions(RecipeOptions, PlanOptions):
     """What is tried on a run's stored maps."""
 
-    recipe: str | None = option(
-        None,
-        "Follow this recipe: a shipped one or a TOML file. It may name what the argument names.",
-        "Search",
-        metavar="NAME|FILE",
-        typed=True,
-    )
-    config: Path | None = option(None, "Follow this recipe.", "Search", metavar="FILE", hidden=True, typed=True)
     trials: int = option(DRAWN, "Try this many settings.", "Search", low=1)
     space: Path | None = option(
         None, "Search the axes of this file. Default: search_spaces/crf.toml.", "Search", metavar="FILE"
@@ -47,5 +39,3 @@ class RunSearchOptions:
         None, "Work on this many images at once. Default: one for each CPU.", "Resources", low=1
     )
     storage: StorageOptions = group(StorageOptions)
-    dry_run: bool = option(False, "Print the plan and start nothing.", "Output", typed=True)
-    as_json: bool = option(False, "Print one JSON document on standard output.", "Output", flag="--json", typed=True)
