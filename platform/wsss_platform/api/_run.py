@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from wsss_platform.maps.storage import MapReader
+    from wsss_platform.maps.storage import AnyMap, MapReader
     from wsss_platform.plan.experiment import Experiment, Kind
     from wsss_platform.plan.protocol import Protocol
     from wsss_platform.report.documents import Pictures
@@ -133,10 +133,14 @@ class RunMaps(Mapping[str, ImageMaps]):
     def __getitem__(self, image: str) -> ImageMaps:
         from wsss_platform.maps.storage import full_size
 
+        stored = self.stored(image)
+        return ImageMaps(tuple(self._classes[int(index)] for index in stored.classes), full_size(stored))
+
+    def stored(self, image: str) -> AnyMap:
+        """The CAMs of an image as they are stored; InputError with the nearest id where there are none."""
         if image not in self._reader:
             raise unknown("image", image, self._ids)
-        stored = self._reader[image]
-        return ImageMaps(tuple(self._classes[int(index)] for index in stored.classes), full_size(stored))
+        return self._reader[image]
 
     def get(self, image: str, default: Any = None) -> Any:
         """The CAMs of an image, or the default where it has none."""
@@ -216,7 +220,7 @@ class Run:
         """
         from wsss_platform.config import MasksConfig
         from wsss_platform.data.palette import mask_file, read_mask
-        from wsss_platform.maps.storage import MapReader, full_size
+        from wsss_platform.maps.storage import full_size
         from wsss_platform.masks.rules import labels
 
         split = self.experiment.dataset.split(self.experiment.stage("maps").list_name)
@@ -226,7 +230,7 @@ class Run:
             raise InputError(f"background: expected a threshold of 0 to 1, got {background!r}", field="background")
         if background is None:
             return read_mask(mask_file(self._stored("masks"), image))
-        stored = MapReader(self._stored("maps"))[image]
+        stored = self.maps.stored(image)  # opened once, for all images
         return labels(full_size(stored), stored.classes, MasksConfig(background=background))
 
     def show(self, images: int = 8) -> Figure:
