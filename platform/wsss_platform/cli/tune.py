@@ -67,8 +67,8 @@ def tune(
         out.result(plan, *study_plan(plan))
         return
     found = planned.run()
-    document, default = found.document(), found.request.experiment.config
-    out.result(document, *study_result(document, wanted, default, study.storage.storage))
+    document, asked = found.document(), found.request.experiment
+    out.result(document, *study_result(document, wanted, asked.config, asked.data, study.storage.storage))
 
 
 def _search(run: str, options: TuneOptions, pictures: int | None, confirm: int | None, out: Output) -> None:

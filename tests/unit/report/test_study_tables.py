@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from wsss_methods import get
+from wsss_platform.config import DataConfig
 from wsss_platform.report.tables.study import front_lines, search_words, study_result, trials_table
 from wsss_platform.report.terminal import rendered
 from wsss_platform.run.trial_rows import TrialRow
@@ -87,7 +88,11 @@ def test_the_command_that_trains_the_best_config_is_whole() -> None:
     rows, default = (row(0, 0.2, 50.0, None),), get("cam").config()
     none = study(rows, ()).model_copy(update={"best": None})
     found = none.model_copy(update={"best_config": "my store/best.toml"})
-    told = [str(line) for line in study_result(found, "cam", default, Path("my store"))]
-    (said,) = [line.removeprefix("train it with: ") for line in told if line.startswith("train it with: ")]
-    assert shlex.split(said) == ["wsss-platform", "train", "cam", "--recipe", "my store/best.toml"]
-    assert not [line for line in study_result(none, "cam", default, Path()) if "train it with" in str(line)]
+    photographs = DataConfig(kind="voc12", root="my tree", train_list="train_aug")
+    for data, tree in ((DataConfig(), []), (photographs, ["--data", "voc12", "--root", "my tree"])):
+        told = [str(line) for line in study_result(found, "cam", default, data, Path("my store"))]
+        (said,) = [line.removeprefix("train it with: ") for line in told if line.startswith("train it with: ")]
+        expected = ["wsss-platform", "train", "cam", "--recipe", "my store/best.toml", *tree]
+        assert shlex.split(said) == [*expected, "--train-list", data.train_list, "--storage", "my store"]
+    shown = study_result(none, "cam", default, DataConfig(), Path())
+    assert not [line for line in shown if "train it with" in str(line)]

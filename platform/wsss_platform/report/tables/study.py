@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from wsss_platform.config import MethodConfig, look_up
+from wsss_platform.config import DataConfig, MethodConfig, look_up
 from wsss_platform.report.study_page import PAGE
 from wsss_platform.report.table import Shown, Table, aligned, columns
 from wsss_platform.report.tables.run import plan_table
@@ -96,13 +96,16 @@ def _span(axis: Axis) -> str:
     return f"{axis.low:g} .. {axis.high:g}" + (" log" if axis.log else "")
 
 
-def study_result(found: StudyDocument, method: str, default: MethodConfig, storage: Path) -> list[Shown]:
+def study_result(
+    found: StudyDocument, method: str, default: MethodConfig, data: DataConfig, storage: Path
+) -> list[Shown]:
     """The trials, the best one, what it is worth, and where everything is.
 
     Args:
         found: what the study came to.
         method: whose settings were searched, as on the command line.
         default: the config that the search started from.
+        data: on which was trained.
         storage: the storage folder, for the next commands.
     """
     best = found.best
@@ -115,14 +118,21 @@ def study_result(found: StudyDocument, method: str, default: MethodConfig, stora
         "best trial is a selected one",
         *([f"every setting that was searched within a trial: {found.inner}"] if found.inner is not None else []),
         f"best config: {found.best_config or 'none, no trial was completed'}",
-        *([f"train it with: {_train(method, found.best_config)}"] if found.best_config is not None else []),
+        *(
+            [f"train it with: {_train(method, found.best_config, data, storage)}"]
+            if found.best_config is not None
+            else []
+        ),
         f"study, its journal, table, plots and page: {Path(found.folder) / PAGE}",
         f"next: wsss-platform leaderboard --storage {storage}",
     ]
 
 
-def _train(method: str, config: str) -> str:
-    return shlex.join(["wsss-platform", "train", method, "--recipe", config])
+def _train(method: str, config: str, data: DataConfig, storage: Path) -> str:
+    """The command that trains the best config on the data of the study."""
+    tree = [] if data.kind == "sample" else ["--data", data.kind, "--root", data.root]
+    place = ["--train-list", data.train_list, "--storage", str(storage)]
+    return shlex.join(["wsss-platform", "train", method, "--recipe", config, *tree, *place])
 
 
 def trials_table(study: str, rows: Iterable[TrialRow], objective: str) -> Table:
