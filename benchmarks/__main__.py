@@ -15,10 +15,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import confusions, crfs, inference, inner, producers, steps, stores, sweeps, trials, walks
+from benchmarks.images import PreparedImage, load
 from benchmarks.measure import Row
-from benchmarks.pictures import Picture, load
 
-PARTS: dict[str, Callable[[list[Picture], int, Path], Iterator[Row]]] = {
+PARTS: dict[str, Callable[[list[PreparedImage], int, Path], Iterator[Row]]] = {
     "sweep": sweeps.rows,
     "confusion": confusions.rows,
     "store": stores.rows,
@@ -42,13 +42,13 @@ def main() -> None:
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     log = Console(stderr=True)
-    pictures, classes, origin = load(24)
-    log.print(f"{len(pictures)} pictures ({origin}); CPU time per picture, one thread, medians of alternating rounds")
+    images, classes, origin = load(24)
+    log.print(f"{len(images)} images ({origin}); CPU time per image, one thread, medians of alternating rounds")
     found: list[Row] = []
     for name, part in PARTS.items():
         if arguments.part in (None, name):
             with tempfile.TemporaryDirectory(prefix="wsss-benchmark-") as folder:
-                for row in part(pictures, len(classes), Path(folder)):
+                for row in part(images, len(classes), Path(folder)):
                     log.print(f"{row.name}: {_times(row.ratio)}, {' against '.join(_values(row))}", soft_wrap=True)
                     found.append(row)
     if arguments.json:

@@ -11,31 +11,31 @@ from numpy.typing import NDArray
 from PIL import Image
 from zlib_ng import zlib_ng
 
+from benchmarks.images import PreparedImage
 from benchmarks.measure import Row, alternate, peak
-from benchmarks.pictures import Picture
 from wsss_platform.config import MasksConfig
 from wsss_platform.data.palette import read_mask, write_mask
 from wsss_platform.masks.make import make_mask
 from wsss_platform.scores.confusion import confusion, folded
 
 
-def rows(pictures: list[Picture], classes: int, folder: Path) -> Iterator[Row]:
+def rows(images: list[PreparedImage], classes: int, folder: Path) -> Iterator[Row]:
     """Masks of the maps at 0.3 against the truth."""
-    truths = [picture.truth for picture in pictures]
-    masks = [make_mask(picture.stored(), None, MasksConfig(background=0.3)) for picture in pictures]
+    truths = [image.truth for image in images]
+    masks = [make_mask(image.stored(), None, MasksConfig(background=0.3)) for image in images]
     for number, (truth, mask) in enumerate(zip(truths, masks, strict=True)):
-        write_mask(folder / f"truth-{number}.png", truth)
+        write_mask(folder / f"ground truth-{number}.png", truth)
         write_mask(folder / f"mask-{number}.png", mask)
         if not np.array_equal(folded(confusion(truth, mask, classes)), fast_hist(truth, mask, classes + 1)):
             raise AssertionError("the two confusions differ")
-    numbers = range(len(pictures))
+    numbers = range(len(images))
 
     def ours_decoded() -> list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-        return [(read_mask(folder / f"truth-{n}.png"), read_mask(folder / f"mask-{n}.png")) for n in numbers]
+        return [(read_mask(folder / f"ground truth-{n}.png"), read_mask(folder / f"mask-{n}.png")) for n in numbers]
 
     def theirs_decoded() -> list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
         return [
-            (np.array(Image.open(folder / f"truth-{n}.png")), np.array(Image.open(folder / f"mask-{n}.png")))
+            (np.array(Image.open(folder / f"ground truth-{n}.png")), np.array(Image.open(folder / f"mask-{n}.png")))
             for n in numbers
         ]
 
@@ -66,7 +66,7 @@ def rows(pictures: list[Picture], classes: int, folder: Path) -> Iterator[Row]:
             truth.max()
             mask.max()
 
-    own, other, floor = (x / len(pictures) * 1e3 for x in alternate(ours, theirs, touched, rounds=9))
+    own, other, floor = (x / len(images) * 1e3 for x in alternate(ours, theirs, touched, rounds=9))
     yield Row(
         name="confusion of masks in memory vs np.bincount with boolean masking",
         ours=own,
@@ -76,11 +76,9 @@ def rows(pictures: list[Picture], classes: int, folder: Path) -> Iterator[Row]:
         limit="one read of both masks",
         ours_peak=peak(ours),
         theirs_peak=peak(theirs),
-        note=f"{len(pictures)} pictures, equal",
+        note=f"{len(images)} images, equal",
     )
-    own, other, floor = (
-        x / len(pictures) * 1e3 for x in alternate(ours_from_disk, theirs_from_disk, inflated, rounds=7)
-    )
+    own, other, floor = (x / len(images) * 1e3 for x in alternate(ours_from_disk, theirs_from_disk, inflated, rounds=7))
     yield Row(
         name="confusion of masks on disk vs np.bincount with boolean masking",
         ours=own,
@@ -89,7 +87,7 @@ def rows(pictures: list[Picture], classes: int, folder: Path) -> Iterator[Row]:
         asked=2,
         limit_share=floor / own,
         limit="inflating the pixels of both PNG",
-        note=f"{len(pictures)} pictures, equal",
+        note=f"{len(images)} images, equal",
     )
 
 

@@ -2,7 +2,7 @@
 measurements of `platform/wsss_platform/nets/cpu/README.md`.
 
 Every set of tricks is timed in turn, in two processes: one keeps freed memory and one does not, since that cannot be
-taken back. Random pictures and random weights.
+taken back. Random images and random weights.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Case:
     network: Name
     tricks: tuple[str, ...]
     scales: tuple[float, ...] = ()
-    """Of maps of one picture with its flip; a training step where there are none."""
+    """Of maps of one image with its flip; a training step where there are none."""
     batch: int = 0
     crop: int = 0
 

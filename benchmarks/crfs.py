@@ -1,7 +1,7 @@
 """Dense CRF: our lattice against pydensecrf, as IRN runs it, with all labels, and for a search of settings.
 
-Photographs where there are any, else generated pictures; starts from the benchmark's maps, their classes doubled by
-shifted copies where a picture has too few. The other side of two passes is IRN's code: a fresh pydensecrf per pass; and
+Photographs where there are any, else generated images; starts from the benchmark's maps, their classes doubled by
+shifted copies where an image has too few. The other side of two passes is IRN's code: a fresh pydensecrf per pass; and
 beside it pydensecrf as our own `refine` runs it, both passes on one object.
 """
 
@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmarks.images import PreparedImage, voc_root
 from benchmarks.measure import Row, alternate
-from benchmarks.pictures import Picture, voc_root
 from wsss_platform.config import DataConfig, SampleConfig
 from wsss_platform.data import open_data
 from wsss_platform.masks.crf.dense_crf import PARAMETERS, CrfParameters, energies, kernels, refine
@@ -23,20 +23,20 @@ from wsss_platform.masks.crf.lattice import Run
 from wsss_platform.masks.rules import over
 
 IRN = PARAMETERS["irn"]
-PICTURES, ROUNDS, STEPS = 4, 3, 10
+IMAGES, ROUNDS, STEPS = 4, 3, 10
 Starts = list[NDArray[np.uint8]]
 
 
-def rows(pictures: list[Picture], classes: int, folder: Path) -> Iterator[Row]:
+def rows(prepared: list[PreparedImage], classes: int, folder: Path) -> Iterator[Row]:
     """Two passes at 2, 3 and 4 labels, one pass at 21, and 16 settings."""
-    chosen = pictures[:: max(1, len(pictures) // PICTURES)][:PICTURES]
-    images = [_image(picture) for picture in chosen]
+    chosen = prepared[:: max(1, len(prepared) // IMAGES)][:IMAGES]
+    images = [_image(one) for one in chosen]
     for labels in (2, 3, 4):
-        starts = [_starts(picture, labels, 0.3, 0.05) for picture in chosen]
+        starts = [_starts(one, labels, 0.3, 0.05) for one in chosen]
         yield from _compared(f"two IRN passes at {labels} labels", images, starts, labels, 1.8)
-    starts = [_starts(picture, 21, 0.3) for picture in chosen]
+    starts = [_starts(one, 21, 0.3) for one in chosen]
     yield from _compared("one pass at 21 labels", images, starts, 21, 1.0)
-    yield _settings(images, [_starts(picture, 2, 0.3)[0] for picture in chosen])
+    yield _settings(images, [_starts(one, 2, 0.3)[0] for one in chosen])
 
 
 def _compared(name: str, images: Starts, starts: list[Starts], labels: int, asked: float) -> Iterator[Row]:
@@ -53,7 +53,7 @@ def _compared(name: str, images: Starts, starts: list[Starts], labels: int, aske
         return [refine(image, start, labels, IRN, STEPS) for image, start in work]
 
     agreement, worst = _agreement(ours(), fresh())
-    note = f"{len(images)} pictures, {agreement:.4%} of labels equal, {worst:.4%} on the worst"
+    note = f"{len(images)} images, {agreement:.4%} of labels equal, {worst:.4%} on the worst"
     own, other, once, floor = (
         seconds / len(images) * 1e3 for seconds in alternate(ours, fresh, shared, lambda: _built(images), rounds=ROUNDS)
     )
@@ -64,7 +64,7 @@ def _compared(name: str, images: Starts, starts: list[Starts], labels: int, aske
 
 
 def _settings(images: Starts, starts: Starts) -> Row:
-    """Sixteen weights and iterations on one picture: one lattice, against sixteen objects."""
+    """Sixteen weights and iterations on one image: one lattice, against sixteen objects."""
     grid = [(gaussian, bilateral) for gaussian in (1, 2, 3, 5) for bilateral in (2.5, 5, 10, 15)]
 
     def ours() -> list[Starts]:
@@ -95,7 +95,7 @@ def _settings(images: Starts, starts: Starts) -> Row:
         asked=5,
         limit_share=floor / own,
         limit="building one lattice of each kernel",
-        note=f"2 labels, {len(images)} pictures, {agreement:.4%} of labels equal, {worst:.4%} on the worst",
+        note=f"2 labels, {len(images)} images, {agreement:.4%} of labels equal, {worst:.4%} on the worst",
     )
 
 
@@ -113,9 +113,9 @@ def _agreement(ours: list[Starts], theirs: list[Starts]) -> tuple[float, float]:
     return float(np.mean(each)), float(min(each))
 
 
-def _starts(picture: Picture, labels: int, *limits: float) -> Starts:
+def _starts(one: PreparedImage, labels: int, *limits: float) -> Starts:
     """Local labels for each background, of as many classes as wanted."""
-    scores = picture.high_res()
+    scores = one.high_res()
     while len(scores) < labels - 1:
         height, width = scores.shape[1:]
         moved = np.roll(scores, (height // 3 + 7 * len(scores), width // 4 + 11 * len(scores)), (1, 2))
@@ -123,10 +123,10 @@ def _starts(picture: Picture, labels: int, *limits: float) -> Starts:
     return [over(scores[: labels - 1], limit) for limit in limits]
 
 
-def _image(picture: Picture) -> NDArray[np.uint8]:
-    """RGB of the photograph, or of the generated picture."""
+def _image(one: PreparedImage) -> NDArray[np.uint8]:
+    """RGB of the photograph, or of the generated image."""
     root = voc_root()
     if root is None:
-        return open_data(DataConfig(sample=SampleConfig(size=500, train=96))).split("train").read(picture.id).image
-    with Image.open(root / "JPEGImages" / f"{picture.id}.jpg") as opened:
+        return open_data(DataConfig(sample=SampleConfig(size=500, train=96))).split("train").read(one.id).image
+    with Image.open(root / "JPEGImages" / f"{one.id}.jpg") as opened:
         return np.array(opened.convert("RGB"))

@@ -22,8 +22,8 @@ from PIL import Image
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.images import SCALES, PreparedImage, data
 from benchmarks.measure import Row, seconds
-from benchmarks.pictures import SCALES, Picture, data
 from wsss_platform.config import BackboneConfig, MapsConfig
 from wsss_platform.data import Sample, open_data
 from wsss_platform.maps.extract import Extractor
@@ -37,20 +37,20 @@ NETWORKS: tuple[tuple[Name, float, int], ...] = (
     ("resnet50", 1.15, 2),
     ("efficientnet_lite0", 1.25, 6),
 )
-"""Backbone, what was asked, pictures."""
+"""Backbone, what was asked, images."""
 
 
-def rows(pictures: list[Picture], classes: int, folder: Path) -> Iterator[Row]:
-    """CPU seconds per picture, one thread."""
+def rows(images: list[PreparedImage], classes: int, folder: Path) -> Iterator[Row]:
+    """CPU seconds per image, one thread."""
     for name, asked, count in NETWORKS:
-        yield _row(name, asked, pictures[:count], classes)
+        yield _row(name, asked, images[:count], classes)
 
 
-def _row(name: Name, asked: float, pictures: list[Picture], classes: int) -> Row:
-    ours, theirs = (_Side(side, name, pictures, classes) for side in ("ours", "theirs"))
+def _row(name: Name, asked: float, images: list[PreparedImage], classes: int) -> Row:
+    ours, theirs = (_Side(side, name, images, classes) for side in ("ours", "theirs"))
     with ours, theirs:
-        mine, other = (spent / len(pictures) for spent in _in_turn(ours, theirs))
-        floor = theirs.ask("work") / _multiplications_per_second() / len(pictures)
+        mine, other = (spent / len(images) for spent in _in_turn(ours, theirs))
+        floor = theirs.ask("work") / _multiplications_per_second() / len(images)
     return Row(
         name=f"multi-scale map inference, {name}, vs IRN's make_cam",
         ours=mine * 1e3,
@@ -60,17 +60,17 @@ def _row(name: Name, asked: float, pictures: list[Picture], classes: int) -> Row
         limit_share=floor / mine,
         limit="multiplications of the direct convolutions at the measured rate of a 1024 x 1024 float32 product; ours "
         "does with fewer where Winograd's form serves, so more than all of it is possible",
-        note=f"{len(pictures)} pictures, scales {', '.join(f'{scale:g}' for scale in SCALES)} and flips, one thread",
+        note=f"{len(images)} images, scales {', '.join(f'{scale:g}' for scale in SCALES)} and flips, one thread",
     )
 
 
 class _Side:
     """One side in a process of its own, since ours changes how the C library treats freed memory."""
 
-    def __init__(self, side: str, name: Name, pictures: list[Picture], classes: int) -> None:
+    def __init__(self, side: str, name: Name, images: list[PreparedImage], classes: int) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, end = context.Pipe()
-        self._process = context.Process(target=_serve, args=(end, side, name, pictures, classes), daemon=True)
+        self._process = context.Process(target=_serve, args=(end, side, name, images, classes), daemon=True)
 
     def __enter__(self) -> _Side:
         self._process.start()
@@ -91,11 +91,11 @@ def _in_turn(*sides: _Side) -> list[float]:
     return [statistics.median(own) for own in zip(*times[1:], strict=True)]  # the first round warms up
 
 
-def _serve(pipe: Any, side: str, name: Name, pictures: list[Picture], classes: int) -> None:
-    """Answer "once" with the CPU seconds of all pictures, "work" with the multiplications in them."""
+def _serve(pipe: Any, side: str, name: Name, images: list[PreparedImage], classes: int) -> None:
+    """Answer "once" with the CPU seconds of all images, "work" with the multiplications in them."""
     torch.set_num_threads(1)
     split = open_data(data()).split("train")
-    samples = [_sample(split.read(picture.id), picture, classes) for picture in pictures]
+    samples = [_sample(split.read(image.id), image, classes) for image in images]
     torch.manual_seed(0)
     make: Callable[[Sample], object]
     network = CamClassifier(
@@ -112,9 +112,9 @@ def _serve(pipe: Any, side: str, name: Name, pictures: list[Picture], classes: i
         )
 
 
-def _sample(sample: Sample, picture: Picture, classes: int) -> Sample:
+def _sample(sample: Sample, image: PreparedImage, classes: int) -> Sample:
     labels = np.zeros(classes, np.bool_)
-    labels[picture.classes] = True
+    labels[image.classes] = True
     return Sample(sample.id, sample.image, labels)
 
 

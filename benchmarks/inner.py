@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 
 import wsss_methods
+from benchmarks.images import PreparedImage
 from benchmarks.measure import Row, seconds
-from benchmarks.pictures import Picture
 from wsss_platform.config import DataConfig, override
 from wsss_platform.plan.experiment import Experiment
 from wsss_platform.run.local_runner import LocalRunner
@@ -28,12 +28,12 @@ from wsss_platform.search.masks.settings import Setting, settings_of
 from wsss_platform.search.space_file import load_space
 from wsss_platform.store.artefacts import Store
 
-SETTINGS, ROUNDS, PICTURES, SIDE, EPOCHS = 64, 4, 20, 96, 2
+SETTINGS, ROUNDS, IMAGES, SIDE, EPOCHS = 64, 4, 20, 96, 2
 SPACE = Path(__file__).parents[1] / "search_spaces" / "crf.toml"
 
 
-def rows(pictures: list[Picture], classes: int, folder: Path) -> Iterator[Row]:
-    """One row; the built-in sample, whatever pictures there are."""
+def rows(images: list[PreparedImage], classes: int, folder: Path) -> Iterator[Row]:
+    """One row; the built-in sample, whatever images there are."""
     torch.set_num_threads(1)
     one, store = _experiment(), Store(folder / "stored")
     levels = _levels(one)
@@ -72,7 +72,7 @@ def rows(pictures: list[Picture], classes: int, folder: Path) -> Iterator[Row]:
         theirs=1e3 * theirs / len(settings),
         unit="ms",
         asked=20,
-        note=f"per setting; cam, {PICTURES} pictures of {SIDE} pixels of the sample, {EPOCHS} epochs, no halving of so "
+        note=f"per setting; cam, {IMAGES} images of {SIDE} pixels of the sample, {EPOCHS} epochs, no halving of so "
         f"few; all trials were run; both choose {best.name!r} with {100 * values[best.key]:.2f}; the winner's masks "
         "and score are counted; with the one training and map pass that ours needs once: "
         f"{theirs / (each + made):.3g}x; wall time {wall[1] / wall[0]:.3g}x",
@@ -85,7 +85,7 @@ def _experiment() -> Experiment:
         method.config(),
         {"train.epochs": EPOCHS, "train.batch": 4, "train.crop": SIDE, "maps.scales": [1.0], "maps.flip": False},
     )
-    data = DataConfig.model_validate({"kind": "sample", "sample": {"train": PICTURES, "val": 2, "size": SIDE}})
+    data = DataConfig.model_validate({"kind": "sample", "sample": {"train": IMAGES, "val": 2, "size": SIDE}})
     return Experiment(method, config, data)
 
 

@@ -17,7 +17,7 @@ class Row:
     ours: float
     theirs: float
     unit: str
-    """Of both sides, per picture; less is better."""
+    """Of both sides, per image; less is better."""
     asked: float | None = None
     """The ratio wanted, or None where none was."""
     limit_share: float | None = None

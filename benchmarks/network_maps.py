@@ -1,6 +1,6 @@
 """Maps of a real network on the photographs: ImageNet features of EfficientNet-Lite0 and class prototypes.
 
-Nothing is trained: a class's weight is the mean feature of the pictures that have it, less that of all pictures, so
+Nothing is trained: a class's weight is the mean feature of the images that have it, less that of all images, so
 the maps are as smooth and as wrong as class activation maps are; the mean IoU of such maps means little.
 """
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from benchmarks.pictures import SCALES, STRIDE, Picture, data
+from benchmarks.images import SCALES, STRIDE, PreparedImage, data
 from wsss_platform.config import BackboneConfig, MapsConfig
 from wsss_platform.data import Sample, open_data
 from wsss_platform.data.views import normalise
@@ -39,12 +39,12 @@ class Remembering(CamClassifier):
 
 
 class NetworkMaps:
-    """The stored forms of a few pictures, and the peers' full-size maps of the same network."""
+    """The stored forms of a few images, and the peers' full-size maps of the same network."""
 
-    def __init__(self, pictures: list[Picture], classes: int) -> None:
+    def __init__(self, prepared: list[PreparedImage], classes: int) -> None:
         """Fit the prototypes at half size."""
         split = open_data(data()).split("train")
-        self._samples = {p.id: _sample(split.read(p.id), p, classes) for p in pictures}
+        self._samples = {p.id: _sample(split.read(p.id), p, classes) for p in prepared}
         self._objective = Remembering(classes).eval()
         with torch.inference_mode():
             features = torch.cat([self._feature(sample.image) for sample in self._samples.values()])
@@ -63,18 +63,18 @@ class NetworkMaps:
 
     @torch.inference_mode()
     def full(self, id: str) -> NDArray[np.float32]:
-        """The peers' way (IRN): each scale's output to the padded picture with torch, summed, cut, over the maximum."""
+        """The peers' way (IRN): each scale's output to the padded image with torch, summed, cut, over the maximum."""
         sample = self._samples[id]
         height, width = sample.image.shape[:2]
         target = padded_size(height, width)
-        picture = torch.from_numpy(normalise(sample.image))[None]
-        picture = functional.pad(picture, (0, target[1] - width, 0, target[0] - height))
+        whole = torch.from_numpy(normalise(sample.image))[None]
+        whole = functional.pad(whole, (0, target[1] - width, 0, target[0] - height))
         total = torch.zeros(1)
         for scale in SCALES:
             size = [max(1, round(scale * side / STRIDE)) * STRIDE for side in target]
-            images = picture
+            images = whole
             if size != list(target):
-                images = functional.interpolate(picture, size, mode="bilinear", align_corners=False, antialias=True)
+                images = functional.interpolate(whole, size, mode="bilinear", align_corners=False, antialias=True)
             images = torch.cat([images, images.flip(3)]).contiguous(memory_format=torch.channels_last)
             scores = self._objective.class_maps(images, torch.zeros(2))[:, torch.from_numpy(sample.labels)].relu()
             both = scores[:1] + scores[1:].flip(3)
@@ -84,5 +84,5 @@ class NetworkMaps:
         return scaled
 
 
-def _sample(sample: Sample, picture: Picture, classes: int) -> Sample:
-    return Sample(sample.id, sample.image, np.isin(np.arange(classes), picture.classes))
+def _sample(sample: Sample, image: PreparedImage, classes: int) -> Sample:
+    return Sample(sample.id, sample.image, np.isin(np.arange(classes), image.classes))

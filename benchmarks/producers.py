@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmarks.images import PreparedImage, voc_root
 from benchmarks.measure import Row
-from benchmarks.pictures import Picture, voc_root
 from wsss_methods import get
 from wsss_platform.config import DataConfig, SampleConfig
 from wsss_platform.data import open_data
@@ -40,50 +40,50 @@ from wsss_platform.run.chunks.images import chunks_of
 from wsss_platform.run.pipeline import run
 from wsss_platform.store.artefacts import Store
 
-WORKERS, ROUNDS, PICTURES, COPIES, MORE_COPIES = 2, 2, 16, 4, 64
+WORKERS, ROUNDS, IMAGES, COPIES, MORE_COPIES = 2, 2, 16, 4, 64
 MANY = 2000
-"""Pictures of the memory row."""
+"""Images of the memory row."""
 CRF = {"rule": "two_threshold", "crf": "irn", "crf_backend": "auto"}
 PLAIN: dict[str, Any] = {}
 LINE = "stored maps -> two-pass CRF -> masks -> score"
 _NUMBERS = itertools.count()
 
 
-def rows(pictures: list[Picture], classes: int, folder: Path) -> Iterator[Row]:
-    """Speed with the CRF, then memory and the cost per picture without."""
-    some = Material(pictures[:PICTURES], folder / "some", COPIES)
+def rows(images: list[PreparedImage], classes: int, folder: Path) -> Iterator[Row]:
+    """Speed with the CRF, then memory and the cost per image without."""
+    some = Material(images[:IMAGES], folder / "some", COPIES)
     with connect("local", cpus=WORKERS):
         yield from _speed(some, folder)
-        yield _beside_plain_processes(Material(pictures[:PICTURES], folder / "many", MORE_COPIES, full=False), folder)
-    yield from _memory(pictures, folder)
+        yield _beside_plain_processes(Material(images[:IMAGES], folder / "many", MORE_COPIES, full=False), folder)
+    yield from _memory(images, folder)
 
 
 class Material:
-    """Copies of the benchmark's pictures as a VOC tree, and their maps in both forms."""
+    """Copies of the benchmark's images as a VOC tree, and their maps in both forms."""
 
-    def __init__(self, pictures: Sequence[Picture], folder: Path, copies: int, full: bool = True) -> None:
+    def __init__(self, images: Sequence[PreparedImage], folder: Path, copies: int, full: bool = True) -> None:
         self.root, self.arrays = folder / "VOC2012", folder / "npy"
         for part in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
             (self.root / part).mkdir(parents=True)
         self.arrays.mkdir()
-        self.ids = [f"copy{number:03d}_{picture.id}" for number in range(copies) for picture in pictures]
+        self.ids = [f"copy{number:03d}_{image.id}" for number in range(copies) for image in images]
         (self.root / "ImageSets/Segmentation/train.txt").write_text("\n".join(self.ids) + "\n")
-        self.pictures = dict(zip(self.ids, [*pictures] * copies, strict=True))
-        for picture in pictures:
-            self._write(picture, [id for id in self.ids if self.pictures[id] is picture], full)
+        self.images = dict(zip(self.ids, [*images] * copies, strict=True))
+        for image in images:
+            self._write(image, [id for id in self.ids if self.images[id] is image], full)
 
-    def _write(self, picture: Picture, ids: list[str], full: bool) -> None:
+    def _write(self, image: PreparedImage, ids: list[str], full: bool) -> None:
         """The first copy; the others are links to it."""
         first = {
-            "JPEGImages/{}.jpg": lambda path: path.write_bytes(_jpeg(picture)),
-            "SegmentationClass/{}.png": lambda path: write_mask(path, picture.truth),
+            "JPEGImages/{}.jpg": lambda path: path.write_bytes(_jpeg(image)),
+            "SegmentationClass/{}.png": lambda path: write_mask(path, image.truth),
         }
         for pattern, write in first.items():
             write(self.root / pattern.format(ids[0]))
             for id in ids[1:]:
                 os.link(self.root / pattern.format(ids[0]), self.root / pattern.format(id))
         if full:
-            np.save(self.arrays / f"{ids[0]}.npy", picture.high_res())
+            np.save(self.arrays / f"{ids[0]}.npy", image.high_res())
             for id in ids[1:]:
                 os.link(self.arrays / f"{ids[0]}.npy", self.arrays / f"{id}.npy")
 
@@ -98,7 +98,7 @@ class Material:
         with store.building("maps", maps.key) as partial:
             assert partial is not None
             for chunk in chunks_of(self.ids):
-                items = [(id, self.pictures[id].stored()) for id in chunk.ids]
+                items = [(id, self.images[id].stored()) for id in chunk.ids]
                 write_maps(maps_file(partial, chunk.index), [_renamed(item, id) for id, item in items])
             store.commit("maps", maps.key, {"seconds": 0})
         return store
@@ -110,20 +110,20 @@ def _renamed(item: Any, id: str) -> Any:
     return replace(item, id=id)
 
 
-def _jpeg(picture: Picture) -> bytes:
+def _jpeg(image: PreparedImage) -> bytes:
     root = voc_root()
     if root is not None:
-        return (root / "JPEGImages" / f"{picture.id}.jpg").read_bytes()
+        return (root / "JPEGImages" / f"{image.id}.jpg").read_bytes()
     import io
 
-    image = open_data(DataConfig(sample=SampleConfig(size=500, train=10_000))).split("train").read(picture.id).image
+    image = open_data(DataConfig(sample=SampleConfig(size=500, train=10_000))).split("train").read(image.id).image
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=95)
     return buffer.getvalue()
 
 
 def _speed(some: Material, folder: Path) -> Iterator[Row]:
-    """Two-pass CRF, masks and scores of the same pictures."""
+    """Two-pass CRF, masks and scores of the same images."""
     experiment, same = some.experiment(CRF), some.experiment({**CRF, "crf_backend": "pydensecrf"})
     sides = [
         _ours(some, experiment, folder),
@@ -142,7 +142,7 @@ def _speed(some: Material, folder: Path) -> Iterator[Row]:
 
 
 def _beside_plain_processes(many: Material, folder: Path) -> Row:
-    """So many pictures that starting a run counts as little as in a run over a dataset."""
+    """So many images that starting a run counts as little as in a run over a dataset."""
     experiment = many.experiment(CRF)
     sides = [_ours(many, experiment, folder), _plain(many, experiment, folder)]
     own, two = (seconds / len(many.ids) * 1e3 for seconds in _in_turn(sides))
@@ -152,7 +152,7 @@ def _beside_plain_processes(many: Material, folder: Path) -> Row:
 
 def _note(material: Material) -> str:
     return (
-        f"{len(material.ids)} pictures of about 375x500, {WORKERS} workers, wall clock, medians of {ROUNDS}; "
+        f"{len(material.ids)} images of about 375x500, {WORKERS} workers, wall clock, medians of {ROUNDS}; "
         "what is read lies on the disk before"
     )
 
@@ -231,7 +231,7 @@ def _count(truth: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.int6
 
 
 def _one_task_per_image(some: Material, folder: Path) -> None:
-    """One Ray task per image; picture, maps and truth travel as values, one big get brings the masks home."""
+    """One Ray task per image; image, maps and ground truth travel as values, one big get brings the masks home."""
     import ray
 
     folder.mkdir()
@@ -246,7 +246,7 @@ def _one_task_per_image(some: Material, folder: Path) -> None:
         image = np.asarray(Image.open(some.root / f"JPEGImages/{id}.jpg").convert("RGB"))
         truth = np.asarray(Image.open(some.root / f"SegmentationClass/{id}.png"))
         scores = np.load(some.arrays / f"{id}.npy")
-        references.append(one.remote(image, scores, some.pictures[id].classes, truth))
+        references.append(one.remote(image, scores, some.images[id].classes, truth))
     results = ray.get(references)
     for id, (mask, _) in zip(some.ids, results, strict=True):
         Image.fromarray(mask).save(folder / f"{id}.png")
@@ -257,7 +257,7 @@ def _all_labels(some: Material, folder: Path) -> None:
     """A pool of processes over pydensecrf with background and all 20 classes; then one pass over the masks."""
     folder.mkdir()
     work = [
-        (some.root / f"JPEGImages/{id}.jpg", some.arrays / f"{id}.npy", some.pictures[id].classes, folder / f"{id}.png")
+        (some.root / f"JPEGImages/{id}.jpg", some.arrays / f"{id}.npy", some.images[id].classes, folder / f"{id}.png")
         for id in some.ids
     ]
     with ProcessPoolExecutor(WORKERS, mp_context=_FORK) as pool:
@@ -269,8 +269,8 @@ def _all_labels(some: Material, folder: Path) -> None:
 
 
 def _with_21_labels(item: tuple[Path, Path, NDArray[np.uint8], Path]) -> None:
-    picture, maps, classes, target = item
-    image = np.asarray(Image.open(picture).convert("RGB"))
+    path, maps, classes, target = item
+    image = np.asarray(Image.open(path).convert("RGB"))
     scores = np.load(maps)
     passes = []
     for limit in (0.30, 0.05):
@@ -279,15 +279,15 @@ def _with_21_labels(item: tuple[Path, Path, NDArray[np.uint8], Path]) -> None:
     Image.fromarray(merge(*passes)).save(target)
 
 
-# --- memory and the cost per picture, each side in a fresh driver ---------------------------------------------
+# --- memory and the cost per image, each side in a fresh driver ---------------------------------------------
 
 
-def _memory(pictures: list[Picture], folder: Path) -> Iterator[Row]:
-    """Peak memory of driver and object store at 500, 2,000 and 10,000 pictures, without CRF."""
+def _memory(images: list[PreparedImage], folder: Path) -> Iterator[Row]:
+    """Peak memory of driver and object store at 500, 2,000 and 10,000 images, without CRF."""
     ours = {count: _fresh("ours", count) for count in (500, MANY, 10_000)}
     theirs = _fresh("theirs", MANY)
     yield Row(
-        f"peak memory at {MANY:,} pictures vs one Ray task per image, driver above its start and object store",
+        f"peak memory at {MANY:,} images vs one Ray task per image, driver above its start and object store",
         ours[MANY]["megabytes"],
         theirs["megabytes"],
         "MB",
@@ -296,9 +296,9 @@ def _memory(pictures: list[Picture], folder: Path) -> Iterator[Row]:
     )
     note = "masks and scores of stored maps, two workers, wall clock"
     most, few = ours[10_000], ours[500]
-    yield Row("cost per picture at 10,000 pictures vs at 500", most["ms"], few["ms"], "ms", 0.9, note=note)
+    yield Row("cost per image at 10,000 images vs at 500", most["ms"], few["ms"], "ms", 0.9, note=note)
     yield Row(
-        "peak memory of driver and object store at 10,000 pictures vs at 500",
+        "peak memory of driver and object store at 10,000 images vs at 500",
         most["whole"],
         few["whole"],
         "MB",
@@ -308,7 +308,7 @@ def _memory(pictures: list[Picture], folder: Path) -> Iterator[Row]:
 
 
 def _fresh(side: str, count: int) -> dict[str, float]:
-    """Measured in a process of its own: {"ms": per picture, "megabytes": peak above the start, "whole": peak}."""
+    """Measured in a process of its own: {"ms": per image, "megabytes": peak above the start, "whole": peak}."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.producers", side, str(count)], stdout=subprocess.PIPE, text=True, check=True
     )
@@ -319,16 +319,16 @@ def _fresh(side: str, count: int) -> dict[str, float]:
 def _alone(side: str, count: int) -> dict[str, float]:
     import tempfile
 
+    from benchmarks.images import load
     from benchmarks.peak import Peak
-    from benchmarks.pictures import load
 
-    pictures, _, _ = load(20)
+    images, _, _ = load(20)
     with tempfile.TemporaryDirectory() as text:
-        some = Material(pictures, Path(text) / "some", count // 20, full=side == "theirs")
+        some = Material(images, Path(text) / "some", count // 20, full=side == "theirs")
         experiment = some.experiment(PLAIN)
         store = some.store(Path(text) / "store", experiment)
         with connect("local", cpus=WORKERS, object_store=8 * 2**30 if side == "theirs" else 2**28):
-            warm = Material(pictures[:2], Path(text) / "warm", 1)
+            warm = Material(images[:2], Path(text) / "warm", 1)
             first = warm.experiment(PLAIN)
             run(first, warm.store(Path(text) / "first", first), RayRunner(actors=WORKERS))
             with Peak() as peak:
@@ -355,7 +355,7 @@ def _plain_tasks(some: Material, folder: Path) -> None:
     references = []
     for id in some.ids:
         truth = np.asarray(Image.open(some.root / f"SegmentationClass/{id}.png"))
-        references.append(one.remote(np.load(some.arrays / f"{id}.npy"), some.pictures[id].classes, truth))
+        references.append(one.remote(np.load(some.arrays / f"{id}.npy"), some.images[id].classes, truth))
     results = ray.get(references)
     for id, (mask, _) in zip(some.ids, results, strict=True):
         Image.fromarray(mask).save(folder / f"{id}.png")

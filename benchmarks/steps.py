@@ -1,6 +1,6 @@
 """Training steps: each method against the host network it is built on, in time and in peak memory.
 
-Small random pictures on EfficientNet-Lite0 with random weights; the banks are full, as they are late in a training.
+Small random images on EfficientNet-Lite0 with random weights; the banks are full, as they are late in a training.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from unittest.mock import patch
 import torch
 
 import wsss_methods
+from benchmarks.images import PreparedImage
 from benchmarks.measure import Row
-from benchmarks.pictures import Picture
 from wsss_methods.fbr.amn import Amn
 from wsss_methods.fbr.bank import Bank
 from wsss_methods.fbr.on_eps.host import EpsHost
@@ -41,7 +41,7 @@ HOSTS: dict[str, tuple[str, Callable[[Any, int], Objective]]] = {
 """Method -> its host's name, and what builds the host alone from the method's config."""
 
 
-def rows(pictures: list[Picture], classes: int, folder: Path) -> Iterator[Row]:
+def rows(_images: list[PreparedImage], classes: int, folder: Path) -> Iterator[Row]:
     """Our gradients of dilated convolutions, then one row for each method. Wall time of a whole step, one thread; the
     two sides take turns."""
     torch.set_num_threads(1)
@@ -118,7 +118,7 @@ class _Step:
 
 
 def _batch() -> Batch:
-    """Noise with two bright squares of different classes in each picture."""
+    """Noise with two bright squares of different classes in each image."""
     generator = torch.Generator().manual_seed(0)
     images = 0.3 * torch.randn(BATCH, 3, SIDE, SIDE, generator=generator)
     labels = torch.zeros(BATCH, CLASSES)

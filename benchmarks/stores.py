@@ -1,4 +1,4 @@
-"""Stored maps of a real network: bytes per picture and what they lose, against the peers' full-size float32 .npy."""
+"""Stored maps of a real network: bytes per image and what they lose, against the peers' full-size float32 .npy."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.images import PreparedImage
 from benchmarks.measure import Row, alternate
 from benchmarks.network_maps import NetworkMaps
-from benchmarks.pictures import Picture
 from wsss_platform.maps.storage import full_size, read_maps, write_maps
 from wsss_platform.scores.confusion import mean_iou
-from wsss_platform.scores.sweep import SweepCells, confusions, grid, histogram, sweep_picture
+from wsss_platform.scores.sweep import SweepCells, confusions, grid, histogram, sweep_image
 
-PICTURES = 8
+IMAGES = 8
 FORMS: tuple[tuple[str, float, dict[str, Any]], ...] = (
     ("default (grid, uint11)", 60, {}),
     ("grid, uint8", 60, {"precision": "uint8"}),
@@ -28,23 +28,23 @@ FORMS: tuple[tuple[str, float, dict[str, Any]], ...] = (
 """Name, what was asked, and the config section `maps`."""
 
 
-def rows(pictures: list[Picture], classes: int, folder: Path) -> Iterator[Row]:
+def rows(images: list[PreparedImage], classes: int, folder: Path) -> Iterator[Row]:
     """Every form of the same network's outputs; "labels" are those at background 0.3 and those of the argmax alone."""
-    some = pictures[:PICTURES]
-    network = NetworkMaps(pictures, classes)
-    full = [network.full(picture.id) for picture in some]
-    for picture, scores in zip(some, full, strict=True):
-        np.save(folder / f"full-{picture.id}.npy", scores)
-    theirs = sum((folder / f"full-{picture.id}.npy").stat().st_size for picture in some) / len(some)
+    some = images[:IMAGES]
+    network = NetworkMaps(images, classes)
+    full = [network.full(image.id) for image in some]
+    for image, scores in zip(some, full, strict=True):
+        np.save(folder / f"full-{image.id}.npy", scores)
+    theirs = sum((folder / f"full-{image.id}.npy").stat().st_size for image in some) / len(some)
     best = _best(some, full, classes)
 
     def read_theirs() -> None:
-        for picture in some:
-            np.load(folder / f"full-{picture.id}.npy")
+        for image in some:
+            np.load(folder / f"full-{image.id}.npy")
 
     for number, (name, asked, config) in enumerate(FORMS):
         path = folder / f"maps-{number:06d}.parquet"
-        stored = [network.stored(picture.id, **config) for picture in some]
+        stored = [network.stored(image.id, **config) for image in some]
         write_maps(path, stored)
         ours = [full_size(item) for item in read_maps(path)]
         if not all(np.array_equal(a, full_size(b)) for a, b in zip(ours, stored, strict=True)):
@@ -59,7 +59,7 @@ def rows(pictures: list[Picture], classes: int, folder: Path) -> Iterator[Row]:
             asked=asked,
             note=f"{100 * np.mean(kept[0]):.3f} % of labels kept at background 0.3, {100 * np.mean(kept[1]):.3f} % of "
             f"the argmax alone, best mean IoU {100 * (_best(some, ours, classes) - best):+.3f} points, largest "
-            f"difference {gap:.1g}; {len(some)} pictures, {np.mean([len(p.classes) for p in some]):.2f} classes each",
+            f"difference {gap:.1g}; {len(some)} images, {np.mean([len(p.classes) for p in some]):.2f} classes each",
         )
 
         def read_ours(path: Path = path) -> None:
@@ -74,7 +74,7 @@ def rows(pictures: list[Picture], classes: int, folder: Path) -> Iterator[Row]:
             unit="ms",
             limit_share=other / own,
             limit="reading full-size float32 from a warm file cache; smaller is slower to read",
-            note=f"{len(some)} pictures",
+            note=f"{len(some)} images",
         )
 
 
@@ -84,10 +84,10 @@ def _same(ours: NDArray[np.float32], theirs: NDArray[np.float32], limit: float) 
     return float(np.mean(labels[0] == labels[1]))
 
 
-def _best(pictures: list[Picture], scores: list[NDArray[np.float32]], classes: int) -> float:
+def _best(images: list[PreparedImage], scores: list[NDArray[np.float32]], classes: int) -> float:
     thresholds = grid(100)
     cells: list[SweepCells] = [
-        sweep_picture(maps, picture.classes, picture.truth, thresholds, classes)
-        for picture, maps in zip(pictures, scores, strict=True)
+        sweep_image(maps, image.classes, image.truth, thresholds, classes)
+        for image, maps in zip(images, scores, strict=True)
     ]
     return float(mean_iou(confusions(histogram(cells, classes, len(thresholds)))).max())

@@ -55,10 +55,10 @@ def _phases(config: BlinkConfig) -> tuple[Phase, ...]:
 METHOD = Method("blink", "for benchmarks", "none", 1, BlinkConfig, _phases, Path(__file__).parent)
 
 
-def blink(pictures: int = 4) -> Experiment:
-    """One epoch of two steps on generated pictures of 48 pixels."""
+def blink(images: int = 4) -> Experiment:
+    """One epoch of two steps on generated images of 48 pixels."""
     config = BlinkConfig(
-        train=TrainConfig(epochs=1, batch=pictures // 2, crop=32, learning_rate=1e-3),
+        train=TrainConfig(epochs=1, batch=images // 2, crop=32, learning_rate=1e-3),
         maps=MapsConfig(scales=(1.0,), flip=False),
     )
-    return Experiment(METHOD, config, DataConfig(sample=SampleConfig(train=pictures, val=2, size=48)))
+    return Experiment(METHOD, config, DataConfig(sample=SampleConfig(train=images, val=2, size=48)))

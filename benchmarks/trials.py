@@ -1,6 +1,6 @@
 """What a study costs beside its trainings: time per trial against bare Ray Tune, and the driver's memory.
 
-Both sides run the same function, a run of the whole pipeline on four tiny pictures in the process of the trial, two
+Both sides run the same function, a run of the whole pipeline on four tiny images in the process of the trial, two
 trials at once, on one warm Ray cluster, in turn. Ours is the study as `tune` runs it: journal, records, tables, bars,
 the dropping of losers' maps. The other side is `ray.tune.Tuner` with `OptunaSearch` and `reuse_actors`, no loggers: it
 keeps nothing but Tune's own state.
@@ -21,8 +21,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.images import PreparedImage
 from benchmarks.measure import Row
-from benchmarks.pictures import Picture
 from benchmarks.tiny_training import blink
 from wsss_platform.plan.experiment import Experiment
 from wsss_platform.store.artefacts import Store
@@ -32,7 +32,7 @@ AT_ONCE = 2
 AXIS = {"kind": "float", "low": 1e-4, "high": 1e-1, "log": True, "reason": "a real number, so that no trial is cached"}
 
 
-def rows(pictures: list[Picture], classes: int, folder: Path) -> Iterator[Row]:
+def rows(images: list[PreparedImage], classes: int, folder: Path) -> Iterator[Row]:
     """Time per trial with and without the trial's own work, then memory; each in a fresh driver."""
     found = _fresh("speed", TRIALS, ROUNDS)
     alone, own, bare = found["function"], found["ours"], found["bare"]

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.images import PreparedImage
 from benchmarks.measure import Row, alternate, peak, seconds
-from benchmarks.pictures import Picture
 from wsss_platform.nets.affinity.pairs import path_maxima
 from wsss_platform.nets.affinity.walk import half_plane, walk
 
@@ -22,11 +22,11 @@ OFFSETS = half_plane(RADIUS)
 Grid = NDArray[np.float32]
 
 
-def rows(pictures: list[Picture], classes: int, folder: Path) -> Iterator[Row]:
+def rows(images: list[PreparedImage], classes: int, folder: Path) -> Iterator[Row]:
     """One photograph's maps of two classes; affinities from the borders of its true mask; one thread on every side."""
     torch.set_num_threads(1)
     for kind, size, cell in (("PSA", (375, 500), 8), ("IRN", (375, 500), 4), ("IRN", (500, 1000), 4)):
-        values, affinity = _material(pictures[0], size, cell)
+        values, affinity = _material(images[0], size, cell)
         cells = values[0].size
         what = f"{kind} walk of {2**LOG2_STEPS} steps, {size[0]}x{size[1]}"
         ours, sparse = _bound(_ours, values, affinity), _bound(_sparse, values, affinity)
@@ -42,7 +42,7 @@ def rows(pictures: list[Picture], classes: int, folder: Path) -> Iterator[Row]:
             if not np.allclose(ours(), dense(), rtol=1e-2, atol=1e-5):
                 raise AssertionError(f"{what}: the dense matrix gives something else")
             found.append(("the dense matrix", seconds(dense), peak(dense), f"{squares}; results equal"))
-        elif size == (375, 500):  # minutes: one of its squarings is measured; the larger picture's is not run at all
+        elif size == (375, 500):  # minutes: one of its squarings is measured; the larger image's is not run at all
             none, once = (seconds(_bound(_dense, values, affinity, count)) for count in (0, 1))
             note = f"{squares}; theirs is {LOG2_STEPS} times one measured squaring, and the rest"
             memory_once = peak(_bound(_dense, values, affinity, 1))
@@ -61,12 +61,12 @@ def rows(pictures: list[Picture], classes: int, folder: Path) -> Iterator[Row]:
             )
 
 
-def _material(picture: Picture, size: tuple[int, int], cell: int) -> tuple[Grid, Grid]:
-    truth = cv2.resize(picture.truth, size[::-1], interpolation=cv2.INTER_NEAREST)
+def _material(image: PreparedImage, size: tuple[int, int], cell: int) -> tuple[Grid, Grid]:
+    truth = cv2.resize(image.truth, size[::-1], interpolation=cv2.INTER_NEAREST)
     columns, lines = -(-size[1] // cell), -(-size[0] // cell)
     edge = np.abs(cv2.Laplacian(truth.astype(np.float32), cv2.CV_32F)) > 0
     boundary = 0.02 + 0.9 * cv2.resize(edge.astype(np.float32), (columns, lines), interpolation=cv2.INTER_AREA)
-    scores = picture.stored().nodes
+    scores = image.stored().nodes
     values = np.stack([cv2.resize(scores[0], (columns, lines)), cv2.resize(scores[-1], (columns, lines))])
     affinity = 1 - path_maxima(torch.from_numpy(boundary.clip(0, 1))[None], OFFSETS)[0]
     return values, affinity.numpy()

@@ -16,12 +16,12 @@ from typing import ClassVar, Self
 
 
 class InputError(ValueError):
-    """The user's input is wrong: a field, a name, a file, a picture. The command exits with 2.
+    """The user's input is wrong: a field, a name, a file, an image. The command exits with 2.
 
     The message names what was wrong, where, and what was expected.
 
     Attributes:
-        field: what is wrong, alone: a setting ("loss.contrast"), an option ("--budget"), a file or a picture's id; None
+        field: what is wrong, alone: a setting ("loss.contrast"), an option ("--budget"), a file or an image's id; None
             where that is not one thing.
         nearest: the nearest right name for a wrong one, or None.
     """

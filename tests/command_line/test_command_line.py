@@ -127,7 +127,7 @@ def test_a_study_plan_says_what_is_shared_and_starts_nothing(tmp_path: Path) -> 
     assert not shared["train:fbr"]
     assert plan["trials"] == 3
     assert all(axis["reason"] for axis in plan["axes"])
-    assert (plan["selection"], plan["judged_on"], plan["reported_on"]) == ("train truth", "train", "train")
+    assert (plan["selection"], plan["judged_on"], plan["reported_on"]) == ("train ground truth", "train", "train")
     search = plan["search"]
     assert (search["sampler"], search["scheduler"]) == ("tpe", "asha")
     assert search["budget"] == {"trials": 3, "hours": None, "gpu_hours": None}
@@ -148,13 +148,13 @@ def test_one_run_from_training_to_leaderboard(tmp_path: Path) -> None:
     assert (Path(trained["folder"]) / "weights.pt").is_file()
     scored = document("score", "first", "--local", *storage)
     assert scored["seconds"]["train:cam"] == 0, "the training must come from the store"
-    assert scored["score"]["pictures"] == 6
+    assert scored["score"]["images"] == 6
     assert 0 <= scored["score"]["mean_iou"] <= scored["score"]["sweep"]["best_mean_iou"] <= 1
     assert scored["protocol"]["selection"] == "none"
 
     other = document("score", "first", "--score-list", "val", "--local", *storage)
     assert other["run"].startswith("first+val")
-    assert other["score"]["pictures"] == 3
+    assert other["score"]["images"] == 3
 
     with_crf = document("score", "first", "--set", "masks.crf=irn", "--local", *storage)
     assert with_crf["seconds"]["maps:cam"] == 0, "another CRF must not repeat the maps"
@@ -170,7 +170,7 @@ def test_one_run_from_training_to_leaderboard(tmp_path: Path) -> None:
     compared = document("score", "first", "--against", with_crf["run"], *storage)
     assert compared["masks"]["difference"]["low"] <= compared["masks"]["difference"]["value"]
     refused = command("score", "first", "--against", other["run"], *storage, code=2)
-    assert "other pictures" in refused.stderr
+    assert "other images" in refused.stderr
 
     refused = command("score", "first", "--set", "train.epochs=2", "--local", *storage, code=2)
     assert "changes the training" in refused.stderr
@@ -207,12 +207,12 @@ def test_a_failure_exits_with_1_and_is_recorded(tmp_path: Path) -> None:
 
 def test_settings_that_a_study_chose_are_stamped(tmp_path: Path) -> None:
     chosen = tmp_path / "best.toml"
-    chosen.write_text('[train]\nepochs = 1\n[chosen]\nstudy = "s"\ntrial = 1\nselection = "train truth"\n')
+    chosen.write_text('[train]\nepochs = 1\n[chosen]\nstudy = "s"\ntrial = 1\nselection = "train ground truth"\n')
     arguments = ["--config", str(chosen), *TINY, "--local", "--storage", str(tmp_path)]
     trained = document("train", "cam", "--name", "tuned", *arguments)
-    assert trained["protocol"]["selection"] == "train truth"
+    assert trained["protocol"]["selection"] == "train ground truth"
     scored = document("score", "tuned", "--local", "--storage", str(tmp_path))
-    assert scored["protocol"]["selection"] == "train truth"
+    assert scored["protocol"]["selection"] == "train ground truth"
     chosen.write_text('[chosen]\nselection = "luck"\n')
     refused = command("train", "cam", *arguments, code=2)
     assert "chosen.selection" in refused.stderr
@@ -245,7 +245,7 @@ def test_a_study_from_search_to_leaderboard(tmp_path: Path) -> None:
     assert 1e-4 <= study["trials"][1]["changes"]["train.learning_rate"] <= 1e-3
     assert len(list((storage / "wandb").glob("offline-run-*/run-*.wandb"))) == 2
     records = [json.loads(path.read_text()) for path in sorted((storage / "runs").glob("s-*/run.json"))]
-    assert [record["protocol"]["selection"] for record in records] == ["train truth"] * 2
+    assert [record["protocol"]["selection"] for record in records] == ["train ground truth"] * 2
 
     trainings = sorted((storage / "stages" / "train").glob("*/manifest.json"))
     written = [path.stat().st_mtime_ns for path in trainings]

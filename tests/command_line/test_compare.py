@@ -1,4 +1,4 @@
-"""`compare` as a user meets it: variants, seeds, resumption, a table with intervals, bars and pictures."""
+"""`compare` as a user meets it: variants, seeds, resumption, a table with intervals, bars and images."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_two_variants_side_by_side(tmp_path: Path) -> None:
     ]
     assert not list(tmp_path.iterdir())
 
-    found = document(*asked, "--pictures", "2")
+    found = document(*asked, "--images", "2")
     assert [row["label"] for row in found["rows"]] == ["short", "fast"]
     difference = found["differences"][0]
     assert {"context taken", "plain parts found"} <= difference["effects"].keys()
@@ -71,7 +71,7 @@ def test_two_variants_side_by_side(tmp_path: Path) -> None:
     made = json.loads(next((tmp_path / "runs").glob("*/run.json")).read_text())["config"]["masks"]["background"]
     assert again["rows"][0]["thresholds"] == [made, made], "not the sweep's best"
 
-    level = document(*asked, "--at", "background", "--pictures", "0")
+    level = document(*asked, "--at", "background", "--images", "0")
     assert level["folder"] == f"{found['folder']}-background"
     assert level["rows"][0] == found["rows"][0]  # the baseline stands where its sweep is best
     keys = {(run["variant"], run["seed"]): run["key"] for run in plan["runs"]}

@@ -54,7 +54,7 @@ def test_from_a_folder_to_masks_in_another(theirs: Path, tmp_path: Path, capsys:
     assert document["protocol"]["supervision"] == "labels + CLIP"
     assert document["protocol"]["selection"] == "unknown"
     made = told(capsys, "masks", "his", "--local", "--format", "voc", "--out", str(tmp_path / "out"))
-    assert made["export"]["pictures"] == 4
+    assert made["export"]["images"] == 4
     assert made["protocol"]["selection"] == "unknown"
     assert len(list((tmp_path / "out" / "SegmentationClass").glob("*.png"))) == 4
     other = told(capsys, "masks", "his", "--local", "--set", "masks.background=0.6")
@@ -80,9 +80,9 @@ def test_from_a_folder_to_masks_in_another(theirs: Path, tmp_path: Path, capsys:
     ("more", "said"),
     [
         (["--as", "irm"], "did you mean 'irn'"),
-        (["--as", "npz"], "no npz maps of 4 of 4 pictures: train_00000 train_00001 train_00002 train_00003"),
+        (["--as", "npz"], "no npz maps of 4 of 4 images: train_00000 train_00001 train_00002 train_00003"),
         (["--list", "trian"], "did you mean 'train'"),
-        (["--list", "val"], "no ID.npy, ID.npz or per-class PNG of a listed picture, such as val_00000"),
+        (["--list", "val"], "no ID.npy, ID.npz or per-class PNG of a listed image, such as val_00000"),
         (["--until", "train"], "unknown stage"),
         (["--gate", "label"], "imported.gate"),
         (["--normalise", "maximum"], "imported.normalise"),

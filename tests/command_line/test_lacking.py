@@ -1,4 +1,4 @@
-"""A run that was allowed to lack pictures can be read by the verbs that make nothing anew."""
+"""A run that was allowed to lack images can be read by the verbs that make nothing anew."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from broken_pictures import BROKEN, IDS, tree
+from broken_images import BROKEN, IDS, tree
 from wsss_platform.cli import run_command
 from wsss_platform.run.records import read_record
 from wsss_platform.store.artefacts import Store
@@ -28,14 +28,14 @@ def document(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
     return json.loads(capsys.readouterr().out)
 
 
-def test_search_compare_and_show_read_what_lacks_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_search_compare_and_show_read_what_lacks_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tree(tmp_path / "VOC2012")
     given = ["--data", "voc12", "--root", str(tmp_path / "VOC2012"), "--train-list", "train", "--score-list", "all"]
     small = ["train.epochs=1", "train.batch=3", "train.crop=32", "maps.scales=[1.0]", "maps.flip=false"]
     small += ["data.labels=masks", "backbone.weights=none"]
     sets = [word for setting in small for word in ("--set", setting)]
     asked = ["train", "cam", "--name", "first", "--until", "score", "--local", *given, *sets]
-    assert run_command(asked) == 2, "two pictures are broken, none may be"
+    assert run_command(asked) == 2, "two images are broken, none may be"
     made = document(capsys, *asked, "--max-failures", "3")
     assert made["failures"] == len(BROKEN)
     other = document(capsys, "score", "first", "--set", "masks.background=0.4", "--max-failures", "3", "--local")
@@ -43,7 +43,7 @@ def test_search_compare_and_show_read_what_lacks_pictures(tmp_path: Path, capsys
     compared = document(capsys, "score", "first", "--against", other["run"])
     assert compared["best"]["difference"]["value"] == 0, "the same maps"
     (tmp_path / "space.toml").write_text(SPACE)
-    searched = ["tune", "first", "--space", str(tmp_path / "space.toml"), "--pictures", "12", "--confirm", "22"]
+    searched = ["tune", "first", "--space", str(tmp_path / "space.toml"), "--images", "12", "--confirm", "22"]
     found = document(capsys, *searched, "--trials", "2", "--set", "masks.crf=irn", "--dry-run")
     assert len(IDS) == 12 + 22
     assert found["confirmed_on"] == 22 - len(BROKEN), "what has no map is not looked at"
@@ -56,4 +56,4 @@ def test_search_compare_and_show_read_what_lacks_pictures(tmp_path: Path, capsys
     boards = document(capsys, "leaderboard")["groups"]
     assert {board["looks"]["total"] for board in boards} == {shown["looks"]["total"]}
     assert run_command(["leaderboard"]) == 0
-    assert f"pixel truth of all ({truth}): looked at" in capsys.readouterr().out
+    assert f"ground truth of all ({truth}): looked at" in capsys.readouterr().out

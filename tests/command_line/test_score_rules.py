@@ -28,7 +28,7 @@ LISTS = {"train": 9, "val": 7}
 
 @pytest.fixture(scope="module")
 def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run "one" scored on both lists of the sample: maps made of the truth, blurred and noisy."""
+    """A run "one" scored on both lists of the sample: maps made of the ground truth, blurred and noisy."""
     store = Store(tmp_path_factory.mktemp("storage"))
     for score_list in LISTS:
         experiment = experiment_of(score_list)
@@ -90,7 +90,7 @@ def test_constant_and_power_are_one_sweep(storage: Path, capsys: pytest.CaptureF
     constant = command(storage, capsys, "--rule", "constant")
     power = command(storage, capsys, "--rule", "power")
     assert constant["oracle"]
-    assert constant["protocol"]["selection"] == "train truth"
+    assert constant["protocol"]["selection"] == "train ground truth"
     assert "swept: constant" in constant["protocol"]["background"]
     assert "oracle" in constant["protocol"]["background"]
     assert power["subsets"] == constant["subsets"]
@@ -114,7 +114,10 @@ def test_fitted_on_another_list(storage: Path, capsys: pytest.CaptureFixture[str
     constant = command(storage, capsys, "--rule", "constant", "--score-list", "val")
     assert (oracle["oracle"], honest["oracle"]) == (True, False)
     assert (oracle["fitted_on"], honest["fitted_on"]) == ("val", "train")
-    assert (oracle["protocol"]["selection"], honest["protocol"]["selection"]) == ("val truth", "train truth")
+    assert (oracle["protocol"]["selection"], honest["protocol"]["selection"]) == (
+        "val ground truth",
+        "train ground truth",
+    )
     assert "oracle" not in honest["protocol"]["background"]
     assert "fitted on train" in honest["protocol"]["background"]
     values = [found["subsets"][0]["rule"]["mean_iou"] for found in (oracle, honest, constant)]
@@ -140,10 +143,10 @@ def test_saliency(storage: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_subsets(storage: Path, capsys: pytest.CaptureFixture[str]) -> None:
     name = experiment_of("train").dataset.classes[0]
-    wanted = ["--subset", "all", "--subset", f"class={name}", "--subset", "picture=0..1e9"]
+    wanted = ["--subset", "all", "--subset", f"class={name}", "--subset", "image=0..1e9"]
     whole, one_class, sizes = command(storage, capsys, *wanted)["subsets"]
     assert whole["rule"] == sizes["rule"]
-    assert 0 < one_class["pictures"] < whole["pictures"] == sizes["pictures"] == LISTS["train"]
+    assert 0 < one_class["images"] < whole["images"] == sizes["images"] == LISTS["train"]
 
 
 def test_refusals(storage: Path, capsys: pytest.CaptureFixture[str]) -> None:

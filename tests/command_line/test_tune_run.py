@@ -32,14 +32,14 @@ def test_a_search_of_stored_maps(tmp_path: Path) -> None:
     space.write_text(SPACE)
     sized = [*TINY, "--set", "data.sample.train=20"]
     command("train", "cam", "--name", "first", *sized, "--until", "maps", "--local", *storage)
-    asked = ("tune", "first", "--space", str(space), "--pictures", "10", "--confirm", "8", "--trials", "7", *storage)
+    asked = ("tune", "first", "--space", str(space), "--images", "10", "--confirm", "8", "--trials", "7", *storage)
     assert "wsss-platform maps first" in command(*asked, "--score-list", "val", code=2).stderr
     shown = document(*asked, "--dry-run")
     assert shown["candidates"][:3] == ["as configured", "irn", "afa"]
     assert not (tmp_path / "storage" / "studies").exists()
     found = document(*asked)
     assert found["settings"] == 8
-    assert found["selection"] == "train truth"
+    assert found["selection"] == "train ground truth"
     assert set(found["searched"]) == {"no CRF", *shown["candidates"]}
     assert found["looks_at_truth"] == found["computed"] > 10 * 8
     assert json.loads((Path(found["folder"]) / "search.json").read_text()) == found
@@ -49,9 +49,9 @@ def test_a_search_of_stored_maps(tmp_path: Path) -> None:
 
     best = tomllib.loads(Path(found["best"]).read_text())
     assert best["masks"] == found["masks"]
-    assert best["chosen"]["selection"] == "train truth"
+    assert best["chosen"]["selection"] == "train ground truth"
     scored = document("score", "first", "--config", found["best"], "--local", *storage)
-    assert scored["protocol"]["selection"] == "train truth"
+    assert scored["protocol"]["selection"] == "train ground truth"
     assert scored["protocol"]["crf"].split()[0] == best["masks"]["crf"]
     assert fields_of(Path(found["best"])) == {f"masks.{name}": value for name, value in best["masks"].items()}
 

@@ -44,9 +44,9 @@ def test_a_file_takes_the_place_of_a_training(trained: tuple[Path, float], tmp_p
 
 def test_the_truth_that_chose_a_release_is_stamped(trained: tuple[Path, float], tmp_path: Path) -> None:
     file = tmp_path / "chosen.pt"
-    torch.save({**torch.load(trained[0], weights_only=True), "selection": "train truth"}, file)
+    torch.save({**torch.load(trained[0], weights_only=True), "selection": "train ground truth"}, file)
     asked = ["--weights", f"cam={file}", *TINY, "--local", "--storage", str(tmp_path / "store")]
-    assert document("train", "cam", *asked)["protocol"]["selection"] == "train truth"
+    assert document("train", "cam", *asked)["protocol"]["selection"] == "train ground truth"
 
 
 def test_what_does_not_fit_is_named(trained: tuple[Path, float], tmp_path: Path) -> None:
@@ -90,4 +90,4 @@ def test_a_released_rtc_is_scored_as_the_documents_say(tmp_path: Path) -> None:
     )
     assert scored["protocol"]["initial_weights"].startswith("released:")
     assert scored["protocol"]["backbone"].startswith("wide_resnet38")
-    assert scored["score"]["pictures"] == 2
+    assert scored["score"]["images"] == 2

@@ -1,4 +1,4 @@
-"""What every method must do, on tiny pictures with random weights: the suite that is shipped, for our own methods.
+"""What every method must do, on tiny images with random weights: the suite that is shipped, for our own methods.
 
 Each has small settings and variants here; everything else stays at its default.
 """

@@ -32,9 +32,9 @@ STRICT = ("plan", "winner", "trials", "stages")
 """Kinds of items that must be equal whatever --labels accepts."""
 MOVED = {"contrast.banks.0.": "bank.", "contrast.": ""}
 """In names of weights: FBR's plug-in was once stored under the names of what it is made of."""
-BESIDE = ("low", "high", "a_wins", "pictures", "resamples", "seed")
+BESIDE = ("low", "high", "a_wins", "images", "resamples", "seed")
 """What stands beside the three numbers of a comparison, in one form or the other."""
-SAID = {"images": "pictures", "scores": "mean_iou", "a": "winner", "b": "reference"}
+SAID = {"images": "images", "scores": "mean_iou", "a": "winner", "b": "reference"}
 """In the result of a search: today's name -> an older one."""
 LATTICE = "masks.crf_backend"
 """Searches always took our lattice for a CRF; today they say so among what a setting changes."""

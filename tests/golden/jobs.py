@@ -19,7 +19,7 @@ from filelock import FileLock
 
 SAMPLE = "--set data.sample.train=24 --set data.sample.val=8"
 RUN = "--local --until score --wandb disabled"
-RENAMED = {"--pictures": "--images"}
+RENAMED = {"--images": "--images"}
 """Options that a later checkout may know by another name; tried when a command is refused."""
 
 
@@ -48,7 +48,7 @@ JOBS: dict[str, tuple[str, ...]] = {
         f"{CAM} --name views --set maps.store=views",
         f"{CAM} --name psa --set affinity.kind=psa {AFFINITY}",
         f"{CAM} --name irn --set affinity.kind=irn {AFFINITY}",
-        "tune plain --pictures 12 --confirm 12 --trials 12 --concurrent 1 --json",
+        "tune plain --images 12 --confirm 12 --trials 12 --concurrent 1 --json",
     ),
     "fbr": (
         f"{FBR} --name fbr",

@@ -31,7 +31,7 @@ SMALL: dict[str, dict[str, Any]] = {
 
 
 def experiment(method: str, precision: str = "float32") -> Experiment:
-    """Eight generated pictures, one epoch; nothing is cut or flipped at random that the seed does not decide."""
+    """Eight generated images, one epoch; nothing is cut or flipped at random that the seed does not decide."""
     chosen = wsss_methods.get(method)
     changes = SMALL.get(method, {}) | {
         "backbone.weights": "none",

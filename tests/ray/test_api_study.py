@@ -53,4 +53,4 @@ def test_a_study_from_python(tmp_path: Path, capfd: pytest.CaptureFixture[str]) 
     assert more.trials[:2] == study.trials
     assert len(more.trials) == 3
     best = wsss.train("cam", data, more.best_config, storage=tmp_path / "storage", wandb="disabled", progress=False)
-    assert best.protocol.selection == "train truth"
+    assert best.protocol.selection == "train ground truth"

@@ -14,7 +14,7 @@ from wsss_platform.engine.producer import run_chunks
 from wsss_platform.engine.runner import RayRunner
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.plan.jobs import Chunk, ChunkReport
-from wsss_platform.run.chunks.images import PictureWork, read_failures
+from wsss_platform.run.chunks.images import ImageWork, read_failures
 from wsss_platform.run.local_runner import LocalRunner
 from wsss_platform.run.pipeline import run
 from wsss_platform.store.artefacts import Store, write_atomic
@@ -107,7 +107,7 @@ def test_maps_masks_and_scores_are_those_of_one_process(tmp_path: Path) -> None:
     """The same bytes in every file, with a dense CRF between maps and masks."""
     from tiny_method import tiny_sample
 
-    experiment = tiny_sample(crf="irn", pictures=35)  # two chunks
+    experiment = tiny_sample(crf="irn", images=35)  # two chunks
     stores = [Store(tmp_path / "ray"), Store(tmp_path / "here")]
     run(experiment, stores[0], LocalRunner(threads=1), until=experiment.stage("train"))
     shutil.copytree(stores[0].root, stores[1].root)
@@ -149,16 +149,16 @@ def test_a_chunk_does_not_wait_for_the_others(first_on_gpu: bool, tmp_path: Path
 
 
 @dataclass(frozen=True)
-class Pictures(PictureWork):
-    """Writes a chunk's ids; one picture kills the process, another cannot be read."""
+class Images(ImageWork):
+    """Writes a chunk's ids; one image kills the process, another cannot be read."""
 
     def __call__(self, chunk: Chunk) -> ChunkReport:
-        def make(picture: str) -> str:
-            if picture == "b3":
+        def make(image: str) -> str:
+            if image == "b3":
                 os.kill(os.getpid(), signal.SIGKILL)
-            if picture == "a4":
+            if image == "a4":
                 raise InputError("a4.jpg: truncated")
-            return picture
+            return image
 
         made, failures = self._each(chunk, make)
         write_atomic(self.folder / f"{chunk.index}.out", " ".join(made))
@@ -166,11 +166,11 @@ class Pictures(PictureWork):
 
 
 @GPUS
-def test_a_picture_that_kills_its_worker_is_named_and_the_rest_is_made(gpus: float, tmp_path: Path) -> None:
+def test_an_image_that_kills_its_worker_is_named_and_the_rest_is_made(gpus: float, tmp_path: Path) -> None:
     from tiny_method import tiny_sample
 
     experiment = tiny_sample()
-    work = Pictures(experiment, experiment.phases[-1], "train", tmp_path)
+    work = Images(experiment, experiment.phases[-1], "train", tmp_path)
     reports: list[ChunkReport] = []
     run_chunks([work], CHUNKS, lambda place, one: reports.append(one), processes=2, actors=2, gpus=[gpus])
     assert sorted(one.index for one in reports) == list(range(12))

@@ -31,14 +31,14 @@ from wsss_platform.engine.runner import RayRunner
 from wsss_platform.run.pipeline import run
 from wsss_platform.store.artefacts import Store
 with connect("local", cpus=2, object_store=128 * 1024**2):
-    run(tiny_sample(crf="irn", pictures=160), Store(Path({storage!r})), RayRunner(),
+    run(tiny_sample(crf="irn", images=160), Store(Path({storage!r})), RayRunner(),
         lambda event: print(type(event).__name__, event.stage.kind, flush=True))
 """
 
 
 def test_a_killed_driver_goes_on_and_leaves_the_bytes_of_one_process(tmp_path: Path) -> None:
     """kill -9 while maps, masks and counts are made; the same command repeats no finished chunk."""
-    experiment = tiny_sample(crf="irn", pictures=160)  # five chunks
+    experiment = tiny_sample(crf="irn", images=160)  # five chunks
     ray_store, plain = Store(tmp_path / "ray"), Store(tmp_path / "here")
     run(experiment, plain, LocalRunner(threads=1), until=experiment.stage("train"))
     shutil.copytree(plain.root, ray_store.root)

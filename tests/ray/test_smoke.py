@@ -18,7 +18,7 @@ from wsss_platform.store.artefacts import Store
 @pytest.mark.smoke
 def test_a_run_on_ray_is_that_of_one_process(tmp_path: Path) -> None:
     """Ray trains, makes maps and masks, and scores: the same bytes as without it."""
-    experiment = tiny_sample(pictures=35)  # two chunks
+    experiment = tiny_sample(images=35)  # two chunks
     stores = Store(tmp_path / "ray"), Store(tmp_path / "here")
     with connect("local", cpus=2, object_store=128 * 1024**2):
         outcome = run(experiment, stores[0], RayRunner())

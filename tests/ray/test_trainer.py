@@ -68,7 +68,7 @@ def test_workers_lost_too_often_end_the_run_and_it_can_go_on(undisturbed: Path, 
 
 
 def test_two_workers_on_two_nodes(tmp_path: Path) -> None:
-    """Each picture once per epoch over both workers, one bank; a loader process in each."""
+    """Each image once per epoch over both workers, one bank; a loader process in each."""
     job = tiny_job(train=TrainConfig(epochs=2, batch=4, crop=48), workers=2)
     ends = _train(job, tmp_path, RayRunner(workers=2, cpus_per_worker=2))
     assert ends[-1].step == 6
@@ -84,7 +84,7 @@ def test_nan_ends_the_run_at_once_with_its_message(tmp_path: Path) -> None:
     with pytest.raises(RunError) as caught:
         RayRunner().train(job, tmp_path, seen.append)
     message = str(caught.value)
-    assert message.startswith("step 5: loss term 'contrast' is nan; pictures: ")
+    assert message.startswith("step 5: loss term 'contrast' is nan; images: ")
     assert len(message.splitlines()) == 1
     assert [end.epoch for end in seen] == [1]
     assert not (tmp_path / WEIGHTS).exists()

@@ -45,7 +45,7 @@ def test_a_study_from_default_to_best_config(cluster: None, tmp_path: Path) -> N
     assert [row.state for row in result.rows] == ["complete"] * 2
     assert result.rows[0].changes == {}
     assert all(0 <= row.objective <= 1 and row.key for row in result.rows if row.objective is not None)
-    assert (result.objective, result.selection) == ("best of the sweep", "train truth")
+    assert (result.objective, result.selection) == ("best of the sweep", "train ground truth")
     assert {event.number for event in events if isinstance(event, TrialStarted)} == {0, 1}
     assert sum(isinstance(event, TrialEpoch) for event in events) == 4
     assert sum(isinstance(event, TrialFinished) for event in events) == 2

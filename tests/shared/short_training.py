@@ -1,4 +1,4 @@
-"""Three epochs on eight generated pictures, of which every test wants the losses and the checkpoints."""
+"""Three epochs on eight generated images, of which every test wants the losses and the checkpoints."""
 
 from __future__ import annotations
 

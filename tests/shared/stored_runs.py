@@ -15,8 +15,8 @@ from wsss_platform.store.artefacts import Store
 DAY = 86400
 WORDS = "data train_list score_list supervision labels_from selection backbone initial_weights scales background crf"
 PROTOCOL: dict[str, Any] = dict.fromkeys([*WORDS.split(), "affinity", "segmenter", "truth"], "x") | {
-    "train_pictures": 1,
-    "score_pictures": 1,
+    "train_images": 1,
+    "score_images": 1,
     "label_gate": True,
     "supervision": "labels",
     "selection": "none",

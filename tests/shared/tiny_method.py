@@ -44,8 +44,8 @@ class TinySplit:
 
     name, classes, labels_from = "train", ("red", "green", "blue"), "generated"
 
-    def __init__(self, pictures: int) -> None:
-        self.ids = [f"p{index:03d}" for index in range(pictures)]
+    def __init__(self, images: int) -> None:
+        self.ids = [f"p{index:03d}" for index in range(images)]
 
     def labels(self, id: str) -> NDArray[np.bool_]:
         bits = int(id[1:]) % 7 + 1
@@ -61,21 +61,21 @@ class TinySplit:
 
 @dataclass(frozen=True)
 class TinyData:
-    pictures: int
+    images: int
     classes: tuple[str, ...] = TinySplit.classes
 
     def lists(self) -> dict[str, int]:
-        return {"train": self.pictures}
+        return {"train": self.images}
 
     def split(self, name: str) -> TinySplit:
-        return TinySplit(self.pictures)
+        return TinySplit(self.images)
 
     def truth(self, name: str) -> Any:
         return self.split(name)  # only its fingerprint is asked for
 
 
 class TinyExperiment(Experiment):
-    """On `TinyData`; its number of pictures is `data.sample.dataset.train`."""
+    """On `TinyData`; its number of images is `data.sample.dataset.train`."""
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -204,15 +204,15 @@ def tiny_job(
     loss: TinyLoss | None = None,
     seed: int = 0,
     workers: int = 1,
-    pictures: int = 12,
+    images: int = 12,
 ) -> TrainJob:
-    """A job on a dozen generated pictures of 64 pixels, three steps of four pictures an epoch."""
+    """A job on a dozen generated images of 64 pixels, three steps of four images an epoch."""
     config = TinyConfig(
         train=train or TrainConfig(epochs=4, batch=4, crop=48, learning_rate=1e-3),
         trouble=trouble or Trouble(),
         loss=loss or TinyLoss(),
     )
-    data = DataConfig(sample=SampleConfig(train=pictures))
+    data = DataConfig(sample=SampleConfig(train=images))
     experiment = TinyExperiment(METHOD, config, data, seed=seed, workers=workers)
     stage = experiment.stage("train")
     return TrainJob(experiment, stage.phase, stage.key)
@@ -227,11 +227,11 @@ def best_config(path: Path) -> TinyConfig:
     return validated(TinyConfig, data, "best.toml")
 
 
-def tiny_sample(*, crf: str = "none", pictures: int = 12) -> Experiment:
-    """An experiment on generated pictures of 64 pixels with true masks."""
+def tiny_sample(*, crf: str = "none", images: int = 12) -> Experiment:
+    """An experiment on generated images of 64 pixels with true masks."""
     config = TinyConfig(
         train=TrainConfig(epochs=1, batch=6, crop=48, learning_rate=1e-3),
         maps=MapsConfig(scales=(1.0,), flip=False),
         masks=MasksConfig(crf=crf),
     )
-    return Experiment(METHOD, config, DataConfig(sample=SampleConfig(train=pictures, val=2, size=64)))
+    return Experiment(METHOD, config, DataConfig(sample=SampleConfig(train=images, val=2, size=64)))

@@ -1,4 +1,4 @@
-"""A study of the tiny method on a dozen generated pictures."""
+"""A study of the tiny method on a dozen generated images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CONTRAST = {"kind": "float", "low": 0.01, "high": 1.0, "log": True}
 
 
 def request(storage: Path, trials: int, axes: dict[str, Any] | None = None, **more: Any) -> StudyRequest:
-    """A study on a dozen generated pictures.
+    """A study on a dozen generated images.
 
     `seconds` is how long a training step lasts; without `nested` a trial trains in its own process, in a blink.
     """

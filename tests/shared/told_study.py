@@ -19,7 +19,7 @@ from wsss_platform.store.artefacts import Store
 from wsss_platform.tune.study import StudyFolder
 
 SCORE = {
-    "pictures": 4,
+    "images": 4,
     "mean_iou": 0.5,
     "classes": {"cat": {"iou": 0.5}},
     "interval": [0.4, 0.6],
@@ -51,7 +51,7 @@ class Study:
                 assert folder is not None
                 (folder / SUMMARY).write_text(json.dumps(SCORE))
                 inputs = {role: source.key for role, source in stage.inputs.items()}
-                self.store.commit(stage.kind, stage.key, {"inputs": inputs, "seconds": 1.0, "pictures": 4})
+                self.store.commit(stage.kind, stage.key, {"inputs": inputs, "seconds": 1.0, "images": 4})
 
     def start(self, changes: dict[str, Any]) -> int:
         trial = self.folder.study.ask()

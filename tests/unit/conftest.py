@@ -13,9 +13,9 @@ from wsss_platform.run.records import BestScore, FixedScore, RunRecord, Scores
 PROTOCOL = Protocol(
     data="voc12",
     train_list="train_bal",
-    train_pictures=400,
+    train_images=400,
     score_list="val_bal",
-    score_pictures=200,
+    score_images=200,
     supervision="labels",
     labels_from="xml",
     label_gate=True,

@@ -31,7 +31,7 @@ class RefineObjective(DrsClassifier):
     def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
         """`regression`; the classifier's maps are `batch.extras["classify"]`, float32 [B, C, H, W] in 0..1.
 
-        Scores are enlarged to the picture with half-pixel centres, as the maps are made here; the release aligns
+        Scores are enlarged to the image with half-pixel centres, as the maps are made here; the release aligns
         corners in both places [code]."""
         scores = self.class_maps(batch.images, batch.labels).float()
         scores = functional.interpolate(scores, batch.images.shape[2:], mode="bilinear", align_corners=False)
@@ -47,14 +47,14 @@ def largest(maps: Tensor) -> Tensor:
 
 
 def regression(scores: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-    """The mean of (scores - target)^2 over pictures, pixels and ALL classes: absent ones are 0 in the target, so
+    """The mean of (scores - target)^2 over images, pixels and ALL classes: absent ones are 0 in the target, so
     they are pulled there [code: nn.MSELoss over B x 20 x 320 x 320].
 
     Args:
         scores: float32 [B, C, H, W].
         target: float32 [B, C, H, W] in 0..1.
         valid: bool [B, H, W], False where padded; such pixels count as right [ours: the release has none]. The
-            divisor is the same for every picture, so workers' means make up the mean of the whole batch.
+            divisor is the same for every image, so workers' means make up the mean of the whole batch.
 
     Returns:
         A scalar, 0 when there is no valid pixel.

@@ -37,7 +37,7 @@ class Bank(nn.Module):
 
 @torch.no_grad()
 def cluster(vectors: Tensor, member: Tensor, draws: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
-    """k-means of each picture's own members, all pictures at once.
+    """k-means of each image's own members, all images at once.
 
     Args:
         vectors: float [B, N, D].
@@ -46,8 +46,8 @@ def cluster(vectors: Tensor, member: Tensor, draws: Tensor, iterations: int) -> 
         iterations: of Lloyd's algorithm; a cluster that loses all members stays where it was.
 
     Returns:
-        centroids [B, K, D] and whether each is one, bool [B, K]: all K of a picture with more than K members;
-        a picture with K or fewer gives its members as they are (FBR AMN/region_utils.py, dequeue_and_enqueue).
+        centroids [B, K, D] and whether each is one, bool [B, K]: all K of an image with more than K members;
+        an image with K or fewer gives its members as they are (FBR AMN/region_utils.py, dequeue_and_enqueue).
     """
     clusters = draws.shape[1]
     counts = member.sum(1)

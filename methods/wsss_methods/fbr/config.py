@@ -74,18 +74,18 @@ class ContrastConfig(Section):
     negatives: int = Field(256, ge=1, le=4096)
     """Drawn per anchor. 256 [code]."""
     clusters: int = Field(8, ge=1, le=256)
-    """Negative regions per picture: k-means clusters of its background vectors. 8 [code]."""
+    """Negative regions per image: k-means clusters of its background vectors. 8 [code]."""
     cluster_iterations: int = Field(10, ge=1, le=300)
     """Of Lloyd's algorithm after a k-means++ start. scikit-learn's default of up to 300 [code]; 10 is ours."""
     bank_size: int = Field(100_000, ge=1, le=10_000_000)
     """Negative regions that are remembered, first in first out. 100,000 on AMN, 50,000 for each view on PPC [code]."""
     sure_cut: float = Field(0.4, ge=0, le=0.99)
-    """Among a class's own pixels in a picture, the fraction with the lowest activation that counts as not sure,
+    """Among a class's own pixels in an image, the fraction with the lowest activation that counts as not sure,
     0..1. 0.4 on AMN, 0.6 on PPC [code]."""
     activation_floor: float = Field(0.05, ge=0, lt=1)
-    """Pixels below this activation (0..1, min-max over the picture) are left out of that fraction. 0.05 [code]."""
+    """Pixels below this activation (0..1, min-max over the image) are left out of that fraction. 0.05 [code]."""
     entropy_quantile: float = Field(0.25, ge=0, le=1)
-    """A hard pixel's class entropy is above this quantile of its picture. 0.25 on AMN, 0.10 on PPC [code]."""
+    """A hard pixel's class entropy is above this quantile of its image. 0.25 on AMN, 0.10 on PPC [code]."""
     prototype_fraction: float = Field(1 / 32, gt=0, le=1)
     """Pixels in a class prototype (the strongest of the whole batch), over the positions of one map. 1/32 on AMN,
     1/16 on PPC [code]."""
@@ -107,14 +107,14 @@ class MapSamplingConfig(ContrastConfig):
     bank_size: int = Field(50_000, ge=1, le=10_000_000)
     """Negative regions that are remembered (by each view where there are two), first in first out. 50,000 [code]."""
     sure_cut: float = Field(0.6, ge=0, le=0.99)
-    """Among a class's own pixels in a picture, the fraction with the lowest activation that counts as not sure,
+    """Among a class's own pixels in an image, the fraction with the lowest activation that counts as not sure,
     0..1. 0.6 [code]."""
     entropy_quantile: float = Field(0.10, ge=0, le=1)
-    """A hard pixel's class entropy is above this quantile of its picture. 0.10 [code]."""
+    """A hard pixel's class entropy is above this quantile of its image. 0.10 [code]."""
     prototype_fraction: float = Field(1 / 16, gt=0, le=1)
     """Pixels in a class prototype (the strongest of the whole batch), over the positions of one map. 1/16 [code]."""
     background: float = Field(0.10, ge=0, le=1)
-    """The background's constant activation beside the classes' (0..1, min-max over the picture). 0.10 [code]; the
+    """The background's constant activation beside the classes' (0..1, min-max over the image). 0.10 [code]; the
     0.05 in its function's head is never used."""
 
 

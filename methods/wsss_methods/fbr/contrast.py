@@ -47,7 +47,7 @@ class Contrast(nn.Module):
             channels: of the host's last map.
             width: D, channels of either space.
             sampling: which pixels are contrasted with which.
-            views: crops of a picture that each have a bank of their own.
+            views: crops of an image that each have a bank of their own.
             released_intra_live: whether the anchors of the intra-foreground term have a gradient in the variant
                 "as_released": they do on PPC, they do not on AMN. Those of the other term never do there.
         """
@@ -72,23 +72,23 @@ class Contrast(nn.Module):
         """Both contrast terms of one view; puts the negative regions of the batch into the view's bank first.
 
         Args:
-            regions: of this worker's pictures.
+            regions: of this worker's images.
             foreground: float32 [B, D, N].
             background: float32 [B, D, N].
             view: whose bank.
         """
         sampling = self.sampling
         released = sampling.variant == "as_released"
-        pictures, _, positions = foreground.shape
+        images, _, positions = foreground.shape
         whole = global_batch(foreground)
         pseudo = global_batch(regions.pseudo)
         prototypes = find_prototypes(whole, global_batch(regions.activation), sampling.prototype_fraction)
         present = functional.one_hot(pseudo.clamp(min=0), 1 + prototypes.shape[0]).any(1).any(0)[1:]
 
         # Draws are made for the whole batch; this worker's rows start at `first`.
-        first = pictures * (torch.distributed.get_rank() if torch.distributed.is_initialized() else 0)
+        first = images * (torch.distributed.get_rank() if torch.distributed.is_initialized() else 0)
         generator = self._generator(foreground.device)
-        mine = slice(first, first + pictures)
+        mine = slice(first, first + images)
         starts = self._draw(generator, (whole.shape[0], sampling.clusters))[mine]
         draws = self._draw(generator, (whole.shape[0], positions, sampling.negatives, 3))[mine][regions.hard]
         bank = self.bank(view)
@@ -134,7 +134,7 @@ class Contrast(nn.Module):
 
     @torch.no_grad()
     def _remember(self, bank: Bank, background: Tensor, member: Tensor, starts: Tensor) -> None:
-        """Put the negative regions of all workers' pictures into the bank; not in evaluation."""
+        """Put the negative regions of all workers' images into the bank; not in evaluation."""
         if self.training:
             centroids, valid = cluster(background.detach(), member, starts, self.sampling.cluster_iterations)
             bank.push(global_batch(centroids)[global_batch(valid.to(torch.uint8)).bool()])
@@ -149,7 +149,7 @@ class Contrast(nn.Module):
 
 
 def grid_of(valid: Tensor, size: tuple[int, ...] | torch.Size) -> Tensor:
-    """Which positions of an h x w map lie in the picture: bool [B, h * w] from bool [B, H, W]."""
+    """Which positions of an h x w map lie in the image: bool [B, h * w] from bool [B, H, W]."""
     return functional.interpolate(valid.unsqueeze(1).float(), size, mode="nearest-exact").flatten(1) > 0
 
 

@@ -57,8 +57,8 @@ def find_regions(logits: Tensor, labels: Tensor, valid: Tensor, config: Sampling
 @torch.no_grad()
 def find_map_regions(maps: Tensor, labels: Tensor, valid: Tensor, config: MapSamplingConfig) -> Regions:
     """The rule on PPC and on hosts without a background channel, from class maps (FBR module/train.py,
-    get_contrast_loss and get_reliable_pseudo_label): A = min-max of ReLU(map) for each picture and class, 0 for
-    classes that are not in the picture; pseudo label = the largest of A and the background's constant score.
+    get_contrast_loss and get_reliable_pseudo_label): A = min-max of ReLU(map) for each image and class, 0 for
+    classes that are not in the image; pseudo label = the largest of A and the background's constant score.
     Entropy is that of softmax([background, A]) over all classes, and 0 on background.
 
     Args:
@@ -103,7 +103,7 @@ def _regions(pseudo: Tensor, own: Tensor, entropy: Tensor, inside: Tensor, confi
     classes = torch.arange(1, own.shape[1] + 1, device=own.device).view(1, -1, 1)
     region = pseudo.unsqueeze(1) == classes
     within = own * region
-    # The release masks a class only in pictures where it has a region.
+    # The release masks a class only in images where it has a region.
     own = torch.where(region.any(2, keepdim=True), within, own) if config.variant == "as_released" else within
 
     counted = within > config.activation_floor

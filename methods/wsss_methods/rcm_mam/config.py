@@ -48,7 +48,7 @@ class SupportConfig(Section):
     network is frozen]."""
     ema: float = Field(0.99, ge=0, lt=1)
     """Update "ema": the part of itself that SupportNet keeps at each step. [unknown]; 1 - 1/(steps of an epoch) is a
-    memory of about one epoch: 0.999 for 10,582 pictures by 8, 0.99 for 1,464 by 16."""
+    memory of about one epoch: 0.999 for 10,582 images by 8, 0.99 for 1,464 by 16."""
     warm_up: float = Field(3.0, ge=0, le=1000)
     """Epochs of classification alone; SupportNet starts as what they trained. 3 [unknown: before, the regions are
     noise]."""
@@ -70,7 +70,7 @@ class RegionsConfig(Section):
     background_prototype: bool = True
     """Whether the background has a prototype and its positions a loss. On [unknown]."""
     pool: Literal["batch", "image"] = "batch"
-    """Prototypes over the whole batch (of all workers), or each picture's own. "batch" [unknown; "class-wise" in the
+    """Prototypes over the whole batch (of all workers), or each image's own. "batch" [unknown; "class-wise" in the
     abstract fits both]."""
 
     @model_validator(mode="after")

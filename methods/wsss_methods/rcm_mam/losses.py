@@ -1,4 +1,4 @@
-"""Maps between 0 and 1, RCM and MAM, in full precision. B pictures, C classes, N positions of one grid, D channels."""
+"""Maps between 0 and 1, RCM and MAM, in full precision. B images, C classes, N positions of one grid, D channels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NOWHERE = -1
 
 
 def activation(maps: Tensor, labels: Tensor, inside: Tensor) -> Tensor:
-    """a_c = ReLU(map_c) / (its maximum in the picture), 0 for classes that are not in the picture, and outside it.
+    """a_c = ReLU(map_c) / (its maximum in the image), 0 for classes that are not in the image, and outside it.
 
     Args:
         maps: class scores [B, C, N].
@@ -33,8 +33,8 @@ def find_regions(scores: Tensor, labels: Tensor, inside: Tensor, config: Regions
     """The region of each position: int64 [B, N].
 
     1 + c for the best class c where it scores at least `foreground`; 0, background, where it scores less than
-    `background`; else, and outside the picture, `NOWHERE`. Of equal classes the first. Without a background prototype
-    the background is `NOWHERE` too, and so it is in a picture one of whose classes SupportNet sees nowhere: the object
+    `background`; else, and outside the image, `NOWHERE`. Of equal classes the first. Without a background prototype
+    the background is `NOWHERE` too, and so it is in an image one of whose classes SupportNet sees nowhere: the object
     would be drawn to the background, and the class with it [ours].
 
     Args:
@@ -60,7 +60,7 @@ def find_prototypes(vectors: Tensor, regions: Tensor, classes: int, *, by_image:
         vectors: [B, D, N].
         regions: int64 [B, N].
         classes: C.
-        by_image: each picture's own prototypes instead of those of the whole batch, over all workers.
+        by_image: each image's own prototypes instead of those of the whole batch, over all workers.
 
     Returns:
         [G, 1 + C, D], background first, and which of them exist, bool [G, 1 + C]; G is B by image, else 1.
@@ -92,7 +92,7 @@ def regional_contrast(
         A scalar, at least 0; 0 without regions, or with one prototype alone.
     """
     scores = prototypes @ vectors / temperature
-    # Finite, so that a picture without any prototype gives no nan.
+    # Finite, so that an image without any prototype gives no nan.
     scores = scores.masked_fill(~exist.unsqueeze(2), -1e4)
     counted = regions >= 0
     loss = -scores.log_softmax(1).gather(1, regions.clamp(min=0).unsqueeze(1)).squeeze(1)
@@ -103,16 +103,16 @@ def regional_contrast(
 
 def attentive(main: Tensor, target: Tensor, *, one_sided: bool) -> Tensor:
     """MAM: with d = |A - G| without gradient, the sum of d |A - G| over the sum of d, both over the positions and
-    classes of a picture; the mean over pictures [ours: the abstract gives no formula]. A class that SupportNet sees
+    classes of an image; the mean over images [ours: the abstract gives no formula]. A class that SupportNet sees
     nowhere (G = 0) does not count: MainNet may have begun to see it [ours].
 
     Args:
-        main: A, MainNet's maps, 0..1, [B, C, N]; 0 for absent classes and outside the picture.
+        main: A, MainNet's maps, 0..1, [B, C, N]; 0 for absent classes and outside the image.
         target: G, SupportNet's, the same.
         one_sided: only where G > A.
 
     Returns:
-        A scalar in 0..1; 0 for pictures whose maps agree.
+        A scalar in 0..1; 0 for images whose maps agree.
     """
     gap = (target.detach() - main) * (target > 0).any(2, keepdim=True)
     distance = gap.relu() if one_sided else gap.abs()

@@ -16,7 +16,7 @@ from wsss_platform.nets.build import build_backbone
 
 @dataclass
 class Look:
-    """What a network says of pictures."""
+    """What a network says of images."""
 
     features: Tensor
     """What the classifier reads, [B, D, h, w]."""
@@ -43,7 +43,7 @@ class Network(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Look:
-        """Look at pictures [B, 3, H, W]."""
+        """Look at images [B, 3, H, W]."""
         features: Tensor = self.backbone(images)["final"]
         if self.features is not None:
             features = functional.relu(self.features(features))
@@ -111,7 +111,7 @@ class Support(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Look:
-        """SupportNet's look at pictures [B, 3, H, W]."""
+        """SupportNet's look at images [B, 3, H, W]."""
         look: Look = self.network(images)
         return look
 
@@ -138,7 +138,7 @@ def epochs_done(progress: float, epochs: int) -> float:
 
 
 def scaled(images: Tensor, scale: float, stride: int) -> Tensor:
-    """Pictures [B, 3, H, W] resized by a factor, to whole positions of the network, antialiased as maps are made."""
+    """Images [B, 3, H, W] resized by a factor, to whole positions of the network, antialiased as maps are made."""
     if scale == 1:
         return images
     size = [max(1, round(scale * side / stride)) * stride for side in images.shape[2:]]

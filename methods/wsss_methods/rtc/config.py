@@ -49,14 +49,14 @@ class ContrastConfig(Section):
     """Pseudo labels and prototypes on the second view's grid."""
 
     background: float = Field(0.20, ge=0, le=1)
-    """Score of the background against maps that are 0..1 in each picture and class. 0.20 [code]."""
+    """Score of the background against maps that are 0..1 in each image and class. 0.20 [code]."""
     temperature: float = Field(0.1, ge=0.01, le=10)
     """Divides the cosines between positions and prototypes. 0.1 [code]."""
     fraction: float = Field(0.125, gt=0, le=1)
-    """Positions of the batch in a prototype, over the positions of ONE picture. 1/8 [code]."""
+    """Positions of the batch in a prototype, over the positions of ONE image. 1/8 [code]."""
     members: Literal["released", "labelled"] = "released"
-    """Whose positions make the prototype of a class: "released", of any picture of the batch, the class may be in it
-    or not, and for the background whichever positions `topk` gives of a constant; "labelled" [ours], of pictures that
+    """Whose positions make the prototype of a class: "released", of any image of the batch, the class may be in it
+    or not, and for the background whichever positions `topk` gives of a constant; "labelled" [ours], of images that
     have the class, for the background its own positions; a class without any is then no negative."""
 
 
@@ -64,7 +64,7 @@ class StructureConfig(Section):
     """The class read-back (compensator): maps to which the features of the best positions are read back."""
 
     fraction: float = Field(0.8, gt=0, le=1)
-    """The largest distances that count, of all classes and positions of a picture. 0.8 [code]."""
+    """The largest distances that count, of all classes and positions of an image. 0.8 [code]."""
 
 
 class SegmentationConfig(Section):
@@ -82,7 +82,7 @@ class SegmentationConfig(Section):
     dilations: tuple[int, ...] = (1, 2, 4, 8, 12, 24)
     """Distances of the eight neighbours, in pixels of the halved crop. 1, 2, 4, 8, 12, 24 with crops of 448 [code]."""
     edge_weight: float = Field(0.01, ge=0, le=1)
-    """Part of a neighbour's weight that is taken away where the picture varies around it. 0.01 [code]."""
+    """Part of a neighbour's weight that is taken away where the image varies around it. 0.01 [code]."""
 
     @model_validator(mode="after")
     def _order(self) -> Self:

@@ -21,9 +21,9 @@ class Evidence:
     """What one view's refined map says. Nothing here has a gradient."""
 
     scores: Tensor
-    """float32 [B, 1 + C, N], each class stretched over the picture; the background is the constant."""
+    """float32 [B, 1 + C, N], each class stretched over the image; the background is the constant."""
     labels: Tensor
-    """int64 [B, N]: 0 background, 1 + c for class c of the picture."""
+    """int64 [B, N]: 0 background, 1 + c for class c of the image."""
 
 
 @dataclass
@@ -48,7 +48,7 @@ def find_evidence(refined: Tensor, labels: Tensor, background: float) -> Evidenc
 
     With r = ReLU(refined), values below min + 1e-5 set to 0: (r - min - 1e-5) / (max - min + 1e-5), so a map's lowest
     positions get -(min + 1e-5) / (max - min + 1e-5), as in the release. The label is the largest of the background's
-    constant and the picture's classes; classes that are not in the picture count 0.
+    constant and the image's classes; classes that are not in the image count 0.
 
     Args:
         refined: [B, 1 + C, N].

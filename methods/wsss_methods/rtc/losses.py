@@ -15,7 +15,7 @@ from wsss_platform.nets.heads.seam import farthest, stretched
 
 
 def compared(maps: Tensor, labels: Tensor, size: torch.Size) -> Tensor:
-    """Maps stretched to 0..1, resized, and 0 for classes that are not in the picture: [B, 1 + C, *size]."""
+    """Maps stretched to 0..1, resized, and 0 for classes that are not in the image: [B, 1 + C, *size]."""
     gate = functional.pad(labels, (1, 0), value=1.0)[:, :, None, None]
     return resized(stretched(maps), size) * gate
 
@@ -41,7 +41,7 @@ def equivariance(first: Tensor, second: Tensor) -> Tensor:
 
 
 def cross_refinement(first: Tensor, second: Tensor, first_refined: Tensor, second_refined: Tensor) -> Tensor:
-    """SEAM: for each view the mean of the top 20 % of |winners(the other view's maps) - refined maps| of a picture,
+    """SEAM: for each view the mean of the top 20 % of |winners(the other view's maps) - refined maps| of an image,
     both summed; the winners have no gradient.
 
     Args:
@@ -55,7 +55,7 @@ def cross_refinement(first: Tensor, second: Tensor, first_refined: Tensor, secon
 
 
 def structure(read_back: Tensor, maps: Tensor, labels: Tensor, fraction: float) -> Tensor:
-    """The mean of the largest |winners(read back) - winners(maps)| of a picture, over its classes and positions.
+    """The mean of the largest |winners(read back) - winners(maps)| of an image, over its classes and positions.
 
     Args:
         read_back: of `contrast.read_back`, [B, 1 + C, h', w'], without gradient.
@@ -71,9 +71,9 @@ def balanced_cross_entropy(scores: Tensor, target: Tensor, labels: Tensor) -> Te
     """Cross-entropy in which rare classes count as much (Araslanov & Roth, CVPR 2020; contrast_train.py,
     balanced_mask_loss_ce).
 
-    A pixel of class c weighs (T - n_c) / (1 + T), with n_c pixels of c and T labelled pixels in its picture; a
-    picture's loss is the mean over ALL of its pixels, and 0 where its target lacks one of the image's classes or the
-    background; mean over pictures.
+    A pixel of class c weighs (T - n_c) / (1 + T), with n_c pixels of c and T labelled pixels in its image; a
+    image's loss is the mean over ALL of its pixels, and 0 where its target lacks one of the image's classes or the
+    background; mean over images.
 
     Args:
         scores: [B, 1 + C, h, w], resized to the target's size.

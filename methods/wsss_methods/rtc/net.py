@@ -76,7 +76,7 @@ class TwoCorrelations(nn.Module):
 
         Args:
             maps: [B, K, h, w], at least 0 (`seam.evidence`).
-            images: normalised pictures [B, 3, H, W].
+            images: normalised images [B, 3, H, W].
             taps: of the backbone; resized to h x w where they differ.
         """
         size = maps.shape[2:]

@@ -1,6 +1,6 @@
 """VARM, RTC's refinement by local colours (network/VARM.py), and the labels of its segmentation head.
 
-No gradient goes through here. There is no loop over pixels or pictures; that over the 48 neighbours in `refine` keeps
+No gradient goes through here. There is no loop over pixels or images; that over the 48 neighbours in `refine` keeps
 memory at that of one, while `neighbour_weights` holds the colours of all at once.
 """
 
@@ -37,7 +37,7 @@ def _neighbours(maps: Tensor, dilations: Sequence[int]) -> Iterator[Tensor]:
 def neighbour_weights(images: Tensor, dilations: Sequence[int], edge_weight: float) -> Tensor:
     """How much each neighbour counts.
 
-    With I the picture, I_n the picture seen from neighbour n, s its standard deviation over all neighbours:
+    With I the image, I_n the image seen from neighbour n, s its standard deviation over all neighbours:
 
         w_n = softmax_n( -mean (4 |I_n - I| / (s + 1e-8))^2 ) - edge_weight softmax_n( mean v_n )
 
@@ -83,8 +83,8 @@ def refine(maps: Tensor, weights: Tensor, dilations: Sequence[int], iterations: 
 def pseudo_labels(refined: Tensor, images: Tensor, labels: Tensor, valid: Tensor, config: SegmentationConfig) -> Tensor:
     """Labels of the segmentation head (network/losses.py, refine_cams_with_bkg_v1): int64 [B, H, W], 255 undecided.
 
-    Maps are stretched to 0..1, limited to the picture's classes and halved from H x W. Two passes put another constant
-    beside them for the background, take the softmax over the picture's classes, refine, enlarge and take the largest.
+    Maps are stretched to 0..1, limited to the image's classes and halved from H x W. Two passes put another constant
+    beside them for the background, take the softmax over the image's classes, refine, enlarge and take the largest.
     The first pass's class counts; background is where both say so; all else, and padding, is 255.
 
     Args:
@@ -96,7 +96,7 @@ def pseudo_labels(refined: Tensor, images: Tensor, labels: Tensor, valid: Tensor
     """
     size = images.shape[2:]
     half = (max(1, size[0] // 2), max(1, size[1] // 2))
-    # Only the classes of a picture are worth refining: [B, K] of them in ascending order, K the most of any picture.
+    # Only the classes of an image are worth refining: [B, K] of them in ascending order, K the most of any image.
     most = int(labels.sum(1).max())
     present = labels.argsort(dim=1, descending=True, stable=True)[:, :most]
     there = labels.gather(1, present) > 0

@@ -76,7 +76,7 @@ class Comparison:
 
     @property
     def folder(self) -> Path:
-        """Where its table, bars and pictures are."""
+        """Where its table, bars and images are."""
         return Path(self.document.folder)
 
     @property

@@ -75,7 +75,7 @@ def convert_labels(source: str | Path, target: str | Path) -> ConvertedLabels:
     from wsss_platform.data.documents import ConvertedLabels
     from wsss_platform.data.labels import convert_labels as convert
 
-    return ConvertedLabels(pictures=convert(Path(source), Path(target)), file=str(target))
+    return ConvertedLabels(images=convert(Path(source), Path(target)), file=str(target))
 
 
 def write_sample(data: Data | None, folder: str | Path) -> DataTree:
@@ -133,7 +133,7 @@ def converted_coco(
         bar("reading annotations", 0, None)
         splits = {name: read_annotations(*files) for name, files in found.items()}
         convert(splits, target, f"coco{year}", partial(bar, "painting masks"), copy=copy)
-    counts = {name: len(annotations.pictures) for name, annotations in splits.items()}
+    counts = {name: len(annotations.images) for name, annotations in splits.items()}
     without = {name: annotations.without for name, annotations in splits.items()}
     return ConvertedCoco(DataTree(root=str(folder), lists=counts), without)
 

@@ -75,7 +75,7 @@ def _looks(storage: str | Path | None) -> Iterator[Look]:
     yield Look("optuna", _optuna, needed=True)
     yield Look("wandb", _wandb, needed=True)
     yield Look("dense crf", _dense_crf, needed=True)
-    yield Look("scipy", partial(_extra, "scipy", "search", "tune --sampler gp, and a study's contour picture"))
+    yield Look("scipy", partial(_extra, "scipy", "search", "tune --sampler gp, and a study's contour image"))
     yield Look("cmaes", partial(_extra, "cmaes", "search", "tune --sampler cmaes"))
     yield Look("pycocotools", partial(_extra, "pycocotools", "coco", "data convert-coco"))
     yield Look("psycopg", _psycopg, needed=_database() == "postgresql")
@@ -183,7 +183,7 @@ def _optuna() -> Finding:
 
 
 def _dense_crf() -> Finding:
-    return _package("wsss_platform.masks.crf.dense_crf", *DENSE_CRF, meaning="refines masks by the picture")
+    return _package("wsss_platform.masks.crf.dense_crf", *DENSE_CRF, meaning="refines masks by the image")
 
 
 def _psycopg() -> Finding:

@@ -323,7 +323,7 @@ def export(
     return Export(
         folder=str(found.folder),
         layout=taken,
-        pictures=found.pictures,
+        images=found.images,
         lacking=found.lacking,
         undecided_pixels=found.undecided,
         scored=found.scored,

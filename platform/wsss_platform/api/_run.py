@@ -1,4 +1,4 @@
-"""A recorded run: its score, its CAMs, pseudo masks at any threshold, and pictures of them."""
+"""A recorded run: its score, its CAMs, pseudo masks at any threshold, and images of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from wsss_platform.maps.storage import AnyMap, MapReader
     from wsss_platform.plan.experiment import Experiment, Kind
     from wsss_platform.plan.protocol import Protocol
-    from wsss_platform.report.documents import Pictures
+    from wsss_platform.report.documents import Images
     from wsss_platform.run.records import RunRecord
     from wsss_platform.store.artefacts import Store
 
@@ -101,7 +101,7 @@ class RunScore:
     @property
     def images(self) -> int:
         """Number of scored images."""
-        return int(self.summary["pictures"])
+        return int(self.summary["images"])
 
     def to_pandas(self) -> Any:
         """A pandas DataFrame: a row for each class with IoU, precision and recall, in percent."""
@@ -248,11 +248,11 @@ class Run:
             raise InputError(f"images: expected at least 1, got {images!r}", field="images")
         return overview(self.experiment, self.store, images)
 
-    def draw(self, folder: str | Path | None = None, count: int = 4, images: Sequence[str] | None = None) -> Pictures:
-        """Write pictures: image, CAMs, pseudo mask and ground truth side by side, the sweep and the classes.
+    def draw(self, folder: str | Path | None = None, count: int = 4, images: Sequence[str] | None = None) -> Images:
+        """Write images: image, CAMs, pseudo mask and ground truth side by side, the sweep and the classes.
 
         Args:
-            folder: to write into; None: pictures/ in the run's.
+            folder: to write into; None: images/ in the run's.
             count: how many of the worst, of the best and of random others.
             images: ids of images to draw instead.
 
@@ -262,15 +262,15 @@ class Run:
         Raises:
             InputError: the run has not been scored, or an unknown image (with the nearest one).
         """
-        from wsss_platform.report.documents import Pictures, SeenTruth
+        from wsss_platform.report.documents import Images, SeenTruth
         from wsss_platform.report.looks import looks, looks_at
         from wsss_platform.report.show import show_run
 
-        experiment, target = self.experiment, self.folder / "pictures" if folder is None else Path(folder)
+        experiment, target = self.experiment, self.folder / "images" if folder is None else Path(folder)
         written = show_run(experiment, self.store, target, count=count, ids=images)
         scored = experiment.data.score_list
         seen = looks_at(looks(self.store), scored, experiment.truth_fingerprint(scored)[:12])
-        return Pictures(folder=str(target), files=tuple(map(str, written)), looks=SeenTruth.of(seen))
+        return Images(folder=str(target), files=tuple(map(str, written)), looks=SeenTruth.of(seen))
 
     def _stored(self, kind: Kind) -> Path:
         stage = self.experiment.stage(kind)

@@ -223,7 +223,7 @@ def score_rule(
         run: a scored run, or its name.
         rule: "constant", "power", "per-class" or "saliency".
         subsets: count only these images, such as "class=cat", "object=small", "object=0.05..0.25" (share of the image),
-            "picture=0..150000" (pixels) or "all"; one row each.
+            "image=0..150000" (pixels) or "all"; one row each.
         fitted_on: the split that chooses the setting; None: the scored one, which makes the result an oracle.
         split: the scored one; None: the run's own.
         settings: of the masks: dotted path -> value, or a TOML file.

@@ -106,10 +106,10 @@ class Study:
         return study_document(self.name, self.result)
 
     def figure(self, name: str) -> Figure:
-        """One of the study's pictures as a matplotlib figure, such as "importance" or "history".
+        """One of the study's images as a matplotlib figure, such as "importance" or "history".
 
         Raises:
-            InputError: no such picture (with the nearest name), or one that this study is too small for.
+            InputError: no such image (with the nearest name), or one that this study is too small for.
         """
         from wsss_platform.tune.figures import figure
         from wsss_platform.tune.study_storage import open_study

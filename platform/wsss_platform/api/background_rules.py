@@ -1,4 +1,4 @@
-"""`score RUN --rule RULE`: a background rule solved on the stored counts of a scored run, for all or some pictures."""
+"""`score RUN --rule RULE`: a background rule solved on the stored counts of a scored run, for all or some images."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def _threshold_rule(rule: str, score: Score) -> tuple[Solved, int | NDArray[np.i
 def _saliency(
     experiment: Experiment, fitted: Experiment, store: Store, score: Score, local: bool
 ) -> tuple[Solved, NDArray[np.int64]]:
-    """The best floor and cut on the fitted list, and the scored list's counts per picture there, in score order."""
+    """The best floor and cut on the fitted list, and the scored list's counts per image there, in score order."""
     folders = [_saliency_folder(which, store, local) for which in (fitted, experiment)]
     total: NDArray[np.int64] | None = None
     pairs: Pairs | None = None
@@ -131,7 +131,7 @@ def _saliency(
     assert pairs is not None
     values = mean_iou_of_parts(saliency_parts(total))
     if np.isnan(values).all():
-        raise InputError(f"{folders[0]}: no picture has a scored pixel")
+        raise InputError(f"{folders[0]}: no image has a scored pixel")
     floor, cut = (int(place) for place in np.unravel_index(np.nanargmax(values), values.shape))
     setting = {
         "saliency_floor": float(str(pairs.floors[floor])),
@@ -160,13 +160,13 @@ def _saliency_folder(experiment: Experiment, store: Store, local: bool) -> Path:
 
 
 def _stamped(experiment: Experiment, fitted: Experiment, words: str, selection: Selection) -> Protocol:
-    """The protocol of the maps under a swept rule: what the rule is, which truth it was fitted on, and no CRF."""
+    """The protocol of the maps under a swept rule: the rule, the ground truth it was fitted on, and no CRF."""
     listed = fitted.data.score_list
-    oracle = " (oracle: the truth it is scored on)" if listed == experiment.data.score_list else ""
+    oracle = " (oracle: the ground truth it is scored on)" if listed == experiment.data.score_list else ""
     base = protocol(experiment, selection=selection)
-    chosen: Selection = "train truth" if listed == experiment.data.train_list else "val truth"
-    if selection == "val truth":
-        chosen = "val truth"  # what chose the run's other settings has seen it already
+    chosen: Selection = "train ground truth" if listed == experiment.data.train_list else "val ground truth"
+    if selection == "val ground truth":
+        chosen = "val ground truth"  # what chose the run's other settings has seen it already
     supervision = base.supervision
     if words.startswith("saliency") and "saliency" not in supervision:
         supervision += " + saliency"
@@ -183,7 +183,7 @@ def _stamped(experiment: Experiment, fitted: Experiment, words: str, selection: 
 def _row(text: str, score: Score, parts: NDArray[np.int64]) -> RuleSubset:
     chosen = subset(text, score.parts, score.classes)
     masks, rule = _interval(score.parts[chosen]), _interval(parts[chosen])
-    return RuleSubset(subset=text, pictures=int(chosen.sum()), masks=masks, rule=rule)
+    return RuleSubset(subset=text, images=int(chosen.sum()), masks=masks, rule=rule)
 
 
 def _interval(counts: NDArray[np.int64]) -> SubsetScore:

@@ -113,7 +113,7 @@ def fields_of(file: Path | None) -> dict[str, Any]:
 
 
 def chosen_with(file: Path | None) -> Selection:
-    """Which pixel truth chose the settings of a config file, as a study's best.toml says; "none" otherwise.
+    """Which ground truth chose the settings of a config file, as a study's best.toml says; "none" otherwise.
 
     Raises:
         InputError: the file's `[chosen]` table says something else.
@@ -148,7 +148,7 @@ def check_released(experiment: Experiment) -> Selection:
     """Phases that are taken from files must exist, and so must the files.
 
     Returns:
-        The pixel truth that chose among a release's epochs, as its file says; "none" when it says nothing.
+        The ground truth that chose among a release's epochs, as its file says; "none" when it says nothing.
     """
     if not experiment.config.released:
         return "none"
@@ -213,7 +213,7 @@ def check_lists(experiment: Experiment) -> None:
 
 
 def check_gates(experiment: Experiment, searched: Sequence[Axis] = ()) -> None:
-    """Maps of gate "predicted", in the config or among the values of an axis, need a phase that scores pictures."""
+    """Maps of gate "predicted", in the config or among the values of an axis, need a phase that scores images."""
     for phase in experiment.phases:
         values = [value for axis in searched if axis.path == f"{phase.maps}.gate" for value in axis.probes()]
         gated = "predicted" in (experiment.maps_config(phase).gate, *values)

@@ -109,7 +109,7 @@ def study_plan(request: StudyRequest) -> StudyPlan:
 
 
 def _amount(experiment: Experiment, stage: Stage) -> str:
-    pictures = len(experiment.dataset.split(stage.list_name).ids)
+    images = len(experiment.dataset.split(stage.list_name).ids)
     if stage.kind == "train":
-        return f"{experiment.train_config(stage.phase).epochs} epochs of {pictures} pictures"
-    return f"{pictures} pictures"
+        return f"{experiment.train_config(stage.phase).epochs} epochs of {images} images"
+    return f"{images} images"

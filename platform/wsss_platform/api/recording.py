@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 class Recording:
     """Holds a run's record and tracker while it runs; a failure is recorded with its reason.
 
-    What an earlier command recorded under the same name (its score, the truth that selected its settings, its
+    What an earlier command recorded under the same name (its score, the ground truth that selected its settings, its
     study) is kept.
     """
 
@@ -96,13 +96,13 @@ class Recording:
                 phase, epoch = event.stage.phase.name, event.epoch
                 values = {f"{phase}/loss/{term}": value for term, value in epoch.losses.items()}
                 values |= {f"{phase}/learning_rate": epoch.learning_rate}
-                values |= {f"{phase}/pictures_per_second": epoch.pictures_per_second}
+                values |= {f"{phase}/images_per_second": epoch.images_per_second}
                 self._tracker.log(values)
             on_event(event)  # last: it may end the run
 
         outcome = run(self._experiment, self._store, runner or _Cached(), watch, until=wanted)
-        if outcome.score is not None:  # fewer than the list has when pictures were allowed to fail
-            counted = {"score_pictures": int(outcome.score["pictures"])}
+        if outcome.score is not None:  # fewer than the list has when images were allowed to fail
+            counted = {"score_images": int(outcome.score["images"])}
             self._protocol = self._protocol.model_copy(update=counted)
             self._record = self._record.model_copy(update={"protocol": self._protocol})
         seconds = stage_seconds(outcome, self._store)
@@ -115,19 +115,19 @@ class Recording:
         self._record = self._record.done(scores, seconds, objective)
         write_record(self._store, self._record)
         if outcome.score is not None:
-            self._pictures(outcome)
+            self._images(outcome)
         self._tracker.finish(_tracked_summary(outcome))
         return outcome
 
-    def _pictures(self, outcome: Outcome) -> None:
+    def _images(self, outcome: Outcome) -> None:
         """A few panels and the sweep curve for W&B."""
         drawn = [stage for stage in outcome.experiment.stages[-3:] if stage.kind in ("maps", "masks")]
         if not self._tracker.running or any(not self._store.has(stage.kind, stage.key) for stage in drawn):
             return  # a scored trial that lost has no maps to draw
         from wsss_platform.report.show import panels
 
-        for title, picture in panels(outcome.experiment, self._store, count=2):
-            self._tracker.picture(title, picture)
+        for title, image in panels(outcome.experiment, self._store, count=2):
+            self._tracker.image(title, image)
 
     def result(self, outcome: Outcome, wanted: Stage) -> RunResult:
         """What came out."""

@@ -1,4 +1,4 @@
-"""A study's pictures and its page."""
+"""A study's images and its page."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def study_document(name: str, result: StudyResult) -> StudyDocument:
 def write_page(
     folder: Path, study_storage: str | None = None, on_skip: Callable[[str], None] = lambda message: None
 ) -> list[Path]:
-    """Draw a study's pictures and write its page.
+    """Draw a study's images and write its page.
 
     Args:
         folder: the study's, where PNG files and `study.html` go.
         study_storage: URL of the database that the study lives in; None for a journal in its folder.
-        on_skip: told which picture could not be drawn, and why (too few trials, a missing package).
+        on_skip: told which image could not be drawn, and why (too few trials, a missing package).
 
     Returns:
         The files that were written, the page last.

@@ -144,21 +144,21 @@ class StudyRecords:
             summary |= {"status": "failed", "reason": event.reason}
         if event.key is not None and (score := self._score(event.key)) is not None:
             summary |= score_summary(score)
-            self._pictures(event, tracker)
+            self._images(event, tracker)
         tracker.finish({name: value for name, value in summary.items() if value is not None})
         if tracker.mode == "offline":  # do not wait for the service again
             self._wandb = "offline"
         for warning in tracker.warnings:
             self._tell(warning)
 
-    def _pictures(self, event: events.TrialFinished, tracker: Tracker) -> None:
+    def _images(self, event: events.TrialFinished, tracker: Tracker) -> None:
         if not tracker.running:
             return
         from wsss_platform.report.show import panels
 
         changes = next(row.changes for row in self._rows() if row.number == event.number)
-        for title, picture in panels(self._experiment(dict(changes)), self._store, count=1):
-            tracker.picture(title, picture)
+        for title, image in panels(self._experiment(dict(changes)), self._store, count=1):
+            tracker.image(title, image)
 
     def _rows(self) -> list[Any]:
         from wsss_platform.tune.study import table

@@ -38,7 +38,7 @@ class Options:
 
 @verb("compare", Options)
 def compare(variants: Variants = None, *, options: Options, recipe: Recipe, out: Output) -> None:
-    """Train and score several methods over several seeds; a table with paired intervals, bars and pictures."""
+    """Train and score several methods over several seeds; a table with paired intervals, bars and images."""
     entries: dict[str, Any] = {name: (one.method, one.settings) for name, one in recipe.variants.items()}
     if variants:
         entries = _entries(variants)

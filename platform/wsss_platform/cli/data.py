@@ -65,7 +65,7 @@ def convert_labels(
 ) -> None:
     """Turn a pickled cls_labels.npy into label JSON, with a reader that runs no code from the file."""
     document = datasets.convert_labels(source, target)
-    out.result(document, f"{document.pictures} pictures' labels written to {target}")
+    out.result(document, f"{document.images} images' labels written to {target}")
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def convert_coco(
     """Turn COCO's instances into class masks, labels and splits: a tree for `--data voc12 --root FOLDER`."""
     found = datasets.converted_coco(source, folder, options.year, options.only, options.copy)
     said = ", ".join(
-        f"{name}: {count} pictures ({found.without[name]} without annotations left out)"
+        f"{name}: {count} images ({found.without[name]} without annotations left out)"
         for name, count in found.tree.lists.items()
     )
     out.result(found.tree, f"{said}; --data voc12 --root {folder}")

@@ -34,7 +34,7 @@ class ScoreOptions(ConfiguredStageOptions):
     subsets: list[str] | None = option(
         None,
         "With --rule: count only these images, such as class=cat, object=small, object=0.05..0.25 (share), "
-        "picture=0..150000 (pixels), all; repeatable.",
+        "image=0..150000 (pixels), all; repeatable.",
         "Method",
         flag="--subset",
         metavar="SUBSET",

@@ -1,4 +1,4 @@
-"""`show`: pictures of a scored run."""
+"""`show`: images of a scored run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class ShowOptions(StoredOptions):
     """Of `show`."""
 
     folder: Path | None = option(
-        None, "Write into this folder. Default: pictures/ in the run's.", "Output", metavar="DIR"
+        None, "Write into this folder. Default: images/ in the run's.", "Output", metavar="DIR"
     )
     count: int = option(4, "Draw this many images of each kind: worst, best, random.", "Output", low=1)
     ids: list[str] | None = option(None, "Draw this image instead; repeatable.", "Output", flag="--id", metavar="ID")
@@ -25,6 +25,6 @@ class ShowOptions(StoredOptions):
 
 @verb("show", ShowOptions)
 def show(run: RunName, *, options: ShowOptions, out: Output) -> None:
-    """Write pictures of a scored run: image, maps, mask and ground truth side by side, and the sweep curve."""
+    """Write images of a scored run: image, maps, mask and ground truth side by side, and the sweep curve."""
     document = open_run(run, options.storage).draw(options.folder, options.count, options.ids)
-    out.result(document, f"{len(document.files)} pictures in {document.folder}", document.looks.words)
+    out.result(document, f"{len(document.files)} images in {document.folder}", document.looks.words)

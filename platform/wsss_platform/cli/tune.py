@@ -30,14 +30,14 @@ class TuneOptions:
     study: StudyOptions = group(StudyOptions)
 
 
-Images = Annotated[int | None, typer.Option("--pictures", hidden=True)]
+Images = Annotated[int | None, typer.Option("--images", hidden=True)]
 Confirm = Annotated[int | None, typer.Option("--confirm", hidden=True)]
 
 
 @verb("tune", TuneOptions)
 def tune(
     method: MethodName = None,
-    pictures: Images = None,
+    images: Images = None,
     confirm: Confirm = None,
     *,
     options: TuneOptions,
@@ -51,7 +51,7 @@ def tune(
     """
     wanted, study = method_of(method, recipe), options.study
     if search.is_run(study.storage.storage, wanted):
-        _search(wanted, options, pictures, confirm, out)
+        _search(wanted, options, images, confirm, out)
         return
     planned = plan_study(
         wanted,
@@ -71,13 +71,13 @@ def tune(
     out.result(document, *study_result(document, wanted, asked.config, asked.data, study.storage.storage))
 
 
-def _search(run: str, options: TuneOptions, pictures: int | None, confirm: int | None, out: Output) -> None:
+def _search(run: str, options: TuneOptions, images: int | None, confirm: int | None, out: Output) -> None:
     """`tune RUN`, the old form of `search RUN`."""
     study = options.study
     taken = {
         "trials": study.search.trials,
         "space": study.search.space,
-        "images": pictures,
+        "images": images,
         "confirm": confirm,
         "changes": options.method.changes,
         "split": options.data.score_list,

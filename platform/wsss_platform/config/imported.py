@@ -23,14 +23,14 @@ class ImportSection(Section):
     folder: str
     """Where they lay, absolute. Not part of a key: the content is."""
     content: str = Field(pattern=r"[0-9a-f]{64}")
-    """sha256 over the names and bytes of the files of the list's pictures."""
+    """sha256 over the names and bytes of the files of the list's images."""
     normalise: Literal["none", "max", "minmax"] = "none"
     """"none" takes scores 0..1 as they are and refuses others; "max" cuts negatives and divides each class by its
-    maximum over the picture; "minmax" stretches each class from its minimum to its maximum."""
+    maximum over the image; "minmax" stretches each class from its minimum to its maximum."""
     gate: Literal["labels", "none"] = "labels"
-    """Which classes are taken: those the picture's image-level labels name, or all that the files hold."""
+    """Which classes are taken: those the image's image-level labels name, or all that the files hold."""
     stretch: bool = False
-    """Whether maps whose proportions are not their picture's are taken, each axis stretched by its own factor."""
+    """Whether maps whose proportions are not their image's are taken, each axis stretched by its own factor."""
     precision: Literal["uint8", "uint11", "float16"] = "float16"
     """Stored type; uint8 is round(255 x score), uint11 round(2040 x score)."""
     supervision: str = Field(UNKNOWN, min_length=1, max_length=80)

@@ -55,7 +55,7 @@ class TrainConfig(Section):
     epochs: int = Field(8, ge=1)
     """Passes over the training list."""
     batch: int = Field(16, ge=1)
-    """Pictures per optimiser step over ALL workers together."""
+    """Images per optimiser step over ALL workers together."""
     optimiser: Literal["sgd", "adam", "adamw"] = "adamw"
     """Update rule."""
     learning_rate: float = Field(2e-4, gt=0, le=10)
@@ -81,9 +81,9 @@ class TrainConfig(Section):
     power: float = Field(0.9, gt=0, le=5)
     """Exponent of the poly schedule."""
     crop: int = Field(256, ge=16, le=2048)
-    """Side of the square training crop in pixels; padded with the mean colour where the picture is smaller."""
+    """Side of the square training crop in pixels; padded with the mean colour where the image is smaller."""
     resize: Literal["scale", "long_side", "square"] = "scale"
-    """How `resize_range` is read: a factor on the picture, the length of its longer side in pixels, or both its
+    """How `resize_range` is read: a factor on the image, the length of its longer side in pixels, or both its
     sides in pixels ("square", which does not keep the proportions; DRS 384)."""
     resize_range: tuple[float, float] = (0.5, 1.0)
     """Uniform range of the random resize before the crop."""
@@ -124,12 +124,12 @@ class MapsConfig(Section):
     """How weights become one map per present class (common.md section 3)."""
 
     scales: tuple[float, ...] = (0.5, 1.0, 1.5)
-    """Factors on the picture; outputs are resized to the stored grid before fusing."""
+    """Factors on the image; outputs are resized to the stored grid before fusing."""
     sizes: tuple[int, ...] = ()
-    """Sides in pixels of square network inputs, into which the whole picture is resized without keeping its
+    """Sides in pixels of square network inputs, into which the whole image is resized without keeping its
     proportions; when there are any, `scales` is not used. DRS: 256, 320, 384."""
     flip: bool = True
-    """Also run the mirrored picture at each scale."""
+    """Also run the mirrored image at each scale."""
     fuse: Literal["sum", "mean", "max"] = "sum"
     """How the views (scale x flip) become one map."""
     activation: Literal["relu", "softmax", "none"] = "relu"
@@ -137,12 +137,12 @@ class MapsConfig(Section):
     activate: Literal["view", "fused"] = "view"
     """Whether the activation is applied to each view or once after fusing."""
     normalise: Literal["max", "minmax", "none"] = "max"
-    """Per class over the picture, to 0..1; "none" clips to 0..1."""
+    """Per class over the image, to 0..1; "none" clips to 0..1."""
     normalise_views: bool = False
     """Normalise each view before fusing instead of the fused map; the result is clipped to 0..1. DRS does."""
     gate: Literal["labels", "predicted", "none"] = "labels"
-    """Which classes a picture's maps are made and stored of: those its image-level labels name (pseudo masks of the
-    training list), those the network predicts, or all. Only "predicted" and "none" tell what a network does on pictures
+    """Which classes an image's maps are made and stored of: those its image-level labels name (pseudo masks of the
+    training list), those the network predicts, or all. Only "predicted" and "none" tell what a network does on images
     without labels; the protocol of a score says whether labels were used."""
     gate_threshold: float = Field(0.5, ge=0, lt=1)
     """Gate "predicted": classes whose image score, 0..1 by the network, is above it."""
@@ -187,7 +187,7 @@ class MasksConfig(Section):
     rule: Literal["constant", "power", "two_threshold", "two_alpha", "saliency"] = "constant"
     """Background score: the constant `background`; (1 - max)^alpha; IRN's confident foreground and
     background passes, which leave 255 (ignore) where they disagree; the same with PSA's and SEAM's two exponents; or
-    DRS's: 1 where the picture's saliency is low, 0 where it is high, with 255 where maps and saliency contradict each
+    DRS's: 1 where the image's saliency is low, 0 where it is high, with 255 where maps and saliency contradict each
     other (needs `data.saliency`)."""
     background: float = Field(0.3, ge=0, le=1)
     """Score 0..1 under which a pixel is background (rule "constant"). Never sampled by a search: the sweep
@@ -213,7 +213,7 @@ class MasksConfig(Section):
     crf_iterations: int = Field(10, ge=1, le=50)
     """Mean-field iterations. Published with: irn, psa, deeplab_v2, afa, toco 10 (FBR-S 5); walk, deeplab 1 [code]."""
     crf_gaussian_position: float | None = Field(None, gt=0, le=500)
-    """Width of the position kernel in pixels of the picture; unset is the parameter set's."""
+    """Width of the position kernel in pixels of the image; unset is the parameter set's."""
     crf_gaussian_weight: float | None = Field(None, ge=0, le=100)
     """Weight of the position kernel; unset is the parameter set's."""
     crf_bilateral_position: float | None = Field(None, gt=0, le=500)
@@ -295,16 +295,16 @@ class MethodConfig(Section):
 
 
 class SampleConfig(Section):
-    """The built-in generated set; the picture is a function of these numbers and its index."""
+    """The built-in generated set; the image is a function of these numbers and its index."""
 
     seed: int = Field(0, ge=0)
     """Seed of the whole set."""
     train: int = Field(160, ge=1, le=100_000)
-    """Pictures in the list "train"."""
+    """Images in the list "train"."""
     val: int = Field(80, ge=1, le=100_000)
-    """Pictures in the list "val"."""
+    """Images in the list "val"."""
     size: int = Field(128, ge=48, le=1024)
-    """Longer side of a picture in pixels; the shorter side varies from 3/4 of it."""
+    """Longer side of an image in pixels; the shorter side varies from 3/4 of it."""
     difficulty: float = Field(0.5, ge=0, le=1)
     """Clutter, noise and colour overlap between objects and backgrounds."""
     co_occurrence: float = Field(0.9, ge=0, le=1)
@@ -312,7 +312,7 @@ class SampleConfig(Section):
 
 
 class DataConfig(Section):
-    """Which pictures, which lists, which labels."""
+    """Which images, which lists, which labels."""
 
     kind: Literal["sample", "voc12"] = "sample"
     """"sample" is generated; "voc12" is a VOCdevkit/VOC2012 tree under `root`."""
@@ -329,6 +329,6 @@ class DataConfig(Section):
     masks: str = "auto"
     """Folder of true masks: "auto" takes SegmentationClassAug when it covers the list, else SegmentationClass."""
     saliency: str = ""
-    """Folder of 8-bit grey PNGs by picture id, 0 nothing to 255 salient, under `root` or absolute; "" is none. It is
+    """Folder of 8-bit grey PNGs by image id, 0 nothing to 255 salient, under `root` or absolute; "" is none. It is
     supervision beyond labels and read only where a method or a rule asks for it. The sample generates its own."""
     sample: SampleConfig = SampleConfig()

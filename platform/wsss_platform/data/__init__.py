@@ -1,4 +1,4 @@
-"""Pictures, image-level labels and pixel truth: `open_data(config) -> Dataset`."""
+"""Images, image-level labels and ground truth: `open_data(config) -> Dataset`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["IGNORE", "Dataset", "Sample", "Split", "Truth", "open_data"]
 
 
 def open_data(config: DataConfig) -> Dataset:
-    """The data set that a config names. Reads lists and labels, no pictures.
+    """The data set that a config names. Reads lists and labels, no images.
 
     Raises:
         InputError: the tree, a list or the labels are missing or wrong; the message names the file.

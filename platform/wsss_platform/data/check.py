@@ -15,37 +15,37 @@ from wsss_platform.data.voc import VocDataset, VocSplit
 from wsss_platform.errors import InputError
 
 Progress = Callable[[int, int], None]
-"""Called with (pictures done, pictures in all)."""
+"""Called with (images done, images in all)."""
 
 
 @dataclass(frozen=True)
 class ListSummary:
-    """What a list holds, from the pictures that could be decoded."""
+    """What a list holds, from the images that could be decoded."""
 
     list_name: str
     """The list."""
     classes: tuple[str, ...]
     """Names of the foreground classes."""
-    pictures: int
+    images: int
     """Decoded without a problem."""
     labels_from: str
     """Where image-level labels come from."""
     per_class: tuple[int, ...]
-    """Pictures whose image-level labels name the class, length C."""
+    """Images whose image-level labels name the class, length C."""
     together: tuple[tuple[int, ...], ...]
-    """C x C: pictures whose labels name both classes (the diagonal is `per_class`)."""
+    """C x C: images whose labels name both classes (the diagonal is `per_class`)."""
     smallest: tuple[int, int]
-    """(height, width) of the picture with the fewest pixels; (0, 0) of an empty list."""
+    """(height, width) of the image with the fewest pixels; (0, 0) of an empty list."""
     largest: tuple[int, int]
-    """(height, width) of the picture with the most pixels."""
+    """(height, width) of the image with the most pixels."""
     sizes: int
     """Different sizes."""
     masks: int
-    """Pictures with a mask."""
+    """Images with a mask."""
     ignored: float
     """Share of mask pixels that are 255, 0..1."""
     disagree: int
-    """Pictures whose mask shows other classes than the labels name. No error: VOC's boxes and masks differ in a few."""
+    """Images whose mask shows other classes than the labels name. No error: VOC's boxes and masks differ in a few."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Report:
 
 
 def check(dataset: Dataset, list_name: str, on_progress: Progress | None = None) -> list[Problem]:
-    """Every problem of a list by file: bad lines, missing, truncated or mismatched pictures, labels, masks, saliency.
+    """Every problem of a list by file: bad lines, missing, truncated or mismatched images, labels, masks, saliency.
 
     A list without any mask is checked without them, and saliency only where `data.saliency` names it.
 
@@ -68,7 +68,7 @@ def check(dataset: Dataset, list_name: str, on_progress: Progress | None = None)
 
 
 def inspect(dataset: Dataset, list_name: str, on_progress: Progress | None = None) -> Report:
-    """`check` with the summary, in one pass over the pictures."""
+    """`check` with the summary, in one pass over the images."""
     split, truth, problems = _open(dataset, list_name)
     masked = set(truth.ids) if truth else set()
     labels: list[NDArray[np.bool_]] = []
@@ -85,7 +85,7 @@ def inspect(dataset: Dataset, list_name: str, on_progress: Progress | None = Non
                 if mask.shape != (height, width):
                     raise InputError(
                         f"{_file(truth, id)}: mask of {mask.shape[1]} x {mask.shape[0]} pixels,"
-                        f" but the picture {_file(split, id)} has {width} x {height}",
+                        f" but the image {_file(split, id)} has {width} x {height}",
                         field=_file(truth, id),
                     )
                 masks += 1
@@ -105,7 +105,7 @@ def inspect(dataset: Dataset, list_name: str, on_progress: Progress | None = Non
     summary = ListSummary(
         list_name=list_name,
         classes=split.classes,
-        pictures=len(labels),
+        images=len(labels),
         labels_from=split.labels_from,
         per_class=tuple(table.sum(axis=0).tolist()),
         together=tuple(tuple(row) for row in (table.T @ table).tolist()),
@@ -120,7 +120,7 @@ def inspect(dataset: Dataset, list_name: str, on_progress: Progress | None = Non
 
 
 def _open(dataset: Dataset, list_name: str) -> tuple[Split, Truth | None, list[Problem]]:
-    """The good part of a list and what is wrong with the rest before any picture is decoded."""
+    """The good part of a list and what is wrong with the rest before any image is decoded."""
     if not isinstance(dataset, VocDataset):
         return dataset.split(list_name), dataset.truth(list_name), []
     split, problems = dataset.examine(list_name)

@@ -14,7 +14,7 @@ class DataLists(Document):
     SCHEMA: ClassVar[str] = "wsss-platform/data-lists"
 
     lists: dict[str, int]
-    """List -> its number of pictures."""
+    """List -> its number of images."""
     classes: tuple[str, ...]
     """Names of the foreground classes."""
 
@@ -49,7 +49,7 @@ class ConvertedLabels(Document):
 
     SCHEMA: ClassVar[str] = "wsss-platform/converted-labels"
 
-    pictures: int
+    images: int
     """That have labels."""
     file: str
     """What was written."""
@@ -63,4 +63,4 @@ class DataTree(Document):
     root: str
     """For `--root`."""
     lists: dict[str, int]
-    """List -> its number of pictures."""
+    """List -> its number of images."""

@@ -31,7 +31,7 @@ def convert_labels(npy_path: Path, json_path: Path, classes: Sequence[str] = VOC
         classes: names of the vector's C positions.
 
     Returns:
-        Number of pictures.
+        Number of images.
 
     Raises:
         InputError: the file asks for anything but numpy arrays (names what), is malformed, or has a key or
@@ -41,7 +41,7 @@ def convert_labels(npy_path: Path, json_path: Path, classes: Sequence[str] = VOC
     for key, vector in _read(npy_path).items():
         id = _id(key, npy_path)
         if id in labels:
-            raise InputError(f"{npy_path}: picture {id} comes twice", field=npy_path)
+            raise InputError(f"{npy_path}: image {id} comes twice", field=npy_path)
         if vector.shape != (len(classes),) or not np.isin(vector, (0, 1)).all():
             raise InputError(
                 f"{npy_path}: labels of {id}: expected {len(classes)} values of 0 or 1, got {vector!r:.80}",
@@ -61,7 +61,7 @@ def _id(key: Any, path: Path) -> str:
             )
         return f"{digits[:4]}_{digits[4:]}"
     if not isinstance(key, str):
-        raise InputError(f"{path}: key {key!r:.80}: expected a picture id", field=path)
+        raise InputError(f"{path}: key {key!r:.80}: expected an image id", field=path)
     return check_id(key, str(path))
 
 
@@ -77,7 +77,7 @@ def _read(path: Path) -> dict[Any, NDArray[Any]]:
     table = read_pickled(data, str(path), "label file")
     if not isinstance(table, dict):
         raise InputError(
-            f"{path}: expected a dict of picture id -> label vector, got a {type(table).__name__}", field=path
+            f"{path}: expected a dict of image id -> label vector, got a {type(table).__name__}", field=path
         )
     for key, value in table.items():
         if not isinstance(value, np.ndarray):

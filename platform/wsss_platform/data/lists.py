@@ -1,4 +1,4 @@
-"""ImageSets/Segmentation/*.txt: which pictures a list names, in the three line formats of the field.
+"""ImageSets/Segmentation/*.txt: which images a list names, in the three line formats of the field.
 
 2007_000032                                                      plain (VOC, IRN)
 /JPEGImages/2007_000032.jpg /SegmentationClassAug/2007_000032.png  PSA, SEAM
@@ -15,7 +15,7 @@ from wsss_platform.data.reading import Problem
 from wsss_platform.data.split import check_id
 from wsss_platform.errors import InputError
 
-_PICTURE = re.compile(r"/?JPEGImages/([^/]+)\.jpg")
+_IMAGE = re.compile(r"/?JPEGImages/([^/]+)\.jpg")
 _MASK = re.compile(r"/?SegmentationClass(?:Aug)?/([^/]+)\.png")
 
 
@@ -49,9 +49,7 @@ def read_list(path: Path, classes: int) -> tuple[list[Entry], list[Problem]]:
         try:
             entry = _parse(line.split(), number, f"{path}:{number}", classes)
             if entry.id in first:
-                raise InputError(
-                    f"{path}:{number}: picture {entry.id} is already in line {first[entry.id]}", field=path
-                )
+                raise InputError(f"{path}:{number}: image {entry.id} is already in line {first[entry.id]}", field=path)
         except InputError as error:
             problems.append(Problem(f"{path}:{number}", str(error).removeprefix(f"{path}:{number}: ")))
             continue
@@ -63,7 +61,7 @@ def read_list(path: Path, classes: int) -> tuple[list[Entry], list[Problem]]:
 
 
 def count_lines(path: Path) -> int:
-    """Pictures in a list, without checking them."""
+    """Images in a list, without checking them."""
     return sum(1 for line in _text(path).splitlines() if line.strip())
 
 
@@ -73,13 +71,13 @@ def _text(path: Path) -> str:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file", field=path) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a list of picture ids: {error}", field=path) from None
+        raise InputError(f"{path}: not a list of image ids: {error}", field=path) from None
 
 
 def _parse(words: list[str], number: int, where: str, classes: int) -> Entry:
-    picture = _PICTURE.fullmatch(words[0])
-    if picture:
-        id = check_id(picture[1], where)
+    image = _IMAGE.fullmatch(words[0])
+    if image:
+        id = check_id(image[1], where)
         mask = _MASK.fullmatch(words[1]) if len(words) == 2 else None
         if len(words) > 1 and (mask is None or mask[1] != id):
             raise InputError(

@@ -28,7 +28,7 @@ _PALETTE = voc_palette().tobytes()
 
 
 def mask_file(folder: Path, id: str) -> Path:
-    """The file of one picture in a masks artefact."""
+    """The file of one image in a masks artefact."""
     return folder / "masks" / f"{id}.png"
 
 
@@ -36,10 +36,10 @@ def write_mask(path: Path, mask: NDArray[np.uint8]) -> None:
     """Write uint8 [H, W] as a palette PNG; readers see the whole file or none. Same mask, same bytes."""
     if mask.dtype != np.uint8 or mask.ndim != 2:
         raise ValueError(f"a mask is uint8 [H, W], got {mask.dtype} {mask.shape}")
-    picture = Image.fromarray(np.ascontiguousarray(mask))
-    picture.putpalette(_PALETTE)
+    image = Image.fromarray(np.ascontiguousarray(mask))
+    image.putpalette(_PALETTE)
     buffer = io.BytesIO()
-    picture.save(buffer, format="PNG")
+    image.save(buffer, format="PNG")
     write_atomic(path, buffer.getvalue())
 
 
@@ -52,12 +52,12 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
     try:
         if (plain := read_plain_indices(path)) is not None and plain[1] == "P":
             return plain[0]
-        with Image.open(path, formats=("PNG",)) as picture:
-            if picture.mode != "P":  # grey PNGs of few levels would be stretched to 0..255 by Pillow
+        with Image.open(path, formats=("PNG",)) as image:
+            if image.mode != "P":  # grey PNGs of few levels would be stretched to 0..255 by Pillow
                 raise InputError(
-                    f"{path}: a mask is a palette PNG of labels, this one has mode {picture.mode}", field=path
+                    f"{path}: a mask is a palette PNG of labels, this one has mode {image.mode}", field=path
                 )
-            return np.array(picture, dtype=np.uint8)
+            return np.array(image, dtype=np.uint8)
     except InputError:
         raise
     except FileNotFoundError:

@@ -1,8 +1,8 @@
-"""Parts of a list (or of a part), by name: a run can see the truth of some pictures and be scored on the others.
+"""Parts of a list (or of a part), by name: a run can see the ground truth of some images and be scored on the others.
 
-    train:held-out-3   pictures of "train" that hold at least 3 of each class (fewer where the list has fewer)
-    train:rest-3       the pictures of "train" that are not in train:held-out-3
-    train:spread-64    at most 64 pictures of "train", evenly spread
+    train:held-out-3   images of "train" that hold at least 3 of each class (fewer where the list has fewer)
+    train:rest-3       the images of "train" that are not in train:held-out-3
+    train:spread-64    at most 64 images of "train", evenly spread
 
 Who is held out depends on ids and image-level labels alone, never on masks. Ours.
 """
@@ -41,10 +41,10 @@ def base_of(name: str) -> str:
 
 
 def held_out(split: Split, per_class: int) -> tuple[str, ...]:
-    """Ids of `split` with at least `per_class` pictures of each class, in list order.
+    """Ids of `split` with at least `per_class` images of each class, in list order.
 
-    Pictures are looked at in the order of a hash of their id; one is taken when a class of it still lacks pictures, so
-    a picture of two classes counts for both, and a common class may get more than it needs.
+    Images are looked at in the order of a hash of their id; one is taken when a class of it still lacks images, so
+    an image of two classes counts for both, and a common class may get more than it needs.
     """
     missing = np.full(len(split.classes), per_class)
     taken: set[str] = set()
@@ -63,7 +63,7 @@ def spread(ids: Sequence[str], count: int) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class SplitPart:
-    """Some pictures of a list; see `Split`."""
+    """Some images of a list; see `Split`."""
 
     whole: Split
     name: str
@@ -84,15 +84,15 @@ class SplitPart:
         return self.whole.labels(self._checked(id))
 
     def size(self, id: str) -> tuple[int, int]:
-        """(height, width) of a picture in pixels."""
+        """(height, width) of an image in pixels."""
         return self.whole.size(self._checked(id))
 
     def read(self, id: str) -> Sample:
-        """Decode one picture."""
+        """Decode one image."""
         return self.whole.read(self._checked(id))
 
     def saliency(self, id: str) -> NDArray[np.uint8]:
-        """Saliency of a picture: uint8 [H, W]."""
+        """Saliency of an image: uint8 [H, W]."""
         return self.whole.saliency(self._checked(id))
 
     def fingerprint(self) -> str:
@@ -105,7 +105,7 @@ class SplitPart:
 
     def _checked(self, id: str) -> str:
         if id not in self._known:
-            raise InputError(f"picture {id!r} is not in the list {self.name}", field=id)
+            raise InputError(f"image {id!r} is not in the list {self.name}", field=id)
         return id
 
     @cached_property
@@ -115,7 +115,7 @@ class SplitPart:
 
 @dataclass(frozen=True)
 class TruthPart:
-    """Pixel truth of some pictures of a list; that of the others is refused. See `Truth`."""
+    """Ground truth of some images of a list; that of the others is refused. See `Truth`."""
 
     whole: Truth
     name: str
@@ -127,15 +127,15 @@ class TruthPart:
         return self.whole.classes
 
     def mask(self, id: str) -> NDArray[np.uint8]:
-        """uint8 [H, W]; InputError for a picture outside of this part."""
+        """uint8 [H, W]; InputError for an image outside of this part."""
         if id not in self._known:
             raise InputError(
-                f"the truth of picture {id!r} is not in {self.name}, which is all that may be seen here", field=id
+                f"the ground truth of image {id!r} is not in {self.name}, which is all that may be seen here", field=id
             )
         return self.whole.mask(id)
 
     def fingerprint(self) -> str:
-        """sha256 over the whole truth's fingerprint and the ids of this part."""
+        """sha256 over the whole ground truth's fingerprint and the ids of this part."""
         return _digest(self.whole.fingerprint(), self.ids)
 
     @cached_property
@@ -170,7 +170,7 @@ class PartedDataset:
         """A list or a part of one. Read once, and pickled with the data set: it is asked for with every chunk.
 
         Raises:
-            InputError: no such list or kind of part (with the nearest name), or a part without pictures.
+            InputError: no such list or kind of part (with the nearest name), or a part without images.
         """
         if name not in self._splits:
             ids = self._ids(name)
@@ -180,7 +180,7 @@ class PartedDataset:
         return self._splits[name]
 
     def truth(self, name: str) -> Truth:
-        """The pixel truth of a list or of a part; read once."""
+        """The ground truth of a list or of a part; read once."""
         if name not in self._truths:
             ids = self._ids(name)
             self._truths[name] = (
@@ -189,7 +189,7 @@ class PartedDataset:
         return self._truths[name]
 
     def _ids(self, name: str) -> tuple[str, ...] | None:
-        """The pictures of a part; None when the name is that of a whole list."""
+        """The images of a part; None when the name is that of a whole list."""
         if name not in self._found:
             self._found[name] = self._cut(name)
         return self._found[name]
@@ -208,9 +208,7 @@ class PartedDataset:
         kept = frozenset(known)
         rest = tuple(id for id in split.ids if id not in kept)
         if not rest:
-            raise InputError(
-                f"{name}: all {len(split.ids)} pictures are held out; hold out fewer per class", field=name
-            )
+            raise InputError(f"{name}: all {len(split.ids)} images are held out; hold out fewer per class", field=name)
         return rest
 
 

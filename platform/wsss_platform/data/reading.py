@@ -1,4 +1,4 @@
-"""Decode pictures and masks completely, or say which file is wrong."""
+"""Decode images and masks completely, or say which file is wrong."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     """A JPEG or PNG as RGB uint8 [H, W, 3], as stored (EXIF orientation is ignored, masks ignore it too).
 
     Raises:
-        InputError: the file is missing, truncated or not a picture; the message names it.
+        InputError: the file is missing, truncated or not an image; the message names it.
     """
     try:
         with Image.open(path, formats=_FORMATS) as image:
@@ -113,5 +113,5 @@ def _reason(path: Path, error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "no such file"
     if isinstance(error, UnidentifiedImageError):
-        return "not a JPEG or PNG picture" if path.stat().st_size else "empty file"
+        return "not a JPEG or PNG image" if path.stat().st_size else "empty file"
     return f"cannot be decoded ({error})"

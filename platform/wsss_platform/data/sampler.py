@@ -1,4 +1,4 @@
-"""Which pictures each worker sees at each step: a function of (seed, epoch, step, rank) and nothing else."""
+"""Which images each worker sees at each step: a function of (seed, epoch, step, rank) and nothing else."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from wsss_platform.errors import InputError
 
 Key = tuple[int, int]
-"""(epoch, picture index): what `TrainViews` is asked for."""
+"""(epoch, image index): what `TrainViews` is asked for."""
 
 
 class EpochSampler:
-    """A batch sampler for one rank. A step's `batch` pictures are split into `world` equal, contiguous
+    """A batch sampler for one rank. A step's `batch` images are split into `world` equal, contiguous
     shares in rank order, so that the shares put together are the one-process batch.
 
     The last incomplete batch is filled from the start of the same epoch's order: every rank has the same
-    number of steps and every picture is seen in every epoch.
+    number of steps and every image is seen in every epoch.
 
         sampler.at(epoch, step)   # where to go on (0, 0 at first)
         for views in DataLoader(train_views, batch_sampler=sampler, collate_fn=collate): ...
@@ -27,8 +27,8 @@ class EpochSampler:
     def __init__(self, length: int, batch: int, seed: int, rank: int = 0, world: int = 1) -> None:
         """
         Args:
-            length: pictures in the list, at least 1.
-            batch: pictures per optimiser step over all ranks.
+            length: images in the list, at least 1.
+            batch: images per optimiser step over all ranks.
             seed: of the run, not negative.
             rank: this worker, 0..world-1.
             world: number of workers.
@@ -40,7 +40,7 @@ class EpochSampler:
             raise InputError("the training list is empty", field="data.train_list")
         if batch < 1 or batch % world:
             raise InputError(
-                f"train.batch: {batch} pictures cannot be split evenly over {world} workers", field="train.batch"
+                f"train.batch: {batch} images cannot be split evenly over {world} workers", field="train.batch"
             )
         if not 0 <= rank < world:
             raise ValueError(f"rank {rank} of {world}")
@@ -53,7 +53,7 @@ class EpochSampler:
         return -(-self.length // self.batch)
 
     def order(self, epoch: int) -> NDArray[np.int64]:
-        """Picture indices of one epoch over all ranks, int64 [steps_per_epoch * batch]."""
+        """Image indices of one epoch over all ranks, int64 [steps_per_epoch * batch]."""
         shuffled = np.random.default_rng((self.seed, epoch)).permutation(self.length)
         return np.resize(shuffled, self.steps_per_epoch * self.batch).astype(np.int64)
 

@@ -1,6 +1,6 @@
 """Weak supervision as types: `Split` has image-level labels and no masks, only `Truth` has masks.
 
-Anything that selects with pixel truth must ask for a `Truth` in sight of the reader.
+Anything that selects with ground truth must ask for a `Truth` in sight of the reader.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ def check_id(name: str, where: str) -> str:
     """The id, if it is a plain name; InputError when it has a path or other traps in it."""
     if not _ID.fullmatch(name) or ".." in name:
         raise InputError(
-            f"{where}: picture id {name!r} is not a plain name (letters, digits, '_', '-', '.'; no path)", field=name
+            f"{where}: image id {name!r} is not a plain name (letters, digits, '_', '-', '.'; no path)", field=name
         )
     return name
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture with what weak supervision knows of it."""
+    """One image with what weak supervision knows of it."""
 
     id: str
     image: NDArray[np.uint8]
     """RGB uint8 [H, W, 3]."""
     labels: NDArray[np.bool_]
-    """bool [C]: which foreground classes are in the picture."""
+    """bool [C]: which foreground classes are in the image."""
 
 
 class Split(Protocol):
-    """A list of pictures with image-level labels. Cheap to build, picklable, no masks."""
+    """A list of images with image-level labels. Cheap to build, picklable, no masks."""
 
     @property
     def name(self) -> str:
@@ -56,7 +56,7 @@ class Split(Protocol):
 
     @property
     def ids(self) -> Sequence[str]:
-        """Picture ids in list order, unique."""
+        """Image ids in list order, unique."""
         ...
 
     @property
@@ -69,15 +69,15 @@ class Split(Protocol):
         ...
 
     def size(self, id: str) -> tuple[int, int]:
-        """(height, width) of a picture in pixels, without decoding it."""
+        """(height, width) of an image in pixels, without decoding it."""
         ...
 
     def read(self, id: str) -> Sample:
-        """Decode one picture; InputError naming the file when it is missing, truncated or not a picture."""
+        """Decode one image; InputError naming the file when it is missing, truncated or not an image."""
         ...
 
     def saliency(self, id: str) -> NDArray[np.uint8]:
-        """Saliency of a picture: uint8 [H, W], 0 nothing to 255 salient; supervision beyond labels.
+        """Saliency of an image: uint8 [H, W], 0 nothing to 255 salient; supervision beyond labels.
 
         Raises:
             InputError: this list has no saliency, or the file is missing or no grey PNG; names it.
@@ -85,7 +85,7 @@ class Split(Protocol):
         ...
 
     def fingerprint(self) -> str:
-        """sha256 over ids, labels and the byte size of each picture (or the generator's parameters)."""
+        """sha256 over ids, labels and the byte size of each image (or the generator's parameters)."""
         ...
 
     def saliency_fingerprint(self) -> str:
@@ -94,7 +94,7 @@ class Split(Protocol):
 
 
 class Truth(Protocol):
-    """Pixel truth of a list; only scoring and openly declared selection take one."""
+    """Ground truth of a list; only scoring and openly declared selection take one."""
 
     @property
     def name(self) -> str:
@@ -108,7 +108,7 @@ class Truth(Protocol):
 
     @property
     def ids(self) -> Sequence[str]:
-        """Picture ids in list order."""
+        """Image ids in list order."""
         ...
 
     def mask(self, id: str) -> NDArray[np.uint8]:
@@ -143,5 +143,5 @@ class Dataset(Protocol):
         ...
 
     def truth(self, name: str) -> Truth:
-        """The pixel truth of a list."""
+        """The ground truth of a list."""
         ...

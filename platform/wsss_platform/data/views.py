@@ -1,4 +1,4 @@
-"""Training views: random resize, crop, flip and colour jitter, equal for equal (seed, epoch, picture index).
+"""Training views: random resize, crop, flip and colour jitter, equal for equal (seed, epoch, image index).
 
 Needs torch; no state: any number of loader workers, a resumed run and an uninterrupted one see the same crops.
 """
@@ -31,7 +31,7 @@ _GAIN = (1.0 / (255.0 * np.array(IMAGE_STD))).astype(np.float32)
 _SHIFT = (np.array(IMAGE_MEAN) / np.array(IMAGE_STD)).astype(np.float32)
 
 Reader = Callable[[str], NDArray[Any]]
-"""Picture id -> uint8 [H, W] label map or float32 [C, H, W] maps, at the picture's size."""
+"""Image id -> uint8 [H, W] label map or float32 [C, H, W] maps, at the image's size."""
 
 
 def normalise(image: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -45,13 +45,13 @@ def normalise(image: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class View:
-    """One crop of one picture."""
+    """One crop of one image."""
 
     id: str
     image: Tensor
     """float32 [3, S, S], normalised; 0 where padded."""
     labels: Tensor
-    """float32 [C], of the whole picture."""
+    """float32 [C], of the whole image."""
     valid: Tensor
     """bool [S, S], False where padded."""
     extras: dict[str, Tensor] = field(default_factory=dict)
@@ -63,10 +63,10 @@ class Draw:
     """The random numbers of one view. All are always drawn, so that switching the jitter on moves no crop."""
 
     height: int
-    """Of the resized picture, pixels."""
+    """Of the resized image, pixels."""
     width: int
     top: int
-    """Of the crop in the resized picture; negative where the picture is smaller and starts inside the crop."""
+    """Of the crop in the resized image; negative where the image is smaller and starts inside the crop."""
     left: int
     flip: bool
     jitter: tuple[float, float, float, float]
@@ -74,7 +74,7 @@ class Draw:
 
 
 def draw(train: TrainConfig, height: int, width: int, random: np.random.Generator) -> Draw:
-    """Choose a view of a picture of the given size in pixels."""
+    """Choose a view of an image of the given size in pixels."""
     size, down, right, mirror, *colours = random.random(8).tolist()
     low, high = train.resize_range
     factor = low + (high - low) * size
@@ -100,7 +100,7 @@ def _offset(spare: int, unit: float) -> int:
 
 
 def crop(array: NDArray[Any], view: Draw, side: int, fill: float, interpolation: int) -> NDArray[Any]:
-    """Resize, cut and mirror one array [H, W] or [H, W, 3]; `fill` where the picture does not reach."""
+    """Resize, cut and mirror one array [H, W] or [H, W, 3]; `fill` where the image does not reach."""
     if array.shape[:2] != (view.height, view.width):
         array = cv2.resize(array, (view.width, view.height), interpolation=interpolation)
     out = np.full((side, side, *array.shape[2:]), fill, dtype=array.dtype)
@@ -142,30 +142,30 @@ def _byte(values: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 class TrainViews(Dataset[View]):
-    """The training list as views; asked for by (epoch, picture index), see `EpochSampler`."""
+    """The training list as views; asked for by (epoch, image index), see `EpochSampler`."""
 
     def __init__(
         self, split: Split, train: TrainConfig, readers: Mapping[str, Reader] | None = None, seed: int = 0
     ) -> None:
         """
         Args:
-            split: the pictures and their image-level labels.
+            split: the images and their image-level labels.
             train: crop, resize, flip and jitter are read.
-            readers: by the name of the earlier phase; what is cropped with the picture into `Batch.extras`.
+            readers: by the name of the earlier phase; what is cropped with the image into `Batch.extras`.
             seed: of the run, not negative.
         """
         self.split, self.train, self.readers, self.seed = split, train, dict(readers or {}), seed
         self._ids = split.ids
 
     def __len__(self) -> int:
-        """Pictures in the list."""
+        """Images in the list."""
         return len(self._ids)
 
     def __getitem__(self, key: Key) -> View:
         """One view.
 
         Raises:
-            InputError: the picture cannot be read, or an extra has another size; the message names it.
+            InputError: the image cannot be read, or an extra has another size; the message names it.
         """
         epoch, index = key
         sample = self.split.read(self._ids[index])
@@ -191,7 +191,7 @@ class TrainViews(Dataset[View]):
 
     def _extra(self, name: str, id: str, extra: NDArray[Any], size: tuple[int, int], view: Draw) -> Tensor:
         if extra.shape[-2:] != size:
-            raise InputError(f"{name} of picture {id}: {extra.shape[-2:]} pixels, but the picture has {size}")
+            raise InputError(f"{name} of image {id}: {extra.shape[-2:]} pixels, but the image has {size}")
         side = self.train.crop
         if extra.ndim == 2 and extra.dtype == np.uint8:
             return torch.from_numpy(crop(extra, view, side, IGNORE, cv2.INTER_NEAREST_EXACT).astype(np.int64))
@@ -200,7 +200,7 @@ class TrainViews(Dataset[View]):
             for channel in np.flatnonzero(extra.any(axis=(1, 2))):  # absent classes are all zero
                 out[channel] = crop(np.ascontiguousarray(extra[channel]), view, side, 0, cv2.INTER_LINEAR)
             return torch.from_numpy(out)
-        raise TypeError(f"{name} of picture {id}: expected uint8 [H, W] or float32 [C, H, W], got {extra.dtype}")
+        raise TypeError(f"{name} of image {id}: expected uint8 [H, W] or float32 [C, H, W], got {extra.dtype}")
 
 
 def collate(items: Sequence[View]) -> Batch:

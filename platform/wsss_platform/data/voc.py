@@ -1,6 +1,6 @@
 """A standard VOCdevkit/VOC2012 tree: JPEGImages, masks, ImageSets/Segmentation, image-level labels.
 
-Opening reads lists, labels and folder listings, never a picture (unless the labels are derived from masks).
+Opening reads lists, labels and folder listings, never an image (unless the labels are derived from masks).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class VocSplit:
     classes: tuple[str, ...]
     ids: tuple[str, ...]
     labels_from: str
-    """"xml", the name of a label JSON, "list" (indices in a DRS-style list), or "masks (pixel truth)"."""
+    """"xml", the name of a label JSON, "list" (indices in a DRS-style list), or "masks (ground truth)"."""
     vectors: NDArray[np.bool_]
     """bool [N, C], rows in the order of `ids`."""
     saliency_folder: Path | None = None
@@ -54,7 +54,7 @@ class VocSplit:
         return vector
 
     def path(self, id: str) -> Path:
-        """Of the picture."""
+        """Of the image."""
         return self.root / "JPEGImages" / f"{id}.jpg"
 
     def size(self, id: str) -> tuple[int, int]:
@@ -62,35 +62,35 @@ class VocSplit:
         return image_size(self.path(id))
 
     def read(self, id: str) -> Sample:
-        """Decode one picture; InputError naming the file."""
+        """Decode one image; InputError naming the file."""
         return Sample(id, read_image(self.path(id)), self.labels(id))
 
     def fingerprint(self) -> str:
-        """sha256 over classes, ids, labels and the byte size of each picture."""
+        """sha256 over classes, ids, labels and the byte size of each image."""
         try:
             sizes = [self.path(id).stat().st_size for id in self.ids]
         except OSError as error:
             raise InputError(f"{error.filename}: cannot be read ({error.strerror})", field=error.filename) from None
         rows = [np.flatnonzero(vector).tolist() for vector in self.vectors]
-        return fingerprint({"classes": self.classes, "pictures": list(zip(self.ids, rows, sizes, strict=True))})
+        return fingerprint({"classes": self.classes, "images": list(zip(self.ids, rows, sizes, strict=True))})
 
     def saliency_path(self, id: str) -> Path:
         """Of the saliency map; InputError when the config names no folder of them."""
         if self.saliency_folder is None:
             raise InputError(
                 "data.saliency: this config uses saliency maps and no folder of them is set "
-                "(8-bit grey PNGs named by picture id)",
+                "(8-bit grey PNGs named by image id)",
                 field="data.saliency",
             )
         return self.saliency_folder / f"{id}.png"
 
     def saliency(self, id: str) -> NDArray[np.uint8]:
-        """uint8 [H, W], 0..255; InputError naming the file, also when its size is not the picture's."""
+        """uint8 [H, W], 0..255; InputError naming the file, also when its size is not the image's."""
         saliency, size = read_grey(self.saliency_path(id)), self.size(id)
         if saliency.shape != size:
             raise InputError(
                 f"{self.saliency_path(id)}: saliency of {saliency.shape[1]} x {saliency.shape[0]} pixels,"
-                f" but the picture {self.path(id)} has {size[1]} x {size[0]}",
+                f" but the image {self.path(id)} has {size[1]} x {size[0]}",
                 field=self.saliency_path(id),
             )
         return saliency
@@ -103,7 +103,7 @@ class VocSplit:
 
 @dataclass(frozen=True, eq=False)
 class VocTruth:
-    """Pixel truth of a list of a VOC tree; see `Truth`."""
+    """Ground truth of a list of a VOC tree; see `Truth`."""
 
     folder: Path
     name: str
@@ -166,7 +166,7 @@ class VocDataset:
         self.name = said or ("voc12" if self.classes == VOC_CLASSES else UNNAMED)
 
     def lists(self) -> Mapping[str, int]:
-        """Lists there are and how many pictures each names."""
+        """Lists there are and how many images each names."""
         return {path.stem: count_lines(path) for path in self._list_files()}
 
     def split(self, name: str) -> VocSplit:
@@ -180,18 +180,18 @@ class VocDataset:
         return split
 
     def examine(self, name: str) -> tuple[VocSplit, list[Problem]]:
-        """The good entries of a list, and every line without picture or labels, duplicates, illegal ids."""
+        """The good entries of a list, and every line without image or labels, duplicates, illegal ids."""
         path, entries, problems = self._entries(name)
-        pictures = _file_stems(self.root / "JPEGImages", ".jpg")
+        images = _file_stems(self.root / "JPEGImages", ".jpg")
         source = self._source(entries)
         read = self._vectors(source, entries)
         kept: list[str] = []
         vectors: list[NDArray[np.bool_]] = []
         for entry in entries:
             where = f"{path}:{entry.line}"
-            picture = self.root / "JPEGImages" / f"{entry.id}.jpg"
-            if entry.id not in pictures:
-                problems.append(Problem(where, f"picture {entry.id} is listed, but there is no {picture}"))
+            image = self.root / "JPEGImages" / f"{entry.id}.jpg"
+            if entry.id not in images:
+                problems.append(Problem(where, f"image {entry.id} is listed, but there is no {image}"))
                 continue
             try:
                 vector = read(entry)
@@ -199,27 +199,27 @@ class VocDataset:
                 problems.append(Problem(where, str(error)))
                 continue
             if not vector.any():
-                problems.append(Problem(where, f"picture {entry.id} has no class in its labels ({source})"))
+                problems.append(Problem(where, f"image {entry.id} has no class in its labels ({source})"))
                 continue
             kept.append(entry.id)
             vectors.append(vector)
         table = np.array(vectors, dtype=bool).reshape(len(kept), len(self.classes))
-        said = {"json": self.label_json.name, "masks": "masks (pixel truth)"}.get(source, source)
+        said = {"json": self.label_json.name, "masks": "masks (ground truth)"}.get(source, source)
         saliency = self._saliency_folder()
         return VocSplit(self.root, name, self.classes, tuple(kept), said, table, saliency), problems
 
     def truth(self, name: str) -> VocTruth:
-        """The pixel truth of a list.
+        """The ground truth of a list.
 
         Raises:
-            InputError: no such list or mask folder, a line that is wrong, or a picture without a mask.
+            InputError: no such list or mask folder, a line that is wrong, or an image without a mask.
         """
         truth, problems = self.examine_truth(name)
         _raise_first(problems)
         return truth
 
     def examine_truth(self, name: str) -> tuple[VocTruth, list[Problem]]:
-        """The pixel truth of the entries that have a mask, wrong lines, and masks that do not exist."""
+        """The ground truth of the entries that have a mask, wrong lines, and masks that do not exist."""
         _, entries, problems = self._entries(name)
         folder, missing = self._mask_folder(entries)
         problems += [Problem(str(folder / f"{id}.png"), f"no such mask for list {name!r}") for id in missing]
@@ -298,7 +298,7 @@ class VocDataset:
 
         def read_json(entry: Entry) -> NDArray[np.bool_]:
             if table is None or entry.id not in table:
-                raise InputError(f"{self.label_json}: no labels of picture {entry.id}", field=self.label_json)
+                raise InputError(f"{self.label_json}: no labels of image {entry.id}", field=self.label_json)
             return as_vector(table[entry.id], classes, str(self.label_json))
 
         return read_json

@@ -23,7 +23,7 @@ SETTINGS = {
 }
 """Environment variables of Ray that are set unless the user has set them."""
 MOST_CPUS = 8
-"""Of one training process: beyond it neither its convolutions nor its picture loaders gain."""
+"""Of one training process: beyond it neither its convolutions nor its image loaders gain."""
 LOOPBACK = ("localhost", "127.0.0.1")
 """Names that mean another machine on each."""
 _PORT = "RAY_GCS_SERVER_PORT"

@@ -1,4 +1,4 @@
-"""Chunks of pictures over worker processes: bounded in flight, dead workers replaced, killing pictures named.
+"""Chunks of images over worker processes: bounded in flight, dead workers replaced, killing images named.
 
 A chunk goes through a line of works (maps, masks, counts). Work on CPUs runs as Ray tasks: their processes stay
 warm between stages and trials, so a short stage does not pay for importing torch again. Work on GPUs runs in
@@ -18,10 +18,10 @@ from ray.exceptions import RayError, RayTaskError
 
 from wsss_platform.engine.errors import last_line
 from wsss_platform.errors import InputError, RunError
-from wsss_platform.plan.jobs import Chunk, ChunkReport, ChunkWork, NamesPicture
+from wsss_platform.plan.jobs import Chunk, ChunkReport, ChunkWork, NamesImage
 
 ATTEMPTS = 3
-"""How often a picture (or a chunk, when no picture can be blamed) may kill its worker before it is given up."""
+"""How often an image (or a chunk, when no image can be blamed) may kill its worker before it is given up."""
 IN_FLIGHT = 2
 """Chunks per actor: one it works on, one that waits so that it never does."""
 
@@ -76,7 +76,7 @@ def run_chunks(
     Raises:
         InputError, RunError: raised by a work for a chunk, as it was raised, after running chunks have ended; an
             exception of `on_chunk` likewise.
-        RunError: a chunk lost its worker `ATTEMPTS` times and no picture can be blamed; names its pictures.
+        RunError: a chunk lost its worker `ATTEMPTS` times and no image can be blamed; names its images.
     """
     if chunks:
         _Line(line, chunks, on_chunk, processes, actors, gpus or [0.0] * len(line)).run()
@@ -154,17 +154,17 @@ class _Line:
         return None
 
     def lost(self, place: int, chunk: Chunk | None, error: RayError) -> None:
-        """Count the loss against the picture that was worked on; else against the chunk (None: it was starting)."""
+        """Count the loss against the image that was worked on; else against the chunk (None: it was starting)."""
         work = self.works[place]
-        picture = work.working_on(chunk) if chunk and isinstance(work, NamesPicture) else None
-        blamed = (place, chunk.index if chunk else -1, picture)
+        image = work.working_on(chunk) if chunk and isinstance(work, NamesImage) else None
+        blamed = (place, chunk.index if chunk else -1, image)
         self.losses[blamed] += 1
         if self.losses[blamed] >= ATTEMPTS:
-            if chunk is None or picture is None:
+            if chunk is None or image is None:
                 self.failure = self.failure or _given_up(chunk, error)
                 return
-            reason = f"{picture}: its processing killed the worker {ATTEMPTS} times ({last_line(error)})"
-            chunk = replace(chunk, skip=(*chunk.skip, (picture, reason)))
+            reason = f"{image}: its processing killed the worker {ATTEMPTS} times ({last_line(error)})"
+            chunk = replace(chunk, skip=(*chunk.skip, (image, reason)))
         if chunk:
             self.waiting[place].append(chunk)  # behind the others, so that they are done if it kills again
 
@@ -299,5 +299,5 @@ def _given_up(chunk: Chunk | None, error: RayError) -> RunError:
         return RunError(f"workers died {ATTEMPTS} times while starting: {reason}")
     return RunError(
         f"the worker of chunk {chunk.index} died {ATTEMPTS} times ({reason}); "
-        f"one of its pictures may be the cause: {', '.join(chunk.ids)}"
+        f"one of its images may be the cause: {', '.join(chunk.ids)}"
     )

@@ -47,7 +47,7 @@ class WorkerResources:
 
     @property
     def loaders(self) -> int:
-        """Processes that read pictures ahead: none beside a single CPU; a GPU waits for more."""
+        """Processes that read images ahead: none beside a single CPU; a GPU waits for more."""
         return min(8 if self.gpus else 2, self.cpus - 1)
 
 

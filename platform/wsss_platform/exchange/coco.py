@@ -46,7 +46,7 @@ def pixel_map(mask: NDArray[np.uint8], categories: Sequence[int]) -> bytes:
 
 
 class RegionFile:
-    """Writes the JSON as pictures come, so that 82,081 of them need no more memory than one; appears when closed."""
+    """Writes the JSON as images come, so that 82,081 of them need no more memory than one; appears when closed."""
 
     def __init__(self, path: Path, classes: Sequence[str], about: str) -> None:
         self._path, self._categories = path, category_ids(classes)
@@ -62,7 +62,7 @@ class RegionFile:
         self._stream.write(json.dumps(head)[:-1] + ', "annotations": [')
 
     def add(self, id: str, image_id: int, mask: NDArray[np.uint8]) -> None:
-        """One region per class of the picture; background and undecided pixels are in none."""
+        """One region per class of the image; background and undecided pixels are in none."""
         height, width = mask.shape
         self._images.append({"id": image_id, "file_name": f"{id}.jpg", "height": height, "width": width})
         for value in np.unique(mask).tolist():
@@ -84,7 +84,7 @@ class RegionFile:
             self._stream.write((",\n" if self._annotations > 1 else "\n") + json.dumps(said))
 
     def close(self) -> None:
-        """Write the list of pictures and give the file its name."""
+        """Write the list of images and give the file its name."""
         self._stream.write('\n], "images": ' + json.dumps(self._images) + "}\n")
         self._stream.close()
         self._part.rename(self._path)

@@ -28,7 +28,7 @@ Layout = Literal["voc", "coco"]
 MARKER = "export.json"
 """Says whose masks a folder holds, so that a second export continues the same and never mixes two."""
 FAILURES = "failures.json"
-"""[[picture id, reason], ...] of the last attempt, when there were any."""
+"""[[image id, reason], ...] of the last attempt, when there were any."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,11 @@ class Exported:
     """What an export left."""
 
     folder: Path
-    pictures: int
+    images: int
     lacking: tuple[str, ...]
-    """Pictures of the list that have no mask."""
+    """Images of the list that have no mask."""
     undecided: int
-    """Pixels of value 255, over all pictures."""
+    """Pixels of value 255, over all images."""
     scored: bool
     """Whether the Parquet file has IoUs; it has them when the run was scored before."""
 
@@ -60,12 +60,12 @@ def export_masks(
         store: where they are.
         folder: to write to: new, empty, or holding an earlier attempt of the same export.
         layout: "voc" or "coco"; the README written into the folder says what is what.
-        lacking: pictures whose masks failed, as the run allowed; they are left out of every list, and the README
+        lacking: images whose masks failed, as the run allowed; they are left out of every list, and the README
             names them.
-        on_done: called with the number of pictures written.
+        on_done: called with the number of images written.
 
     Raises:
-        InputError: a folder with something else in it, or pictures that cannot be read or written (each named in
+        InputError: a folder with something else in it, or images that cannot be read or written (each named in
             FAILURES; lists and summaries are then not written).
     """
     stage = experiment.stage("masks")
@@ -111,7 +111,7 @@ def _claim(folder: Path, marker: dict[str, str]) -> None:
 
 
 Write = Callable[[str, NDArray[np.uint8], Path], None]
-"""(picture id, mask, its file in the store) -> written."""
+"""(image id, mask, its file in the store) -> written."""
 
 
 @contextmanager
@@ -168,7 +168,7 @@ def _write_all(
 
 
 def _voc_lists(folder: Path, split: Split, ids: Sequence[str], name: str) -> None:
-    """Lists, labels and the pictures' folder, so that the whole is a VOC tree of the same name."""
+    """Lists, labels and the images' folder, so that the whole is a VOC tree of the same name."""
     lists = folder / "ImageSets" / "Segmentation"
     lists.mkdir(parents=True, exist_ok=True)
     write_atomic(lists / f"{split.name}.txt", "".join(f"{id}\n" for id in ids))
@@ -177,6 +177,6 @@ def _voc_lists(folder: Path, split: Split, ids: Sequence[str], name: str) -> Non
     write_atomic(folder / "classes.txt", "".join(f"{name}\n" for name in ("background", *split.classes)))
     named = {id: [split.classes[place] for place in np.flatnonzero(split.labels(id))] for id in ids}
     write_label_json(folder / LABEL_JSON, split.classes, named, name="" if name == UNNAMED else name)
-    pictures = folder / "JPEGImages"
-    if isinstance(split, VocSplit) and not pictures.is_symlink():
-        pictures.symlink_to(split.root / "JPEGImages", target_is_directory=True)
+    images = folder / "JPEGImages"
+    if isinstance(split, VocSplit) and not images.is_symlink():
+        images.symlink_to(split.root / "JPEGImages", target_is_directory=True)

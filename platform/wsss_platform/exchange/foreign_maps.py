@@ -24,12 +24,12 @@ def foreign_maps(
     """The experiment of a folder of other code's maps, whose files are found and hashed, and the form they have.
 
     Args:
-        folder: of maps, files named by picture id.
+        folder: of maps, files named by image id.
         form: which codebase's files they are; None: by what the first one holds.
-        data: its scored list says which pictures.
+        data: its scored list says which images.
         settings: fields of `ImportSection` beside form, folder and content.
         changes: of the config, by dotted path.
-        may_lack: pictures that may have no map.
+        may_lack: images that may have no map.
 
     Raises:
         InputError: an unknown form, a folder without maps of the list, or settings that make no sense.

@@ -11,25 +11,25 @@ _VOC = """\
 | file | what |
 |---|---|
 | `SegmentationClass/ID.png` | palette PNG, the pixel value is the label: 0 background, c the c-th line after the first of `classes.txt`, 255 undecided |
-| `JPEGImages` | a link to the pictures, where they lay in a VOC tree; else put them there |
-| `ImageSets/Segmentation/{list}.txt` | one picture id a line |
+| `JPEGImages` | a link to the images, where they lay in a VOC tree; else put them there |
+| `ImageSets/Segmentation/{list}.txt` | one image id a line |
 | `ImageSets/Segmentation/{list}_pairs.txt` | `/JPEGImages/ID.jpg /SegmentationClass/ID.png` a line, to be joined with this folder |
 | `image_level_labels.json` | the image-level labels of the list |
 | `classes.txt` | names by label, from 0 |
-| `scores.parquet` | one row per picture: size, undecided pixels, classes{scores} |
+| `scores.parquet` | one row per image: size, undecided pixels, classes{scores} |
 """  # noqa: E501 (a table row is one line)
 _COCO = """\
 | file | what |
 |---|---|
 | `pixelmaps/ID.png` | 8-bit grey PNG, the pixel value is the category id: 0 background, 255 undecided |
-| `annotations/{list}.json` | categories, images, and one region per class and picture as compressed RLE (`pycocotools.COCO(file)`; `annToMask`); regions of a class, not instances |
-| `{list}.txt` | one picture id a line |
-| `scores.parquet` | one row per picture: size, undecided pixels, classes{scores} |
+| `annotations/{list}.json` | categories, images, and one region per class and image as compressed RLE (`pycocotools.COCO(file)`; `annToMask`); regions of a class, not instances |
+| `{list}.txt` | one image id a line |
+| `scores.parquet` | one row per image: size, undecided pixels, classes{scores} |
 """  # noqa: E501
 
 
 def readme(
-    experiment: Experiment, layout: str, pictures: int, undecided: int, scored: bool, lacking: Sequence[str]
+    experiment: Experiment, layout: str, images: int, undecided: int, scored: bool, lacking: Sequence[str]
 ) -> str:
     """What lies in the folder, how the masks were made, and what 255 means."""
     stage = experiment.stage("masks")
@@ -44,10 +44,10 @@ def readme(
         else "255 would mean undecided (to be ignored in training); these masks have no such pixel."
     )
     without = (
-        f"\n## Without a mask\n\nThese pictures failed and are in no list: {', '.join(lacking)}.\n" if lacking else ""
+        f"\n## Without a mask\n\nThese images failed and are in no list: {', '.join(lacking)}.\n" if lacking else ""
     )
     return (
-        f"# Pseudo masks\n\n{pictures} masks of list `{stage.list_name}`, method `{experiment.method.name}`, "
+        f"# Pseudo masks\n\n{images} masks of list `{stage.list_name}`, method `{experiment.method.name}`, "
         f"background rule `{masks.rule}`, CRF `{masks.crf}` (content key {stage.key[:12]}). They were made from "
         f"{protocol(experiment).supervision}; they are no ground truth.\n\n"
         f"{table}\n## 255\n\n{ignored}\n{without}"

@@ -1,4 +1,4 @@
-"""What is known of each exported mask, as Parquet: one row per picture."""
+"""What is known of each exported mask, as Parquet: one row per image."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ class MaskRow:
 def write_scores(path: Path, rows: Sequence[MaskRow], classes: Sequence[str], score: Score | None) -> None:
     """Write id, height, width, undecided and classes of each mask; with a score also mean_iou and the IoUs by class.
 
-    IoUs are those of one picture, 0..1, null where the class is in neither mask nor truth and
-    in pictures that were not scored; 255 in a mask counts as
-    background, as everywhere in the scores. Their mean over pictures is not the score of the set.
+    IoUs are those of one image, 0..1, null where the class is in neither mask nor ground truth and
+    in images that were not scored; 255 in a mask counts as
+    background, as everywhere in the scores. Their mean over images is not the score of the set.
     """
     columns: dict[str, pa.Array] = {
         "id": pa.array([row.id for row in rows], pa.string()),
@@ -54,7 +54,7 @@ def write_scores(path: Path, rows: Sequence[MaskRow], classes: Sequence[str], sc
     }
     if score is not None:
         place = {name: index for index, name in enumerate(score.ids)}
-        parts = np.zeros((len(rows), *score.parts.shape[1:]), np.int64)  # a picture without a score counts nothing
+        parts = np.zeros((len(rows), *score.parts.shape[1:]), np.int64)  # an image without a score counts nothing
         for number, row in enumerate(rows):
             if row.id in place:
                 parts[number] = score.parts[place[row.id]]

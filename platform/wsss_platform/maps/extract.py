@@ -1,6 +1,6 @@
-"""From a network and one picture to its stored maps: gate, scales x flip, fuse, normalise, quantise.
+"""From a network and one image to its stored maps: gate, scales x flip, fuse, normalise, quantise.
 
-A network input covers the whole padded picture (of `sizes`: the picture without padding), and so does its output,
+A network input covers the whole padded image (of `sizes`: the image without padding), and so does its output,
 whatever their sizes (half-pixel centres, align_corners False); the stored grid's nodes are fitted to that (`geometry`).
 """
 
@@ -25,9 +25,9 @@ from wsss_platform.method.objective import Objective
 
 
 class Extractor:
-    """Makes the maps of one picture at a time; a picture's maps depend on nothing else that runs.
+    """Makes the maps of one image at a time; an image's maps depend on nothing else that runs.
 
-    Pictures are not batched: on a CPU that is slower (the two flips of a scale are one batch).
+    Images are not batched: on a CPU that is slower (the two flips of a scale are one batch).
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Extractor:
 
         Raises:
             InputError: gate "predicted", and the network gives no image scores.
-            RunError: a map that is not finite; names the picture.
+            RunError: a map that is not finite; names the image.
         """
         height, width = sample.image.shape[:2]
         kept = self._kept(sample)
@@ -87,8 +87,8 @@ class Extractor:
             return sample.labels
         if self.config.gate == "none":
             return np.ones_like(sample.labels)
-        picture = self._padded(sample.image)
-        images = _resized(picture, [self._network_side(side, 1) for side in picture.shape[2:]])
+        padded = self._padded(sample.image)
+        images = _resized(padded, [self._network_side(side, 1) for side in padded.shape[2:]])
         scores: np.ndarray = self.objective.image_scores(images)[0].float().cpu().numpy()
         return np.asarray(scores > self.config.gate_threshold)
 
@@ -96,8 +96,8 @@ class Extractor:
         """[1, 3, H, W], normalised; 0, the mean colour, where padded."""
         height, width = image.shape[:2]
         high, wide = padded_size(height, width)
-        picture = torch.from_numpy(normalise(image)).to(self.device)[None]
-        return functional.pad(picture, (0, wide - width, 0, high - height))
+        padded = torch.from_numpy(normalise(image)).to(self.device)[None]
+        return functional.pad(padded, (0, wide - width, 0, high - height))
 
     def _views(self, image: np.ndarray, labels: Tensor, wanted: Tensor) -> list[Tensor]:
         """Per scale or size, both flips, on the stored grid: [views, K or all channels, h, w]."""
@@ -109,13 +109,13 @@ class Extractor:
     def _outputs(self, image: np.ndarray, labels: Tensor, wanted: Tensor) -> Iterator[Tensor]:
         """Per scale or size the network's outputs of both flips: [views, K or all channels, h, w]."""
         if self.config.sizes:
-            picture = torch.from_numpy(normalise(image)).to(self.device)[None]
+            whole = torch.from_numpy(normalise(image)).to(self.device)[None]
             sides = [[self._network_side(size, 1)] * 2 for size in self.config.sizes]
         else:
-            picture = self._padded(image)
-            sides = [[self._network_side(side, scale) for side in picture.shape[2:]] for scale in self.config.scales]
+            whole = self._padded(image)
+            sides = [[self._network_side(side, scale) for side in whole.shape[2:]] for scale in self.config.scales]
         for size in sides:
-            yield self._scores(picture, size, labels, wanted)
+            yield self._scores(whole, size, labels, wanted)
 
     def _kept_views(self, sample: Sample, labels: Tensor, wanted: Tensor) -> list[np.ndarray]:
         """Float32 [K, h, w] each; the two flips are one view wherever fusing is linear."""
@@ -137,7 +137,7 @@ class Extractor:
         )
 
     def _on_grid(self, scores: Tensor, height: int, width: int) -> Tensor:
-        """The nodes of a picture of height x width pixels: [views, channels, rows, columns] of network outputs."""
+        """The nodes of an image of height x width pixels: [views, channels, rows, columns] of network outputs."""
         covered = (height, width) if self.config.sizes else padded_size(height, width)
         down, across = (
             torch.tensor(node_weights(found, over, pixels), device=self.device)
@@ -145,9 +145,9 @@ class Extractor:
         )
         return down @ scores @ across.T
 
-    def _scores(self, picture: Tensor, size: list[int], labels: Tensor, wanted: Tensor) -> Tensor:
-        """What the network says of a picture at one input size, both flips or one: [views, K or all channels, h, w]."""
-        images = _resized(picture, size)
+    def _scores(self, image: Tensor, size: list[int], labels: Tensor, wanted: Tensor) -> Tensor:
+        """What the network says of an image at one input size, both flips or one: [views, K or all channels, h, w]."""
+        images = _resized(image, size)
         if self.config.flip:
             images = torch.cat([images, images.flip(3)])
         images = images.contiguous(memory_format=self._format)
@@ -184,7 +184,7 @@ class Extractor:
         return scores[:, wanted + int(self.objective.background_channel)]
 
     def _normalised(self, scores: Tensor, height: int, width: int) -> Tensor:
-        """Nodes [..., K, rows, columns] stretched per class; the extremes are those of the picture's pixels."""
+        """Nodes [..., K, rows, columns] stretched per class; the extremes are those of the image's pixels."""
         if self.config.normalise == "none":
             return scores
         pixels = _at_pixels(scores, height, width)
@@ -195,7 +195,7 @@ class Extractor:
 
 def _check_finite(name: str, scores: Tensor) -> None:
     if not bool(torch.isfinite(scores).all()):
-        raise RunError(f"picture {name}: the network gives maps that are not finite")
+        raise RunError(f"image {name}: the network gives maps that are not finite")
 
 
 def _at_pixels(nodes: Tensor, height: int, width: int) -> Tensor:
@@ -207,8 +207,8 @@ def _at_pixels(nodes: Tensor, height: int, width: int) -> Tensor:
     return inside.reshape(*nodes.shape[:-2], height, width)
 
 
-def _resized(picture: Tensor, size: list[int]) -> Tensor:
+def _resized(image: Tensor, size: list[int]) -> Tensor:
     """Antialiased like the PIL resize of IRN."""
-    if size == list(picture.shape[2:]):
-        return picture
-    return functional.interpolate(picture, size, mode="bilinear", align_corners=False, antialias=True)
+    if size == list(image.shape[2:]):
+        return image
+    return functional.interpolate(image, size, mode="bilinear", align_corners=False, antialias=True)

@@ -1,4 +1,4 @@
-"""A trained network, made ready to look at pictures."""
+"""A trained network, made ready to look at images."""
 
 from __future__ import annotations
 

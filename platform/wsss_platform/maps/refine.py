@@ -1,4 +1,4 @@
-"""From a network that refines, one picture and its stored maps, to its refined maps."""
+"""From a network that refines, one image and its stored maps, to its refined maps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wsss_platform.method.objective import Objective
 
 
 class Refiner:
-    """Refines the maps of one picture at a time; the result depends on nothing else that runs."""
+    """Refines the maps of one image at a time; the result depends on nothing else that runs."""
 
     def __init__(self, objective: Objective, device: torch.device | str = "cpu") -> None:
         """Take over `objective`: see `prepared`."""
@@ -28,36 +28,36 @@ class Refiner:
         """The refined maps, of the same classes and in the same precision; its labels are not read.
 
         Args:
-            sample: the picture.
+            sample: the image.
             stored: its maps.
 
         Raises:
-            InputError: the maps are not of this picture, or stored as views.
-            RunError: maps of another shape or that are not finite; names the picture.
+            InputError: the maps are not of this image, or stored as views.
+            RunError: maps of another shape or that are not finite; names the image.
         """
         height, width = sample.image.shape[:2]
         if (stored.id, stored.height, stored.width) != (sample.id, height, width):
             raise InputError(
-                f"picture {sample.id} has {height}x{width} pixels, the map is of {stored.id}, "
+                f"image {sample.id} has {height}x{width} pixels, the map is of {stored.id}, "
                 f"{stored.height}x{stored.width}",
                 field=sample.id,
             )
         if not isinstance(stored, StoredMap):
             raise InputError(
-                f"picture {sample.id}: its maps are stored as views; a refinement needs store 'grid'", field=sample.id
+                f"image {sample.id}: its maps are stored as views; a refinement needs store 'grid'", field=sample.id
             )
         if len(stored.classes) == 0:
             return stored
         high, wide = padded_size(height, width)
-        picture = torch.from_numpy(normalise(sample.image)).to(self.device)[None]
-        picture = functional.pad(picture, (0, wide - width, 0, high - height))
+        padded = torch.from_numpy(normalise(sample.image)).to(self.device)[None]
+        padded = functional.pad(padded, (0, wide - width, 0, high - height))
         scores = _cells(torch.from_numpy(stored.nodes).to(self.device), high // CELL, wide // CELL)
-        refined = self.objective.refine(picture.contiguous(memory_format=torch.channels_last), scores, height, width)
+        refined = self.objective.refine(padded.contiguous(memory_format=torch.channels_last), scores, height, width)
         if refined.shape != scores.shape:
             name = type(self.objective).__name__
             raise RunError(f"{name}.refine gives {list(refined.shape)}, expected {list(scores.shape)}")
         if not bool(torch.isfinite(refined).all()):
-            raise RunError(f"picture {sample.id}: the network gives refined maps that are not finite")
+            raise RunError(f"image {sample.id}: the network gives refined maps that are not finite")
         rows, columns = -(-height // CELL), -(-width // CELL)
         cells = refined[:, :rows, :columns].float().clamp(0, 1).cpu().numpy()
         nodes = nodes_of(cells, (CELL * rows, CELL * columns), (height, width))

@@ -1,9 +1,9 @@
-"""The stored form of a picture's class maps, and one Parquet file per chunk of pictures.
+"""The stored form of an image's class maps, and one Parquet file per chunk of images.
 
 What follows is form "grid"; form "views" keeps the network's outputs instead (`views`), in files of the same names.
 
 Geometry: the grid has a node at every `CELL` pixels, at 0, 4, 8, ... where a pixel's centre is at its number + 0.5, the
-last one at or beyond the picture's end. Full size is bilinear interpolation between nodes at the pixels' centres. For
+last one at or beyond the image's end. Full size is bilinear interpolation between nodes at the pixels' centres. For
 uint8 and uint11 every interpolated value is a multiple of 1/64 of a level, of which there are less than 2^17: exact in
 float32, so OpenCV, torch or any other implementation of this rule rebuilds the same bits, and the sweep can count in
 whole numbers (`scores.levels`).
@@ -61,39 +61,37 @@ TOP: Mapping[str, int] = {"uint8": 255, "uint11": 2040}
 """The level of score 1, by precision."""
 _TYPES: dict[str, np.dtype[Any]] = {"uint8": np.dtype("u1"), "uint11": np.dtype("<u2"), "float16": np.dtype("<f2")}
 _PRECISIONS = {kind.name: precision for precision, kind in _TYPES.items()}
-_GROUP = 8  # pictures per row group: what one random read decompresses
+_GROUP = 8  # images per row group: what one random read decompresses
 
 
 @dataclass(frozen=True)
 class StoredMap:
-    """The maps of one picture: only the classes present, on the coarse grid.
+    """The maps of one image: only the classes present, on the coarse grid.
 
     Raises:
-        InputError: when the parts do not fit each other; the message names the picture.
+        InputError: when the parts do not fit each other; the message names the image.
     """
 
     id: str
-    """Picture id."""
+    """Image id."""
     classes: NDArray[np.uint8]
-    """uint8 [K], 0-based foreground classes in ascending order; K = 0 for a picture without any."""
+    """uint8 [K], 0-based foreground classes in ascending order; K = 0 for an image without any."""
     scores: NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float16]
     """uint8 (score x 255), uint16 (score x 2040: precision "uint11") or float16 (score 0..1) [K, rows, columns]."""
     height: int
-    """Of the picture in pixels."""
+    """Of the image in pixels."""
     width: int
-    """Of the picture in pixels."""
+    """Of the image in pixels."""
 
     def __post_init__(self) -> None:
         check_id(self.id, "map")
         if self.height < 1 or self.width < 1:
-            raise InputError(
-                f"map of {self.id}: picture size {self.height}x{self.width} is not positive", field=self.id
-            )
+            raise InputError(f"map of {self.id}: image size {self.height}x{self.width} is not positive", field=self.id)
         wanted = (len(self.classes), *grid_size(self.height, self.width))
         if self.scores.shape != wanted:
             raise InputError(
                 f"map of {self.id}: scores have shape {self.scores.shape}, expected {wanted} for "
-                f"{len(self.classes)} classes of a {self.height}x{self.width} picture",
+                f"{len(self.classes)} classes of a {self.height}x{self.width} image",
                 field=self.id,
             )
         if self.scores.dtype.name not in _PRECISIONS or self.classes.dtype != np.uint8:
@@ -121,7 +119,7 @@ class StoredMap:
 
 
 AnyMap = StoredMap | StoredViews
-"""The maps of one picture in either form."""
+"""The maps of one image in either form."""
 
 
 def quantised(nodes: NDArray[np.float32], precision: str) -> NDArray[Any]:
@@ -133,7 +131,7 @@ def quantised(nodes: NDArray[np.float32], precision: str) -> NDArray[Any]:
 
 
 def full_size(stored: AnyMap) -> NDArray[np.float32]:
-    """The maps at the picture's size: float32 [K, H, W], scores 0..1, by the geometry of the form."""
+    """The maps at the image's size: float32 [K, H, W], scores 0..1, by the geometry of the form."""
     if isinstance(stored, StoredViews):
         return stored.full_size()
     full = np.empty((len(stored.classes), stored.height, stored.width), np.float32)
@@ -151,7 +149,7 @@ def maps_file(folder: Path, index: int) -> Path:
 
 
 def write_maps(path: Path, maps: Iterable[AnyMap]) -> None:
-    """Write one chunk of pictures of one form, in the given order; readers see the whole file or none.
+    """Write one chunk of images of one form, in the given order; readers see the whole file or none.
 
     Same maps, same bytes.
     """
@@ -162,7 +160,7 @@ def write_maps(path: Path, maps: Iterable[AnyMap]) -> None:
     rows = [views_row(item) if isinstance(item, StoredViews) else _row(item) for item in listed]
     ids = [row["id"] for row in rows]
     if len(set(ids)) != len(ids):
-        raise InputError(f"{path}: picture {_repeated(ids)!r} is in the chunk twice", field=path)
+        raise InputError(f"{path}: image {_repeated(ids)!r} is in the chunk twice", field=path)
     buffer = io.BytesIO()
     pq.write_table(
         pa.Table.from_pylist(rows, schema=VIEWS_SCHEMA if StoredViews in forms else _SCHEMA),
@@ -178,7 +176,7 @@ def write_maps(path: Path, maps: Iterable[AnyMap]) -> None:
 
 
 def read_maps(path: Path) -> Iterator[AnyMap]:
-    """The maps of one file in stored order, a few pictures in memory at a time.
+    """The maps of one file in stored order, a few images in memory at a time.
 
     Raises:
         InputError: not a map file, another version, or damaged; the message names the file.
@@ -189,7 +187,7 @@ def read_maps(path: Path) -> Iterator[AnyMap]:
 
 
 def read_ids(path: Path) -> list[str]:
-    """The picture ids of one file in stored order, without reading the maps."""
+    """The image ids of one file in stored order, without reading the maps."""
     try:
         return [str(name) for name in _open(path).read(columns=["id"]).column("id").to_pylist()]
     except (pa.ArrowException, OSError) as error:
@@ -197,7 +195,7 @@ def read_ids(path: Path) -> list[str]:
 
 
 class MapReader:
-    """All maps of a folder (`maps-*.parquet`) by picture id. Cheap to pickle: holds places, no open files."""
+    """All maps of a folder (`maps-*.parquet`) by image id. Cheap to pickle: holds places, no open files."""
 
     def __init__(self, folder: Path) -> None:
         """Read the ids of every file; InputError when there is no file, or an id is stored twice."""
@@ -210,12 +208,12 @@ class MapReader:
             for row, name in enumerate(read_ids(path)):
                 if name in self._places:
                     other = self._files[self._places[name][0]]
-                    raise InputError(f"{path}: picture {name!r} is also in {other.name}", field=path)
+                    raise InputError(f"{path}: image {name!r} is also in {other.name}", field=path)
                 self._places[name] = (number, row)
 
     @property
     def ids(self) -> list[str]:
-        """Picture ids in stored order."""
+        """Image ids in stored order."""
         return list(self._places)
 
     def __len__(self) -> int:
@@ -225,9 +223,9 @@ class MapReader:
         return id in self._places
 
     def __getitem__(self, id: str) -> AnyMap:
-        """One picture's maps; InputError when the folder has none of it."""
+        """One image's maps; InputError when the folder has none of it."""
         if id not in self._places:
-            raise InputError(f"{self.folder}: no map of picture {id!r}", field=self.folder)
+            raise InputError(f"{self.folder}: no map of image {id!r}", field=self.folder)
         number, row = self._places[id]
         path = self._files[number]
         return _read_rows(path, _open(path), row // _GROUP, row % _GROUP)[0]

@@ -1,6 +1,6 @@
 """The stored form that keeps the network's own outputs, one small grid per scale, and how to make full size of them.
 
-Interpolating each view straight to the picture, then fusing and normalising there, is what IRN and its followers do
+Interpolating each view straight to the image, then fusing and normalising there, is what IRN and its followers do
 for their full-size maps; the fused grid of `storage` is fitted to them. In float32 nothing is lost: full size is the
 same bits as before storing. Ours; what was measured is in docs/decisions/0009-stored-views.md.
 """
@@ -25,7 +25,7 @@ FLOOR = 1e-5
 VIEWS_FORMAT = {
     "format": "wsss-platform map views",
     "version": 1,
-    "geometry": "each view covers the padded picture (16) or the picture, as its recipe says; bilinear half-pixel "
+    "geometry": "each view covers the padded image (16) or the image, as its recipe says; bilinear half-pixel "
     "centres to that size, cut",
     "scores": "views one after another, each C order [classes, rows, columns], little endian; "
     "score = stored x scale + offset per class",
@@ -68,19 +68,19 @@ class Recipe:
     relu: bool = False
     """Negative values of the fused map become 0 (activate "fused")."""
     padded: bool = True
-    """The views cover the padded picture; else the picture alone."""
+    """The views cover the padded image; else the image alone."""
 
 
 @dataclass(frozen=True)
 class StoredViews:
-    """The network's outputs for one picture: only the classes present, one grid per view.
+    """The network's outputs for one image: only the classes present, one grid per view.
 
     Raises:
-        InputError: when the parts do not fit each other; the message names the picture.
+        InputError: when the parts do not fit each other; the message names the image.
     """
 
     id: str
-    """Picture id."""
+    """Image id."""
     classes: NDArray[np.uint8]
     """uint8 [K], 0-based foreground classes in ascending order."""
     views: tuple[NDArray[Any], ...]
@@ -90,18 +90,16 @@ class StoredViews:
     scale: NDArray[np.float32]
     """float32 [K]: a score is stored x scale + offset."""
     height: int
-    """Of the picture in pixels."""
+    """Of the image in pixels."""
     width: int
-    """Of the picture in pixels."""
+    """Of the image in pixels."""
     recipe: Recipe
     """How to make full size of the views."""
 
     def __post_init__(self) -> None:
         check_id(self.id, "map")
         if self.height < 1 or self.width < 1:
-            raise InputError(
-                f"map of {self.id}: picture size {self.height}x{self.width} is not positive", field=self.id
-            )
+            raise InputError(f"map of {self.id}: image size {self.height}x{self.width} is not positive", field=self.id)
         number = len(self.classes)
         fits = all(view.ndim == 3 and len(view) == number and 0 not in view.shape[1:] for view in self.views)
         if not fits or bool(self.views) != bool(number) or not len(self.offset) == len(self.scale) == number:
@@ -122,11 +120,11 @@ class StoredViews:
 
     @property
     def precision(self) -> str:
-        """ "uint8", "uint11", "float16" or "float32"; of a picture without classes "uint8"."""
+        """ "uint8", "uint11", "float16" or "float32"; of an image without classes "uint8"."""
         return _PRECISIONS[self.views[0].dtype.name] if self.views else "uint8"
 
     def full_size(self) -> NDArray[np.float32]:
-        """The maps at the picture's size: float32 [K, H, W], scores 0..1."""
+        """The maps at the image's size: float32 [K, H, W], scores 0..1."""
         full = np.empty((len(self.classes), self.height, self.width), np.float32)
         high, wide = padded_size(self.height, self.width) if self.recipe.padded else (self.height, self.width)
         large = np.empty((high, wide), np.float32)
@@ -153,7 +151,7 @@ class StoredViews:
 
 
 def _normalised(scores: NDArray[np.float32], how: str) -> NDArray[np.float32]:
-    """One class's map stretched over the picture."""
+    """One class's map stretched over the image."""
     if how == "none":
         return scores
     low = scores.min() if how == "minmax" else np.float32(0)
@@ -205,7 +203,7 @@ def views_row(item: StoredViews) -> dict[str, Any]:
 
 
 def views_of_row(row: dict[str, Any]) -> StoredViews:
-    """The row's picture.
+    """The row's image.
 
     Raises:
         KeyError, TypeError, ValueError: the row is damaged.

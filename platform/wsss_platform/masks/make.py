@@ -1,4 +1,4 @@
-"""One picture's stored maps and its pixels to its pseudo mask."""
+"""One image's stored maps and its pixels to its pseudo mask."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ def make_mask(
     published with: "irn" hard labels of the rule; the others the scores with the rule's background score.
 
     Args:
-        stored: the picture's maps.
+        stored: the image's maps.
         image: RGB uint8 [H, W, 3]; needed only for a CRF, checked whenever given.
         config: rule and CRF.
         saliency: uint8 [H, W]; needed only for rule "saliency".
 
     Raises:
-        InputError: the map does not fit the picture or its saliency, a CRF without the picture, or rule "saliency"
-            without saliency; names the picture.
+        InputError: the map does not fit the image or its saliency, a CRF without the image, or rule "saliency"
+            without saliency; names the image.
     """
     size = (stored.height, stored.width)
     if image is not None and image.shape != (*size, 3):
         raise InputError(
-            f"picture {stored.id}: its map is for {size[0]}x{size[1]} pixels, the picture has shape {image.shape}",
+            f"image {stored.id}: its map is for {size[0]}x{size[1]} pixels, the image has shape {image.shape}",
             field=stored.id,
         )
     if image is None and config.crf != "none":
-        raise InputError(f"picture {stored.id}: the CRF {config.crf!r} needs the picture's pixels", field=stored.id)
+        raise InputError(f"image {stored.id}: the CRF {config.crf!r} needs the image's pixels", field=stored.id)
     if config.rule == "saliency" and (saliency is None or saliency.shape != size):
         found = "there is none" if saliency is None else f"it has shape {saliency.shape}, its map {size}"
-        raise InputError(f"picture {stored.id}: masks.rule 'saliency' needs its saliency map; {found}", field=stored.id)
+        raise InputError(f"image {stored.id}: masks.rule 'saliency' needs its saliency map; {found}", field=stored.id)
     scores = full_size(stored)
     if image is None or config.crf == "none" or len(stored.classes) == 0:
         return labels(scores, stored.classes, config, saliency)

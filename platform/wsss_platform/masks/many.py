@@ -39,7 +39,7 @@ def make_masks(
     """
     if image is not None and image.shape != (stored.height, stored.width, 3):
         raise InputError(
-            f"picture {stored.id}: its map is for {stored.height}x{stored.width} pixels, the picture has shape "
+            f"image {stored.id}: its map is for {stored.height}x{stored.width} pixels, the image has shape "
             f"{image.shape}",
             field=stored.id,
         )

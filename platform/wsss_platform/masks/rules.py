@@ -1,6 +1,6 @@
 """Which pixels are background: rules on full-size scores. Ties go to the background.
 
-Labels here are local: 0 is the background, k + 1 the k-th of the picture's K classes.
+Labels here are local: 0 is the background, k + 1 the k-th of the image's K classes.
 """
 
 from __future__ import annotations
@@ -127,9 +127,9 @@ def salient(
 ) -> NDArray[np.uint8]:
     """DRS's labels: uint8 [H, W] with 255 (DRS, scripts/pseudo_seg_label_gen.py [code]; no CRF, no walk).
 
-    Scores under `saliency_floor` count 0; the background scores 1 where the picture is not salient, else 0; the
+    Scores under `saliency_floor` count 0; the background scores 1 where the image is not salient, else 0; the
     best channel is the label, the background among equals. 255 where more than two channels, the background
-    among them, score above `conflict_level`, and where the picture is salient but no class is left.
+    among them, score above `conflict_level`, and where the image is salient but no class is left.
 
     Args:
         scores: float32 [K, H, W] in 0..1; K may be 0.

@@ -18,11 +18,11 @@ class Batch:
     """What one optimiser step sees on one worker."""
 
     ids: list[str]
-    """Picture ids, length B."""
+    """Image ids, length B."""
     images: Tensor
     """float32 [B, 3, H, W], ImageNet mean and standard deviation removed; 0 (the mean colour) where padded."""
     labels: Tensor
-    """float32 [B, C], 1 where the class is in the picture (image-level; C foreground classes)."""
+    """float32 [B, C], 1 where the class is in the image (image-level; C foreground classes)."""
     valid: Tensor
     """bool [B, H, W], False where a crop was padded."""
     extras: dict[str, Tensor] = field(default_factory=dict)
@@ -79,15 +79,15 @@ class Objective(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} has no `class_maps`")
 
     def refine(self, image: Tensor, scores: Tensor, height: int, width: int) -> Tensor:
-        """Better maps of one picture out of stored ones; for phases that `refines` another instead of `class_maps`.
+        """Better maps of one image out of stored ones; for phases that `refines` another instead of `class_maps`.
 
         Args:
-            image: float32 [1, 3, H, W], the normalised picture, padded at the bottom and right; H and W are
+            image: float32 [1, 3, H, W], the normalised image, padded at the bottom and right; H and W are
                 multiples of 16.
             scores: float32 [K, H / 4, W / 4] in 0..1, the maps of the classes that are kept at the centres of cells of
                 4 x 4 pixels; K at least 1.
-            height: of the unpadded picture, pixels.
-            width: of the unpadded picture, pixels.
+            height: of the unpadded image, pixels.
+            width: of the unpadded image, pixels.
 
         Returns:
             [K, H / 4, W / 4], at the same centres; clipped to 0..1 and stored.
@@ -95,7 +95,7 @@ class Objective(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} has no `refine`")
 
     def image_scores(self, images: Tensor) -> Tensor:
-        """How sure the network is of each class being in the picture, 0..1, [B, C]; for maps of gate "predicted".
+        """How sure the network is of each class being in the image, 0..1, [B, C]; for maps of gate "predicted".
 
         Args:
             images: as for `class_maps`.

@@ -24,7 +24,7 @@ class PlannedStage(Part):
     stage: str
     """Kind and phase, such as "train:cam"."""
     list: str
-    """The list of pictures that it goes through."""
+    """The list of images that it goes through."""
     key: str
     """Content key, 64 hex digits."""
     cached: bool

@@ -224,7 +224,7 @@ class Experiment:
         )
 
     def split_fingerprint(self, name: str) -> str:
-        """Of a list's pictures and image-level labels."""
+        """Of a list's images and image-level labels."""
         return _cached(self, f"split {name}", lambda: self.dataset.split(name).fingerprint())
 
     def saliency_fingerprint(self, name: str) -> str:
@@ -233,7 +233,7 @@ class Experiment:
 
     def truth_fingerprint(self, name: str) -> str:
         """Of a list's pixel truth."""
-        return _cached(self, f"truth {name}", lambda: self.dataset.truth(name).fingerprint())
+        return _cached(self, f"ground truth {name}", lambda: self.dataset.truth(name).fingerprint())
 
 
 def _refined(maps: Stage) -> list[Stage]:

@@ -1,4 +1,4 @@
-"""What crosses from the pipeline to an engine: training jobs and chunks of pictures, both picklable.
+"""What crosses from the pipeline to an engine: training jobs and chunks of images, both picklable.
 
 No Ray here. `LocalRunner` (pipeline) and `RayRunner` (engine) implement `Runner`; both must leave the
 same bytes.
@@ -45,7 +45,7 @@ class EpochEnd:
     """Mean of each unweighted term over the epoch and all workers, and "total" (weighted)."""
     learning_rate: float
     """Of the pretrained group, at the last step."""
-    pictures_per_second: float
+    images_per_second: float
     """Over all workers."""
     seconds: float
     """Of this epoch."""
@@ -57,12 +57,12 @@ class EpochEnd:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Pictures that are produced, written and retried together."""
+    """Images that are produced, written and retried together."""
 
     index: int
     ids: tuple[str, ...]
     skip: tuple[tuple[str, str], ...] = ()
-    """(picture id, reason) of those that are not tried: their processing killed the worker too often."""
+    """(image id, reason) of those that are not tried: their processing killed the worker too often."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,9 @@ class ChunkReport:
     """What became of a chunk."""
 
     index: int
-    pictures: int
+    images: int
     failures: tuple[tuple[str, str], ...] = ()
-    """(picture id, reason)."""
+    """(image id, reason)."""
 
 
 ChunkWork = Callable[[Chunk], ChunkReport]
@@ -81,16 +81,16 @@ temporary names and renames, and returns at once when the chunk's output exists 
 
 
 @runtime_checkable
-class NamesPicture(Protocol):
-    """Work that can tell, after its process died, which picture it was at."""
+class NamesImage(Protocol):
+    """Work that can tell, after its process died, which image it was at."""
 
     def working_on(self, chunk: Chunk) -> str | None:
-        """The picture of the chunk that was begun and not finished; None when there is none."""
+        """The image of the chunk that was begun and not finished; None when there is none."""
         ...
 
 
 class ChunkRunner(Protocol):
-    """Where pictures are worked on, and how many at once; never what is computed."""
+    """Where images are worked on, and how many at once; never what is computed."""
 
     def chunks(
         self, line: Sequence[ChunkWork], chunks: Sequence[Chunk], on_chunk: Callable[[int, ChunkReport], None]
@@ -101,7 +101,7 @@ class ChunkRunner(Protocol):
         `on_chunk` is called once per work and chunk with the work's place in the line.
 
         Raises:
-            RunError: a chunk whose worker died repeatedly without a picture to blame (named by its ids).
+            RunError: a chunk whose worker died repeatedly without an image to blame (named by its ids).
         """
         ...
 
@@ -113,6 +113,6 @@ class Runner(ChunkRunner, Protocol):
         """Train a phase, resuming from what `folder` holds, and leave WEIGHTS and METRICS in `folder`.
 
         Raises:
-            RunError: a loss that is not finite (step, term, picture ids), or workers lost too often.
+            RunError: a loss that is not finite (step, term, image ids), or workers lost too often.
         """
         ...

@@ -16,32 +16,32 @@ from wsss_platform.errors import unknown
 from wsss_platform.plan.affinity import described
 from wsss_platform.plan.experiment import Experiment, file_fingerprint, weights_fingerprint
 
-SELECTIONS = ("none", "held-out:3 truth", "train truth", "val truth", "unknown")
-"""What a selection can be; 3 stands for any number of pictures per class."""
+SELECTIONS = ("none", "held-out:3 ground truth", "train ground truth", "val ground truth", "unknown")
+"""What a selection can be; 3 stands for any number of images per class."""
 
 
 def check_selection(text: object, where: str = "selection") -> str:
     """The text, if it names a selection; InputError with the nearest right one otherwise."""
     if not isinstance(text, str) or not re.fullmatch(
-        r"none|held-out:[1-9]\d{0,5} truth|train truth|val truth|unknown", text
+        r"none|held-out:[1-9]\d{0,5} ground truth|train ground truth|val ground truth|unknown", text
     ):
         raise unknown(where, str(text), SELECTIONS, "selection")
     return text
 
 
 def strongest(*selections: str) -> str:
-    """What must be said of a number that several choices led to: the truth that tells most, "val truth" first."""
+    """Which ground truth chose a number that several choices led to: the strongest of them, "val ground truth" first."""
 
     def rank(text: str) -> tuple[int, int]:
-        kinds = ("none", "held-out", "train truth", "unknown", "val truth")
-        kind, _, count = text.removesuffix(" truth").partition(":")
+        kinds = ("none", "held-out", "train ground truth", "unknown", "val ground truth")
+        kind, _, count = text.removesuffix(" ground truth").partition(":")
         return (1, int(count)) if kind == "held-out" else (kinds.index(text), 0)
 
     return max(selections, key=rank)
 
 
 Selection = Annotated[str, AfterValidator(check_selection)]
-"""Which pixel truth chose something: one of `SELECTIONS`."""
+"""Which ground truth chose something: one of `SELECTIONS`."""
 
 
 class Protocol(Section):
@@ -50,12 +50,12 @@ class Protocol(Section):
     data: str
     """Data set, such as "sample-" with its parameters' hash, "voc12" or "coco2014"."""
     train_list: str
-    """Pictures trained on, with image-level labels; "unknown (imported)" for imported maps."""
-    train_pictures: int
+    """Images trained on, with image-level labels; "unknown (imported)" for imported maps."""
+    train_images: int
     """How many."""
     score_list: str
-    """Pictures scored."""
-    score_pictures: int
+    """Images scored."""
+    score_images: int
     """How many."""
     supervision: str
     """"labels", or "labels + saliency" where a phase trains on saliency maps or a masks rule reads them; for imported
@@ -65,7 +65,7 @@ class Protocol(Section):
     label_gate: bool
     """Whether the scored maps were limited to the classes the image-level labels name."""
     selection: Selection
-    """Which pixel truth chose hyper-parameters or checkpoints; "none" for a plain training run, "unknown" for
+    """Which ground truth chose hyper-parameters or checkpoints; "none" for a plain training run, "unknown" for
     maps that somebody else made."""
     backbone: str
     """Architecture and output stride, or "imported maps (FORM)"."""
@@ -118,9 +118,9 @@ def protocol(experiment: Experiment, *, selection: Selection = "none") -> Protoc
     found = Protocol(
         data=experiment.dataset.name,
         train_list=data.train_list,
-        train_pictures=len(train.ids),
+        train_images=len(train.ids),
         score_list=data.score_list,
-        score_pictures=len(score.ids),
+        score_images=len(score.ids),
         supervision=" + ".join(("labels", *_extras(experiment))),
         labels_from=labels_from,
         label_gate=maps.gate == "labels",
@@ -144,7 +144,7 @@ def _of_imported(found: Protocol, experiment: Experiment) -> Protocol:
     extras = [extra for extra in _extras(experiment) if extra not in maps.supervision]
     said = {
         "train_list": UNKNOWN,
-        "train_pictures": 0,
+        "train_images": 0,
         "supervision": " + ".join((maps.supervision, *extras)),
         "label_gate": maps.gate == "labels",
         "backbone": f"imported maps ({maps.form})",

@@ -1,6 +1,6 @@
-"""Which pixel truth a search may see: a stated part of its protocol.
+"""Which ground truth a search may see: a stated part of its protocol.
 
-    held-out:K   that of K pictures per class of the training list; the result is told on the others
+    held-out:K   that of K images per class of the training list; the result is told on the others
     train        that of the training list
     val          that of the list that is scored, on which nothing is trained
 
@@ -34,7 +34,7 @@ class SelectionRule:
     @property
     def stamp(self) -> Selection:
         """As written into the protocol."""
-        return f"held-out:{self.per_class} truth" if self.kind == "held-out" else f"{self.kind} truth"
+        return f"held-out:{self.per_class} ground truth" if self.kind == "held-out" else f"{self.kind} ground truth"
 
     def searched(self, data: DataConfig) -> str:
         """The list on which trials are judged.
@@ -77,7 +77,7 @@ def read_rule(text: str | None, data: DataConfig) -> SelectionRule:
         return SelectionRule("held-out", int(found[1]))
     if text.startswith("held-out"):
         raise InputError(
-            f"selection (--selection) {text!r}: expected held-out:K with K pictures per class, such as held-out:3",
+            f"selection (--selection) {text!r}: expected held-out:K with K images per class, such as held-out:3",
             field="--selection",
         )
     if text == "none":

@@ -81,7 +81,7 @@ class ScoredVariant:
 
     @cached_property
     def parts(self) -> NDArray[np.int64]:
-        """int64 [S, N, 3, C + 1], see `confusion.parts`; pictures in the order of `ids`."""
+        """int64 [S, N, 3, C + 1], see `confusion.parts`; images in the order of `ids`."""
         rows = []
         for score, threshold in zip(self.scores, self._places, strict=True):
             place = {name: row for row, name in enumerate(score.ids)}
@@ -94,8 +94,8 @@ class ScoredVariant:
         """Effect -> int64 [S, N, 2]: pixels counted and pixels looked at."""
         return self.count_effects()
 
-    def count_effects(self, on_picture: Callable[[], object] = lambda: None) -> Mapping[str, NDArray[np.int64]]:
-        """`effects`, counted now, which takes a while: `on_picture` is called S x N times."""
+    def count_effects(self, on_image: Callable[[], object] = lambda: None) -> Mapping[str, NDArray[np.int64]]:
+        """`effects`, counted now, which takes a while: `on_image` is called S x N times."""
         found: dict[str, NDArray[np.int64]] = {}
         for seed, experiment in enumerate(self.variant.experiments):
             truth = experiment.dataset.truth(experiment.data.score_list)
@@ -108,7 +108,7 @@ class ScoredVariant:
                 for effect, pair in counts.items():
                     found.setdefault(effect, np.zeros((len(self.scores), len(self.ids), 2), np.int64))
                     found[effect][seed, row] = pair
-                on_picture()
+                on_image()
         self.effects = found
         return found
 
@@ -122,7 +122,7 @@ class ScoredVariant:
         return float(self.scores[seed].thresholds[self._places[seed]])
 
     def _reader(self, seed: int) -> Callable[[str], NDArray[np.uint8]]:
-        """What gives a picture's mask under seed number `seed`: as made, or from its maps at the threshold used."""
+        """What gives an image's mask under seed number `seed`: as made, or from its maps at the threshold used."""
         stage = looked_at(self.variant.experiments[seed], self._at)
         folder = self._store.open(stage.kind, stage.key).folder
         if self._at == "masks":
@@ -137,7 +137,7 @@ class ScoredVariant:
         return at_threshold
 
     def mask(self, name: str) -> NDArray[np.uint8]:
-        """A picture's mask under the first seed: uint8 [H, W]."""
+        """An image's mask under the first seed: uint8 [H, W]."""
         mask: NDArray[np.uint8] = self._reader(0)(name)
         return mask
 
@@ -170,7 +170,7 @@ def score_variants(variants: Sequence[Variant], store: Store, at: Where) -> list
     """The variants with their counts; the first is the baseline.
 
     Raises:
-        InputError: a score is missing, or one lacks a picture that another has.
+        InputError: a score is missing, or one lacks an image that another has.
     """
     baseline = ScoredVariant(variants[0], store, at)
     scored = [baseline, *(ScoredVariant(variant, store, at, baseline) for variant in variants[1:])]
@@ -179,8 +179,8 @@ def score_variants(variants: Sequence[Variant], store: Store, at: Where) -> list
         for experiment, score in zip(one.variant.experiments, one.scores, strict=True):
             if lacking := sorted(every - set(score.ids)):
                 raise InputError(
-                    f"{one.variant.label}, seed {experiment.seed}: picture {lacking[0]!r} was not scored, but others "
-                    f"have it ({len(lacking)} such); variants are compared on the same pictures: run it again without "
+                    f"{one.variant.label}, seed {experiment.seed}: image {lacking[0]!r} was not scored, but others "
+                    f"have it ({len(lacking)} such); variants are compared on the same images: run it again without "
                     "--max-failures"
                 )
     return scored
@@ -198,7 +198,7 @@ def differences(
     """Each other variant minus the baseline, in the mean IoU and every effect, with 95 % intervals.
 
     Raises:
-        InputError: variants with other pictures, classes or numbers of seeds.
+        InputError: variants with other images, classes or numbers of seeds.
     """
     return tuple(_difference(baseline, other, resamples) for other in others)
 
@@ -206,7 +206,7 @@ def differences(
 def _difference(baseline: ScoredVariant, other: ScoredVariant, resamples: int) -> Difference:
     label, against = other.variant.label, baseline.variant.label
     if set(other.ids) != set(baseline.ids) or other.classes != baseline.classes:
-        raise InputError(f"{label} and the baseline {against} were scored on other pictures or classes")
+        raise InputError(f"{label} and the baseline {against} were scored on other images or classes")
     place = {name: row for row, name in enumerate(other.ids)}
     order = [place[name] for name in baseline.ids]
 

@@ -1,4 +1,4 @@
-"""The pictures of a comparison: bars per class and effect, and the photographs where methods differ most."""
+"""The images of a comparison: bars per class and effect, and the photographs where methods differ most."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from wsss_platform.scores.confusion import mean_iou_of_parts
 COLOURS = ("#6b6b6b", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 """Okabe and Ito's, grey first: the baseline."""
 PANELS = 6
-"""Pictures in a row of a figure."""
+"""Images in a row of a figure."""
 
 
 def bars(variants: Sequence[ComparedVariant], field: Literal["classes", "effects"], title: str) -> Figure:
@@ -42,7 +42,7 @@ def bars(variants: Sequence[ComparedVariant], field: Literal["classes", "effects
 
 
 def differing(variants: Sequence[ScoredVariant], count: int) -> Iterator[tuple[str, Figure]]:
-    """The pictures on which the variants' IoU spreads most (first seed): image, truth and each variant's mask."""
+    """The images on which the variants' IoU spreads most (first seed): image, ground truth and each variant's mask."""
     first = variants[0].variant.experiments[0]
     split, truth = first.dataset.split(first.data.score_list), first.dataset.truth(first.data.score_list)
     values = []
@@ -59,9 +59,9 @@ def differing(variants: Sequence[ScoredVariant], count: int) -> Iterator[tuple[s
         columns = min(PANELS, len(panels))
         rows = math.ceil(len(panels) / columns)
         figure = Figure(figsize=(2.2 * columns, 2.6 * rows), dpi=120, layout="constrained")
-        for number, (title, picture) in enumerate(panels, 1):
+        for number, (title, panel) in enumerate(panels, 1):
             axis = figure.add_subplot(rows, columns, number)
-            axis.imshow(picture, interpolation="nearest")
+            axis.imshow(panel, interpolation="nearest")
             axis.set_title(title, fontsize=9, loc="left")
             axis.set_axis_off()
         yield name, figure

@@ -29,13 +29,13 @@ def summarise(title: str, folder: Path, scored: Sequence[ScoredVariant], at: Whe
     )
 
 
-def write(document: ComparisonDocument, scored: Sequence[ScoredVariant], pictures: int) -> None:
-    """comparison.json, table.md, bars, and so many pictures where the variants differ, into the document's folder."""
+def write(document: ComparisonDocument, scored: Sequence[ScoredVariant], images: int) -> None:
+    """comparison.json, table.md, bars, and so many images where the variants differ, into the document's folder."""
     folder = Path(document.folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / TABLE, comparison_markdown(document))
     save(bars(document.rows, "classes", "IoU per class, mean over seeds"), folder / "classes.png")
     save(bars(document.rows, "effects", "what the masks get right and wrong"), folder / "effects.png")
-    for picture, figure in differing(scored, pictures):
-        save(figure, folder / f"picture-{picture}.png")
+    for image, figure in differing(scored, images):
+        save(figure, folder / f"image-{image}.png")
     write_atomic(folder / RESULT, json.dumps(document.to_json(), indent=1))

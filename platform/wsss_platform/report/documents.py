@@ -37,10 +37,10 @@ class ComparedVariant(Part):
 
 
 class Gap(Part):
-    """A difference with its 95 % interval over pictures and seeds."""
+    """A difference with its 95 % interval over images and seeds."""
 
     value: float | None
-    """Over all pictures."""
+    """Over all images."""
     low: float | None
     """Lower end of the interval."""
     high: float | None
@@ -82,7 +82,7 @@ class ComparisonDocument(Document):
 
 
 class SeenTruth(Part):
-    """How often the pixel truth of a list was looked at in this storage."""
+    """How often the ground truth of a list was looked at in this storage."""
 
     list_name: str
     """The list."""
@@ -118,7 +118,7 @@ class LeaderboardGroup(Part):
     rows: tuple[Row, ...]
     """Best first."""
     looks: SeenTruth
-    """At the truth that they are scored with."""
+    """At the ground truth that they are scored with."""
 
 
 class LeaderboardDocument(Document):
@@ -140,17 +140,17 @@ def _group(group: Group, seen: Sequence[Looks]) -> LeaderboardGroup:
     return LeaderboardGroup(group=group.key, protocol=group.protocol, rows=group.rows, looks=SeenTruth.of(truth))
 
 
-class Pictures(Document):
-    """Pictures of a run that were drawn (`show`)."""
+class Images(Document):
+    """Images of a run that were drawn (`show`)."""
 
-    SCHEMA: ClassVar[str] = "wsss-platform/pictures"
+    SCHEMA: ClassVar[str] = "wsss-platform/images"
 
     folder: str
     """Where they are."""
     files: tuple[str, ...]
     """Their paths."""
     looks: SeenTruth
-    """At the truth that chose the worst and the best of them; drawing is not counted."""
+    """At the ground truth that chose the worst and the best of them; drawing is not counted."""
 
 
 class DoctorItem(Part):

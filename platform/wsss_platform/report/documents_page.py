@@ -11,7 +11,7 @@ from wsss_platform.data.documents import ConvertedLabels, DataCheck, DataLists, 
 from wsss_platform.method.documents import MethodFields, MethodList
 from wsss_platform.nets.documents import ImportedWeights
 from wsss_platform.plan.documents import ComparisonPlan, MissingInputs, RunPlan
-from wsss_platform.report.documents import ComparisonDocument, Doctor, LeaderboardDocument, Pictures
+from wsss_platform.report.documents import ComparisonDocument, Doctor, Images, LeaderboardDocument
 from wsss_platform.report.table import Table, columns
 from wsss_platform.run.documents import RuleResult, RunDifference, RunResult
 from wsss_platform.scores.documents import Summary
@@ -33,7 +33,7 @@ DOCUMENTS: tuple[type[Document], ...] = (
     ComparisonPlan,
     ComparisonDocument,
     LeaderboardDocument,
-    Pictures,
+    Images,
     MethodList,
     MethodFields,
     ImportedWeights,

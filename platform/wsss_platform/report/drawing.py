@@ -1,4 +1,4 @@
-"""The pictures of `show`, drawn from plain arrays: a panel per photograph, the sweep curve, bars per class.
+"""The images of `show`, drawn from plain arrays: a panel per photograph, the sweep curve, bars per class.
 
 Colours: scores in "inferno" (even in lightness, so it reads in grey and for colour-blind eyes), labels
 in the VOC palette of the masks, marks in two colours of Okabe and Ito.
@@ -25,7 +25,7 @@ from wsss_platform.scores.confusion import confusion, iou, mean_iou
 from wsss_platform.store.artefacts import write_atomic
 
 COLUMNS = 4
-"""Pictures side by side in a panel."""
+"""Images side by side in a panel."""
 CURVE, MARK, QUIET = "#0072B2", "#D55E00", "#6b6b6b"
 _HEAT = colormaps["inferno"]
 _DPI = 120
@@ -44,7 +44,7 @@ def panel(
     title: str = "",
     background: float | None = None,
 ) -> Figure:
-    """Image, strongest map, mask and truth in a row; with several classes a map of each below.
+    """Image, strongest map, mask and ground truth in a row; with several classes a map of each below.
 
     Args:
         image: uint8 [H, W, 3] RGB.
@@ -53,7 +53,7 @@ def panel(
         mask: uint8 [H, W], the pseudo mask.
         truth: uint8 [H, W], the true mask.
         class_names: names of all C foreground classes.
-        title: of the whole picture, such as its id.
+        title: of the whole image, such as its id.
         background: the constant background score, drawn as a contour on each map.
     """
     names = ("background", *class_names)
@@ -74,13 +74,13 @@ def panel(
     for number in range(maps):
         place = (1 + number // COLUMNS, number % COLUMNS)
         _map(sheet, place, image, scores[number], f"map: {class_names[classes[number]]}", background, scale=number == 0)
-    words = f"mean IoU of this picture {_percent(float(mean_iou(counts)))} %"
+    words = f"mean IoU of this image {_percent(float(mean_iou(counts)))} %"
     sheet.title(f"{title}   {words}" if title else words)
     return sheet.figure
 
 
 class _Sheet:
-    """Equal pictures in rows of `COLUMNS`, placed to the point: each has a title above, the first row names below."""
+    """Equal images in rows of `COLUMNS`, placed to the point: each has a title above, the first row names below."""
 
     def __init__(self, shape: Sequence[int], rows: int, names: int) -> None:
         self._cell = _WIDTH * min(max(shape[0] / shape[1], 0.4), 1.6)
@@ -90,12 +90,12 @@ class _Sheet:
         self._width = COLUMNS * (_WIDTH + _GAP) + _GAP
         self.figure = Figure(figsize=(self._width, self._height), dpi=_DPI)
 
-    def place(self, row: int, column: int, picture: NDArray[Any], title: str) -> Axes:
-        """A picture in its place."""
+    def place(self, row: int, column: int, image: NDArray[Any], title: str) -> Axes:
+        """An image in its place."""
         left, bottom = _GAP + column * (_WIDTH + _GAP), self._height - self._tops[row] - self._cell
         where = (left / self._width, bottom / self._height, _WIDTH / self._width, self._cell / self._height)
         axis = self.figure.add_axes(where)
-        axis.imshow(picture, interpolation="nearest" if picture.dtype == np.uint8 else "bilinear")
+        axis.imshow(image, interpolation="nearest" if image.dtype == np.uint8 else "bilinear")
         axis.set_title(title, fontsize=_TEXT + 0.5, loc="left", pad=3)
         axis.set_axis_off()
         axis.set_anchor("NW")
@@ -108,7 +108,7 @@ class _Sheet:
 
 
 def _grey(image: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """The picture in dim grey, float [H, W, 3] in 0..1, so that colour means score."""
+    """The image in dim grey, float [H, W, 3] in 0..1, so that colour means score."""
     grey: NDArray[np.float64] = image @ np.array([0.299, 0.587, 0.114]) / 255
     return np.repeat(0.1 + 0.75 * grey[..., None], 3, axis=2)
 
@@ -123,7 +123,7 @@ def _map(
     *,
     scale: bool,
 ) -> None:
-    """A heat map over the grey picture: the stronger, the more opaque; the line is where background begins."""
+    """A heat map over the grey image: the stronger, the more opaque; the line is where background begins."""
     clipped = np.clip(score, 0, 1)
     opacity = 0.85 * np.sqrt(clipped)[..., None]
     axis = sheet.place(*place, (1 - opacity) * _grey(image) + opacity * _HEAT(clipped)[..., :3], title)

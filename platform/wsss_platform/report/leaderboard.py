@@ -38,12 +38,12 @@ class Row:
     """Sample standard deviation over seeds; None for one seed."""
     thresholds: tuple[float, ...]
     """Where the sweep was best, by seed."""
-    pictures: int
+    images: int
     """Scored."""
     interval: tuple[float, float] | None
-    """Bootstrap interval over pictures, for one seed only."""
+    """Bootstrap interval over images, for one seed only."""
     selection: str
-    """Which pixel truth chose something; a study's best trial says out of how many."""
+    """Which ground truth chose something; a study's best trial says out of how many."""
     trials: int | None
     """Finished trials of the study that this row is the best of."""
     seconds: float
@@ -129,7 +129,7 @@ def _row(runs: Scored, trials: int | None) -> Row:
         best=fmean(score.mean_iou for score in best) if best else None,
         best_spread=stdev(score.mean_iou for score in best) if len(best) > 1 else None,
         thresholds=tuple(score.threshold for score in best),
-        pictures=first.protocol.score_pictures,
+        images=first.protocol.score_images,
         interval=first_scores.fixed.interval if len(runs) == 1 else None,
         selection=first.protocol.selection + chosen,
         trials=trials,

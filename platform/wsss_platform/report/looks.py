@@ -1,12 +1,12 @@
-"""How often the pixel truth of each list was looked at in a storage folder, over all its studies and scores.
+"""How often the ground truth of each list was looked at in a storage folder, over all its studies and scores.
 
 Nothing is written for it: it is read off what is there. A look is
 
     a score      one run's masks and its whole sweep, however often it is read again; with saliency one more
-    a rung       a trial of a study was scored on a few pictures to decide whether it goes on
+    a rung       a trial of a study was scored on a few images to decide whether it goes on
     a setting    a setting of a search on stored maps, of a run (`search RUN`) or within a trial (on each of its seeds)
 
-A score that left the store counts as long as a record or a study's table tells of it. Looking at pictures (`show`) and
+A score that left the store counts as long as a record or a study's table tells of it. Looking at images (`show`) and
 fitting a rule to counts that are there (`score --rule`) are none.
 """
 
@@ -29,7 +29,7 @@ from wsss_platform.store.artefacts import MANIFEST, Store
 
 @dataclass(frozen=True)
 class Looks:
-    """At the truth of one list."""
+    """At the ground truth of one list."""
 
     list_name: str
     truth: str
@@ -49,12 +49,12 @@ class Looks:
         parts = [(self.scores, "score"), (self.rungs, "rung"), (self.settings, "setting")]
         told = ", ".join(f"{count} {name}{'s' if count != 1 else ''}" for count, name in parts if count)
         times = "once" if self.total == 1 else f"{self.total} times"
-        return f"pixel truth of {self.list_name} ({self.truth}): looked at {times} in this storage ({told})"
+        return f"ground truth of {self.list_name} ({self.truth}): looked at {times} in this storage ({told})"
 
 
 def looks(store: Store) -> tuple[Looks, ...]:
-    """What was looked at, by list and truth; without damaged files, which `store verify` and `leaderboard` name."""
-    scores: dict[str, tuple[str, str]] = {}  # key -> (list, truth)
+    """Evaluations by split and ground truth; without damaged files, which `store verify` and `leaderboard` name."""
+    scores: dict[str, tuple[str, str]] = {}  # key -> (list, ground truth)
     rungs: dict[tuple[str, str], int] = defaultdict(int)
     settings: dict[tuple[str, str], int] = defaultdict(int)
     for key, where in (*_made(store), *_recorded(store)):
@@ -79,12 +79,12 @@ def looks(store: Store) -> tuple[Looks, ...]:
 
 
 def looks_at(found: tuple[Looks, ...], list_name: str, truth: str) -> Looks:
-    """Those at one list's truth; none at all when nothing looked."""
+    """Those at one list's ground truth; none at all when nothing looked."""
     return next((one for one in found if (one.list_name, one.truth) == (list_name, truth)), Looks(list_name, truth))
 
 
 def _made(store: Store) -> Iterator[tuple[str, tuple[str, str]]]:
-    """(key, (list, truth)) of the counts against truth that are in the store, or were dropped on purpose."""
+    """(key, (split, ground truth)) of the scores that are in the store, or were dropped on purpose."""
     for kind in ("score", "saliency-sweep"):
         for pattern in (f"*/{MANIFEST}", "*.dropped"):
             for path in (store.root / "stages" / kind).glob(pattern):

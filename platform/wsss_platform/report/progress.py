@@ -167,7 +167,7 @@ class StageBars:
     def __call__(self, event: Event) -> None:
         """Show one event."""
         if isinstance(event, StageStart):
-            unit = "epochs" if event.stage.kind == "train" else "pictures"
+            unit = "epochs" if event.stage.kind == "train" else "images"
             label = _label(event.stage)
             self._tasks[event.stage.key] = self._progress.add_task(label, total=event.total, unit=unit, detail="")
         elif isinstance(event, StageProgress):
@@ -185,7 +185,7 @@ class StageBars:
         if event.failures:
             detail += f" [red]{event.failures} failed[/]"
         if event.epoch is not None:
-            detail = f"loss {event.epoch.losses['total']:.4f}, {event.epoch.pictures_per_second:.1f} pictures/s"
+            detail = f"loss {event.epoch.losses['total']:.4f}, {event.epoch.images_per_second:.1f} images/s"
         self._progress.update(task, completed=event.done, detail=detail)
         if not console.is_terminal and event.epoch is not None:
             console.print(f"{event.stage.name} epoch {event.done}/{event.epoch.epochs}: {detail}")
@@ -240,9 +240,9 @@ class StudyBars:
             case events.TrialStarted():
                 self._started(event)
             case events.TrialEpoch():
-                total, rate = event.epoch.losses["total"], event.epoch.pictures_per_second
+                total, rate = event.epoch.losses["total"], event.epoch.images_per_second
                 if event.number in self._bars:
-                    detail = f"{event.phase}: loss {total:.4f}, {rate:.1f} pictures/s"
+                    detail = f"{event.phase}: loss {total:.4f}, {rate:.1f} images/s"
                     self._progress.update(self._bars[event.number], completed=event.epoch.epoch, detail=detail)
             case events.TrialRung():
                 console.print(f"trial {event.number}: rung at epoch {event.epoch}: {100 * event.value:.2f}")

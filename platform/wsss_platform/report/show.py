@@ -1,6 +1,6 @@
-"""`show`: pictures of a scored run, read from the store and drawn by `drawing`.
+"""`show`: images of a scored run, read from the store and drawn by `drawing`.
 
-The choice of worst and best pictures looks at pixel truth; it is for a person to look at and selects nothing.
+The choice of worst and best images looks at ground truth; it is for a person to look at and selects nothing.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from wsss_platform.scores.confusion import mean_iou_of_parts
 from wsss_platform.store.artefacts import Store
 
 
-class RunPictures:
-    """Draws the pictures of one scored experiment."""
+class RunImages:
+    """Draws the images of one scored experiment."""
 
     def __init__(self, experiment: Experiment, store: Store) -> None:
         """Open what the store has of it.
@@ -44,14 +44,14 @@ class RunPictures:
         self._background = masks.background if masks.rule == "constant" else None
 
     def ranking(self) -> dict[str, float]:
-        """Picture id -> mean IoU of its mask over the classes in it, 0..1; without pictures that have no truth."""
+        """Image id -> mean IoU of its mask over the classes in it, 0..1; without images that have no truth."""
         values = mean_iou_of_parts(self._score.parts)
         return {name: float(value) for name, value in zip(self._score.ids, values, strict=True) if not np.isnan(value)}
 
     def draw(self, name: str) -> Figure:
-        """The panel of one picture; InputError with the nearest id when the list has none of that name."""
+        """The panel of one image; InputError with the nearest id when the list has none of that name."""
         if name not in self._maps:
-            raise unknown(f"picture of list {self._split.name!r}", name, self._split.ids)
+            raise unknown(f"image of list {self._split.name!r}", name, self._split.ids)
         stored = self._maps[name]
         return panel(
             self._split.read(name).image,
@@ -71,19 +71,19 @@ class RunPictures:
 def show_run(
     experiment: Experiment, store: Store, folder: Path, *, count: int = 4, ids: Sequence[str] | None = None
 ) -> list[Path]:
-    """Write the pictures of a scored run; returns the files.
+    """Write the images of a scored run; returns the files.
 
     Args:
         experiment: of the run.
         store: that holds its maps, masks and score.
-        folder: is created; `sweep.png`, `classes.png` and one PNG per picture go into it.
-        count: pictures of each kind (worst, best, random).
-        ids: these pictures instead.
+        folder: is created; `sweep.png`, `classes.png` and one PNG per image go into it.
+        count: images of each kind (worst, best, random).
+        ids: these images instead.
 
     Raises:
         InputError: the run has no score, or an id that its list does not have.
     """
-    run = RunPictures(experiment, store)
+    run = RunImages(experiment, store)
     chosen = [(name, name) for name in ids] if ids else list(_chosen(run.ranking(), count))
     folder.mkdir(parents=True, exist_ok=True)
     written = []
@@ -104,7 +104,7 @@ def overview(experiment: Experiment, store: Store, images: int = 8) -> Figure:
     Raises:
         InputError: the run has no score.
     """
-    run = RunPictures(experiment, store)
+    run = RunImages(experiment, store)
     names = [name for some in choose(run.ranking(), -(-images // 3)).values() for name in some][:images]
     drawn = [pixels(run.draw(name)) for name in names]
     width, heights = max(each.shape[1] for each in drawn), [each.shape[0] for each in drawn]
@@ -120,8 +120,8 @@ def overview(experiment: Experiment, store: Store, images: int = 8) -> Figure:
 
 
 def panels(experiment: Experiment, store: Store, count: int = 2) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """The curve, the bars, and `count` worst, best and random pictures as (label, uint8 [H, W, 3] RGB)."""
-    run = RunPictures(experiment, store)
+    """The curve, the bars, and `count` worst, best and random images as (label, uint8 [H, W, 3] RGB)."""
+    run = RunImages(experiment, store)
     for label, figure in _figures(run):
         yield label, pixels(figure)
     for kind, names in choose(run.ranking(), count).items():
@@ -147,6 +147,6 @@ def _chosen(ranking: Mapping[str, float], count: int) -> Iterator[tuple[str, str
             yield f"{kind}-{number:02d}-{name}", name
 
 
-def _figures(run: RunPictures) -> Iterable[tuple[str, Figure]]:
+def _figures(run: RunImages) -> Iterable[tuple[str, Figure]]:
     summary: Mapping[str, Any] = run.summary
     return ("sweep", sweep_figure(summary)), ("classes", class_figure(summary))

@@ -1,4 +1,4 @@
-"""A study on one page: pictures, the result, every trial, and what failed and why."""
+"""A study on one page: images, the result, every trial, and what failed and why."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wsss_platform.run.scrub import scrub
 from wsss_platform.run.trial_rows import TrialRow
 
 PAGE = "study.html"
-"""In the study's folder, beside one PNG per picture."""
+"""In the study's folder, beside one PNG per image."""
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; padding: 0 1rem; color: #222 }
 table { border-collapse: collapse; margin: 0.6rem 0 1.6rem; font-size: 13px }
@@ -38,7 +38,7 @@ def page(
         identity: what it searched (its study.json).
         rows: every trial.
         told: fixed, selected and oracle (its selection.json); None before its end.
-        drawn: (name, caption, PNG file) of each picture.
+        drawn: (name, caption, PNG file) of each image.
         skipped: why others were not drawn.
     """
     title = escape(f"Study {name}")
@@ -69,7 +69,7 @@ def _facts(identity: Mapping[str, Any], rows: Sequence[TrialRow]) -> str:
     costs = identity.get("objectives", ())[1:]
     against = f", minimised beside it: {', '.join(costs)}" if costs else ""
     return (
-        f"Method {method}; maximised: {identity.get('objective', '?')}{against}; pixel truth that chose: "
+        f"Method {method}; maximised: {identity.get('objective', '?')}{against}; ground truth that chose: "
         f"{identity.get('selection', '?')}; {len(rows)} trials ({counted}); the sampler's seed "
         f"{identity.get('sampler_seed', '?')}."
     )
@@ -82,16 +82,18 @@ def _told(told: Mapping[str, Any]) -> str:
         if line is not None:
             span = "" if line["interval"] is None else " .. ".join(f"{100 * value:.2f}" for value in line["interval"])
             lines.append([name, line["trial"], _percent(line["mean_iou"]), span, line["threshold"]])
-    biased = " Selected was chosen with the truth of this very list, so it is optimistic." if told["biased"] else ""
+    biased = (
+        " Selected was chosen with the ground truth of this very list, so it is optimistic." if told["biased"] else ""
+    )
     looks = ", ".join(f"{count} at {name}" for name, count in told["looks"].items())
     gap = told["difference"]
     paired = ""
     if gap is not None:
         low, high = 100 * gap["low"], 100 * gap["high"]
-        paired = f" Selected - fixed: {100 * gap['value']:+.2f}, paired over pictures {low:+.2f} .. {high:+.2f}."
+        paired = f" Selected - fixed: {100 * gap['value']:+.2f}, paired over images {low:+.2f} .. {high:+.2f}."
     words = (
-        f"On {told['report_list']}, {told['pictures']} pictures, in percent.{biased} The oracle chooses with that "
-        f"truth, over {told['oracle_over']} trials.{paired} Looks at pixel truth: {looks}."
+        f"On {told['report_list']}, {told['images']} images, in percent.{biased} The oracle chooses with that "
+        f"ground truth, over {told['oracle_over']} trials.{paired} Looks at ground truth: {looks}."
     )
     return f"<p>{escape(words)}</p>" + _table(["what", "trial", "mean IoU", "95 %", "threshold"], lines)
 

@@ -19,12 +19,12 @@ class Export(Part):
     """Where they are."""
     layout: str = Field(serialization_alias="format")
     """"voc" or "coco"."""
-    pictures: int
+    images: int
     """Masks that were written."""
     lacking: tuple[str, ...]
-    """Ids of pictures without a mask."""
+    """Ids of images without a mask."""
     undecided_pixels: int
-    """Pixels of value 255, over all pictures."""
+    """Pixels of value 255, over all images."""
     scored: bool
     """Whether there are IoUs beside the masks."""
 
@@ -47,16 +47,16 @@ class RunResult(Document):
     score: Summary | None
     """Null when no score was asked for."""
     failures: int
-    """Pictures that failed and are missing in the stage."""
+    """Images that failed and are missing in the stage."""
     export: Export | None = None
     """Of `masks --out`."""
 
 
 class SubsetScore(Part):
-    """A mean IoU, 0..1, with its 95 % interval over pictures."""
+    """A mean IoU, 0..1, with its 95 % interval over images."""
 
     mean_iou: float | None
-    """Over the pictures of the subset."""
+    """Over the images of the subset."""
     low: float | None
     """Lower end."""
     high: float | None
@@ -64,11 +64,11 @@ class SubsetScore(Part):
 
 
 class RuleSubset(Part):
-    """A background rule on some pictures."""
+    """A background rule on some images."""
 
     subset: str
     """As asked for, such as "class=cat"."""
-    pictures: int
+    images: int
     """In the subset."""
     masks: SubsetScore
     """The masks as made."""
@@ -102,7 +102,7 @@ class RuleResult(Document):
 
 
 class RunDifference(Document):
-    """Two runs on the same pictures, paired (`score --against`)."""
+    """Two runs on the same images, paired (`score --against`)."""
 
     SCHEMA: ClassVar[str] = "wsss-platform/run-difference"
 

@@ -20,7 +20,7 @@ from wsss_platform.errors import InputError
 from wsss_platform.method import Method, Phase
 from wsss_platform.plan.experiment import Experiment
 from wsss_platform.plan.jobs import Chunk, ChunkReport
-from wsss_platform.run.chunks.images import PictureWork
+from wsss_platform.run.chunks.images import ImageWork
 from wsss_platform.store.artefacts import write_atomic
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 NAME = "imported"
 """The method of such runs, in records."""
 REMARKS = "imported.json"
-"""In an imported maps artefact: what was resampled, dropped or lacking, by picture."""
+"""In an imported maps artefact: what was resampled, dropped or lacking, by image."""
 
 
 def _build(*_: Any) -> NoReturn:
@@ -55,28 +55,28 @@ METHOD = Method(
 
 
 def content_of(digests: Iterable[tuple[str, Mapping[str, str]]]) -> str:
-    """sha256 over (picture id, file name -> sha256 of its bytes), in list order."""
+    """sha256 over (image id, file name -> sha256 of its bytes), in list order."""
     return fingerprint([[id, sorted(files.items())] for id, files in digests])
 
 
 def scan(source: ForeignFolder, ids: Sequence[str], may_lack: int = 0) -> str:
-    """The content of the listed pictures' files; a picture may have none where that is allowed.
+    """The content of the listed images' files; an image may have none where that is allowed.
 
     Raises:
-        InputError: more than `may_lack` pictures without a file, all of them by name, or a file that cannot be read.
+        InputError: more than `may_lack` images without a file, all of them by name, or a file that cannot be read.
     """
     files = {id: source.files(id) for id in ids}
     missing = [id for id, found in files.items() if not found]
     if len(missing) > may_lack or len(missing) == len(ids):
         raise InputError(
-            f"{source.folder}: no {source.form} maps of {len(missing)} of {len(ids)} pictures: {' '.join(missing)}",
+            f"{source.folder}: no {source.form} maps of {len(missing)} of {len(ids)} images: {' '.join(missing)}",
             field=source.folder,
         )
     return content_of(_digests(source, ids))
 
 
 def _digests(source: ForeignFolder, ids: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
-    """(picture id, file name -> sha256), in the given order."""
+    """(image id, file name -> sha256), in the given order."""
     from wsss_platform.data.reading import digests
 
     files = {id: source.files(id) for id in ids}
@@ -89,7 +89,7 @@ def _name(source: ForeignFolder, path: Path) -> str:
 
 
 @dataclass(frozen=True)
-class ImportWork(PictureWork):
+class ImportWork(ImageWork):
     """A folder of maps -> stored maps, one Parquet file per chunk, with a JSON file of what was read and changed."""
 
     @cached_property
@@ -112,30 +112,30 @@ class ImportWork(PictureWork):
         write_maps(target, [stored for stored, _ in read])
         return self._report(chunk, len(read), failures)
 
-    def _read(self, picture: str) -> tuple[StoredMap, dict[str, Any]]:
+    def _read(self, image: str) -> tuple[StoredMap, dict[str, Any]]:
         from wsss_platform.maps.foreign.fit import fit
 
         source, split = self._source, self._split
-        paths = source.files(picture)
+        paths = source.files(image)
         try:
             contents = [path.read_bytes() for path in paths]
         except OSError as error:
             raise InputError(f"{error.filename}: cannot be read ({error.strerror})", field=error.filename) from None
         if not paths:
-            raise InputError(f"{source.folder}: no {source.form} maps of picture {picture}", field=source.folder)
+            raise InputError(f"{source.folder}: no {source.form} maps of image {image}", field=source.folder)
         section = _config(self.experiment).imported
         stored, remarks = fit(
-            picture,
-            source.read(picture, contents),
-            split.size(picture),
-            split.labels(picture),
+            image,
+            source.read(image, contents),
+            split.size(image),
+            split.labels(image),
             split.classes,
             section,
         )
         files = {
             _name(source, path): hashlib.sha256(data).hexdigest() for path, data in zip(paths, contents, strict=True)
         }
-        return stored, {"id": picture, "files": files, **asdict(remarks)}
+        return stored, {"id": image, "files": files, **asdict(remarks)}
 
 
 def finish(experiment: Experiment, ids: Sequence[str], folder: Path) -> None:
@@ -164,7 +164,7 @@ def finish(experiment: Experiment, ids: Sequence[str], folder: Path) -> None:
 
 
 def remarks_of(folder: Path) -> dict[str, dict[str, Any]]:
-    """What an import changed or lacked: "resampled", "dropped", "lacking" -> picture id -> what."""
+    """What an import changed or lacked: "resampled", "dropped", "lacking" -> image id -> what."""
     found: dict[str, dict[str, Any]] = json.loads((folder / REMARKS).read_text(encoding="utf-8"))
     return found
 

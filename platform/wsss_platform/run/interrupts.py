@@ -1,6 +1,6 @@
 """Ctrl-C: once ends a run at its next safe place, twice at once.
 
-A safe place is one where all that was done is stored: a chunk of pictures, or an epoch with its checkpoint. The same
+A safe place is one where all that was done is stored: a chunk of images, or an epoch with its checkpoint. The same
 command goes on from there.
 """
 

@@ -26,7 +26,7 @@ class LocalRunner:
         """
         Args:
             threads: of torch; None leaves its setting alone. Sums are rounded differently with another number.
-            loaders: processes that read training pictures ahead.
+            loaders: processes that read training images ahead.
         """
         self.threads, self.loaders = threads, loaders
 

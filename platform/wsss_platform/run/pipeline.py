@@ -1,7 +1,7 @@
 """Runs a plan: skip what the store has, call the stage, commit. No Ray here; a `Runner` says where.
 
 The whole pipeline in one sentence: every stage that is needed is built in its partial folder, a training by
-`_train`, stages of pictures chunk by chunk one behind the other, and committed under its content key.
+`_train`, stages of images chunk by chunk one behind the other, and committed under its content key.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from wsss_platform.errors import InputError
 from wsss_platform.plan.experiment import Experiment, Stage, needed
 from wsss_platform.plan.jobs import METRICS, WEIGHTS, ChunkReport, EpochEnd, Runner, TrainJob
 from wsss_platform.plan.speed import like
-from wsss_platform.run.chunks.images import PictureWork, chunks_of
+from wsss_platform.run.chunks.images import ImageWork, chunks_of
 from wsss_platform.run.chunks.maps import MapsWork
 from wsss_platform.run.chunks.masks import MasksWork
 from wsss_platform.run.chunks.score import ScoreWork
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 SUMMARY = "score.json"
 """In a score artefact: what `Score.summary()` says."""
 FAILURES = "failures.json"
-"""In the folder of a stage that lacks pictures, finished or not: [[picture id, reason], ...]."""
+"""In the folder of a stage that lacks images, finished or not: [[image id, reason], ...]."""
 
 
 @dataclass(frozen=True)
 class StageStart:
-    """A stage begins; `total` counts epochs or pictures."""
+    """A stage begins; `total` counts epochs or images."""
 
     stage: Stage
     total: int
@@ -50,10 +50,10 @@ class StageProgress:
 
     stage: Stage
     done: int
-    """Epochs or pictures since the stage began (pictures of resumed chunks count)."""
+    """Epochs or images since the stage began (images of resumed chunks count)."""
     epoch: EpochEnd | None = None
     failures: int = 0
-    """Pictures that failed so far."""
+    """Images that failed so far."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def run(
     """Make `until` (default: the score) and all that it needs.
 
     Raises:
-        InputError: pictures, masks or maps that cannot be used, each named with its reason.
+        InputError: images, masks or maps that cannot be used, each named with its reason.
         RunError: a training that failed.
     """
     wanted = until or experiment.stages[-1]
@@ -122,7 +122,7 @@ def read_summary(artefact: Artefact) -> dict[str, Any]:
 
 
 def failed(store: Store, stage: Stage) -> frozenset[str]:
-    """Ids of the pictures that a finished stage lacks, as they failed and were allowed to (--max-failures)."""
+    """Ids of the images that a finished stage lacks, as they failed and were allowed to (--max-failures)."""
     file = store.open(stage.kind, stage.key).folder / FAILURES
     return frozenset(id for id, _ in json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else frozenset()
 
@@ -147,7 +147,7 @@ def read_score(experiment: Experiment, store: Store, whose: str) -> Score:
 
 
 def _kind(stage: Stage) -> Literal["train", "import", "chunks"]:
-    """Stages of pictures that follow each other are one line: a chunk need not wait for the others. An import is
+    """Stages of images that follow each other are one line: a chunk need not wait for the others. An import is
     checked as a whole before anything is made of it."""
     if stage.kind == "train":
         return "train"
@@ -208,7 +208,7 @@ class _Making:
     """A stage of a line while it is made."""
 
     stage: Stage
-    work: PictureWork
+    work: ImageWork
     started: float
     done: int = 0
     ended: float = 0.0
@@ -218,7 +218,7 @@ class _Making:
 def _produced(
     experiment: Experiment, line: Sequence[Stage], store: Store, runner: Runner, on_event: OnEvent
 ) -> list[StageEnd]:
-    """Make stages of pictures, one behind the other; pictures that fail are named, and fail it when there are more
+    """Make stages of images, one behind the other; images that fail are named, and fail it when there are more
     than the store allows (training allows none). What the failures do not touch is kept."""
     with ExitStack() as held:
         partial: dict[str, Path] = {}
@@ -235,10 +235,10 @@ def _produced(
 
         def report(place: int, chunk: ChunkReport) -> None:
             now, one = time.monotonic(), making[place]
-            one.done += chunk.pictures
+            one.done += chunk.images
             one.ended = now
             one.failures.extend(chunk.failures)
-            if chunk.pictures and place + 1 < len(making) and not making[place + 1].done:
+            if chunk.images and place + 1 < len(making) and not making[place + 1].done:
                 making[place + 1].started = now
             on_event(StageProgress(one.stage, one.done, failures=len(one.failures)))
 
@@ -256,11 +256,11 @@ def _produced(
             said = (
                 {"truth": experiment.truth_fingerprint(end.stage.list_name)[:12]} if end.stage.kind == "score" else {}
             )
-            _commit(experiment, end, store, pictures=one.done, failures=len(one.failures), **said)
+            _commit(experiment, end, store, images=one.done, failures=len(one.failures), **said)
         return list(ends.values())
 
 
-def _work(experiment: Experiment, stage: Stage, store: Store, partial: Mapping[str, Path]) -> PictureWork:
+def _work(experiment: Experiment, stage: Stage, store: Store, partial: Mapping[str, Path]) -> ImageWork:
     """The chunk work of a stage; what it reads is finished, or made before it in the same line."""
 
     def folder_of(role: str) -> Path:
@@ -289,18 +289,18 @@ def _summarise(experiment: Experiment, one: _Making) -> None:
     write_atomic(one.work.folder / SUMMARY, json.dumps(summary, indent=1))
 
 
-def check_failures(what: str, folder: Path, failures: list[tuple[str, str]], pictures: int, allowed: int) -> None:
+def check_failures(what: str, folder: Path, failures: list[tuple[str, str]], images: int, allowed: int) -> None:
     """Write the failures down; InputError naming them when there are more than allowed, or nothing is left."""
     failures, file = sorted(failures), folder / FAILURES
     if not failures:
         file.unlink(missing_ok=True)
         return
     write_atomic(file, json.dumps(failures, indent=1))
-    if len(failures) > allowed or len(failures) == pictures:
+    if len(failures) > allowed or len(failures) == images:
         listed = "\n  ".join(reason for _, reason in failures[:20])
         more = f"\n  and {len(failures) - 20} more in {file}" if len(failures) > 20 else ""
         raise InputError(
-            f"{what}: {len(failures)} of {pictures} pictures failed, {allowed} may (--max-failures; what a later "
+            f"{what}: {len(failures)} of {images} images failed, {allowed} may (--max-failures; what a later "
             f"training reads must be whole):\n  {listed}{more}",
             field=failures[0][0] if len(failures) == 1 else None,
         )

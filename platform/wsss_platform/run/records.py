@@ -36,15 +36,15 @@ class FixedScore(Section):
     """IoU of the masks as written, at the config's own background rule."""
 
     mean_iou: float = Field(ge=0, le=1)
-    """Over the classes of the truth and background, 0..1."""
+    """Over the classes of the ground truth and background, 0..1."""
     per_class: dict[str, float | None]
-    """Class name -> IoU 0..1; None for a class that is neither in the truth nor in the masks."""
+    """Class name -> IoU 0..1; None for a class that is neither in the ground truth nor in the masks."""
     interval: tuple[float, float] | None = None
-    """Bootstrap interval of the mean over pictures, 0..1, when one was computed."""
+    """Bootstrap interval of the mean over images, 0..1, when one was computed."""
 
 
 class BestScore(Section):
-    """The best of the exact background sweep: an oracle, chosen with the pixel truth it is scored on."""
+    """The best of the exact background sweep: an oracle, chosen with the ground truth it is scored on."""
 
     threshold: float
     """Background score 0..1."""

@@ -22,7 +22,7 @@ def sweep_saliency(
     """The counts at every score floor and saliency cut of the scored maps, made once ("saliency-sweep" in the store).
 
     Raises:
-        InputError: the maps are not in the store, or pictures without saliency or truth that fits; names them.
+        InputError: the maps are not in the store, or images without saliency or ground truth that fits; names them.
     """
     scored = experiment.stage("score")
     maps = scored.inputs["maps"]

@@ -36,7 +36,7 @@ class TrialEpoch:
 
 @dataclass(frozen=True)
 class TrialRung:
-    """A trial was scored on the rung's few pictures."""
+    """A trial was scored on the rung's few images."""
 
     number: int
     epoch: int

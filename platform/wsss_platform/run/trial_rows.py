@@ -34,7 +34,7 @@ class TrialRow:
     threshold: float | None
     """Background threshold 0..1 at which the sweep is best."""
     rungs: Mapping[int, float]
-    """Finished epochs -> best mean IoU 0..1 on the rung's few pictures."""
+    """Finished epochs -> best mean IoU 0..1 on the rung's few images."""
     seconds: float | None
     """Wall time from its start to its end; None before."""
     key: str | None

@@ -1,1 +1,1 @@
-"""Confusion, exact threshold sweeps, per-picture counts, scores and paired bootstrap. No torch."""
+"""Confusion, exact threshold sweeps, per-image counts, scores and paired bootstrap. No torch."""

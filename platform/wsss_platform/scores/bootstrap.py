@@ -1,7 +1,7 @@
-"""Percentile bootstrap over pictures (Efron and Tibshirani 1993, chapter 13; paired: chapter 15).
+"""Percentile bootstrap over images (Efron and Tibshirani 1993, chapter 13; paired: chapter 15).
 
-The mean IoU is a function of sums over pictures, so a resample is a vector of picture weights times
-the per-picture counts; no picture is read again. It says how the score would vary with other pictures of
+The mean IoU is a function of sums over images, so a resample is a vector of image weights times
+the per-image counts; no image is read again. It says how the score would vary with other images of
 the same kind, not with other seeds of the training.
 """
 
@@ -20,16 +20,16 @@ from wsss_platform.scores.sparse import SparseParts
 LEVEL = 0.95
 """Coverage of every interval here."""
 _BATCH = 64  # resamples per matrix product
-_DRAWS = 2**18  # pictures drawn for one matrix product, and weighted at once: bounds the memory
+_DRAWS = 2**18  # images drawn for one matrix product, and weighted at once: bounds the memory
 
 
 def bootstrap(parts: NDArray[np.int64] | SparseParts, resamples: int = 2000, seed: int = 0) -> Interval:
-    """The mean IoU over all pictures with its interval.
+    """The mean IoU over all images with its interval.
 
     Args:
         parts: int64 [N, 3, C + 1], see `confusion.parts`; both forms give the same interval.
         resamples: how many.
-        seed: of the resampling; the same seed and N draw the same pictures.
+        seed: of the resampling; the same seed and N draw the same images.
     """
     _require(parts)
     values = np.concatenate([mean_iou_of_parts(_weighted(w, parts)) for w in _weights(len(parts), resamples, seed)])
@@ -38,7 +38,7 @@ def bootstrap(parts: NDArray[np.int64] | SparseParts, resamples: int = 2000, see
 
 
 def compare(a: NDArray[np.int64], b: NDArray[np.int64], resamples: int = 2000, seed: int = 0) -> Comparison:
-    """Paired comparison of two runs whose pictures are in the same order: int64 [N, 3, C + 1] each."""
+    """Paired comparison of two runs whose images are in the same order: int64 [N, 3, C + 1] each."""
     _require(a)
     if a.shape != b.shape:
         raise InputError(f"counts of shapes {a.shape} and {b.shape} cannot be paired")
@@ -54,7 +54,7 @@ def compare(a: NDArray[np.int64], b: NDArray[np.int64], resamples: int = 2000, s
         b=_interval(value_b, values_b),
         difference=_interval(value_a - value_b, gap),
         a_wins=float(np.mean(gap > 0) + np.mean(gap == 0) / 2),
-        pictures=len(a),
+        images=len(a),
         resamples=resamples,
         seed=seed,
     )
@@ -63,21 +63,21 @@ def compare(a: NDArray[np.int64], b: NDArray[np.int64], resamples: int = 2000, s
 def _require(parts: NDArray[np.int64] | SparseParts) -> None:
     counts = parts.count if isinstance(parts, SparseParts) else parts
     if len(parts) == 0 or not counts.any():
-        raise InputError("nothing to resample: no picture has a scored pixel")
+        raise InputError("nothing to resample: no image has a scored pixel")
 
 
-def _weights(pictures: int, resamples: int, seed: int) -> Iterator[NDArray[np.float64]]:
-    """Batches [r, N]: how often each picture is drawn in each resample of N with replacement.
+def _weights(images: int, resamples: int, seed: int) -> Iterator[NDArray[np.float64]]:
+    """Batches [r, N]: how often each image is drawn in each resample of N with replacement.
 
     The draws follow each other in one stream, so they do not depend on how large the batches are.
     """
     generator = np.random.default_rng(seed)
-    batch = max(1, min(_BATCH, _DRAWS // pictures))
+    batch = max(1, min(_BATCH, _DRAWS // images))
     for start in range(0, resamples, batch):
         rows = min(batch, resamples - start)
-        drawn = generator.integers(0, pictures, (rows, pictures)) + np.arange(rows)[:, None] * pictures
-        counts = np.bincount(drawn.ravel(), minlength=rows * pictures)
-        yield counts.reshape(rows, pictures).astype(np.float64)
+        drawn = generator.integers(0, images, (rows, images)) + np.arange(rows)[:, None] * images
+        counts = np.bincount(drawn.ravel(), minlength=rows * images)
+        yield counts.reshape(rows, images).astype(np.float64)
 
 
 def _weighted(weights: NDArray[np.float64], parts: NDArray[np.int64] | SparseParts) -> NDArray[np.float64]:
@@ -100,33 +100,33 @@ def _interval(value: float, values: NDArray[np.float64]) -> Interval:
 
 
 Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
-"""Sums over pictures [..., K] or [..., 3, C + 1] -> a value each [...]."""
+"""Sums over images [..., K] or [..., 3, C + 1] -> a value each [...]."""
 
 
 def compare_seeds(
     a: NDArray[np.int64], b: NDArray[np.int64], statistic: Statistic, resamples: int = 2000, seed: int = 0
 ) -> Comparison:
-    """Two methods over the same seeds and pictures; both are drawn anew in each resample.
+    """Two methods over the same seeds and images; both are drawn anew in each resample.
 
-    The value is the mean over seeds. A resample draws pictures with replacement, the same for every run, and
-    seeds with replacement, the same for both methods, so the interval holds the luck of pictures and of seeds.
+    The value is the mean over seeds. A resample draws images with replacement, the same for every run, and
+    seeds with replacement, the same for both methods, so the interval holds the luck of images and of seeds.
     With few seeds the latter is known badly; with one not at all.
 
     Args:
-        a: int64 [S, N, ...]: counts per seed and picture of the first method.
+        a: int64 [S, N, ...]: counts per seed and image of the first method.
         b: the same of the second.
-        statistic: what is compared, from counts summed over pictures.
+        statistic: what is compared, from counts summed over images.
         resamples: how many.
         seed: of the resampling.
     """
     if a.shape != b.shape:
         raise InputError(f"counts of shapes {a.shape} and {b.shape} cannot be paired")
-    seeds, pictures = a.shape[:2]
+    seeds, images = a.shape[:2]
     if not a.any():
-        raise InputError("nothing to resample: no picture has a scored pixel")
+        raise InputError("nothing to resample: no image has a scored pixel")
     generator = np.random.default_rng((seed, seeds))
     values: list[list[NDArray[np.float64]]] = [[], []]
-    for weights in _weights(pictures, resamples, seed):
+    for weights in _weights(images, resamples, seed):
         drawn = generator.integers(0, seeds, (len(weights), seeds))
         for kept, counts in zip(values, (a, b), strict=True):
             each = np.stack([statistic(_weighted(weights, item)) for item in counts], axis=1)  # [r, S]
@@ -139,7 +139,7 @@ def compare_seeds(
         b=_interval(value_b, second),
         difference=_interval(value_a - value_b, gap),
         a_wins=float(np.mean(gap > 0) + np.mean(gap == 0) / 2),
-        pictures=pictures,
+        images=images,
         resamples=resamples,
         seed=seed,
     )

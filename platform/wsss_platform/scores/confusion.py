@@ -1,8 +1,8 @@
-"""Confusion counts of one picture and what follows from them.
+"""Confusion counts of one image and what follows from them.
 
-A table is int64 [C + 1, C + 2]: rows are the truth (0 background, c + 1 for class c), columns the
-prediction, and the last column counts pixels predicted 255 ("undecided"). Pixels whose truth is 255 are
-in no cell. Tables add over pictures and shards. Scores count an undecided pixel as background, as the
+A table is int64 [C + 1, C + 2]: rows are the ground truth (0 background, c + 1 for class c), columns the
+prediction, and the last column counts pixels predicted 255 ("undecided"). Pixels whose ground truth is 255 are
+in no cell. Tables add over images and shards. Scores count an undecided pixel as background, as the
 field does (IRN's eval_sem_seg), and the last column keeps the number, so that it can be told.
 """
 
@@ -18,9 +18,9 @@ IGNORE = 255
 
 
 def confusion(
-    truth: NDArray[np.uint8], prediction: NDArray[np.uint8], classes: int, name: str = "picture"
+    truth: NDArray[np.uint8], prediction: NDArray[np.uint8], classes: int, name: str = "image"
 ) -> NDArray[np.int64]:
-    """The table int64 [C + 1, C + 2] of one picture.
+    """The table int64 [C + 1, C + 2] of one image.
 
     Args:
         truth: uint8 [H, W], 0..C or 255 (not counted).
@@ -29,13 +29,13 @@ def confusion(
         name: for the message.
 
     Raises:
-        InputError: the shapes differ, or a value is neither 0..C nor 255; names the picture.
+        InputError: the shapes differ, or a value is neither 0..C nor 255; names the image.
     """
     if truth.shape != prediction.shape:
-        raise InputError(f"{name}: mask of shape {prediction.shape}, truth of shape {truth.shape}", field=name)
+        raise InputError(f"{name}: mask of shape {prediction.shape}, ground truth of shape {truth.shape}", field=name)
     cells: NDArray[np.int64] = _count(truth.ravel(), prediction.ravel(), slots_of(classes))
     if cells[classes + 2].any():
-        raise InputError(f"{name}: the truth holds values above {classes} that are not {IGNORE}", field=name)
+        raise InputError(f"{name}: the ground truth holds values above {classes} that are not {IGNORE}", field=name)
     if cells[:, classes + 2].any():
         raise InputError(f"{name}: the mask holds values above {classes} that are not {IGNORE}", field=name)
     return cells[: classes + 1, : classes + 2]
@@ -83,7 +83,7 @@ def folded(table: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def parts(table: NDArray[np.int64]) -> NDArray[np.int64]:
-    """What the scores need of each class: int64 [..., 3, C + 1] with hits, truth pixels, predicted pixels."""
+    """What the scores need of each class: int64 [..., 3, C + 1] with hits, ground truth pixels, predicted pixels."""
     square = folded(table)
     hits = np.diagonal(square, axis1=-2, axis2=-1)
     return np.stack([hits, square.sum(-1), square.sum(-2)], axis=-2)
@@ -92,8 +92,8 @@ def parts(table: NDArray[np.int64]) -> NDArray[np.int64]:
 def iou(table: NDArray[np.int64]) -> NDArray[np.float64]:
     """Intersection over union per class, background first: float64 [..., C + 1] in 0..1.
 
-    hits / (truth + predicted - hits), summed over the set before dividing (the VOC definition);
-    nan for a class that occurs in neither truth nor prediction.
+    hits / (ground truth + predicted - hits), summed over the set before dividing (the VOC definition);
+    nan for a class that occurs in neither ground truth nor prediction.
     """
     return iou_of_parts(parts(table))
 
@@ -105,7 +105,7 @@ def iou_of_parts(sums: NDArray[np.int64] | NDArray[np.float64]) -> NDArray[np.fl
 
 
 def mean_iou(table: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Mean of `iou` over the classes that occur in truth or prediction: float64 [...] in 0..1.
+    """Mean of `iou` over the classes that occur in ground truth or prediction: float64 [...] in 0..1.
 
     On a full VOC list these are all 21, the field's mean; on a subset a class that is nowhere does not
     count (counting it as 0 or 1 would be arbitrary). nan when nothing was counted.

@@ -1,4 +1,4 @@
-"""Per-picture counts as Parquet, one file per chunk and one row per picture: nothing is summed away.
+"""Per-image counts as Parquet, one file per chunk and one row per image: nothing is summed away.
 
 `confusion-*.parquet`: id, truth, prediction, count (prediction 255 = undecided).
 `sweep-*.parquet`: id, truth, class, bucket, count (see `sweep`).
@@ -35,13 +35,13 @@ _SWEEP = {"truth": pa.uint8(), "class": pa.uint8(), "bucket": pa.int32(), "count
 
 @dataclass(frozen=True)
 class ConfusionCounts:
-    """The confusion cells of one chunk's pictures."""
+    """The confusion cells of one chunk's images."""
 
     classes: tuple[str, ...]
     """Names of the C foreground classes."""
     ids: tuple[str, ...]
-    """Pictures in stored order, N."""
-    picture: NDArray[np.int64]
+    """Images in stored order, N."""
+    image: NDArray[np.int64]
     """int64 [R]: index into `ids`, ascending."""
     truth: NDArray[np.int64]
     """int64 [R]: 0..C."""
@@ -51,36 +51,36 @@ class ConfusionCounts:
     """int64 [R]: pixels."""
 
     def table(self) -> NDArray[np.int64]:
-        """Summed over pictures: int64 [C + 1, C + 2], see `confusion`."""
+        """Summed over images: int64 [C + 1, C + 2], see `confusion`."""
         side = len(self.classes) + 1
         total = np.zeros((side, side + 1), np.int64)
         np.add.at(total, (self.truth, self.prediction), self.count)
         return total
 
     def parts(self) -> NDArray[np.int64]:
-        """Per picture: int64 [N, 3, C + 1], see `confusion.parts`; undecided counts as background."""
+        """Per image: int64 [N, 3, C + 1], see `confusion.parts`; undecided counts as background."""
         side = len(self.classes) + 1
         seen = np.where(self.prediction == side, 0, self.prediction)
-        return _parts(len(self.ids), side, self.picture, self.truth, seen, self.count)
+        return _parts(len(self.ids), side, self.image, self.truth, seen, self.count)
 
 
 @dataclass(frozen=True)
 class SweepCounts:
-    """The sweep cells of one chunk's pictures."""
+    """The sweep cells of one chunk's images."""
 
     classes: tuple[str, ...]
     """Names of the C foreground classes."""
     thresholds: NDArray[np.float32]
     """float32 [T], ascending."""
     ids: tuple[str, ...]
-    """Pictures in stored order, N."""
-    picture: NDArray[np.int64]
+    """Images in stored order, N."""
+    image: NDArray[np.int64]
     """int64 [R]: index into `ids`, ascending."""
     cells: SweepCells
-    """The cells of all pictures, one after another."""
+    """The cells of all images, one after another."""
 
     def parts(self, index: int | NDArray[np.int64]) -> NDArray[np.int64]:
-        """Per picture: int64 [N, 3, C + 1], see `confusion.parts`.
+        """Per image: int64 [N, 3, C + 1], see `confusion.parts`.
 
         Args:
             index: number of the threshold, or int64 [C] one for each class.
@@ -88,51 +88,51 @@ class SweepCounts:
         side = len(self.classes) + 1
         limits = np.broadcast_to(np.asarray(index), (side - 1,))
         seen = np.where(self.cells.bucket > limits[self.cells.cls], self.cells.cls + 1, 0)
-        return _parts(len(self.ids), side, self.picture, self.cells.truth, seen, self.cells.pixels)
+        return _parts(len(self.ids), side, self.image, self.cells.truth, seen, self.cells.pixels)
 
 
 @dataclass(frozen=True)
 class SaliencyCounts:
-    """The saliency sweep's cells of one chunk's pictures."""
+    """The saliency sweep's cells of one chunk's images."""
 
     classes: tuple[str, ...]
     """Names of the C foreground classes."""
     pairs: Pairs
     """Floors, cuts and conflict level."""
     ids: tuple[str, ...]
-    """Pictures in stored order, N."""
-    picture: NDArray[np.int64]
+    """Images in stored order, N."""
+    image: NDArray[np.int64]
     """int64 [R]: index into `ids`, ascending."""
     cells: SaliencyCells
-    """The cells of all pictures, one after another."""
+    """The cells of all images, one after another."""
 
     def parts(self, floor: int, cut: int) -> NDArray[np.int64]:
-        """Per picture at floor and cut of these numbers: int64 [N, 3, C + 1], see `confusion.parts`."""
+        """Per image at floor and cut of these numbers: int64 [N, 3, C + 1], see `confusion.parts`."""
         shown = (self.cells.floor > floor) & (self.cells.cut > cut)
         seen = np.where(shown, self.cells.cls + 1, 0)
-        return _parts(len(self.ids), len(self.classes) + 1, self.picture, self.cells.truth, seen, self.cells.pixels)
+        return _parts(len(self.ids), len(self.classes) + 1, self.image, self.cells.truth, seen, self.cells.pixels)
 
 
 def _parts(
-    pictures: int,
+    images: int,
     side: int,
-    picture: NDArray[np.int64],
+    image: NDArray[np.int64],
     truth: NDArray[np.int64],
     seen: NDArray[np.int64],
     count: NDArray[np.int64],
 ) -> NDArray[np.int64]:
-    result = np.zeros((pictures, 3, side), np.int64)
+    result = np.zeros((images, 3, side), np.int64)
     hit = truth == seen
-    np.add.at(result[:, 0], (picture[hit], truth[hit]), count[hit])
-    np.add.at(result[:, 1], (picture, truth), count)
-    np.add.at(result[:, 2], (picture, seen), count)
+    np.add.at(result[:, 0], (image[hit], truth[hit]), count[hit])
+    np.add.at(result[:, 1], (image, truth), count)
+    np.add.at(result[:, 2], (image, seen), count)
     return result
 
 
-def write_confusions(path: Path, classes: Sequence[str], pictures: Iterable[tuple[str, NDArray[np.int64]]]) -> None:
-    """Write one chunk of (picture id, table [C + 1, C + 2]), atomically; same counts, same bytes."""
+def write_confusions(path: Path, classes: Sequence[str], images: Iterable[tuple[str, NDArray[np.int64]]]) -> None:
+    """Write one chunk of (image id, table [C + 1, C + 2]), atomically; same counts, same bytes."""
     rows = []
-    for name, table in pictures:
+    for name, table in images:
         truth, prediction = np.nonzero(table)
         values = np.where(prediction == len(classes) + 1, IGNORE, prediction)
         rows.append({"id": name, "truth": truth, "prediction": values, "count": table[truth, prediction]})
@@ -140,12 +140,12 @@ def write_confusions(path: Path, classes: Sequence[str], pictures: Iterable[tupl
 
 
 def write_sweeps(
-    path: Path, classes: Sequence[str], thresholds: NDArray[np.float32], pictures: Iterable[tuple[str, SweepCells]]
+    path: Path, classes: Sequence[str], thresholds: NDArray[np.float32], images: Iterable[tuple[str, SweepCells]]
 ) -> None:
-    """Write one chunk of (picture id, cells of `sweep_picture`), atomically; same counts, same bytes."""
+    """Write one chunk of (image id, cells of `sweep_image`), atomically; same counts, same bytes."""
     rows = [
         {"id": name, "truth": cells.truth, "class": cells.cls, "bucket": cells.bucket, "count": cells.pixels}
-        for name, cells in pictures
+        for name, cells in images
     ]
     said = {
         "format": "wsss-platform sweep",
@@ -157,12 +157,12 @@ def write_sweeps(
 
 
 def write_saliencies(
-    path: Path, classes: Sequence[str], pairs: Pairs, pictures: Iterable[tuple[str, SaliencyCells]]
+    path: Path, classes: Sequence[str], pairs: Pairs, images: Iterable[tuple[str, SaliencyCells]]
 ) -> None:
-    """Write one chunk of (picture id, cells of `sweep_saliency`), atomically; same counts, same bytes."""
+    """Write one chunk of (image id, cells of `sweep_saliency`), atomically; same counts, same bytes."""
     rows = [
         {"id": name, **dict(zip(_SALIENCY, cells, strict=True))}  # the columns are the cells' fields in order
-        for name, cells in pictures
+        for name, cells in images
     ]
     said = {
         "format": "wsss-platform saliency sweep",
@@ -178,30 +178,30 @@ def write_saliencies(
 def read_confusions(folder: Path) -> Iterator[ConfusionCounts]:
     """Every `confusion-*.parquet` of a folder, one file in memory at a time; InputError naming a damaged one."""
     for path in _files(folder, "confusion"):
-        said, ids, picture, columns = _read(path, "wsss-platform confusion", _CONFUSION)
+        said, ids, image, columns = _read(path, "wsss-platform confusion", _CONFUSION)
         side = len(said["classes"]) + 1
         prediction = np.where(columns["prediction"] == IGNORE, side, columns["prediction"])
         _check(path, columns["truth"], side)
         _check(path, prediction, side + 1)
-        yield ConfusionCounts(tuple(said["classes"]), ids, picture, columns["truth"], prediction, columns["count"])
+        yield ConfusionCounts(tuple(said["classes"]), ids, image, columns["truth"], prediction, columns["count"])
 
 
 def read_sweeps(folder: Path) -> Iterator[SweepCounts]:
     """Every `sweep-*.parquet` of a folder, one file in memory at a time; InputError naming a damaged one."""
     for path in _files(folder, "sweep"):
-        said, ids, picture, columns = _read(path, "wsss-platform sweep", _SWEEP)
+        said, ids, image, columns = _read(path, "wsss-platform sweep", _SWEEP)
         thresholds = np.array(said["thresholds"], np.float32)
         cells = SweepCells(columns["truth"], columns["class"], columns["bucket"], columns["count"])
         _check(path, cells.truth, len(said["classes"]) + 1)
         _check(path, cells.cls, len(said["classes"]))
         _check(path, cells.bucket, len(thresholds) + 1)
-        yield SweepCounts(tuple(said["classes"]), thresholds, ids, picture, cells)
+        yield SweepCounts(tuple(said["classes"]), thresholds, ids, image, cells)
 
 
 def read_saliencies(folder: Path) -> Iterator[SaliencyCounts]:
     """Every `saliency-*.parquet` of a folder, one file in memory at a time; InputError naming a damaged one."""
     for path in _files(folder, "saliency"):
-        said, ids, picture, columns = _read(path, "wsss-platform saliency sweep", _SALIENCY)
+        said, ids, image, columns = _read(path, "wsss-platform saliency sweep", _SALIENCY)
         pairs = Pairs(
             np.array(said["floors"], np.float32), np.array(said["cuts"], np.int64), float(said["conflict_level"])
         )
@@ -210,7 +210,7 @@ def read_saliencies(folder: Path) -> Iterator[SaliencyCounts]:
         _check(path, cells.cls, len(said["classes"]))
         _check(path, cells.floor, len(pairs.floors) + 1)
         _check(path, cells.cut, len(pairs.cuts) + 1)
-        yield SaliencyCounts(tuple(said["classes"]), pairs, ids, picture, cells)
+        yield SaliencyCounts(tuple(said["classes"]), pairs, ids, image, cells)
 
 
 def _files(folder: Path, kind: str) -> list[Path]:
@@ -234,18 +234,18 @@ def _write(path: Path, rows: list[dict[str, Any]], columns: dict[str, pa.DataTyp
 def _read(
     path: Path, form: str, columns: dict[str, pa.DataType]
 ) -> tuple[dict[str, Any], tuple[str, ...], NDArray[np.int64], dict[str, NDArray[np.int64]]]:
-    """Metadata, ids, the picture index of each cell, and the cells by column."""
+    """Metadata, ids, the image index of each cell, and the cells by column."""
     try:
         table = pq.read_table(path, use_threads=False, page_checksum_verification=True)
         said = json.loads((table.schema.metadata or {}).get(b"wsss_platform", b"null"))
         if not isinstance(said, dict) or (said.get("format"), said.get("version")) != (form, VERSION):
             raise InputError(f"{path}: not a file of {form} counts, version {VERSION}", field=path)
         lengths = table.column("truth").combine_chunks().value_lengths().to_numpy(zero_copy_only=False)
-        picture = np.repeat(np.arange(table.num_rows), lengths)
+        image = np.repeat(np.arange(table.num_rows), lengths)
         values = {name: table.column(name).combine_chunks().flatten().to_numpy().astype(np.int64) for name in columns}
-        if {len(value) for value in values.values()} != {len(picture)}:
+        if {len(value) for value in values.values()} != {len(image)}:
             raise InputError(f"{path}: damaged, its columns have different lengths", field=path)
-        return said, tuple(table.column("id").to_pylist()), picture, values
+        return said, tuple(table.column("id").to_pylist()), image, values
     except InputError:
         raise
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:

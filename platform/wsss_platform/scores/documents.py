@@ -26,7 +26,7 @@ class SweepSummary(Part):
     mean_iou: tuple[float | None, ...]
     """0..1, at each threshold."""
     best_threshold: float
-    """The lowest of the best ones: chosen with the truth that it is scored on, so an oracle."""
+    """The lowest of the best ones: chosen with the ground truth that it is scored on, so an oracle."""
     best_mean_iou: float | None
     """At the best threshold, 0..1."""
     best_classes: dict[str, ClassScore]
@@ -42,7 +42,7 @@ class Summary(Document):
 
     SCHEMA: ClassVar[str] = "wsss-platform/score"
 
-    pictures: int
+    images: int
     """Scored."""
     pixels: int
     """Scored."""
@@ -55,4 +55,4 @@ class Summary(Document):
     sweep: SweepSummary
     """Of the maps, without CRF."""
     interval: tuple[float, float]
-    """95 % bootstrap interval of the masks' mean IoU over pictures, 0..1."""
+    """95 % bootstrap interval of the masks' mean IoU over images, 0..1."""

@@ -1,13 +1,13 @@
-"""What a mask gets right beyond its mean IoU: counts per picture of the failures that methods repair. Ours.
+"""What a mask gets right beyond its mean IoU: counts per image of the failures that methods repair. Ours.
 
-Each effect is a share of pixels, summed over pictures before dividing:
+Each effect is a share of pixels, summed over images before dividing:
 
     objects found       pixels of objects that have their class
     boundary right      pixels within `BOUNDARY` of a true boundary that have their label
-    boundaries met      boundary pixels of mask and truth that have a boundary of the other within `REACH` of the
-                        picture's diagonal, over the boundary pixels of both (a Dice coefficient of boundaries)
+    boundaries met      boundary pixels of mask and ground truth that have a boundary of the other within `REACH` of the
+                        image's diagonal, over the boundary pixels of both (a Dice coefficient of boundaries)
     background taken    background pixels called an object                    (fewer is better)
-    context taken       the same, where the background is the context that goes with a class of the picture
+    context taken       the same, where the background is the context that goes with a class of the image
     plain parts found   as objects found, on the parts of objects that do not tell their class
     emblems found       the same, on the parts that do
 
@@ -26,7 +26,7 @@ BOUNDARY = 2
 """Pixels from the change of label, along rows and columns."""
 REACH = 0.02
 """Of the diagonal: how far a boundary may be from another to meet it, at least a pixel. 2 % is what Boundary IoU
-(Cheng et al., CVPR 2021) takes: 3 pixels of a picture of the sample, 12 of a photograph of 375 x 500."""
+(Cheng et al., CVPR 2021) takes: 3 pixels of an image of the sample, 12 of a photograph of 375 x 500."""
 IGNORE = 255
 EMBLEM, PLAIN = 1, 2
 """Values of a part map."""
@@ -38,13 +38,13 @@ def effects(
     parts: NDArray[np.uint8] | None = None,
     context: NDArray[np.bool_] | None = None,
 ) -> Mapping[str, tuple[int, int]]:
-    """Effect -> (pixels counted, pixels looked at) of one picture.
+    """Effect -> (pixels counted, pixels looked at) of one image.
 
     Args:
         mask: uint8 [H, W], 0 background, c + 1 for class c; 255 (undecided) is right nowhere and takes nothing.
         truth: uint8 [H, W] alike; 255 is not looked at.
         parts: uint8 [H, W], EMBLEM and PLAIN on objects.
-        context: bool [H, W], background that shows the context of a class in the picture.
+        context: bool [H, W], background that shows the context of a class in the image.
     """
     scored = truth != IGNORE
     right = mask == truth

@@ -10,7 +10,7 @@ class Interval:
     """A value with its 95 % percentile interval; mean IoU or a difference of two, as fractions."""
 
     value: float
-    """Over all pictures."""
+    """Over all images."""
     low: float
     """Lower end."""
     high: float
@@ -19,17 +19,17 @@ class Interval:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two runs on the same pictures."""
+    """Two runs on the same images."""
 
     a: Interval
     """Mean IoU of the first."""
     b: Interval
     """Mean IoU of the second."""
     difference: Interval
-    """a - b, paired: both on the same resampled pictures."""
+    """a - b, paired: both on the same resampled images."""
     a_wins: float
     """Share of resamples in which a is better; equal counts half."""
-    pictures: int
+    images: int
     """That both runs have."""
     resamples: int
     """How many."""

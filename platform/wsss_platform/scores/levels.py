@@ -2,7 +2,7 @@
 
 Bilinear interpolation at the centres of `CELL` pixels per cell weighs nodes with eighths, so every interpolated value
 is a whole number of 1/64 levels, at most 64 x 2040: exact in integers, and one table says each one's bucket. The
-counts are bit for bit those of `sweep_picture(full_size(map), ...)` (`maps.storage`), a test holds it. Ours.
+counts are bit for bit those of `sweep_image(full_size(map), ...)` (`maps.storage`), a test holds it. Ours.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ def sweep_levels(
     truth: NDArray[np.uint8],
     thresholds: NDArray[np.float32],
     foreground_classes: int,
-    name: str = "picture",
+    name: str = "image",
 ) -> SweepCells:
-    """Count one picture's pixels by truth, best class and bucket, as `sweep_picture` does of its full-size map.
+    """Count one image's pixels by ground truth, best class and bucket, as `sweep_image` does of its full-size map.
 
     Args:
-        levels: uint8 (score x 255) or uint16 (score x 2040) [K, rows, columns] at the nodes, which cover the picture.
+        levels: uint8 (score x 255) or uint16 (score x 2040) [K, rows, columns] at the nodes, which cover the image.
         classes: uint8 [K], 0-based foreground classes; of equal scores the first is the best.
         truth: uint8 [H, W], 0..C or 255 (not counted).
         thresholds: float32 [T], strictly ascending.
@@ -43,14 +43,14 @@ def sweep_levels(
         name: for the message.
 
     Raises:
-        InputError: the grid does not cover the truth, a level is above score 1, a truth value is neither 0..C nor 255,
-            or a class is not below C; names the picture.
+        InputError: the grid does not cover the ground truth, a level is above score 1, a ground-truth value is
+            neither 0..C nor 255, or a class is not below C; names the image.
     """
     if len(levels) != len(classes) or any(
         (nodes - 1) * CELL < side for nodes, side in zip(levels.shape[1:], truth.shape, strict=True)
     ):
         raise InputError(
-            f"{name}: levels of shape {levels.shape} for {len(classes)} classes, truth {truth.shape}", field=name
+            f"{name}: levels of shape {levels.shape} for {len(classes)} classes, ground truth {truth.shape}", field=name
         )
     top = TOP[levels.dtype.name]
     if int(levels.max(initial=0)) > top:
@@ -63,7 +63,9 @@ def sweep_levels(
     values = np.flatnonzero(_present(truth.ravel()))
     counted = values[values != IGNORE]
     if len(counted) and int(counted[-1]) > foreground_classes:
-        raise InputError(f"{name}: the truth holds values above {foreground_classes} that are not {IGNORE}", field=name)
+        raise InputError(
+            f"{name}: the ground truth holds values above {foreground_classes} that are not {IGNORE}", field=name
+        )
     table = bucket_table(thresholds.tobytes(), top)
     if len(classes) == 0:
         levels = np.zeros((1, *levels.shape[1:]), levels.dtype)
@@ -111,7 +113,7 @@ def _present(truth):  # type: ignore[no-untyped-def] # pragma: no cover
 
 @njit(cache=True, nogil=True)
 def _count(levels, truth, places, table, present, buckets):  # type: ignore[no-untyped-def] # pragma: no cover
-    """uint32 [present, K, buckets] by truth, best class and bucket; `places` says where a truth value begins.
+    """uint32 [present, K, buckets] by ground truth, best class and bucket; `places`: where a ground-truth value begins.
 
     Two counters in turn, so that runs of equal pixels do not wait for their own counter; unsigned places, so that none
     is looked at for a count from the end.

@@ -1,8 +1,8 @@
 """A threshold for each class: a pixel of best class a is foreground where its score exceeds t_a.
 
 Each class's IoU depends on its own threshold alone and only the background couples them, so coordinate ascent on the
-sweep's histogram needs no picture. It ends where no single threshold can be changed for the better; that this is the
-best of all combinations is not proven. Ours. Thresholds fitted on the truth they are scored on are an oracle.
+sweep's histogram needs no image. It ends where no single threshold can be changed for the better; that this is the
+best of all combinations is not proven. Ours. Thresholds fitted on the ground truth they are scored on are an oracle.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from wsss_platform.scores.sweep import confusions
 
 
 def parts_at(counts: NDArray[np.int64], index: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Hits, truth pixels and predicted pixels with class a at threshold number index[a]: int64 [3, C + 1].
+    """Hits, ground truth pixels and predicted pixels with class a at threshold number index[a]: int64 [3, C + 1].
 
     Args:
         counts: int64 [C + 1, C, T + 1], see `sweep`.
@@ -63,7 +63,7 @@ def fit(counts: NDArray[np.int64]) -> NDArray[np.int64]:
 def _by_class(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     """What each class's pixels add at each threshold: int64 [C, T, 2, 3].
 
-    Entry 0 is to the background, entry 1 to the class itself; of each hits, 0 (the truth is added once) and predicted.
+    Entry 0 is to the background, entry 1 to the class itself; of each hits, 0 (ground truth is added once) and predicted.
     """
     classes = counts.shape[1]
     under = counts.cumsum(2)[:, :, :-1]  # background at threshold i: buckets of at most i
@@ -80,7 +80,7 @@ def _by_class(counts: NDArray[np.int64]) -> NDArray[np.int64]:
 def _joined(
     counts: NDArray[np.int64], background: NDArray[np.int64], foreground: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """[..., 3] of the background and [..., C, 3] of the classes, with the truth: int64 [..., 3, C + 1]."""
+    """[..., 3] of the background and [..., C, 3] of the classes, with the ground truth: int64 [..., 3, C + 1]."""
     result = np.moveaxis(np.concatenate([background[..., None, :], foreground], axis=-2), -1, -2).copy()
     result[..., 1, :] = counts.sum((1, 2))
     return result

@@ -1,4 +1,4 @@
-"""Rule "saliency" at every score floor and saliency cut at once: one pass over a picture, exact at each pair.
+"""Rule "saliency" at every score floor and saliency cut at once: one pass over an image, exact at each pair.
 
 By `masks.rules.salient` a pixel is of its best class (score m) exactly where its saliency is above the cut, m is
 positive and not under the floor, and not three classes score above the conflict level. With a third score s above that
@@ -21,7 +21,7 @@ from wsss_platform.scores.confusion import slots_of
 
 
 class SaliencyCells(NamedTuple):
-    """Sparse counts of one picture, int64 [R] each, sorted; sums over cells are pixels, one cell may be negative."""
+    """Sparse counts of one image, int64 [R] each, sorted; sums over cells are pixels, one cell may be negative."""
 
     truth: NDArray[np.int64]
     """0..C, background first."""
@@ -53,9 +53,9 @@ def sweep_saliency(
     truth: NDArray[np.uint8],
     pairs: Pairs,
     foreground_classes: int,
-    name: str = "picture",
+    name: str = "image",
 ) -> SaliencyCells:
-    """Count one picture's pixels by truth, best class, floors and cuts.
+    """Count one image's pixels by ground truth, best class, floors and cuts.
 
     Args:
         scores: float32 [K, H, W] in 0..1, full size; of equal scores the first class is the best.
@@ -67,13 +67,13 @@ def sweep_saliency(
         name: for the message.
 
     Raises:
-        InputError: the shapes differ, a truth value is neither 0..C nor 255, a class is not below C, or a score is not
-            a number; names the picture.
+        InputError: the shapes differ, a ground-truth value is neither 0..C nor 255, a class is not below C, or a
+            score is not a number; names the image.
     """
     if scores.shape != (len(classes), *truth.shape) or saliency.shape != truth.shape:
         raise InputError(
             f"{name}: scores of shape {scores.shape} for {len(classes)} classes, saliency {saliency.shape}, "
-            f"truth {truth.shape}",
+            f"ground truth {truth.shape}",
             field=name,
         )
     if len(classes) and int(classes.max()) >= foreground_classes:
@@ -93,7 +93,9 @@ def sweep_saliency(
         slots_of(foreground_classes),
     )
     if counts[foreground_classes + 2].any():
-        raise InputError(f"{name}: the truth holds values above {foreground_classes} that are not 255", field=name)
+        raise InputError(
+            f"{name}: the ground truth holds values above {foreground_classes} that are not 255", field=name
+        )
     counts = counts[: foreground_classes + 1]
     never = counts[:, :, 0, :].sum((1, 2)) + counts[:, :, 1:, 0].sum((1, 2))
     counts[:, :, 0, :] = 0
@@ -106,7 +108,7 @@ def sweep_saliency(
 
 @njit(cache=True, nogil=True)
 def _count(scores, saliency, truth, floors, cut_of, cuts, level, slots):  # type: ignore[no-untyped-def] # pragma: no cover
-    """int64 [C + 3, max(K, 1), F + 1, S + 1] by slot of the truth, place of the best class, floors, cuts."""
+    """int64 [C + 3, max(K, 1), F + 1, S + 1] by slot of the ground truth, place of the best class, floors, cuts."""
     number, pixels = scores.shape
     counts = np.zeros((slots.max() + 1, max(number, 1), len(floors) + 1, cuts + 1), np.int64)
     for i in range(pixels):
@@ -129,7 +131,7 @@ def _count(scores, saliency, truth, floors, cut_of, cuts, level, slots):  # type
 
 
 def saliency_histogram(cells: Iterable[SaliencyCells], classes: int, floors: int, cuts: int) -> NDArray[np.int64]:
-    """The dense sum of pictures: int64 [C + 1, C, F + 1, S + 1]."""
+    """The dense sum of images: int64 [C + 1, C, F + 1, S + 1]."""
     total = np.zeros((classes + 1, classes, floors + 1, cuts + 1), np.int64)
     for item in cells:
         np.add.at(total, (item.truth, item.cls, item.floor, item.cut), item.pixels)
@@ -137,7 +139,7 @@ def saliency_histogram(cells: Iterable[SaliencyCells], classes: int, floors: int
 
 
 def saliency_parts(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Hits, truth pixels and predicted pixels at every pair: int64 [F, S, 3, C + 1] from a dense histogram."""
+    """Hits, ground truth pixels and predicted pixels at every pair: int64 [F, S, 3, C + 1] from a dense histogram."""
     over = counts[:, :, ::-1, ::-1].cumsum(2).cumsum(3)[:, :, ::-1, ::-1][:, :, 1:, 1:]  # foreground at floor i, cut j
     side = counts.shape[0]
     own = np.arange(side - 1)

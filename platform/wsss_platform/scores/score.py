@@ -1,4 +1,4 @@
-"""`Score`: what a run reached on a list, from the stored per-picture counts."""
+"""`Score`: what a run reached on a list, from the stored per-image counts."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ At = Literal["masks", "best"]
 
 @dataclass(frozen=True)
 class Score:
-    """The counts of one run over one list: masks per picture, sweep summed.
+    """The counts of one run over one list: masks per image, sweep summed.
 
-    IoU, precision and recall are fractions 0..1. The best threshold is chosen with the pixel truth it is
+    IoU, precision and recall are fractions 0..1. The best threshold is chosen with the ground truth it is
     scored on, so whatever stands under it is an oracle.
     """
 
@@ -36,23 +36,23 @@ class Score:
     classes: tuple[str, ...]
     """Names of the C foreground classes."""
     ids: tuple[str, ...]
-    """Pictures in stored order, N."""
+    """Images in stored order, N."""
     table: NDArray[np.int64]
-    """The masks' confusion over all pictures: int64 [C + 1, C + 2], see `confusion`."""
+    """The masks' confusion over all images: int64 [C + 1, C + 2], see `confusion`."""
     counts: SparseParts
-    """The masks' counts per picture."""
+    """The masks' counts per image."""
     thresholds: NDArray[np.float32]
     """float32 [T], ascending."""
     histogram: NDArray[np.int64]
-    """The sweep over all pictures: int64 [C + 1, C, T + 1], see `sweep`."""
+    """The sweep over all images: int64 [C + 1, C, T + 1], see `sweep`."""
 
     @classmethod
     def read(cls, folder: Path) -> Score:
         """Sum a folder's files, one in memory at a time.
 
         Raises:
-            InputError: files missing or damaged, of different classes or thresholds, a picture counted
-                twice, or other pictures in the sweep than in the confusion.
+            InputError: files missing or damaged, of different classes or thresholds, an image counted
+                twice, or other images in the sweep than in the confusion.
         """
         classes: tuple[str, ...] | None = None
         ids: list[str] = []
@@ -80,7 +80,7 @@ class Score:
                 total += counts
             swept += sweep.ids
         _unique(folder, swept)
-        _same_pictures(f"{folder}: confusion files", ids, f"{folder}: sweep files", swept)
+        _same_images(f"{folder}: confusion files", ids, f"{folder}: sweep files", swept)
         assert total is not None
         return cls(
             folder=folder,
@@ -94,7 +94,7 @@ class Score:
 
     @cached_property
     def parts(self) -> NDArray[np.int64]:
-        """The masks' counts per picture: int64 [N, 3, C + 1], see `confusion.parts`; 160 MB for COCO."""
+        """The masks' counts per image: int64 [N, 3, C + 1], see `confusion.parts`; 160 MB for COCO."""
         return self.counts.dense()
 
     @cached_property
@@ -110,7 +110,7 @@ class Score:
     def best(self) -> int:
         """Number of the best threshold; the lowest of equals."""
         if np.isnan(self.curve).all():
-            raise InputError(f"{self.folder}: no picture has a scored pixel", field=self.folder)
+            raise InputError(f"{self.folder}: no image has a scored pixel", field=self.folder)
         return int(np.nanargmax(self.curve))
 
     @cached_property
@@ -131,18 +131,18 @@ class Score:
             InputError: no background is scored.
         """
         if np.isnan(self.background_taken).all():
-            raise InputError(f"{self.folder}: no picture has a scored pixel of background", field=self.folder)
+            raise InputError(f"{self.folder}: no image has a scored pixel of background", field=self.folder)
         distance = np.abs(self.background_taken - share)
         return int(np.argmax(np.where(distance == distance.min(), self.curve, -np.inf)))
 
     def parts_at(self, at: At) -> NDArray[np.int64]:
-        """Counts per picture in the order of `ids`: int64 [N, 3, C + 1]; "best" reads the sweep files again."""
+        """Counts per image in the order of `ids`: int64 [N, 3, C + 1]; "best" reads the sweep files again."""
         if at == "masks":
             return self.parts
         return self.parts_over(self.best)
 
     def parts_over(self, index: int | NDArray[np.int64]) -> NDArray[np.int64]:
-        """Counts per picture of the maps at a threshold, in the order of `ids`: int64 [N, 3, C + 1].
+        """Counts per image of the maps at a threshold, in the order of `ids`: int64 [N, 3, C + 1].
 
         One file is in memory at a time beside the result.
 
@@ -156,7 +156,7 @@ class Score:
         return rows
 
     def interval(self, at: At = "masks", resamples: int = 2000, seed: int = 0) -> Interval:
-        """Mean IoU with its bootstrap interval; the best threshold stays the one of all pictures."""
+        """Mean IoU with its bootstrap interval; the best threshold stays the one of all images."""
         return bootstrap(self.counts if at == "masks" else self.parts_at(at), resamples, seed)
 
     def summary(self, fixed: float | None = None) -> dict[str, Any]:
@@ -175,7 +175,7 @@ class Score:
             at_fixed = {"fixed_threshold": fixed, "fixed_mean_iou": _plain(self.curve[self._index(fixed)])}
         pixels = int(self.table.sum())
         return {
-            "pictures": len(self.ids),
+            "images": len(self.ids),
             "pixels": pixels,
             "undecided": int(self.table[:, -1].sum()) / pixels if pixels else 0.0,
             "mean_iou": _plain(mean_iou(self.table)),
@@ -207,16 +207,16 @@ class Score:
 
 
 def paired_bootstrap(a: Score, b: Score, at: At = "masks", resamples: int = 2000, seed: int = 0) -> Comparison:
-    """Two runs on the same pictures, resampled together.
+    """Two runs on the same images, resampled together.
 
-    With `at="best"` each run keeps the best threshold of all its pictures; it is not chosen again within
+    With `at="best"` each run keeps the best threshold of all its images; it is not chosen again within
     a resample, so the interval does not contain the luck of choosing it.
 
     Raises:
-        InputError: the runs have other pictures or classes; names the first differences.
+        InputError: the runs have other images or classes; names the first differences.
     """
     _same(f"classes of {a.folder} and {b.folder}", [a.classes, b.classes])
-    _same_pictures(str(a.folder), a.ids, str(b.folder), b.ids)
+    _same_images(str(a.folder), a.ids, str(b.folder), b.ids)
     place = {name: row for row, name in enumerate(b.ids)}
     return compare(a.parts_at(at), b.parts_at(at)[[place[name] for name in a.ids]], resamples, seed)
 
@@ -230,14 +230,14 @@ def _unique(folder: Path, ids: Sequence[str]) -> None:
     if len(set(ids)) != len(ids):
         seen: set[str] = set()
         twice = next(name for name in ids if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise InputError(f"{folder}: picture {twice!r} is counted twice", field=folder)
+        raise InputError(f"{folder}: image {twice!r} is counted twice", field=folder)
 
 
-def _same_pictures(first: str, a: Sequence[str], second: str, b: Sequence[str]) -> None:
+def _same_images(first: str, a: Sequence[str], second: str, b: Sequence[str]) -> None:
     for where, extra in ((first, set(a) - set(b)), (second, set(b) - set(a))):
         if extra:
             names = ", ".join(sorted(extra)[:3])
-            raise InputError(f"{first} and {second} hold other pictures: {len(extra)} only in {where} ({names})")
+            raise InputError(f"{first} and {second} hold other images: {len(extra)} only in {where} ({names})")
 
 
 def _plain(value: float | np.floating[Any] | NDArray[np.float64]) -> float | None:

@@ -1,4 +1,4 @@
-"""Counts per picture without their zeros: a picture has a few of the classes, a list of COCO has 80."""
+"""Counts per image without their zeros: an image has a few of the classes, a list of COCO has 80."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class SparseParts:
-    """What `confusion.parts` has of N pictures, int64 [N, 3, C + 1], as its cells that are not zero."""
+    """What `confusion.parts` has of N images, int64 [N, 3, C + 1], as its cells that are not zero."""
 
     starts: NDArray[np.int64]
-    """int64 [N + 1]: where each picture's cells begin, and the end."""
+    """int64 [N + 1]: where each image's cells begin, and the end."""
     cell: NDArray[np.int32]
     """int32 [R]: below 3 (C + 1), row by row."""
     count: NDArray[np.int64]
@@ -27,20 +27,20 @@ class SparseParts:
     @classmethod
     def of(cls, parts: NDArray[np.int64]) -> Self:
         """From int64 [N, 3, C + 1]."""
-        flat = parts.reshape(len(parts), 3 * parts.shape[2])  # there may be no picture
-        picture, cell = np.nonzero(flat)
-        ends = np.cumsum(np.bincount(picture, minlength=len(flat)))
-        return cls(np.append(0, ends), cell.astype(np.int32), flat[picture, cell], parts.shape[2])
+        flat = parts.reshape(len(parts), 3 * parts.shape[2])  # there may be no image
+        image, cell = np.nonzero(flat)
+        ends = np.cumsum(np.bincount(image, minlength=len(flat)))
+        return cls(np.append(0, ends), cell.astype(np.int32), flat[image, cell], parts.shape[2])
 
     @classmethod
     def joined(cls, pieces: Sequence[SparseParts]) -> Self:
-        """The pictures of all pieces in their order; all of the same classes."""
+        """The images of all pieces in their order; all of the same classes."""
         lengths = np.concatenate([np.diff(piece.starts) for piece in pieces])
         cell, count = (np.concatenate([getattr(piece, name) for piece in pieces]) for name in ("cell", "count"))
         return cls(np.append(0, np.cumsum(lengths)), cell, count, pieces[0].side)
 
     def __len__(self) -> int:
-        """Pictures."""
+        """Images."""
         return len(self.starts) - 1
 
     def dense(self) -> NDArray[np.int64]:
@@ -50,7 +50,7 @@ class SparseParts:
         return result.reshape(-1, 3, self.side)
 
     def weighted(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Sums over pictures, each times its weight: [r, N] -> [r, 3, C + 1]; exact for whole numbers below 2^53."""
+        """Sums over images, each times its weight: [r, N] -> [r, 3, C + 1]; exact for whole numbers below 2^53."""
         sums: NDArray[np.float64] = _sums(weights, self.starts, self.cell, self.count, 3 * self.side)
         return sums.reshape(-1, 3, self.side)
 
@@ -59,10 +59,10 @@ class SparseParts:
 def _sums(weights, starts, cell, count, cells):  # type: ignore[no-untyped-def] # pragma: no cover
     result = np.zeros((len(weights), cells))
     for row in range(len(weights)):
-        for picture in range(len(starts) - 1):
-            weight = weights[row, picture]
+        for image in range(len(starts) - 1):
+            weight = weights[row, image]
             if weight == 0:
                 continue
-            for place in range(starts[picture], starts[picture + 1]):
+            for place in range(starts[image], starts[image + 1]):
                 result[row, cell[place]] += weight * count[place]
     return result

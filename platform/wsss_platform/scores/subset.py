@@ -1,4 +1,4 @@
-"""Subsets of the scored pictures, told from the stored counts: no picture is read again."""
+"""Subsets of the scored images, told from the stored counts: no image is read again."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from numpy.typing import NDArray
 from wsss_platform.errors import InputError, unknown
 
 SIZES = {"small": (0.0, 0.05), "medium": (0.05, 0.25), "large": (0.25, 1.0)}
-"""Share of a picture's scored pixels that belongs to objects, above the first and up to the second [ours]."""
-_FORM = "all, class=NAME, object=small|medium|large, object=LOW..HIGH (share) or picture=LOW..HIGH (pixels)"
+"""Share of an image's scored pixels that belongs to objects, above the first and up to the second [ours]."""
+_FORM = "all, class=NAME, object=small|medium|large, object=LOW..HIGH (share) or image=LOW..HIGH (pixels)"
 
 
 def subset(text: str, parts: NDArray[np.int64], classes: Sequence[str]) -> NDArray[np.bool_]:
-    """Which pictures are meant: bool [N].
+    """Which images are meant: bool [N].
 
     Args:
-        text: "all"; "class=cat", pictures whose truth has the class; "object=small" or "object=0.05..0.25", by the
-            share of the scored pixels that belongs to any object; "picture=100000..200000", by the number of scored
+        text: "all"; "class=cat", images whose ground truth has the class; "object=small" or "object=0.05..0.25", by the
+            share of the scored pixels that belongs to any object; "image=100000..200000", by the number of scored
             pixels. Ranges exclude their lower and include their upper end.
         parts: int64 [N, 3, C + 1], see `confusion.parts`.
         classes: names of the C foreground classes.
 
     Raises:
-        InputError: another form, an unknown class or size, or no such picture.
+        InputError: another form, an unknown class or size, or no such image.
     """
     kind, _, value = text.partition("=")
     truth = parts[:, 1]
@@ -39,13 +39,13 @@ def subset(text: str, parts: NDArray[np.int64], classes: Sequence[str]) -> NDArr
         low, high = SIZES[value] if value in SIZES else _range(text, value, SIZES)
         share = truth[:, 1:].sum(1) / np.maximum(truth.sum(1), 1)
         found = (share > low) & (share <= high)
-    elif kind == "picture":
+    elif kind == "image":
         low, high = _range(text, value, ())
         found = (truth.sum(1) > low) & (truth.sum(1) <= high)
     else:
         raise InputError(f"--subset {text!r}: expected {_FORM}", field="--subset")
     if not found.any():
-        raise InputError(f"--subset {text!r}: none of the {len(parts)} pictures", field="--subset")
+        raise InputError(f"--subset {text!r}: none of the {len(parts)} images", field="--subset")
     return np.asarray(found)
 
 

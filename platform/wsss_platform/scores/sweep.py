@@ -1,6 +1,6 @@
-"""Every background threshold at once: one pass over a picture, exact at each threshold.
+"""Every background threshold at once: one pass over an image, exact at each threshold.
 
-Per pixel only the best class c, its score m and the truth g matter. A pixel is foreground at threshold t
+Per pixel only the best class c, its score m and the ground truth g matter. A pixel is foreground at threshold t
 exactly when m > t (ties go to the background), so with thresholds in ascending order it is foreground at
 those before `bucket` = the number of thresholds strictly below m. Counting pixels by (g, c, bucket) and
 summing over buckets gives the confusion at every threshold, bit for bit what thresholding one by one
@@ -29,7 +29,7 @@ def grid(count: int = 100, extra: Iterable[float] = ()) -> NDArray[np.float32]:
 
 
 class SweepCells(NamedTuple):
-    """Sparse counts of one picture, int64 [R] each, sorted by (truth, cls, bucket); `pixels` are positive."""
+    """Sparse counts of one image, int64 [R] each, sorted by (ground truth, cls, bucket); `pixels` are positive."""
 
     truth: NDArray[np.int64]
     """0..C, background first."""
@@ -41,15 +41,15 @@ class SweepCells(NamedTuple):
     """How many."""
 
 
-def sweep_picture(
+def sweep_image(
     scores: NDArray[np.float32],
     classes: NDArray[np.uint8],
     truth: NDArray[np.uint8],
     thresholds: NDArray[np.float32],
     foreground_classes: int,
-    name: str = "picture",
+    name: str = "image",
 ) -> SweepCells:
-    """Count one picture's pixels by truth, best class and bucket.
+    """Count one image's pixels by ground truth, best class and bucket.
 
     Args:
         scores: float32 [K, H, W], full size; of equal scores the first class is the best.
@@ -60,12 +60,12 @@ def sweep_picture(
         name: for the message.
 
     Raises:
-        InputError: the shapes differ, a truth value is neither 0..C nor 255, a class is not below C,
-            or a score is NaN; names the picture.
+        InputError: the shapes differ, a ground-truth value is neither 0..C nor 255, a class is not below C,
+            or a score is NaN; names the image.
     """
     if scores.shape != (len(classes), *truth.shape):
         raise InputError(
-            f"{name}: scores of shape {scores.shape} for {len(classes)} classes, truth {truth.shape}", field=name
+            f"{name}: scores of shape {scores.shape} for {len(classes)} classes, ground truth {truth.shape}", field=name
         )
     if thresholds.dtype != np.float32 or len(thresholds) == 0 or not np.all(np.diff(thresholds) > 0):
         raise ValueError("thresholds must be float32, at least one, strictly ascending")
@@ -80,7 +80,9 @@ def sweep_picture(
     if has_nan:
         raise InputError(f"{name}: a score is not a number", field=name)
     if counts[foreground_classes + 2].any():
-        raise InputError(f"{name}: the truth holds values above {foreground_classes} that are not 255", field=name)
+        raise InputError(
+            f"{name}: the ground truth holds values above {foreground_classes} that are not 255", field=name
+        )
     counts = counts[: foreground_classes + 1]
     counts[:, 0, 0] = counts[:, :, 0].sum(1)
     counts[:, 1:, 0] = 0
@@ -107,7 +109,7 @@ def _named(found: tuple[NDArray[np.int64], ...], classes: NDArray[np.uint8]) -> 
 
 @njit(cache=True, nogil=True)
 def _count(scores, truth, limits, guide, slots):  # type: ignore[no-untyped-def] # pragma: no cover
-    """uint32 [C + 3, max(K, 1), T + 1] by slot of the truth, place of the best class, bucket; and "NaN seen".
+    """uint32 [C + 3, max(K, 1), T + 1] by slot of the ground truth, place of the best class, bucket; and "NaN seen".
 
     Block by block, so that the best scores stay in the first cache. `limits` ends with infinity.
     """
@@ -142,7 +144,7 @@ def _count(scores, truth, limits, guide, slots):  # type: ignore[no-untyped-def]
 
 
 def histogram(cells: Iterable[SweepCells], classes: int, thresholds: int) -> NDArray[np.int64]:
-    """The dense sum of pictures: int64 [C + 1, C, T + 1] for C classes and T thresholds."""
+    """The dense sum of images: int64 [C + 1, C, T + 1] for C classes and T thresholds."""
     total = np.zeros((classes + 1, classes, thresholds + 1), np.int64)
     flat = total.reshape(-1)
     for item in cells:

@@ -45,7 +45,7 @@ class Cost:
 
 
 class Speeds:
-    """Seconds per picture (of a training: per picture and epoch) of what the store holds."""
+    """Seconds per image (of a training: per image and epoch) of what the store holds."""
 
     def __init__(self, store: Store) -> None:
         """Read every manifest once; damaged ones are left out, as `store verify` names them."""
@@ -54,7 +54,7 @@ class Speeds:
             try:
                 manifest = json.loads(path.read_text(encoding="utf-8"))
                 slot, alike = (manifest["method"], manifest["stage"]), manifest["like"]
-                seconds = _seconds_per_picture(path.parent, manifest)
+                seconds = _seconds_per_image(path.parent, manifest)
             except (OSError, ValueError, KeyError, TypeError):
                 continue
             if seconds is not None:
@@ -67,20 +67,20 @@ class Speeds:
         found = [seconds for had, seconds in made if had == wanted]
         if not found:
             return None, 0
-        pictures = len(experiment.dataset.split(stage.list_name).ids)
+        images = len(experiment.dataset.split(stage.list_name).ids)
         epochs = experiment.train_config(stage.phase).epochs if stage.kind == "train" else 1
-        return statistics.median(found) * pictures * epochs, len(found)
+        return statistics.median(found) * images * epochs, len(found)
 
 
-def _seconds_per_picture(folder: Path, manifest: dict[str, Any]) -> float | None:
+def _seconds_per_image(folder: Path, manifest: dict[str, Any]) -> float | None:
     """None when nothing was worked on (weights from a file)."""
-    if "pictures" in manifest:
-        return float(manifest["seconds"]) / manifest["pictures"] if manifest["pictures"] else None
+    if "images" in manifest:
+        return float(manifest["seconds"]) / manifest["images"] if manifest["images"] else None
     from wsss_platform.train.record import read_epochs
 
     ends = read_epochs(folder / METRICS)
-    pictures = sum(end.pictures_per_second * end.seconds for end in ends)
-    return training_seconds(manifest, ends) / pictures if pictures else None
+    images = sum(end.images_per_second * end.seconds for end in ends)
+    return training_seconds(manifest, ends) / images if images else None
 
 
 def training_seconds(manifest: Mapping[str, Any], ends: Sequence[EpochEnd]) -> float:
@@ -200,19 +200,19 @@ class _Repeats:
 
 
 def _inner_cost(experiment: Experiment, levels: Levels, times: int, store: Store) -> Cost:
-    """Settings that are counted on stored maps, as if each saw every picture."""
+    """Settings that are counted on stored maps, as if each saw every image."""
     from wsss_platform.search.masks.table import seconds_per_image
 
     crf = _may_have_crf(experiment, experiment.phases[-1], levels.inner)
     each, earlier = seconds_per_image(store, crf=crf)
-    pictures = len(experiment.dataset.split(experiment.data.score_list).ids)
-    return Cost("inner settings", "inner", times, crf, None if each is None else each * pictures, earlier)
+    images = len(experiment.dataset.split(experiment.data.score_list).ids)
+    return Cost("inner settings", "inner", times, crf, None if each is None else each * images, earlier)
 
 
 def hours(costs: Sequence[Cost]) -> float | None:
     """Hours of those whose speed is known, one after another; None when there are none.
 
-    Stages of pictures that follow each other run beside each other: the slowest counts.
+    Stages of images that follow each other run beside each other: the slowest counts.
     """
     total, known = 0.0, False
     for kind, group in groupby(costs, _line):

@@ -68,7 +68,7 @@ class StudyPlan(Plan):
     stages: tuple[StudyStage, ...]
     """Of trial 0, in the order in which they are made."""
     selection: str
-    """The pixel truth that chooses."""
+    """The ground truth that chooses."""
     judged_on: str
     """The list on which trials are scored."""
     reported_on: str
@@ -89,7 +89,7 @@ class Told(Part):
     threshold: float | None
     """Background threshold 0..1; null for another rule than a constant."""
     interval: tuple[float, float] | None
-    """95 % over pictures; null for the oracle, which is a maximum."""
+    """95 % over images; null for the oracle, which is a maximum."""
 
 
 class StudyReport(Part):
@@ -99,24 +99,24 @@ class StudyReport(Part):
     """The list on which this is told."""
     seed: int
     """Of the runs told."""
-    pictures: int
+    images: int
     """Of that list."""
     selection: str
-    """The pixel truth that chose."""
+    """The ground truth that chose."""
     objective: str
     """What the study maximised."""
     biased: bool
-    """Whether pictures of this list chose."""
+    """Whether images of this list chose."""
     fixed: Told | None
     """The default config as it is; null when trial 0 failed."""
     selected: Told
     """What the study chose."""
     oracle: Told
-    """The best that a trial reaches, chosen with the truth of this list."""
+    """The best that a trial reaches, chosen with the ground truth of this list."""
     oracle_over: int
     """Trials that the oracle chose among."""
     difference: Interval | None
-    """Selected - fixed, paired over pictures."""
+    """Selected - fixed, paired over images."""
     looks: dict[str, int]
     """List -> how often this study looked at its pixel truth."""
 
@@ -137,7 +137,7 @@ class StudyDocument(Document):
     front: tuple[int, ...]
     """Of several objectives: numbers of the trials that no other one beats, most accurate first."""
     selection: str
-    """The pixel truth that chose."""
+    """The ground truth that chose."""
     looks: int
     """How often it was looked at to choose."""
     report: StudyReport | None
@@ -160,17 +160,17 @@ class SearchBase(Document):
     folder: str
     """Of its study."""
     list: str
-    """Whose pictures are searched."""
+    """Whose images are searched."""
     truth: str
     """First 12 hex digits of the hash of its pixel truth."""
     settings: int
     """Tried, with "no CRF"."""
     rungs: tuple[int, ...]
-    """Pictures at each rung."""
+    """Images at each rung."""
     confirmed_on: int
-    """Other pictures, for the winner."""
+    """Other images, for the winner."""
     selection: str
-    """The pixel truth that chooses."""
+    """The ground truth that chooses."""
 
 
 class SearchPlan(SearchBase):
@@ -186,7 +186,7 @@ class SearchRung(Part):
     """What one rung of a search saw."""
 
     images: int
-    """Pictures that it saw."""
+    """Images that it saw."""
     scores: dict[str, float]
     """Setting -> what it is chosen by, 0..1."""
 
@@ -195,7 +195,7 @@ class FoundSettings(Part):
     """What a search on stored maps found."""
 
     winner: str
-    """Name of the best setting on all pictures searched."""
+    """Name of the best setting on all images searched."""
     searched: dict[str, float]
     """The last rung: setting -> what it is chosen by, 0..1."""
     scores: tuple[SearchRung, ...]
@@ -203,11 +203,11 @@ class FoundSettings(Part):
     changes: dict[str, dict[str, Any]]
     """Setting -> what it has that the config has not, by dotted path."""
     confirmation: dict[str, Comparison]
-    """Reference -> the winner (a) against it (b) on the pictures kept apart; empty where there are none."""
+    """Reference -> the winner (a) against it (b) on the images kept apart; empty where there are none."""
     confirmed: bool
-    """Whether the winner is better than no CRF on pictures that it was not chosen on."""
+    """Whether the winner is better than no CRF on images that it was not chosen on."""
     looks_at_truth: int
-    """Settings times pictures that this result looked at."""
+    """Settings times images that this result looked at."""
     computed: int
     """Those of them that were not counted before."""
 
@@ -224,7 +224,7 @@ class SearchDocument(SearchBase, FoundSettings):
     results: str
     """Table of all counts."""
     curves: str
-    """Picture of how settings fared."""
+    """Image of how settings fared."""
 
 
 class TrialSearchDocument(Document, FoundSettings):

@@ -16,7 +16,7 @@ An axis may exist only beside certain values of axes above it; elsewhere it is n
 A method's own space has axes of each role (`ROLES`), or says why it has none; `search.roles` checks that:
 
     [without]
-    sampling_ratio = "it trains on whole pictures; nothing is sampled"
+    sampling_ratio = "it trains on whole images; nothing is sampled"
 
 Imports neither ray nor torch nor optuna.
 """

@@ -84,7 +84,7 @@ class Store:
         """
         Args:
             root: the storage folder.
-            max_failures: how many pictures an artefact may lack and still count as finished.
+            max_failures: how many images an artefact may lack and still count as finished.
         """
         self.root = root.expanduser().resolve()
         self.max_failures = max_failures
@@ -104,7 +104,7 @@ class Store:
         return (self.folder(kind, key) / MANIFEST).is_file()
 
     def has(self, kind: str, key: str) -> bool:
-        """Whether the artefact is finished, lacking no more pictures than this store allows."""
+        """Whether the artefact is finished, lacking no more images than this store allows."""
         if not self.finished(kind, key):
             return False
         return int(self.open(kind, key).manifest.get("failures", 0)) <= self.max_failures
@@ -127,7 +127,7 @@ class Store:
         """Hold the right to make one artefact; yields its partial folder, or None when it is finished already.
 
         A second process waits here until the first has committed or died. Leaving without `commit`
-        keeps the partial folder for the next attempt. A finished artefact that lacks more pictures than allowed
+        keeps the partial folder for the next attempt. A finished artefact that lacks more images than allowed
         is taken up again.
         """
         final = self.folder(kind, key)

@@ -40,14 +40,14 @@ def noise_batch(phase: Phase, classes: int, images: int = 4, height: int = 64, w
     return Batch([str(index) for index in range(images)], pixels, labels, valid, extras)
 
 
-def one_picture(batch: Batch) -> Batch:
-    """The first picture alone."""
+def one_image(batch: Batch) -> Batch:
+    """The first image alone."""
     extras = {name: value[:1] for name, value in batch.extras.items()}
     return Batch(batch.ids[:1], batch.images[:1], batch.labels[:1], batch.valid[:1], extras)
 
 
 def no_labels(batch: Batch) -> Batch:
-    """Pictures of nothing."""
+    """Images of nothing."""
     batch.labels.zero_()
     return batch
 
@@ -66,5 +66,5 @@ def no_foreground(batch: Batch) -> Batch:
     return batch
 
 
-LIMITS = (one_picture, no_labels, nothing_known, no_foreground)
+LIMITS = (one_image, no_labels, nothing_known, no_foreground)
 """Batches that lack something and must not break a training."""

@@ -1,4 +1,4 @@
-"""What is checked of every phase, on tiny pictures with random weights. Needs pytest."""
+"""What is checked of every phase, on tiny images with random weights. Needs pytest."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from wsss_platform.testing.cases import CLASSES, Case, Tested
 SLOW = ("test_two_seeded_runs_are_bit_equal", "test_loss_falls_on_one_batch")
 """Marked `slow` where there is such a marker."""
 SIZES = ((64, 64), (16, 16), (96, 32), (61, 47))
-"""Height and width of pictures, also odd ones."""
+"""Height and width of images, also odd ones."""
 
 
 class PhaseChecks:
@@ -88,7 +88,7 @@ class PhaseChecks:
         restored, expected = plain.steps(second, 3, resumed), plain.steps(first, 3, optimiser)
         assert restored == expected, f"{plain}: some state is neither a buffer nor in a submodule"
 
-    def test_a_phase_says_whether_it_scores_pictures(self, plain: Case) -> None:
+    def test_a_phase_says_whether_it_scores_images(self, plain: Case) -> None:
         objective = plain.build()
         scores = type(objective).image_scores is not Objective.image_scores
         assert plain.phase.image_scores is scores, f"{plain}: Phase.image_scores should be {scores}"
@@ -165,9 +165,9 @@ class PhaseChecks:
         section = look_up(case.config, case.phase.maps).model_copy(update=changes)
         extractor = Extractor(case.build(), section, case.config.backbone.output_stride)
         image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
-        stored = extractor(Sample("picture", image, np.array([True, False, True, False])))
+        stored = extractor(Sample("image", image, np.array([True, False, True, False])))
         assert isinstance(stored, StoredMap)
-        assert stored.classes.tolist() == [0, 2], f"{case}: maps of other classes than the picture's"
+        assert stored.classes.tolist() == [0, 2], f"{case}: maps of other classes than the image's"
         assert stored.scores.shape[0] == 2, f"{case}: not one map a class"
 
     def test_applied_values_are_the_configured_ones(self, case: Case) -> None:

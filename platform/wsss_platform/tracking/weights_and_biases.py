@@ -122,8 +122,8 @@ class Tracker:
         values = dict(metrics)
         self._send(lambda run: run.log(values, step=step))
 
-    def picture(self, name: str, image: NDArray[np.uint8]) -> None:
-        """A picture, uint8 [H, W, 3] RGB."""
+    def image(self, name: str, image: NDArray[np.uint8]) -> None:
+        """An image, uint8 [H, W, 3] RGB."""
         pixels = np.array(image)  # a copy: the caller may go on drawing
 
         def send(run: Any) -> None:

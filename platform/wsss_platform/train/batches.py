@@ -1,4 +1,4 @@
-"""The batches of one worker: views of the training list, with what earlier phases made of each picture."""
+"""The batches of one worker: views of the training list, with what earlier phases made of each image."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def batches(
         loaders: loader processes; 0 reads in this process.
 
     Raises:
-        InputError: (while iterating) a picture or an earlier phase's output cannot be read.
+        InputError: (while iterating) an image or an earlier phase's output cannot be read.
     """
     experiment = job.experiment
     train = experiment.train_config(job.phase)
@@ -57,7 +57,7 @@ def batches(
 
 
 def readers(job: TrainJob, split: Split) -> dict[str, Reader]:
-    """By earlier phase: what gives a picture's mask or maps out of that phase's artefact; and the phase's extras."""
+    """By earlier phase: what gives an image's mask or maps out of that phase's artefact; and the phase's extras."""
     made: dict[str, Reader] = {}
     for name, what in job.phase.reads.items():
         if name not in job.reads:
@@ -70,39 +70,39 @@ def readers(job: TrainJob, split: Split) -> dict[str, Reader]:
 
 @dataclass(frozen=True)
 class MaskReader:
-    """Masks of an artefact: picture id -> uint8 [H, W]."""
+    """Masks of an artefact: image id -> uint8 [H, W]."""
 
     folder: Path
 
-    def __call__(self, picture: str) -> NDArray[np.uint8]:
+    def __call__(self, image: str) -> NDArray[np.uint8]:
         """InputError naming the file when it is missing or damaged."""
-        return read_mask(mask_file(self.folder, picture))
+        return read_mask(mask_file(self.folder, image))
 
 
 @dataclass(frozen=True)
 class SaliencyReader:
-    """Saliency of a list: picture id -> float32 [1, H, W] in 0..1."""
+    """Saliency of a list: image id -> float32 [1, H, W] in 0..1."""
 
     split: Split
 
-    def __call__(self, picture: str) -> NDArray[np.float32]:
+    def __call__(self, image: str) -> NDArray[np.float32]:
         """InputError naming the file when it is missing or damaged."""
-        return self.split.saliency(picture)[None].astype(np.float32) / np.float32(255)
+        return self.split.saliency(image)[None].astype(np.float32) / np.float32(255)
 
 
 class DenseMaps:
-    """Maps of an artefact: picture id -> float32 [C, H, W], 0 for classes that are not in the picture."""
+    """Maps of an artefact: image id -> float32 [C, H, W], 0 for classes that are not in the image."""
 
     def __init__(self, folder: Path, classes: int) -> None:
         from wsss_platform.maps.storage import MapReader
 
         self.stored, self.classes = MapReader(folder), classes
 
-    def __call__(self, picture: str) -> NDArray[np.float32]:
-        """InputError when the artefact has no maps of this picture."""
+    def __call__(self, image: str) -> NDArray[np.float32]:
+        """InputError when the artefact has no maps of this image."""
         from wsss_platform.maps.storage import full_size
 
-        item = self.stored[picture]
+        item = self.stored[image]
         dense = np.zeros((self.classes, item.height, item.width), np.float32)
         dense[item.classes] = full_size(item)
         return dense
@@ -120,7 +120,7 @@ class _Epochs(Sampler[list[Key]]):
 
 
 class _Careful(Dataset["View | InputError"]):
-    """Hands a picture's InputError on as an item: a loader process would bury it in a traceback."""
+    """Hands an image's InputError on as an item: a loader process would bury it in a traceback."""
 
     def __init__(self, views: TrainViews) -> None:
         self.views = views

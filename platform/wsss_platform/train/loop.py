@@ -56,13 +56,13 @@ def train_phase(
         device: default CPU.
         wrap: puts the objective into DistributedDataParallel.
         checkpoint: folder that an earlier `Save` wrote; None starts from the beginning.
-        loaders: processes that read pictures ahead; results do not depend on it.
+        loaders: processes that read images ahead; results do not depend on it.
         before_step: called before each step; may raise to end the training.
 
     Raises:
         RunError: a term or the total is not finite (on every worker, before the optimiser's step), or the
             objective's terms are not those of the loss section.
-        InputError: a picture that cannot be read, a batch that `world` does not divide, a wrong checkpoint.
+        InputError: an image that cannot be read, a batch that `world` does not divide, a wrong checkpoint.
     """
     device = device or torch.device("cpu")
     if device.type == "cpu":
@@ -104,7 +104,7 @@ def train_phase(
             step=step,
             losses=dict(zip(steps.names, (sums / (per_epoch * world)).tolist(), strict=True)),
             learning_rate=pretrained_rate(optimiser),
-            pictures_per_second=train.batch * per_epoch / seconds,
+            images_per_second=train.batch * per_epoch / seconds,
             seconds=seconds,
             applied={**steps.applied(step - 1), f"{phase.train}.epochs": steps.number // per_epoch},
             memory=round(peak.gibibytes(), 4),
@@ -203,7 +203,7 @@ def _check_finite(step: int, names: list[str], values: Tensor, ids: list[str], w
         step: counted from 1.
         names: of the values.
         values: float32 [len(names)], this worker's terms and their total.
-        ids: this worker's pictures of the step.
+        ids: this worker's images of the step.
         world: number of workers.
     """
     wrong = (~torch.isfinite(values)).any().to(torch.int32)
@@ -217,8 +217,8 @@ def _check_finite(step: int, names: list[str], values: Tensor, ids: list[str], w
         everyone = [mine] * world
         distributed.all_gather_object(everyone, mine)
     for position, name in enumerate(names):
-        for theirs, pictures in everyone:
+        for theirs, images in everyone:
             value = theirs[position]
             if value - value != 0:  # nan or infinite
-                raise RunError(f"step {step}: loss term {name!r} is {value}; pictures: {', '.join(pictures)}")
+                raise RunError(f"step {step}: loss term {name!r} is {value}; images: {', '.join(images)}")
     raise AssertionError("a value was not finite and then was")

@@ -16,7 +16,7 @@ class PeakMemory:
 
     On a GPU what torch allocated there (`torch.cuda.max_memory_allocated`). Elsewhere the process's resident memory,
     Python and libraries included: what Linux counts since the peak was reset, or where it cannot be reset, since the
-    process began. Processes that only read pictures ahead do not count.
+    process began. Processes that only read images ahead do not count.
     """
 
     def __init__(self, device: torch.device) -> None:

@@ -1,4 +1,4 @@
-"""A study as pictures: Optuna's own plots, and what failed and why."""
+"""A study as images: Optuna's own plots, and what failed and why."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ESTIMATOR = (
 )
 """Which estimator the importance comes from."""
 PAIRS = 4
-"""Axes in the pictures of pairs: the most important ones."""
+"""Axes in the images of pairs: the most important ones."""
 UNITS = {ACCURACY: "accuracy, 0..1", SECONDS: "seconds as if nothing had been stored", MEMORY: "peak memory, GiB"}
 
 
@@ -38,20 +38,20 @@ def draw(
     folder: Path,
     on_skip: Callable[[str], None] = lambda message: None,
 ) -> tuple[list[tuple[str, str, Path]], list[str]]:
-    """Draw a study's pictures.
+    """Draw a study's images.
 
     Args:
         study: to be drawn.
         rows: its table.
         folder: where PNG files go.
-        on_skip: told which picture could not be drawn, and why (too few trials, a missing package).
+        on_skip: told which image could not be drawn, and why (too few trials, a missing package).
 
     Returns:
-        (name, caption, file) of each picture, and what was told to `on_skip`.
+        (name, caption, file) of each image, and what was told to `on_skip`.
     """
     drawn: list[tuple[str, str, Path]] = []
     skipped: list[str] = []
-    for name, (caption, figure_of) in _pictures(study, rows).items():
+    for name, (caption, figure_of) in _images(study, rows).items():
         path = folder / f"{name}.png"
         try:
             with _plain_pyplot():
@@ -66,7 +66,7 @@ def draw(
 
 
 def figure(study: optuna.Study, rows: Sequence[TrialRow], name: str) -> Figure:
-    """One of a study's pictures.
+    """One of a study's images.
 
     Args:
         study: to be drawn.
@@ -74,14 +74,14 @@ def figure(study: optuna.Study, rows: Sequence[TrialRow], name: str) -> Figure:
         name: such as "importance".
 
     Raises:
-        InputError: no such picture of this study (with the nearest name), or one that it has too few trials for.
+        InputError: no such image of this study (with the nearest name), or one that it has too few trials for.
     """
-    pictures = _pictures(study, rows)
-    if name not in pictures:
-        raise unknown("picture of a study", name, pictures)
+    images = _images(study, rows)
+    if name not in images:
+        raise unknown("image of a study", name, images)
     try:
         with _plain_pyplot():
-            return pictures[name][1]()
+            return images[name][1]()
     except Exception as error:
         raise InputError(f"{name}: cannot be drawn of this study: {type(error).__name__}: {error}") from error
 
@@ -107,7 +107,7 @@ def left_out(study: optuna.Study) -> str:
 
 
 def failure_figure(rows: Sequence[TrialRow]) -> Figure:
-    """The failed trials with their reasons, as a picture of text.
+    """The failed trials with their reasons, as an image of text.
 
     Raises:
         ValueError: none failed.
@@ -126,7 +126,7 @@ def failure_figure(rows: Sequence[TrialRow]) -> Figure:
 
 
 def _target(study: optuna.Study, sign: int = 1) -> dict[str, Any]:
-    """What Optuna's pictures of one number must be told to show the accuracy of a study of several objectives.
+    """What Optuna's images of one number must be told to show the accuracy of a study of several objectives.
 
     Args:
         study: to be drawn.
@@ -137,7 +137,7 @@ def _target(study: optuna.Study, sign: int = 1) -> dict[str, Any]:
     return {"target": lambda trial: sign * trial.values[0], "target_name": ACCURACY}
 
 
-def _pictures(study: optuna.Study, rows: Sequence[TrialRow]) -> Mapping[str, tuple[str, Callable[[], Figure]]]:
+def _images(study: optuna.Study, rows: Sequence[TrialRow]) -> Mapping[str, tuple[str, Callable[[], Figure]]]:
     """name -> what it shows and how to draw it."""
     from optuna.visualization import matplotlib as plots
 
@@ -150,7 +150,7 @@ def _pictures(study: optuna.Study, rows: Sequence[TrialRow]) -> Mapping[str, tup
         return figure
 
     def several() -> list[str]:
-        """The most important axes; at least two, or a picture of pairs says nothing."""
+        """The most important axes; at least two, or an image of pairs says nothing."""
         known = list(importance(study))[:PAIRS]
         if len(known) < 2:
             raise ValueError("it needs two axes and two different complete trials")
@@ -161,7 +161,7 @@ def _pictures(study: optuna.Study, rows: Sequence[TrialRow]) -> Mapping[str, tup
             raise ImportError("it interpolates with scipy, which is not installed; rank.png shows the same pairs")
         return plots.plot_contour(study, params=params, **target)
 
-    pictures: dict[str, tuple[str, Callable[[], Figure]]] = {
+    images: dict[str, tuple[str, Callable[[], Figure]]] = {
         "history": (
             "Every trial's objective, and the best so far.",
             lambda: sized(plots.plot_optimization_history(study, **target)),
@@ -190,24 +190,24 @@ def _pictures(study: optuna.Study, rows: Sequence[TrialRow]) -> Mapping[str, tup
     }
     if target and study.best_trials:
         names = [UNITS[name] for name in study.metric_names or ()]
-        pictures["front"] = (
+        images["front"] = (
             "Accuracy against cost. Best trials are the Pareto front: no other trial is at least as good in everything "
-            "and better in something. All other pictures show the accuracy.",
+            "and better in something. All other images show the accuracy.",
             lambda: sized(plots.plot_pareto_front(study, target_names=names), 9, 6),
         )
     if any(item.rungs for item in rows):
-        pictures["rungs"] = (
-            "What early stopping saw: the sweep's best on a few pictures, by finished epochs.",
+        images["rungs"] = (
+            "What early stopping saw: the sweep's best on a few images, by finished epochs.",
             lambda: sized(plots.plot_intermediate_values(study)),
         )
     if any(item.state == "fail" for item in rows):
-        pictures["failures"] = ("Failed trials and why.", lambda: failure_figure(rows))
-    return pictures
+        images["failures"] = ("Failed trials and why.", lambda: failure_figure(rows))
+    return images
 
 
 @contextmanager
 def _plain_pyplot() -> Iterator[None]:
-    """Optuna draws through pyplot and changes its style for good; here both end with the picture."""
+    """Optuna draws through pyplot and changes its style for good; here both end with the image."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -29,7 +29,7 @@ def identity(experiment: Experiment, levels: Levels, selection: Selection, optio
     Args:
         experiment: with the default config; its scored list is the one on which trials are judged.
         levels: the space, and which axes are searched within a trial.
-        selection: the pixel truth that chooses.
+        selection: the ground truth that chooses.
         options: settled; those that are marked `identity` count.
     """
     # a search without outer axes may be continued with more settings; elsewhere another number is another search

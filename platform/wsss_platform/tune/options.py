@@ -23,7 +23,7 @@ from wsss_platform.upkeep.retention import KEEP_BEST
 
 REDUCTION = 3
 """Of the trials at a rung about one in this many goes on; rungs are this factor apart. [stated: the paper's eta]"""
-RUNG_PICTURES = 32
+RUNG_IMAGES = 32
 """Images of the scored split on which a rung is decided. [ours]"""
 SCHEDULERS = ("asha", "none")
 TRIALS = 6
@@ -76,8 +76,8 @@ class SearchOptions:
         hidden=True,
         identity=True,
     )
-    rung_pictures: int = option(
-        RUNG_PICTURES, "Decide a rung on this many images.", "Search", low=1, hidden=True, identity=True
+    rung_images: int = option(
+        RUNG_IMAGES, "Decide a rung on this many images.", "Search", low=1, hidden=True, identity=True
     )
     inner: int | None = option(
         None,
@@ -225,7 +225,7 @@ class StudyOptions:
         check_measured(names, experiment, space)
         if self.search.inner and len(names) > 1:
             raise InputError(
-                "--inner: settings within a trial are chosen by accuracy on pixel truth, which would hide what "
+                "--inner: settings within a trial are chosen by accuracy on ground truth, which would hide what "
                 "--objectives trades it for; leave it out, and every axis is a trial's",
                 field="--inner",
             )

@@ -1,8 +1,8 @@
-"""The end of a study: fixed, selected and oracle beside each other on one list, with how often each truth was seen.
+"""The end of a study: fixed, selected and oracle beside each other on one list, with the evaluations on ground truth.
 
     fixed      the default config's masks at its own background: nothing was chosen
     selected   the best config's masks, chosen as the study's selection says
-    oracle     the best that any scored trial reaches at any threshold, chosen with the very truth it is scored on
+    oracle     the best that any scored trial reaches at any threshold, chosen with the ground truth it is scored on
 
 With several seeds per trial it is told for the first. Where the report list is the one that chose, "selected" is
 optimistic, and the report says so.
@@ -42,7 +42,7 @@ class Told:
     threshold: float | None
     """Background threshold 0..1; None for another rule than a constant."""
     interval: tuple[float, float] | None
-    """95 % over pictures; none for the oracle, which is a maximum."""
+    """95 % over images; none for the oracle, which is a maximum."""
 
 
 def report(
@@ -60,7 +60,7 @@ def report(
     Returns:
         What was written: "fixed", "selected" and "oracle" (the fields of `Told`; fixed is None when trial 0 failed),
         "difference" (selected - fixed with its paired 95 % interval), "selection", "report_list", "biased" (the report
-        list chose), "oracle_over" (trials) and "looks" (list -> how often its truth was seen: to choose, or to tell).
+        list chose), "oracle_over" (trials) and "looks" (list -> how often its ground truth was seen: to choose, or to tell).
     """
     assert request.report_list is not None
     base, best = request.experiment.config, folder.best()
@@ -88,7 +88,7 @@ def report(
     told = {
         "report_list": request.report_list,
         "seed": request.experiment.seed,
-        "pictures": len(selected.ids),
+        "images": len(selected.ids),
         "selection": request.selection,
         "objective": request.objective,
         "biased": _overlap(request),
@@ -116,7 +116,7 @@ def _experiment(request: StudyRequest, changes: Mapping[str, Any]) -> Experiment
 
 
 def _overlap(request: StudyRequest) -> bool:
-    """Whether a picture that chose is among those on which the result is told: lists of other names may share some."""
+    """Whether an image that chose is among those on which the result is told: lists of other names may share some."""
     assert request.report_list is not None
     data = request.experiment.dataset
     return not set(data.split(request.experiment.data.score_list).ids).isdisjoint(data.split(request.report_list).ids)

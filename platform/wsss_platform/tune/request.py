@@ -38,7 +38,7 @@ class StudyRequest:
     given: StudyOptions = field(default_factory=StudyOptions, repr=False)
     """As asked for; see `options`."""
     rule: SelectionRule | None = None
-    """Which pixel truth may choose; None: that of the scored list. See `selection.judged_by`."""
+    """Which ground truth may choose; None: that of the scored list. See `selection.judged_by`."""
     report_list: str | None = None
     """On which fixed, selected and oracle are told at the end; None: they are not."""
     cpus_per_worker: int = 1
@@ -99,11 +99,11 @@ class StudyRequest:
 
     @property
     def selection(self) -> Selection:
-        """The pixel truth that chooses, as stamped in the protocol."""
+        """The ground truth that chooses, as stamped in the protocol."""
         data = self.experiment.data
         if self.rule is not None:
             return self.rule.stamp
-        return "train truth" if data.score_list == data.train_list else "val truth"
+        return "train ground truth" if data.score_list == data.train_list else "val ground truth"
 
     @cached_property
     def rungs(self) -> tuple[int, ...]:
@@ -128,7 +128,7 @@ class StudyResult:
     objective: str
     selection: Selection
     looks: int
-    """How often pixel truth was looked at to choose."""
+    """How often ground truth was looked at to choose."""
     objectives: tuple[str, ...] = SINGLE
     told: Mapping[str, Any] | None = None
     """Fixed, selected and oracle on the report list (`tune.report`); None when they were not asked for."""

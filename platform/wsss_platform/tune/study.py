@@ -149,7 +149,7 @@ class StudyFolder:
         return changes
 
     def looks(self) -> int:
-        """How often pixel truth was looked at to choose: once per run that was scored, and once per rung,
+        """How often ground truth was looked at to choose: once per run that was scored, and once per rung,
         and once per setting that was searched within a trial (on each of its seeds).
 
         One look at a sweep tells the score at all its thresholds.

@@ -63,7 +63,7 @@ class TrialPlan:
     levels: Levels | None = None
     """With settings: a trial's masks are searched within it."""
     max_failures: int = 0
-    """Pictures that may fail in a stage."""
+    """Images that may fail in a stage."""
 
 
 class TrialStopped(Exception):
@@ -162,7 +162,7 @@ def _watcher(plan: TrialPlan, number: int, changes: Mapping[str, Any], experimen
         shown = phase if offset == 0 else f"{phase} seed {experiment.seed}"
         tune.report({"event": "epoch", "phase": shown, "end": asdict(event.epoch)})
         if offset == 0 and phase == last and epoch in plan.rungs and epoch < event.epoch.epochs:
-            value = rung_value(experiment, event.stage, store, epoch, plan.search.rung_pictures)
+            value = rung_value(experiment, event.stage, store, epoch, plan.search.rung_images)
             if value is not None:
                 tune.report({"event": "rung", "epoch": epoch, "value": value})  # returns when the driver decided
         _stop_if_told(plan, number)
@@ -171,7 +171,7 @@ def _watcher(plan: TrialPlan, number: int, changes: Mapping[str, Any], experimen
 
 
 def _scored(experiment: Experiment, store: Store, runner: Runner, on_event: OnEvent) -> dict[str, Any]:
-    """One run's numbers with the pixel truth of its scored list: its key and its score's summary."""
+    """One run's numbers with the ground truth of its scored list: its key and its score's summary."""
     outcome = run(experiment, store, runner, on_event)
     assert outcome.score is not None
     return {"key": experiment.key, "score": outcome.score}
@@ -265,8 +265,8 @@ def quick_look(experiment: Experiment, phase: Phase) -> Experiment:
     return experiment.with_changes({**changes, f"{phase.masks}.crf": "none"}, "rung")
 
 
-def rung_value(experiment: Experiment, stage: Stage, store: Store, epoch: int, pictures: int) -> float | None:
-    """Best mean IoU 0..1 of the sweep after some epochs, on a few pictures of the scored list.
+def rung_value(experiment: Experiment, stage: Stage, store: Store, epoch: int, images: int) -> float | None:
+    """Best mean IoU 0..1 of the sweep after some epochs, on a few images of the scored list.
 
     Unlike the loss, whose weights are what the study changes, it can be compared between trials. It is made
     from the epoch's checkpoint by the same code as the final score, at one scale without flip.
@@ -286,7 +286,7 @@ def rung_value(experiment: Experiment, stage: Stage, store: Store, epoch: int, p
         return None
     quick = quick_look(experiment, phase)
     name = experiment.data.score_list
-    chunk = Chunk(0, spread(experiment.dataset.split(name).ids, pictures))
+    chunk = Chunk(0, spread(experiment.dataset.split(name).ids, images))
     with tempfile.TemporaryDirectory(prefix="wsss-rung-") as text:
         folder = Path(text)
         weights = folder / WEIGHTS

@@ -27,7 +27,7 @@ class StoreEntry(Part):
     stage: str | None
     """Kind and phase, such as "train:cam"."""
     list: str | None
-    """The list of pictures that it goes through."""
+    """The list of images that it goes through."""
     bytes: int
     """Of all its files."""
     age_seconds: float

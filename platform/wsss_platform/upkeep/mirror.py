@@ -34,7 +34,7 @@ from wsss_platform.store.artefacts import KEY, MANIFEST, Store, check_name
 FILES = "files.json"
 """Beside a copy's manifest: name -> [bytes, sha256, copy] of each of its files."""
 THREADS = 16
-"""Files on the way at once; a masks artefact has one per picture."""
+"""Files on the way at once; a masks artefact has one per image."""
 _BLOCK = 1 << 20
 _FLAT = ("s3", "gcs", "abfs")  # stores of objects, which need no folders
 

@@ -82,15 +82,15 @@ def _problems(entry: Entry, full: bool) -> Iterator[str]:
         "saliency-sweep": _saliencies,
     }
     try:
-        pictures = readers[entry.kind](entry, full) if entry.kind in readers else None
+        images = readers[entry.kind](entry, full) if entry.kind in readers else None
         if (entry.path / FAILURES).exists():
             _read(entry.path / FAILURES, _json)
     except InputError as error:
         yield str(error)
         return
-    said = entry.manifest.get("pictures")
-    if pictures is not None and said is not None and pictures != said:
-        yield f"{entry.path}: holds {pictures} pictures, its manifest says {said}"
+    said = entry.manifest.get("images")
+    if images is not None and said is not None and images != said:
+        yield f"{entry.path}: holds {images} images, its manifest says {said}"
 
 
 def _train(entry: Entry, full: bool) -> None:
@@ -114,8 +114,8 @@ def _masks(entry: Entry, full: bool) -> int:
     from wsss_platform.data.palette import read_mask
 
     def whole(path: Path) -> None:
-        with Image.open(path) as picture:
-            picture.verify()  # the checksums, which the reader of masks leaves alone
+        with Image.open(path) as image:
+            image.verify()  # the checksums, which the reader of masks leaves alone
 
     files = sorted((entry.path / "masks").glob("*.png"))
     for path in files if full else spread(files, SAMPLED):
@@ -132,7 +132,7 @@ def _score(entry: Entry, full: bool) -> int:
     swept = sum(len(part.ids) for part in read_sweeps(entry.path))
     if counted != swept:
         raise InputError(
-            f"{entry.path}: {counted} pictures in confusion-*.parquet, {swept} in sweep-*.parquet", field=entry.path
+            f"{entry.path}: {counted} images in confusion-*.parquet, {swept} in sweep-*.parquet", field=entry.path
         )
     return counted
 

@@ -36,7 +36,7 @@ def test_a_run_has_what_was_promised(run: wsss.Run, data: wsss.Data) -> None:
     everything, nothing = run.mask(image, background=0.0), run.mask(image, background=1.0)
     assert (everything > 0).mean() > (nothing > 0).mean()
     assert isinstance(run.show(images=3), Figure)
-    assert run.protocol.score_pictures == 8
+    assert run.protocol.score_images == 8
 
 
 def test_a_mask_at_the_runs_own_threshold_is_the_mask_as_made(run: wsss.Run) -> None:
@@ -47,8 +47,8 @@ def test_a_mask_at_the_runs_own_threshold_is_the_mask_as_made(run: wsss.Run) -> 
 
 
 def test_rules_and_differences(run: wsss.Run, tmp_path: Path) -> None:
-    found = wsss.score_rule(run, "power", subsets=["all", "picture=0..1e9"])
-    assert [row.subset for row in found.subsets] == ["all", "picture=0..1e9"]
+    found = wsss.score_rule(run, "power", subsets=["all", "image=0..1e9"])
+    assert [row.subset for row in found.subsets] == ["all", "image=0..1e9"]
     config = tmp_path / "best.toml"
     config.write_text("[masks]\nbackground = 0.7\n")
     other = wsss.score(wsss.masks(run, settings=config, progress=False), **GIVEN)
@@ -74,14 +74,14 @@ def test_a_run_is_opened_again_and_goes_on(run: wsss.Run, storage: Path) -> None
 
 def test_a_study_best_config_is_settings(run: wsss.Run, data: wsss.Data, storage: Path, tmp_path: Path) -> None:
     config = tmp_path / "best.toml"
-    lines = ["[chosen]", 'selection = "train truth"', "[masks]", "background = 0.6"]
+    lines = ["[chosen]", 'selection = "train ground truth"', "[masks]", "background = 0.6"]
     config.write_text("\n".join(lines))
     planned = wsss.train("cam", data, config, until="train", storage=tmp_path, **GIVEN)
     assert planned.experiment.config.masks.background == 0.6
-    assert planned.protocol.selection == "train truth"
+    assert planned.protocol.selection == "train ground truth"
 
 
-def test_pictures_are_drawn_into_a_folder(run: wsss.Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_images_are_drawn_into_a_folder(run: wsss.Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     found = run.draw(tmp_path / "some", count=1)
     kinds = {Path(file).name.split("-")[0] for file in found.files}
     assert kinds == {"sweep.png", "classes.png", "worst", "best", "random"}
@@ -89,7 +89,7 @@ def test_pictures_are_drawn_into_a_folder(run: wsss.Run, tmp_path: Path, capfd: 
     assert "looked at" in found.looks.words
     image = next(iter(run.maps))
     assert f"{image}.png" in {Path(file).name for file in run.draw(images=[image]).files}
-    assert (run.folder / "pictures" / f"{image}.png").is_file()
+    assert (run.folder / "images" / f"{image}.png").is_file()
     with pytest.raises(InputError, match="did you mean"):
         run.draw(tmp_path / "none", images=[image[:-1]])
     assert capfd.readouterr() == ("", "")
@@ -118,7 +118,7 @@ def test_the_storage_is_looked_at_copied_and_cleared(
 
 def test_export_writes_masks(run: wsss.Run, tmp_path: Path) -> None:
     found = wsss.export(run, tmp_path / "out", progress=False)
-    assert (found.pictures, found.lacking) == (8, ())
+    assert (found.images, found.lacking) == (8, ())
     assert len(list((tmp_path / "out").rglob("*.png"))) == 8
     with pytest.raises(InputError, match="did you mean 'voc'"):
         wsss.export(run, tmp_path / "out", layout="vok", progress=False)

@@ -1,4 +1,4 @@
-"""A small VOC tree of generated pictures, and the real photographs where there are some."""
+"""A small VOC tree of generated images, and the real photographs where there are some."""
 
 from __future__ import annotations
 

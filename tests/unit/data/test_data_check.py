@@ -26,7 +26,7 @@ def test_clean_tree(opened: Callable[..., VocDataset]) -> None:
     assert seen == [(done, 7) for done in range(1, 8)]
     summary, made = report.summary, SampleDataset(SMALL).split("train")
     labels = np.array([made.labels(id) for id in made.ids], int)
-    assert (summary.pictures, summary.masks, summary.disagree, summary.ignored) == (7, 7, 0, 0.0)
+    assert (summary.images, summary.masks, summary.disagree, summary.ignored) == (7, 7, 0, 0.0)
     assert summary.per_class == tuple(labels.sum(axis=0))
     assert np.array_equal(summary.together, labels.T @ labels)
     assert max(summary.largest) == 64
@@ -34,8 +34,8 @@ def test_clean_tree(opened: Callable[..., VocDataset]) -> None:
 
 
 def test_every_problem_is_named(tree: Path, opened: Callable[..., VocDataset]) -> None:
-    picture = tree / "JPEGImages" / "train_00000.jpg"
-    picture.write_bytes(picture.read_bytes()[:-200])
+    image = tree / "JPEGImages" / "train_00000.jpg"
+    image.write_bytes(image.read_bytes()[:-200])
     (tree / "JPEGImages" / "train_00001.jpg").unlink()
     write_mask(tree / "SegmentationClass" / "train_00002.png", np.zeros((3, 5), np.uint8))
     (tree / "SegmentationClass" / "train_00003.png").unlink()
@@ -48,7 +48,7 @@ def test_every_problem_is_named(tree: Path, opened: Callable[..., VocDataset]) -
     expected = [
         ("train_00000.jpg: ", "cannot be decoded"),
         ("train.txt:2: ", "there is no"),
-        ("train_00002.png: ", "mask of 5 x 3 pixels, but the picture"),
+        ("train_00002.png: ", "mask of 5 x 3 pixels, but the image"),
         ("train_00003.png: ", "no such mask"),
         ("train_00004.png: ", "mask values [99] are out of range"),
         ("train.txt:6: ", "train_00005.xml: no such file"),
@@ -58,7 +58,7 @@ def test_every_problem_is_named(tree: Path, opened: Callable[..., VocDataset]) -
     assert len(texts) == len(expected), texts
     for file, message in expected:
         assert any(file in text and message in text for text in texts), (file, message, texts)
-    assert inspect(opened(), "train").summary.pictures == 2
+    assert inspect(opened(), "train").summary.images == 2
 
 
 def test_mask_with_classes_that_the_labels_do_not_name_is_counted(
@@ -83,4 +83,4 @@ def test_tree_without_masks_and_unknown_list(tree: Path, opened: Callable[..., V
 def test_sample_has_no_problems() -> None:
     report = inspect(SampleDataset(SMALL), "val")
     assert report.problems == ()
-    assert (report.summary.pictures, report.summary.labels_from) == (3, "generator")
+    assert (report.summary.images, report.summary.labels_from) == (3, "generator")

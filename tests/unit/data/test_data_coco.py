@@ -48,7 +48,7 @@ def lengths(mask: np.ndarray) -> list[int]:
 
 
 def document() -> dict[str, Any]:
-    """Three pictures: overlapping instances, a crowd under them, and nothing."""
+    """Three images: overlapping instances, a crowd under them, and nothing."""
     crowd = np.zeros((HEIGHT, WIDTH), bool)
     crowd[5:35, 5:55] = True
     strip = np.zeros((HEIGHT, WIDTH), bool)
@@ -70,7 +70,7 @@ def document() -> dict[str, Any]:
 
 
 def layout(folder: Path, found: dict[str, Any] | None = None, name: str = "train") -> Path:
-    """COCO's folder with one annotation file and its pictures."""
+    """COCO's folder with one annotation file and its images."""
     found = found or document()
     (folder / "annotations").mkdir(parents=True, exist_ok=True)
     (folder / f"{name}2014").mkdir()
@@ -129,7 +129,7 @@ def test_the_function_is_silent_and_makes_the_same_tree(tmp_path: Path, capfd: p
 
 
 def test_smaller_ones_are_in_front_and_crowds_behind(tmp_path: Path) -> None:
-    _, seven = read(layout(tmp_path)).pictures
+    _, seven = read(layout(tmp_path)).images
     mask = paint(seven)
     assert mask[14, 18] == 2, "the sign in front of the brush"
     assert mask[25, 25] == 3, "the brush in front of the crowd, which is larger"
@@ -152,7 +152,7 @@ def test_the_protocol_says_which_data_set(tmp_path: Path) -> None:
     [
         (lambda it: it.pop("categories"), "has no list 'categories'"),
         (lambda it: it.update(annotations=None), "has no list 'annotations'"),
-        (lambda it: it.update(annotations=[]), "no picture has an annotation"),
+        (lambda it: it.update(annotations=[]), "no image has an annotation"),
         (lambda it: it["annotations"][0].update(image_id=7.9), "'image_id' is 7.9, expected a whole number"),
         (lambda it: it["annotations"][0].update(image_id=True), "'image_id' is True"),
         (
@@ -232,7 +232,7 @@ def test_an_interrupted_conversion_goes_on_and_ends_the_same(tmp_path: Path, mon
     first = partial / "SegmentationClass" / "COCO_train2014_000000000003.png"
     before = first.stat().st_mtime_ns
     second = first.with_name("COCO_train2014_000000000007.png")
-    second.unlink(missing_ok=True)  # two pictures are too few to be interrupted between
+    second.unlink(missing_ok=True)  # two images are too few to be interrupted between
     second.with_name(f".{second.name}.0.tmp").write_bytes(b"cut off by kill -9")
     convert({"train": found}, tmp_path / "tree", "coco2014", lambda *_: None, processes=1, copy=True)
     there = tmp_path / "tree" / "SegmentationClass" / first.name
@@ -276,7 +276,7 @@ def test_two_at_once_are_refused(tmp_path: Path) -> None:
         convert(found, tmp_path / "tree", "coco2014", lambda *_: None, processes=1)
 
 
-def test_a_killed_painter_is_said_with_its_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_painter_is_said_with_its_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = {"train": read(layout(tmp_path / "coco"))}
     monkeypatch.setattr(coco_tree, "_paint_all", _dies)
     with pytest.raises(RunError, match=r"COCO_train2014_000000000003 to .*7 was killed .*goes on"):
@@ -286,11 +286,11 @@ def test_a_killed_painter_is_said_with_its_pictures(tmp_path: Path, monkeypatch:
     assert (tmp_path / "tree" / SOURCE).is_file()
 
 
-def _dies(pictures: object, folder: object) -> None:
+def _dies(images: object, folder: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_picture_of_another_size_is_named(tmp_path: Path) -> None:
+def test_an_image_of_another_size_is_named(tmp_path: Path) -> None:
     root = layout(tmp_path / "coco")
     wrong = root / "train2014" / "COCO_train2014_000000000007.jpg"
     Image.new("RGB", (30, 20)).save(wrong)
@@ -316,11 +316,11 @@ def test_compressed_run_lengths_come_back(seed: int) -> None:
     assert run_lengths(compressed(runs(mask))) == lengths(mask)
 
 
-def test_a_missing_picture_is_named_and_no_tree_appears(tmp_path: Path) -> None:
+def test_a_missing_image_is_named_and_no_tree_appears(tmp_path: Path) -> None:
     root = layout(tmp_path / "coco")
     lost = root / "train2014" / "COCO_train2014_000000000007.jpg"
     lost.unlink()
-    with pytest.raises(InputError, match=f"{lost}: no such picture"):
+    with pytest.raises(InputError, match=f"{lost}: no such image"):
         convert({"train": read(root)}, tmp_path / "tree", "coco2014", lambda *_: None, processes=1)
     assert not (tmp_path / "tree").exists()
 

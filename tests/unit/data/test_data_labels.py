@@ -119,12 +119,12 @@ def test_persistent_reference_and_other_encoding(tmp_path: Path) -> None:
         ([1, 2], "expected a dict"),
         ({200700003: vector(1)}, "integer key 200700003: expected ten digits"),
         ({"../up": vector(1)}, "is not a plain name"),
-        ({2.5: vector(1)}, "expected a picture id"),
+        ({2.5: vector(1)}, "expected an image id"),
         ({"2007_000032": vector(1)[:19]}, "labels of 2007_000032: expected 20 values"),
         ({"2007_000032": vector(1) * 3}, "labels of 2007_000032: expected 20 values of 0 or 1"),
         ({"2007_000032": [0, 1]}, "expected a numeric array, got a list"),
         ({"2007_000032": np.array(["a"] * 20, object)}, "expected a numeric array"),
-        ({"2007_000032": vector(1), 2007000032: vector(1)}, "picture 2007_000032 comes twice"),
+        ({"2007_000032": vector(1), 2007000032: vector(1)}, "image 2007_000032 comes twice"),
     ],
 )
 def test_other_contents_name_the_file(tmp_path: Path, table: Any, message: str) -> None:
@@ -185,12 +185,12 @@ def test_a_wrong_name_of_the_data_set_is_refused(tmp_path: Path, name: Any) -> N
         read_label_json(tmp_path / "x.json")
 
 
-@pytest.mark.parametrize(("name", "pictures"), [("irn_int_keys", 12_031), ("str_keys", 1_332)])
-def test_the_fields_own_files(photographs: Path, tmp_path: Path, name: str, pictures: int) -> None:
+@pytest.mark.parametrize(("name", "images"), [("irn_int_keys", 12_031), ("str_keys", 1_332)])
+def test_the_fields_own_files(photographs: Path, tmp_path: Path, name: str, images: int) -> None:
     source = photographs.parents[1] / f"cls_labels_{name}.npy"
     if not source.is_file():
         pytest.skip(f"there is no {source}")
-    assert convert_labels(source, tmp_path / "x.json") == pictures
+    assert convert_labels(source, tmp_path / "x.json") == images
     labels = read_label_json(tmp_path / "x.json").labels
     known = read_label_json(photographs / "image_level_labels.json").labels
     shared = labels.keys() & known.keys()

@@ -1,4 +1,4 @@
-"""Parts of a list: who is held out, and that the truth of the others cannot be read."""
+"""Parts of a list: who is held out, and that the ground truth of the others cannot be read."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_wrong_names_are_told() -> None:
         DATA.split("train:held-out-0")
     with pytest.raises(InputError, match="did you mean 'train'"):
         DATA.split("trian:rest-2")
-    with pytest.raises(InputError, match="all 40 pictures are held out"):
+    with pytest.raises(InputError, match="all 40 images are held out"):
         DATA.split("train:rest-40")
     assert part_name("train", "spread", 3) == "train:spread-3"
 

@@ -40,7 +40,7 @@ def test_lists_and_labels(dataset: VocDataset) -> None:
 def test_labels_agree_with_masks_where_the_json_was_made_from_them(photographs: Path, dataset: VocDataset) -> None:
     derived = VocDataset(DataConfig(kind="voc12", root=str(photographs), labels="masks")).split("val_bal")
     named = dataset.split("val_bal")
-    assert derived.labels_from == "masks (pixel truth)"
+    assert derived.labels_from == "masks (ground truth)"
     assert (derived.vectors != named.vectors).mean() < 0.02
 
 

@@ -14,39 +14,39 @@ from wsss_platform.errors import InputError
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Path:
-    path = tmp_path / "picture.jpg"
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "image.jpg"
     pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path, quality=95)
     return path
 
 
-def test_picture_is_rgb_and_its_size_is_in_the_header(picture: Path) -> None:
-    image = read_image(picture)
+def test_image_is_rgb_and_its_size_is_in_the_header(path: Path) -> None:
+    image = read_image(path)
     assert (image.shape, image.dtype) == ((40, 60, 3), np.uint8)
-    assert image_size(picture) == (40, 60)
+    assert image_size(path) == (40, 60)
 
 
-def test_grey_picture_becomes_rgb(tmp_path: Path) -> None:
+def test_grey_image_becomes_rgb(tmp_path: Path) -> None:
     Image.fromarray(np.full((5, 4), 7, np.uint8)).save(tmp_path / "grey.png")
     assert (read_image(tmp_path / "grey.png") == 7).all()
     assert read_image(tmp_path / "grey.png").shape == (5, 4, 3)
 
 
 @pytest.mark.parametrize("keep", [0, 1, 100, 0.5, 0.97])
-def test_truncated_picture_names_the_file(picture: Path, keep: float) -> None:
-    data = picture.read_bytes()
-    picture.write_bytes(data[: int(keep * len(data)) if isinstance(keep, float) else keep])
-    with pytest.raises(InputError, match=r"picture\.jpg: "):
-        read_image(picture)
+def test_truncated_image_names_the_file(path: Path, keep: float) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[: int(keep * len(data)) if isinstance(keep, float) else keep])
+    with pytest.raises(InputError, match=r"image\.jpg: "):
+        read_image(path)
 
 
-def test_missing_picture_and_text_in_its_place(tmp_path: Path) -> None:
+def test_missing_image_and_text_in_its_place(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.jpg: no such file"):
         read_image(tmp_path / "none.jpg")
     with pytest.raises(InputError, match=r"none\.jpg: no such file"):
         image_size(tmp_path / "none.jpg")
-    (tmp_path / "text.jpg").write_text("hello, I am no picture")
+    (tmp_path / "text.jpg").write_text("hello, I am no image")
     with pytest.raises(InputError, match=r"text\.jpg: not a JPEG or PNG"):
         read_image(tmp_path / "text.jpg")
     with pytest.raises(InputError, match="cannot be decoded"):

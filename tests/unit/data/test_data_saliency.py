@@ -25,7 +25,7 @@ Open = Callable[..., VocDataset]
 
 
 def overlap(difficulty: float) -> float:
-    """Mean IoU of what is salient (above 50) with the objects, over pictures."""
+    """Mean IoU of what is salient (above 50) with the objects, over images."""
     data = SampleDataset(SampleConfig(train=60, size=64, difficulty=difficulty))
     split, truth = data.split("train"), data.truth("train")
     found = []
@@ -66,7 +66,7 @@ def test_the_sample_gives_equal_bytes_each_time() -> None:
     prints = {split.fingerprint(), split.saliency_fingerprint(), data.split("val").saliency_fingerprint()}
     assert len(prints) == 3
     assert split.saliency_fingerprint() == again.saliency_fingerprint()
-    with pytest.raises(InputError, match="no picture 'train_00099'"):
+    with pytest.raises(InputError, match="no image 'train_00099'"):
         split.saliency("train_00099")
 
 
@@ -85,14 +85,14 @@ def test_the_folder_may_be_absolute(tree: Path, opened: Open, tmp_path: Path) ->
 def test_fingerprints_follow_the_saliency_files_alone(tree: Path, opened: Open) -> None:
     dataset = opened(saliency="Saliency")
     split = dataset.split("train")
-    pictures, before = split.fingerprint(), split.saliency_fingerprint()
-    assert pictures == opened().split("train").fingerprint()
+    images_before, before = split.fingerprint(), split.saliency_fingerprint()
+    assert images_before == opened().split("train").fingerprint()
     assert dataset.split("val").saliency_fingerprint() != before
     saliency = split.saliency("train_00003").copy()
     saliency[0, 0] ^= 255
     Image.fromarray(saliency).save(tree / "Saliency" / "train_00003.png")
     assert split.saliency_fingerprint() != before
-    assert split.fingerprint() == pictures
+    assert split.fingerprint() == images_before
 
 
 def test_a_list_without_saliency_says_which_field_is_missing(opened: Open) -> None:
@@ -116,7 +116,7 @@ def test_bad_files_are_named(tree: Path, opened: Open) -> None:
     Image.fromarray(good).convert("RGB").save(folder / "train_00002.png")
     (folder / "train_00003.png").write_bytes((folder / "train_00003.png").read_bytes()[:60])
     Image.fromarray(good[1:]).save(folder / "train_00004.png")
-    said = {0: "no such file", 1: "8-bit grey PNG, got P", 2: "got RGB", 3: "cannot be decoded", 4: "but the picture"}
+    said = {0: "no such file", 1: "8-bit grey PNG, got P", 2: "got RGB", 3: "cannot be decoded", 4: "but the image"}
     for index, message in said.items():
         with pytest.raises(InputError, match=message) as caught:
             split.saliency(f"train_{index:05d}")
@@ -128,8 +128,8 @@ def test_bad_files_are_named(tree: Path, opened: Open) -> None:
     assert check(opened(), "train") == []  # not read where it is not asked for
 
 
-def test_it_is_cropped_and_flipped_with_the_picture() -> None:
-    """A detector that gives the picture's own brightness: in a view, both must still be the same."""
+def test_it_is_cropped_and_flipped_with_the_image() -> None:
+    """A detector that gives the image's own brightness: in a view, both must still be the same."""
     made = SampleDataset(SMALL).split("train")
 
     class Mirror:
@@ -161,7 +161,7 @@ def test_it_is_cropped_and_flipped_with_the_picture() -> None:
 
 
 def test_square_resize_leaves_the_proportions() -> None:
-    """DRS: 384 x 384 whatever the picture's shape, then a crop of 320."""
+    """DRS: 384 x 384 whatever the image's shape, then a crop of 320."""
     train = TrainConfig(crop=40, resize="square", resize_range=(48, 48))
     for height, width in ((64, 48), (20, 90)):
         view = draw(train, height, width, np.random.default_rng(0))

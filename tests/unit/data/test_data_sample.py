@@ -30,13 +30,13 @@ def test_equal_parameters_give_equal_bytes() -> None:
     assert np.array_equal(longer.read("train_00007").image, SPLIT.read("train_00007").image)
 
 
-def test_lists_and_seeds_give_other_pictures() -> None:
-    pictures = {SPLIT.read(id).image.tobytes() for id in SPLIT.ids[:30]}
+def test_lists_and_seeds_give_other_images() -> None:
+    images = {SPLIT.read(id).image.tobytes() for id in SPLIT.ids[:30]}
     val = DATA.split("val")
-    pictures |= {val.read(id).image.tobytes() for id in val.ids[:30]}
+    images |= {val.read(id).image.tobytes() for id in val.ids[:30]}
     other = SampleDataset(SampleConfig(seed=1)).split("train")
-    pictures |= {other.read(id).image.tobytes() for id in other.ids[:30]}
-    assert len(pictures) == 90
+    images |= {other.read(id).image.tobytes() for id in other.ids[:30]}
+    assert len(images) == 90
     assert not set(SPLIT.ids) & set(val.ids)
     assert dict(DATA.lists()) == {"train": 90, "val": 30}
 
@@ -49,7 +49,7 @@ def test_lists_and_seeds_give_other_pictures() -> None:
     co_occurrence=st.floats(0, 1),
     list_name=st.sampled_from(["train", "val"]),
 )
-def test_picture_and_truth_fit(seed: int, size: int, difficulty: float, co_occurrence: float, list_name: str) -> None:
+def test_image_and_truth_fit(seed: int, size: int, difficulty: float, co_occurrence: float, list_name: str) -> None:
     config = SampleConfig(seed=seed, size=size, difficulty=difficulty, co_occurrence=co_occurrence, train=9, val=9)
     data = SampleDataset(config)
     split, truth = data.split(list_name), data.truth(list_name)
@@ -82,17 +82,17 @@ def test_picture_and_truth_fit(seed: int, size: int, difficulty: float, co_occur
 
 
 def test_objects_have_many_scales_and_a_small_discriminative_part() -> None:
-    longest, shares, per_picture = [], [], Counter()
+    longest, shares, per_image = [], [], Counter()
     for id in SPLIT.ids:
         parts, instances = TRUTH.parts(id), TRUTH.instances(id)
-        per_picture[int(SPLIT.labels(id).sum())] += 1
+        per_image[int(SPLIT.labels(id).sum())] += 1
         for number, (_, left, top, right, bottom) in enumerate(TRUTH.boxes(id).tolist(), start=1):
             longest.append(max(right - left, bottom - top) / min(parts.shape))
             shares.append((parts[instances == number] == 1).mean())
     assert min(longest) < 0.16
     assert max(longest) > 0.62
     assert 0.08 < np.median(shares) < 0.35
-    assert per_picture.keys() == {1, 2, 3}
+    assert per_image.keys() == {1, 2, 3}
     assert len(longest) > 1.5 * len(SPLIT.ids)
 
 
@@ -207,7 +207,7 @@ def test_protocols_fingerprints_and_pickle() -> None:
 
 @pytest.mark.parametrize("id", ["train_00090", "val_00000", "train_0", "train_-0001", "../train_00000", "train_٠٠٠٠٠"])
 def test_ids_that_do_not_exist(id: str) -> None:
-    with pytest.raises(InputError, match="has no picture"):
+    with pytest.raises(InputError, match="has no image"):
         SPLIT.read(id)
 
 

@@ -1,4 +1,4 @@
-"""The order of pictures: ranks partition each batch, epochs cover the list, any step can be the first."""
+"""The order of images: ranks partition each batch, epochs cover the list, any step can be the first."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_ranks_put_together_are_the_one_process_batches(
 
 
 @given(**sizes)
-def test_every_picture_is_seen_and_only_the_last_batch_repeats(
+def test_every_image_is_seen_and_only_the_last_batch_repeats(
     length: int, share: int, world: int, seed: int, epoch: int
 ) -> None:
     batch = share * world

@@ -27,7 +27,7 @@ TRAIN = TrainConfig(crop=64, resize_range=(0.5, 1.5), jitter=0.4)
 
 
 class Flags:
-    """One picture whose colour at each pixel is the value of its mask: whatever a view does to both shows."""
+    """One image whose colour at each pixel is the value of its mask: whatever a view does to both shows."""
 
     name, classes, ids, labels_from = "flags", ("a", "b"), ("flag",), "test"
 
@@ -102,7 +102,7 @@ def test_shapes_and_types_of_a_batch() -> None:
 
 @pytest.mark.parametrize("scale", [(1.0, 1.0), (0.5, 0.9), (1.1, 2.0)])
 @pytest.mark.parametrize("epoch", range(6))
-def test_picture_mask_and_maps_move_together(scale: tuple[float, float], epoch: int) -> None:
+def test_image_mask_and_maps_move_together(scale: tuple[float, float], epoch: int) -> None:
     flags = Flags()
     train = TrainConfig(crop=40, resize_range=scale)
     view = TrainViews(flags, train, {"truth": flags.mask, "maps": flags.maps})[epoch, 0]
@@ -157,7 +157,7 @@ def test_flip_mirrors_about_half_of_the_views() -> None:
     seed=st.integers(0, 10_000),
     long_side=st.booleans(),
 )
-def test_drawn_crops_lie_in_the_picture_or_hold_it(
+def test_drawn_crops_lie_in_the_image_or_hold_it(
     height: int, width: int, side: int, seed: int, long_side: bool
 ) -> None:
     how: dict[str, Any] = {"resize": "long_side", "resize_range": (64, 320)} if long_side else {}
@@ -189,9 +189,9 @@ def test_recolour_against_its_definitions() -> None:
     assert np.abs(recolour(image, valid, (1.0, 0.0, 1.0, 0.0))[3:] - grey[3:].mean()).max() <= 1.01
 
 
-def test_extra_of_another_size_names_picture_and_extra() -> None:
+def test_extra_of_another_size_names_image_and_extra() -> None:
     views = TrainViews(SPLIT, TRAIN, {"seed": lambda id: np.zeros((3, 3), np.uint8)})
-    with pytest.raises(InputError, match="seed of picture train_00004"):
+    with pytest.raises(InputError, match="seed of image train_00004"):
         views[0, 4]
     wrong = TrainViews(SPLIT, TRAIN, {"seed": lambda id: np.zeros(SPLIT.size(id), np.float32)})
     with pytest.raises(TypeError, match="expected uint8"):

@@ -47,7 +47,7 @@ def test_written_tree_reads_back(opened: Open, labels: str) -> None:
             made.truth(name),
         )
         assert split.ids == truth.ids == split_made.ids
-        assert split.labels_from == ("masks (pixel truth)" if labels == "masks" else "xml")
+        assert split.labels_from == ("masks (ground truth)" if labels == "masks" else "xml")
         for id in split.ids:
             assert np.array_equal(split.labels(id), split_made.labels(id))
             assert np.array_equal(truth.mask(id), truth_made.mask(id))
@@ -75,7 +75,7 @@ def test_masks_are_last_and_said_so(tree: Path, opened: Open) -> None:
     (tree / "Annotations").rename(tree / "Elsewhere")
     (tree / "image_level_labels.json").unlink()
     split = opened().split("train")
-    assert (split.classes, split.labels_from) == (VOC_CLASSES, "masks (pixel truth)")
+    assert (split.classes, split.labels_from) == (VOC_CLASSES, "masks (ground truth)")
     assert split.labels("train_00000").sum() >= 1
 
 
@@ -85,7 +85,7 @@ def test_labels_from_a_named_file(tree: Path, tmp_path: Path, opened: Open) -> N
     split = opened(labels=str(named)).split("train")
     assert split.labels_from == "mine.json"
     assert split.labels("train_00000").tolist() == [name == "car" for name in CLASSES]
-    with pytest.raises(InputError, match=r"mine\.json: no labels of picture val_00000"):
+    with pytest.raises(InputError, match=r"mine\.json: no labels of image val_00000"):
         opened(labels=str(named)).split("val")
     with pytest.raises(InputError, match=r"data\.labels: 'xlm' is neither"):
         opened(labels="xlm")
@@ -121,7 +121,7 @@ def test_labels_of_a_list_with_indices(tree: Path, opened: Open) -> None:
         ("train_00001 -1", "class index -1"),
         ("train_00001 boat", "expected class indices"),
         ("train_00000", "already in line 1"),
-        ("train_00009", "picture train_00009 is listed, but there is no .*train_00009.jpg"),
+        ("train_00009", "image train_00009 is listed, but there is no .*train_00009.jpg"),
     ],
 )
 def test_wrong_line_names_list_and_line(tree: Path, opened: Open, line: str, message: str) -> None:
@@ -155,13 +155,13 @@ def test_missing_list_suggests_one(opened: Open) -> None:
         opened().truth("vall")
 
 
-def test_picture_without_labels(tree: Path, opened: Open) -> None:
+def test_image_without_labels(tree: Path, opened: Open) -> None:
     (tree / "Annotations").rename(tree / "Elsewhere")
     relabel(tree, lambda labels: labels.update(train_00002=[]))
-    with pytest.raises(InputError, match=r"train\.txt:3: picture train_00002 has no class in its labels"):
+    with pytest.raises(InputError, match=r"train\.txt:3: image train_00002 has no class in its labels"):
         opened().split("train")
     relabel(tree, lambda labels: labels.pop("train_00002"))
-    with pytest.raises(InputError, match=r"train\.txt:3: .*image_level_labels\.json: no labels of picture train_00002"):
+    with pytest.raises(InputError, match=r"train\.txt:3: .*image_level_labels\.json: no labels of image train_00002"):
         opened().split("train")
 
 
@@ -179,7 +179,7 @@ def test_unknown_class_in_label_json(tree: Path, opened: Open) -> None:
         ('{"classes": ["a"], "labels": {"x": ["a"], "x": []}}', "'x' comes twice"),
         ('{"classes": ["a", "a"], "labels": {}}', "repeat a name"),
         ('{"classes": [], "labels": {}}', "classes are empty"),
-        ('{"classes": ["a"],\n"labels": {"../x": ["a"]}}', ":2: labels: picture id '../x' is not a plain name"),
+        ('{"classes": ["a"],\n"labels": {"../x": ["a"]}}', ":2: labels: image id '../x' is not a plain name"),
         ('{"classes": ["a"],\n\n"labels": {"x": "a"}}', ":3: labels of x: expected a list"),
     ],
 )

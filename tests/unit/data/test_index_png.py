@@ -82,8 +82,8 @@ def test_the_rest_is_left_to_pillow(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     assert read_plain_indices(path) is None
     try:
-        with Image.open(path) as picture:
-            wanted = np.array(picture) if picture.mode in ("L", "P") else None
+        with Image.open(path) as image:
+            wanted = np.array(image) if image.mode in ("L", "P") else None
     except (OSError, SyntaxError):
         wanted = None
     if wanted is None or content[24:25] == b"\4":  # 4 bits of grey come stretched

@@ -29,9 +29,9 @@ def test_colours_are_those_of_voc(tmp_path: Path) -> None:
     known = {0: (0, 0, 0), 1: (128, 0, 0), 2: (0, 128, 0), 3: (128, 128, 0), 8: (64, 0, 0), 15: (192, 128, 128)}
     known |= {20: (0, 64, 128), 255: (224, 224, 192)}
     write_mask(tmp_path / "a.png", np.array([list(known)], np.uint8))
-    with Image.open(tmp_path / "a.png") as picture:
-        assert picture.mode == "P"
-        colours = np.asarray(picture.convert("RGB"))[0]
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.mode == "P"
+        colours = np.asarray(image.convert("RGB"))[0]
     assert [tuple(colour) for colour in colours.tolist()] == list(known.values())
     assert voc_palette().shape == (256, 3)
     assert len(np.unique(voc_palette(), axis=0)) == 256

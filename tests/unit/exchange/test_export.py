@@ -30,7 +30,7 @@ from wsss_platform.store.artefacts import Store
 
 @pytest.fixture
 def masks(tmp_path: Path) -> tuple[Experiment, Store, dict[str, np.ndarray]]:
-    """An experiment on a tree whose masks stage holds the truth, with some pixels undecided."""
+    """An experiment on a tree whose masks stage holds the ground truth, with some pixels undecided."""
     sample = SampleDataset(SampleConfig(train=5, val=2, size=64))
     write_tree(sample, tmp_path / "tree")
     method = wsss_methods.get("cam")
@@ -57,7 +57,7 @@ def test_voc_is_a_tree_that_this_platform_reads_too(masks: Made, tmp_path: Path)
     mine, store, made = masks
     out = tmp_path / "out"
     found = export_masks(mine, store, out, "voc")
-    assert (found.pictures, found.scored) == (5, False)
+    assert (found.images, found.scored) == (5, False)
     assert found.undecided == sum(int((mask == 255).sum()) for mask in made.values())
     data = open_data(DataConfig(kind="voc12", root=str(out)))
     split, truth = data.split("train"), data.truth("train")
@@ -67,9 +67,9 @@ def test_voc_is_a_tree_that_this_platform_reads_too(masks: Made, tmp_path: Path)
         np.testing.assert_array_equal(truth.mask(id), mask)
         np.testing.assert_array_equal(split.read(id).image, mine.dataset.split("train").read(id).image)
         np.testing.assert_array_equal(split.labels(id), mine.dataset.split("train").labels(id))
-        with Image.open(out / "SegmentationClass" / f"{id}.png") as picture:
-            assert picture.mode == "P"
-            assert picture.getpalette()[:6] == [0, 0, 0, 128, 0, 0]  # type: ignore[index]
+        with Image.open(out / "SegmentationClass" / f"{id}.png") as stored:
+            assert stored.mode == "P"
+            assert stored.getpalette()[:6] == [0, 0, 0, 128, 0, 0]  # type: ignore[index]
     entries, problems = read_list(out / "ImageSets" / "Segmentation" / "train_pairs.txt", len(split.classes))
     assert not problems
     assert [entry.id for entry in entries] == list(made)
@@ -104,22 +104,22 @@ def test_coco_regions_are_the_masks(
             assert region[top + height - 1].any()
             again[region] = entry["category_id"]
         np.testing.assert_array_equal(again, np.where(mask == 255, 0, mask))
-        with Image.open(tmp_path / "out" / "pixelmaps" / image["file_name"].replace("jpg", "png")) as picture:
-            np.testing.assert_array_equal(np.array(picture), mask)
+        with Image.open(tmp_path / "out" / "pixelmaps" / image["file_name"].replace("jpg", "png")) as stored:
+            np.testing.assert_array_equal(np.array(stored), mask)
     assert not list((tmp_path / "out" / "annotations").glob(".*"))
 
 
 @pytest.mark.parametrize("layout", ["voc", "coco"])
 def test_a_second_attempt_writes_only_what_is_not_there(masks: Made, tmp_path: Path, layout: str) -> None:
     mine, store, made = masks
-    out, pictures = tmp_path / "out", {"voc": "SegmentationClass", "coco": "pixelmaps"}[layout]
+    out, images = tmp_path / "out", {"voc": "SegmentationClass", "coco": "pixelmaps"}[layout]
     export_masks(mine, store, out, layout)  # type: ignore[arg-type]
     whole = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    lost = out / pictures / f"{list(made)[2]}.png"
+    lost = out / images / f"{list(made)[2]}.png"
     lost.unlink()
-    times = {path: path.stat().st_mtime_ns for path in (out / pictures).iterdir()}
+    times = {path: path.stat().st_mtime_ns for path in (out / images).iterdir()}
     export_masks(mine, store, out, layout)  # type: ignore[arg-type]
-    assert {path: path.stat().st_mtime_ns for path in (out / pictures).iterdir() if path != lost} == times
+    assert {path: path.stat().st_mtime_ns for path in (out / images).iterdir() if path != lost} == times
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == whole
 
 
@@ -145,39 +145,39 @@ def test_what_cannot_be_written_is_named_and_no_list_says_otherwise(masks: Made,
     good = mask_file(folder, broken).read_bytes(), mask_file(folder, odd).read_bytes()
     mask_file(folder, broken).write_bytes(b"\x89PNG cut")
     write_mask(mask_file(folder, odd), np.full((4, 4), 200, np.uint8))
-    out, pictures = tmp_path / "out", {"voc": "SegmentationClass", "coco": "pixelmaps"}[layout]
+    out, images = tmp_path / "out", {"voc": "SegmentationClass", "coco": "pixelmaps"}[layout]
     with pytest.raises(InputError, match="2 of 5 masks could not be exported") as error:
         export_masks(mine, store, out, layout)  # type: ignore[arg-type]
     assert broken in str(error.value)
     assert "value 200 is no class" in str(error.value)
     assert {id for id, _ in json.loads((out / "failures.json").read_text())} == {broken, odd}
-    assert (out / pictures / f"{blocked}.png").is_file()
+    assert (out / images / f"{blocked}.png").is_file()
     assert not list(out.rglob("*.txt"))
     assert not list(out.rglob("annotations/*"))
     mask_file(folder, broken).write_bytes(good[0])
     mask_file(folder, odd).write_bytes(good[1])
-    assert export_masks(mine, store, out, layout).pictures == 5  # type: ignore[arg-type]
+    assert export_masks(mine, store, out, layout).images == 5  # type: ignore[arg-type]
     assert not (out / "failures.json").exists()
 
 
 @pytest.mark.parametrize("layout", ["voc", "coco"])
-def test_pictures_without_a_mask_are_in_no_list(masks: Made, tmp_path: Path, layout: str) -> None:
+def test_images_without_a_mask_are_in_no_list(masks: Made, tmp_path: Path, layout: str) -> None:
     mine, store, made = masks
     gone = list(made)[1]
     mask_file(store.open("masks", mine.stage("masks").key).folder, gone).unlink()
     found = export_masks(mine, store, tmp_path / "out", layout, frozenset({gone}))  # type: ignore[arg-type]
-    assert (found.pictures, found.lacking) == (4, (gone,))
+    assert (found.images, found.lacking) == (4, (gone,))
     lists = [path.read_text() for path in (tmp_path / "out").rglob("*") if path.suffix in (".txt", ".json")]
     assert not any(gone in text for text in lists)
     assert f"are in no list: {gone}" in (tmp_path / "out" / "README.md").read_text()
 
 
-def test_scores_by_picture(tmp_path: Path) -> None:
+def test_scores_by_image(tmp_path: Path) -> None:
     rows = [MaskRow.of(id, np.array([[0, 2], [255, 2]], np.uint8)) for id in ("a", "b", "c")]
     assert rows[0] == MaskRow("a", 2, 2, 1, (2,))
-    parts = np.zeros((2, 3, 3), np.int64)  # hits, truth, predicted of background, cat, dog
-    parts[0] = [[4, 0, 2], [4, 0, 2], [4, 0, 2]]  # picture "b", all right
-    parts[1] = [[2, 0, 0], [2, 2, 0], [2, 0, 2]]  # picture "a"
+    parts = np.zeros((2, 3, 3), np.int64)  # hits, ground truth, predicted of background, cat, dog
+    parts[0] = [[4, 0, 2], [4, 0, 2], [4, 0, 2]]  # image "b", all right
+    parts[1] = [[2, 0, 0], [2, 2, 0], [2, 0, 2]]  # image "a"
     counts, none = SparseParts.of(parts), np.zeros(0)
     score = Score(tmp_path, ("cat", "dog"), ("b", "a"), none, counts, none, none)  # type: ignore[arg-type]
     write_scores(tmp_path / "s.parquet", rows, ("cat", "dog"), score)
@@ -187,7 +187,7 @@ def test_scores_by_picture(tmp_path: Path) -> None:
         **{"mean_iou": pytest.approx(1 / 3), "iou background": 1.0, "iou cat": 0.0, "iou dog": 0.0},
     }
     assert (table[1]["mean_iou"], table[1]["iou cat"]) == (1.0, None)
-    assert (table[2]["mean_iou"], table[2]["iou dog"]) == (None, None)  # "c" has no truth
+    assert (table[2]["mean_iou"], table[2]["iou dog"]) == (None, None)  # "c" has no ground truth
     write_scores(tmp_path / "s.parquet", rows, ("cat", "dog"), None)
     assert "mean_iou" not in pq.read_table(tmp_path / "s.parquet").column_names
 

@@ -70,7 +70,7 @@ def shown(pixels: int) -> np.ndarray:
 
 
 def nearest(scores: Tensor, height: int, width: int) -> Tensor:
-    """A view over the padded picture [1, C, h, w] -> the nodes whose pixels are nearest to it."""
+    """A view over the padded image [1, C, h, w] -> the nodes whose pixels are nearest to it."""
     padded = (-(-height // 16) * 16, -(-width // 16) * 16)
     high, wide = -(-height // 4) * 4, -(-width // 4) * 4
     full = functional.interpolate(scores, padded, mode="bilinear", align_corners=False)[:, :, :high, :wide]
@@ -81,12 +81,12 @@ def reference(item: Sample, objective: Objective, config: MapsConfig) -> np.ndar
     """Written plainly: every view alone, all channels at every step, gate and selection last."""
     height, width = item.image.shape[:2]
     high, wide = -(-height // 16) * 16, -(-width // 16) * 16
-    picture = torch.zeros(1, 3, high, wide)
-    picture[0, :, :height, :width] = torch.from_numpy(normalise(item.image))
+    whole = torch.zeros(1, 3, high, wide)
+    whole[0, :, :height, :width] = torch.from_numpy(normalise(item.image))
     views = []
     for scale in config.scales:
         size = (max(1, round(scale * high / STRIDE)) * STRIDE, max(1, round(scale * wide / STRIDE)) * STRIDE)
-        resized = functional.interpolate(picture, size, mode="bilinear", align_corners=False, antialias=True)
+        resized = functional.interpolate(whole, size, mode="bilinear", align_corners=False, antialias=True)
         for flip in (False, True) if config.flip else (False,):
             view = torch.flip(resized, [3]) if flip else resized
             with torch.no_grad():
@@ -175,7 +175,7 @@ def test_all_precisions_agree() -> None:
 
 
 def test_deterministic_and_alone() -> None:
-    """The same bytes again, after another picture, and whatever mode the network was in."""
+    """The same bytes again, after another image, and whatever mode the network was in."""
     items = [sample(45, 70, [1, 2], seed) for seed in range(3)]
     objective = Pooling().train()
     extractor = Extractor(objective, MapsConfig(), STRIDE)
@@ -205,7 +205,7 @@ def test_winograds_convolutions_are_used_and_change_no_level_by_more_than_one(mo
 
 @pytest.mark.parametrize("width", [64, 80])
 def test_flip_equivariance(width: int) -> None:
-    """With flip on and no padding, the map of the mirrored picture is the mirrored map."""
+    """With flip on and no padding, the map of the mirrored image is the mirrored map."""
     item = sample(48, width, [0, 3])
     mirrored = Sample(item.id, np.ascontiguousarray(item.image[:, ::-1]), item.labels)
     there, back = extract(item, scales=(1.0,)), extract(mirrored, scales=(1.0,))
@@ -236,8 +236,8 @@ def test_a_bright_square_comes_back_where_it_was(top: int, left: int) -> None:
     assert square[y, x]
 
 
-def test_extremes_are_those_of_the_picture_not_of_its_padding() -> None:
-    """The padding (mean colour) scores higher than the dark picture, and must not set the scale."""
+def test_extremes_are_those_of_the_image_not_of_its_padding() -> None:
+    """The padding (mean colour) scores higher than the dark image, and must not set the scale."""
     objective = Pooling()
     with torch.no_grad():
         objective.mixture.weight.fill_(1.0)
@@ -246,9 +246,7 @@ def test_extremes_are_those_of_the_picture_not_of_its_padding() -> None:
     image[:8] = 20
     item = Sample("dark", image, np.array([True, False, False, False]))
     found = extract(item, objective, scales=(1.0,))
-    assert (
-        0.97 < full_size(found).max() < 1
-    )  # the picture's last pixel; the node beyond it would be above 1, and is cut
+    assert 0.97 < full_size(found).max() < 1  # the image's last pixel; the node beyond it would be above 1, and is cut
 
 
 def test_a_map_that_is_nowhere_positive_is_zero() -> None:

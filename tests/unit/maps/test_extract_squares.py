@@ -52,7 +52,7 @@ def shown(pixels: int) -> np.ndarray:
 
 
 def nearest_by_loops(scores: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Scores [h, w] that cover the picture -> the nodes nearest to their bilinear pixels, edges held."""
+    """Scores [h, w] that cover the image -> the nodes nearest to their bilinear pixels, edges held."""
     rows, columns = (4 * (nodes - 1) for nodes in grid_size(height, width))
     high, wide = scores.shape
     out = np.zeros((rows, columns))
@@ -75,10 +75,10 @@ def by_loops(item: Sample, config: MapsConfig) -> np.ndarray:
     def highest(nodes: np.ndarray) -> np.ndarray:
         return (shown(height) @ nodes @ shown(width).T).max((-2, -1), keepdims=True)
 
-    picture = torch.from_numpy(normalise(item.image))[None]
+    whole = torch.from_numpy(normalise(item.image))[None]
     views = []
     for size in config.sizes:
-        square = torch.nn.functional.interpolate(picture, (size, size), mode="bilinear", antialias=True)
+        square = torch.nn.functional.interpolate(whole, (size, size), mode="bilinear", antialias=True)
         for flip in (False, True) if config.flip else (False,):
             scores = torch.nn.functional.avg_pool2d(square.flip(3) if flip else square, STRIDE)
             scores = (scores.flip(3) if flip else scores)[0].relu().numpy()
@@ -110,7 +110,7 @@ def test_equals_a_plain_reference(height: int, width: int, fields: dict[str, Any
     np.testing.assert_allclose(found.scores, by_loops(item, MapsConfig(**config)), atol=2e-3)
 
 
-def test_the_network_sees_the_whole_picture_as_a_square() -> None:
+def test_the_network_sees_the_whole_image_as_a_square() -> None:
     objective = Colours()
     extract(sample(45, 70), objective, sizes=(32, 50), flip=True, scales=(0.5, 1.0))
     assert objective.seen == [(2, 3, 32, 32), (2, 3, 48, 48)]  # of 50, the nearest multiple of the stride

@@ -25,7 +25,7 @@ SCORES = (0.9, 0.5, 0.51, 0.1)
 
 
 class Sure(Objective):
-    """Says of every picture that class c is there with `SCORES[c]`, everywhere with 1 - c / 10."""
+    """Says of every image that class c is there with `SCORES[c]`, everywhere with 1 - c / 10."""
 
     map_stride: ClassVar[int] = 4
 
@@ -47,7 +47,7 @@ class Sure(Objective):
 
 def _sample(labels: list[bool]) -> Sample:
     image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
-    return Sample("picture", image, np.array(labels))
+    return Sample("image", image, np.array(labels))
 
 
 def _extract(labels: list[bool], objective: Objective, **changes: Any) -> Any:

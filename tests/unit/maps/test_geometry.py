@@ -22,7 +22,7 @@ def rebuilt(nodes: NDArray[np.float32], height: int, width: int) -> NDArray[np.f
 
 
 def output(stride: int, height: int, width: int) -> torch.Tensor:
-    """Noise as a network's output over the padded picture: [1, 2, h, w]."""
+    """Noise as a network's output over the padded image: [1, 2, h, w]."""
     high, wide = padded_size(height, width)
     generator = torch.Generator().manual_seed(stride)
     return torch.rand(1, 2, high // stride, wide // stride, generator=generator)
@@ -70,7 +70,7 @@ def test_weights_of_a_node_sum_to_one(found: int, covered: int, pixels: int) -> 
     assert np.abs(weights).max() < 2
 
 
-def test_maps_of_the_picture_s_size() -> None:
+def test_maps_of_the_image_s_size() -> None:
     """What nodes can show comes back from its pixels; the last cell may reach beyond them."""
     wanted = np.random.default_rng(0).random((3, *grid_size(45, 68))).astype(np.float32)
     full = rebuilt(wanted, 45, 68).astype(np.float32)

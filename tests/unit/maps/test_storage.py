@@ -124,7 +124,7 @@ def test_round_trip(tmp_path: Path) -> None:
     assert maps[3].id in reader
     assert all(equal(reader[item.id], item) for item in reversed(maps))
     assert all(equal(a, b) for a, b in zip(reader, maps, strict=True))
-    with pytest.raises(InputError, match="no map of picture '2008_1'"):
+    with pytest.raises(InputError, match="no map of image '2008_1'"):
         reader["2008_1"]
 
 
@@ -142,7 +142,7 @@ def test_same_maps_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_a_picture_twice(tmp_path: Path) -> None:
+def test_an_image_twice(tmp_path: Path) -> None:
     item = stored("p0", 40, 50, [1])
     with pytest.raises(InputError, match="'p0' is in the chunk twice"):
         write_maps(tmp_path / "maps-000000.parquet", [item, item])
@@ -194,7 +194,7 @@ def test_rows_that_do_not_fit(tmp_path: Path) -> None:
     ("changes", "what"),
     [
         ({"height": 100}, "map of p0: scores have shape .* 100x50"),
-        ({"height": 0}, "map of p0: picture size 0x50"),
+        ({"height": 0}, "map of p0: image size 0x50"),
         ({"classes": np.array([4, 1], np.uint8)}, "map of p0: classes .* not ascending"),
         ({"classes": np.array([1, 1], np.uint8)}, "map of p0: classes .* not ascending"),
         ({"classes": np.array([1, 4])}, "map of p0: scores uint16 and classes int64"),

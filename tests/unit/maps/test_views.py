@@ -46,18 +46,18 @@ def extract(item: Sample, **config: Any) -> StoredViews:
 
 
 def reference(item: Sample, config: MapsConfig) -> np.ndarray:
-    """As IRN makes full-size maps: each view alone to the padded picture, cut, fused, normalised; with torch."""
+    """As IRN makes full-size maps: each view alone to the padded image, cut, fused, normalised; with torch."""
     height, width = item.image.shape[:2]
     high, wide = -(-height // 16) * 16, -(-width // 16) * 16
-    picture = torch.from_numpy(normalise(item.image))[None]
+    whole = torch.from_numpy(normalise(item.image))[None]
     if not config.sizes:
-        picture = functional.pad(picture, (0, wide - width, 0, high - height))
+        whole = functional.pad(whole, (0, wide - width, 0, high - height))
     sizes: list[Any] = [(size, size) for size in config.sizes]
     sizes = sizes or [[max(1, round(s * side / STRIDE)) * STRIDE for side in (high, wide)] for s in config.scales]
     target = (height, width) if config.sizes else (high, wide)
     views = []
     for size in sizes:
-        resized = functional.interpolate(picture, size, mode="bilinear", align_corners=False, antialias=True)
+        resized = functional.interpolate(whole, size, mode="bilinear", align_corners=False, antialias=True)
         for flip in (False, True) if config.flip else (False,):
             scores = functional.avg_pool2d(resized.flip(3) if flip else resized, STRIDE)
             scores = scores.flip(3) if flip else scores
@@ -147,7 +147,7 @@ def test_a_map_that_is_zero_everywhere_stays_so() -> None:
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
-        ({"height": 0}, "map of p0: picture size 0x60"),
+        ({"height": 0}, "map of p0: image size 0x60"),
         ({"classes": np.array([2, 1], np.uint8)}, "map of p0: classes .* not ascending"),
         ({"classes": np.array([1], np.uint8)}, "map of p0: views of shapes"),
         ({"views": ()}, "map of p0: views of shapes"),

@@ -70,5 +70,5 @@ def test_only_kernel_widths_part_settings() -> None:
 
 
 def test_maps_of_another_image_are_named() -> None:
-    with pytest.raises(InputError, match="picture a: its map is for 40x52 pixels"):
+    with pytest.raises(InputError, match="image a: its map is for 40x52 pixels"):
         make_masks(stored([3]), image()[:-1], SETTINGS)

@@ -84,7 +84,7 @@ def one(scores: list[float], saliency: int) -> int:
         ([0.95, 0.95, 0.95], 255, 255),  # three are
         ([0.95, 0.95, 0.0], 0, 255),  # and where nothing is salient, the background is one of them
         ([0.9, 0.95, 0.95], 255, 5),  # 0.9 is not above 0.9
-        ([], 255, 255),  # no class in the picture: what is salient contradicts that
+        ([], 255, 255),  # no class in the image: what is salient contradicts that
         ([], 0, 0),
     ],
 )

@@ -109,7 +109,7 @@ def test_two_workers_shares_make_up_the_batch() -> None:
 
 
 def test_absent_classes_are_pulled_to_nothing() -> None:
-    """The loss is over all classes, not only those in the picture."""
+    """The loss is over all classes, not only those in the image."""
     scores = torch.full((1, 2, 2, 2), 0.5, requires_grad=True)
     target = torch.zeros(1, 2, 2, 2)
     target[:, 0] = 0.5
@@ -119,7 +119,7 @@ def test_absent_classes_are_pulled_to_nothing() -> None:
     assert (scores.grad[:, 1] > 0).all()
 
 
-def test_the_network_gives_maps_of_the_pictures_size_to_the_loss() -> None:
+def test_the_network_gives_maps_of_the_images_size_to_the_loss() -> None:
     torch.manual_seed(0)
     objective, given = RefineObjective(config(), CLASSES).eval(), batch()
     found = float(objective.losses(given, 0.0)["regression"].detach())
@@ -193,7 +193,7 @@ def test_the_space_of_the_classifier_alone_needs_no_second_phase(pytestconfig: p
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Experiment, Store, dict[str, Any]]:
-    """Both phases on eight small pictures from random weights, with the label rule that reads saliency."""
+    """Both phases on eight small images from random weights, with the label rule that reads saliency."""
     short = {"epochs": 2, "batch": 4, "crop": 48, "resize_range": [1.0, 1.0]}
     changes = {f"{section}.{name}": value for section in ("train", "refine.train") for name, value in short.items()}
     sizes = {"maps.sizes": [32, 64], "refine.maps.sizes": [32, 64], "masks.rule": "saliency"}

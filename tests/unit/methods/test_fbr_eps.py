@@ -43,14 +43,14 @@ def _objective(**changes: Any) -> FbrEpsObjective:
     return objective
 
 
-def _batch(pictures: int = 3) -> Batch:
+def _batch(count: int = 3) -> Batch:
     generator = torch.Generator().manual_seed(5)
-    images = torch.randn(pictures, 3, 64, 64, generator=generator)
-    labels = torch.tensor([[1.0, 0, 1], [0, 1, 0], [1, 1, 0]])[:pictures]
-    valid = torch.ones(pictures, 64, 64, dtype=torch.bool)
+    images = torch.randn(count, 3, 64, 64, generator=generator)
+    labels = torch.tensor([[1.0, 0, 1], [0, 1, 0], [1, 1, 0]])[:count]
+    valid = torch.ones(count, 64, 64, dtype=torch.bool)
     valid[0, :, 48:] = False
-    saliency = torch.rand(pictures, 1, 64, 64, generator=generator) * valid.unsqueeze(1)
-    return Batch([str(index) for index in range(pictures)], images, labels, valid, {"saliency": saliency})
+    saliency = torch.rand(count, 1, 64, 64, generator=generator) * valid.unsqueeze(1)
+    return Batch([str(index) for index in range(count)], images, labels, valid, {"saliency": saliency})
 
 
 def _cosine(one: Tensor, other: Tensor) -> float:

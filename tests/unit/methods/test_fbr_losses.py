@@ -138,13 +138,13 @@ def _objective(**changes: Any) -> FbrObjective:
     return objective
 
 
-def _batch(pictures: int = 3) -> Batch:
+def _batch(count: int = 3) -> Batch:
     generator = torch.Generator().manual_seed(5)
-    images = torch.rand(pictures, 3, 6, 6, generator=generator) + 0.5
-    labels = torch.tensor([[1.0, 0, 1], [0, 1, 0], [1, 1, 0]])[:pictures]
-    seed = torch.randint(0, 4, (pictures, 6, 6), generator=generator)
-    valid = torch.ones(pictures, 6, 6, dtype=torch.bool)
-    return Batch([str(index) for index in range(pictures)], images, labels, valid, {"seed": seed})
+    images = torch.rand(count, 3, 6, 6, generator=generator) + 0.5
+    labels = torch.tensor([[1.0, 0, 1], [0, 1, 0], [1, 1, 0]])[:count]
+    seed = torch.randint(0, 4, (count, 6, 6), generator=generator)
+    valid = torch.ones(count, 6, 6, dtype=torch.bool)
+    return Batch([str(index) for index in range(count)], images, labels, valid, {"seed": seed})
 
 
 def _gradient(objective: FbrObjective, term: str) -> list[str]:

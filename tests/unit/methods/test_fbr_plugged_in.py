@@ -32,12 +32,12 @@ def _objective(**changes: Any) -> Any:
     return METHOD.phases(config)[-1].build(config, 3).train()
 
 
-def _batch(pictures: int = 3) -> Batch:
+def _batch(count: int = 3) -> Batch:
     generator = torch.Generator().manual_seed(5)
-    images = torch.randn(pictures, 3, 64, 64, generator=generator)
-    labels = torch.tensor([[1.0, 0, 1], [0, 1, 0], [1, 1, 0]])[:pictures]
-    valid = torch.ones(pictures, 64, 64, dtype=torch.bool)
-    return Batch([str(index) for index in range(pictures)], images, labels, valid)
+    images = torch.randn(count, 3, 64, 64, generator=generator)
+    labels = torch.tensor([[1.0, 0, 1], [0, 1, 0], [1, 1, 0]])[:count]
+    valid = torch.ones(count, 64, 64, dtype=torch.bool)
+    return Batch([str(index) for index in range(count)], images, labels, valid)
 
 
 def test_maps_and_classification_are_the_hosts() -> None:
@@ -98,7 +98,7 @@ def test_limits() -> None:
 
 
 def _regions() -> Regions:
-    """One picture of ten positions: four of class 0, of which two are hard, three of class 1, three background."""
+    """One image of ten positions: four of class 0, of which two are hard, three of class 1, three background."""
     pseudo = torch.tensor([[1, 1, 1, 1, 2, 2, 2, 0, 0, 0]])
     activation = torch.zeros(1, 2, 10)
     activation[0, 0, :4] = torch.tensor([0.9, 0.8, 0.3, 0.2])

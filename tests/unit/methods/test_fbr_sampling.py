@@ -18,13 +18,13 @@ from wsss_methods.fbr.sampling import NOWHERE, find_map_regions, find_prototypes
 def _regions_by_loops(
     logits: Tensor, labels: Tensor, valid: Tensor, config: SamplingConfig
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The release's get_reliable_pseudo_label, picture by picture and class by class, with the paper variant's gate."""
+    """The release's get_reliable_pseudo_label, image by image and class by class, with the paper variant's gate."""
     released = config.variant == "as_released"
-    pictures, channels, positions = logits.shape
-    pseudo = torch.full((pictures, positions), NOWHERE)
-    activation = torch.zeros(pictures, channels - 1, positions)
-    hard = torch.zeros(pictures, positions, dtype=torch.bool)
-    for b in range(pictures):
+    images, channels, positions = logits.shape
+    pseudo = torch.full((images, positions), NOWHERE)
+    activation = torch.zeros(images, channels - 1, positions)
+    hard = torch.zeros(images, positions, dtype=torch.bool)
+    for b in range(images):
         inside = [n for n in range(positions) if released or valid[b, n]]
         probability = logits[b].softmax(0)
         scores = torch.zeros(channels, positions)
@@ -69,7 +69,7 @@ def test_regions_are_those_of_the_loops(variant: str, cut: float, quantile: floa
     assert torch.equal(regions.hard, hard)
     if variant == "paper":
         assert (regions.pseudo[1, 20:] == NOWHERE).all()
-        assert (regions.pseudo[2] == 0).all(), "a picture without labels is background"
+        assert (regions.pseudo[2] == 0).all(), "an image without labels is background"
         assert set(regions.pseudo[0].tolist()) <= {0, 1, 3}
     if variant == "as_released":
         assert len(set(regions.pseudo[2].tolist())) == 5, "the release lets absent classes in"
@@ -228,13 +228,13 @@ def test_the_bank_is_first_in_first_out() -> None:
 def _map_regions_by_loops(
     maps: Tensor, labels: Tensor, valid: Tensor, config: MapSamplingConfig
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The rule of get_contrast_loss, picture by picture, with the paper variant's gate and padding."""
+    """The rule of get_contrast_loss, image by image, with the paper variant's gate and padding."""
     released = config.variant == "as_released"
-    pictures, classes, positions = maps.shape
-    pseudo = torch.full((pictures, positions), NOWHERE)
-    activation = torch.zeros(pictures, classes, positions)
-    hard = torch.zeros(pictures, positions, dtype=torch.bool)
-    for b in range(pictures):
+    images, classes, positions = maps.shape
+    pseudo = torch.full((images, positions), NOWHERE)
+    activation = torch.zeros(images, classes, positions)
+    hard = torch.zeros(images, positions, dtype=torch.bool)
+    for b in range(images):
         inside = [n for n in range(positions) if released or valid[b, n]]
         scores = [[0.0] * positions for _ in range(classes)]
         for c in range(classes):
@@ -291,7 +291,7 @@ def test_regions_of_class_maps_are_those_of_the_loops(variant: str, cut: float, 
         assert (regions.pseudo[1, 20:] == NOWHERE).all()
         assert not regions.activation[2].any()
     else:
-        assert regions.activation[2].any(), "prototypes of the release see pictures without the class"
+        assert regions.activation[2].any(), "prototypes of the release see images without the class"
 
 
 def test_activations_are_masked_to_the_region_before_prototypes_are_taken() -> None:

@@ -18,7 +18,7 @@ from wsss_platform.method.objective import Batch
 
 pytestmark = pytest.mark.slow
 
-PICTURES = 4
+IMAGES = 4
 SMALL = {
     "backbone.weights": "none",
     "heads.projection": 8,
@@ -38,14 +38,14 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 
 def _batch(rows: slice) -> Batch:
     generator = torch.Generator().manual_seed(1)
-    images = torch.randn(PICTURES, 3, 64, 64, generator=generator)
+    images = torch.randn(IMAGES, 3, 64, 64, generator=generator)
     labels = torch.tensor([[1.0, 0, 1], [0, 1, 0], [1, 1, 0], [0, 0, 1]])
-    seed = torch.randint(0, 4, (PICTURES, 64, 64), generator=generator)
+    seed = torch.randint(0, 4, (IMAGES, 64, 64), generator=generator)
     seed[1] = 0  # the workers' shares have different numbers of foreground pixels
-    valid = torch.ones(PICTURES, 64, 64, dtype=torch.bool)
+    valid = torch.ones(IMAGES, 64, 64, dtype=torch.bool)
     valid[0, 40:] = False
-    saliency = torch.rand(PICTURES, 1, 64, 64, generator=generator)
-    ids = [str(index) for index in range(PICTURES)]
+    saliency = torch.rand(IMAGES, 1, 64, 64, generator=generator)
+    ids = [str(index) for index in range(IMAGES)]
     extras = {"seed": seed[rows], "saliency": saliency[rows]}
     return Batch(ids[rows], images[rows], labels[rows], valid[rows], extras)
 
@@ -68,7 +68,7 @@ def _two_steps(case: str, rows: slice) -> dict[str, Tensor]:
 
 def _worker(rank: int, rendezvous: str, folder: str) -> None:
     torch.distributed.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
-    share = PICTURES // 2
+    share = IMAGES // 2
     for case in CASES:
         found = _two_steps(case, slice(rank * share, (rank + 1) * share))
         for name, value in found.items():

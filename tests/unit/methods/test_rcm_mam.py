@@ -70,7 +70,7 @@ def equal(one: list[Tensor], other: list[Tensor]) -> bool:
 
 @contextmanager
 def counted(module: torch.nn.Module) -> Iterator[list[tuple[int, ...]]]:
-    """Sizes of the pictures that a network is given."""
+    """Sizes of the images that a network is given."""
     sizes: list[tuple[int, ...]] = []
     hook = module.register_forward_pre_hook(lambda _, inputs: sizes.append(tuple(inputs[0].shape[2:])))
     yield sizes
@@ -271,7 +271,7 @@ def test_evaluation_changes_nothing() -> None:
 
 
 def looked(network: Any, image: Tensor, side: int, label: Tensor, inside: Tensor, grid: int) -> Tensor:
-    """One picture at one size: ReLU, its classes and its inside alone, divided by the maximum; [C, grid, grid]."""
+    """One image at one size: ReLU, its classes and its inside alone, divided by the maximum; [C, grid, grid]."""
     if side != image.shape[-1]:
         image = torch.nn.functional.interpolate(image[None], (side, side), mode="bilinear", antialias=True)[0]
     maps = network(image[None]).maps[0]
@@ -286,7 +286,7 @@ def looked(network: Any, image: Tensor, side: int, label: Tensor, inside: Tensor
 
 @pytest.mark.parametrize("target", ["max", "mean"])
 @pytest.mark.parametrize("main_scales", ["one", "all"])
-def test_the_attentive_term_picture_by_picture(target: str, main_scales: str) -> None:
+def test_the_attentive_term_image_by_image(target: str, main_scales: str) -> None:
     objective = build(AT_ONCE, MAM, {"attention.target": target, "attention.main_scales": main_scales})
     disturb(objective)
     given, grid, sides = batch(), 4, (32, 64, 96)

@@ -18,22 +18,22 @@ from wsss_methods.rcm_mam.losses import (
     regional_contrast,
 )
 
-PICTURES, CLASSES, POSITIONS, WIDTH = 3, 4, 30, 5
+IMAGES, CLASSES, POSITIONS, WIDTH = 3, 4, 30, 5
 BOTH = pytest.mark.parametrize("by_image", [False, True])
 
 
 def scene(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-    """Raw maps [B, C, N], labels [B, C], inside [B, N]; the second picture has padding, the third one class;
+    """Raw maps [B, C, N], labels [B, C], inside [B, N]; the second image has padding, the third one class;
     the second class is in none."""
     generator = torch.Generator().manual_seed(seed)
-    maps = torch.randn(PICTURES, CLASSES, POSITIONS, generator=generator)
+    maps = torch.randn(IMAGES, CLASSES, POSITIONS, generator=generator)
     labels = torch.tensor([[1.0, 0, 1, 0], [0, 0, 1, 1], [0, 0, 1, 0]])
-    inside = torch.ones(PICTURES, POSITIONS, dtype=torch.bool)
+    inside = torch.ones(IMAGES, POSITIONS, dtype=torch.bool)
     inside[1, 20:] = False
     return maps, labels, inside
 
 
-def unit(seed: int, shape: tuple[int, ...] = (PICTURES, WIDTH, POSITIONS)) -> Tensor:
+def unit(seed: int, shape: tuple[int, ...] = (IMAGES, WIDTH, POSITIONS)) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.nn.functional.normalize(torch.randn(shape, generator=generator), dim=1)
 
@@ -48,10 +48,10 @@ def contrast(regions: Tensor, ours: Tensor, theirs: Tensor, *, by_image: bool, t
     return regional_contrast(ours, regions, prototypes, exist, temperature)
 
 
-def test_activation_is_a_share_of_the_maximum_inside_the_picture() -> None:
+def test_activation_is_a_share_of_the_maximum_inside_the_image() -> None:
     maps, labels, inside = scene()
     found = activation(maps, labels, inside)
-    for b in range(PICTURES):
+    for b in range(IMAGES):
         for c in range(CLASSES):
             values = [max(0.0, float(maps[b, c, n])) for n in range(POSITIONS) if inside[b, n]]
             for n in range(POSITIONS):
@@ -80,7 +80,7 @@ def test_regions_position_by_position(background_prototype: bool) -> None:
     config = RegionsConfig(foreground=0.5, background=0.3, background_prototype=background_prototype)
     found = find_regions(scores, labels, inside, config)
     kinds = set()
-    for b in range(PICTURES):
+    for b in range(IMAGES):
         for n in range(POSITIONS):
             values = scores[b, :, n].tolist()
             wanted = NOWHERE
@@ -102,7 +102,7 @@ def test_regions_at_the_thresholds_themselves() -> None:
     assert found.tolist() == [[1, NOWHERE, NOWHERE, 0, 0]]
 
 
-def test_a_picture_with_an_unseen_class_has_no_background() -> None:
+def test_an_image_with_an_unseen_class_has_no_background() -> None:
     """Or the object of that class would be drawn to the background's prototype, and stay unseen."""
     config = RegionsConfig(foreground=0.5, background=0.25)
     scores = torch.tensor([[[1.0, 0.3, 0.0], [0.0, 0.0, 0.0]]]).repeat(4, 1, 1)
@@ -128,12 +128,12 @@ def test_the_attentive_loss_leaves_out_what_supportnet_sees_nowhere() -> None:
 def test_prototypes_are_means_of_regions(by_image: bool) -> None:
     regions, vectors = regions_of_scene(foreground=0.4, background=0.2), unit(1)
     found, exist = find_prototypes(vectors, regions, CLASSES, by_image=by_image)
-    groups = [[b] for b in range(PICTURES)] if by_image else [list(range(PICTURES))]
+    groups = [[b] for b in range(IMAGES)] if by_image else [list(range(IMAGES))]
     assert found.shape == (len(groups), 1 + CLASSES, WIDTH)
-    for g, pictures in enumerate(groups):
+    for g, images in enumerate(groups):
         for r in range(1 + CLASSES):
             total, count = [0.0] * WIDTH, 0
-            for b in pictures:
+            for b in images:
                 for n in range(POSITIONS):
                     if int(regions[b, n]) == r:
                         count += 1
@@ -152,7 +152,7 @@ def test_regional_contrast_position_by_position(by_image: bool, temperature: flo
     regions, ours, theirs = regions_of_scene(foreground=0.4, background=0.2), unit(2), unit(1)
     prototypes, exist = find_prototypes(theirs, regions, CLASSES, by_image=by_image)
     total, count = 0.0, 0
-    for b in range(PICTURES):
+    for b in range(IMAGES):
         g = b if by_image else 0
         for n in range(POSITIONS):
             r = int(regions[b, n])
@@ -169,7 +169,7 @@ def test_regional_contrast_position_by_position(by_image: bool, temperature: flo
     assert float(found) == pytest.approx(total / count, rel=1e-4)
 
 
-def test_batch_and_image_prototypes_differ_and_agree_on_one_picture() -> None:
+def test_batch_and_image_prototypes_differ_and_agree_on_one_image() -> None:
     regions, ours, theirs = regions_of_scene(foreground=0.4), unit(2), unit(1)
     assert float(contrast(regions, ours, theirs, by_image=True)) != pytest.approx(
         float(contrast(regions, ours, theirs, by_image=False))
@@ -181,15 +181,15 @@ def test_batch_and_image_prototypes_differ_and_agree_on_one_picture() -> None:
 @BOTH
 def test_regional_contrast_limits(by_image: bool) -> None:
     ours, theirs = unit(2).requires_grad_(), unit(1)
-    nowhere = torch.full((PICTURES, POSITIONS), NOWHERE)
-    alone = torch.full((PICTURES, POSITIONS), 2)
+    nowhere = torch.full((IMAGES, POSITIONS), NOWHERE)
+    alone = torch.full((IMAGES, POSITIONS), 2)
     for regions in (nowhere, alone):
         loss = contrast(regions, ours, theirs, by_image=by_image)
         assert float(loss.detach()) == pytest.approx(0, abs=1e-6)
         (gradient,) = torch.autograd.grad(loss, ours)
         assert torch.isfinite(gradient).all()
     # Features that are their prototypes, which stand at right angles: -log of 1 / (1 + e^(-1/T)) for two.
-    regions = torch.tensor([[0] * 15 + [3] * 15] * PICTURES)
+    regions = torch.tensor([[0] * 15 + [3] * 15] * IMAGES)
     axes = torch.eye(WIDTH)[regions[:, :].clamp(max=WIDTH - 1)].transpose(1, 2)
     for temperature in (0.05, 0.5):
         loss = contrast(regions, axes, axes, by_image=by_image, temperature=temperature)
@@ -224,7 +224,7 @@ def test_attentive_position_by_position(one_sided: bool) -> None:
     main = activation(maps, labels, inside)
     target = activation(maps.roll(1, dims=2) + 0.3, labels, inside)
     total = 0.0
-    for b in range(PICTURES):
+    for b in range(IMAGES):
         over, under = 0.0, 0.0
         for c in range(CLASSES):
             for n in range(POSITIONS):
@@ -235,7 +235,7 @@ def test_attentive_position_by_position(one_sided: bool) -> None:
                 under += abs(gap)
         total += over / under
     found = attentive(main, target, one_sided=one_sided)
-    assert float(found) == pytest.approx(total / PICTURES, rel=1e-5)
+    assert float(found) == pytest.approx(total / IMAGES, rel=1e-5)
 
 
 def test_attentive_limits() -> None:
@@ -270,11 +270,11 @@ def test_attentive_pulls_towards_the_target_where_the_gap_is_large() -> None:
     torch.testing.assert_close(-main.grad, torch.tensor([[[0.6, 0.0, 0.0, 0.1]]]) / 0.7)
 
 
-def test_attentive_spreads_over_the_classes_of_a_picture_and_skips_absent_ones() -> None:
+def test_attentive_spreads_over_the_classes_of_an_image_and_skips_absent_ones() -> None:
     maps, labels, inside = scene()
     main, target = activation(maps, labels, inside), activation(maps.flip(2), labels, inside)
-    alone = [attentive(main[b : b + 1], target[b : b + 1], one_sided=False) for b in range(PICTURES)]
-    assert float(attentive(main, target, one_sided=False)) == pytest.approx(sum(map(float, alone)) / PICTURES, rel=1e-5)
+    alone = [attentive(main[b : b + 1], target[b : b + 1], one_sided=False) for b in range(IMAGES)]
+    assert float(attentive(main, target, one_sided=False)) == pytest.approx(sum(map(float, alone)) / IMAGES, rel=1e-5)
     present = labels[2].bool()
     without_absent = attentive(main[2:, present], target[2:, present], one_sided=False)
     assert float(alone[2]) == pytest.approx(float(without_absent), rel=1e-6)

@@ -22,7 +22,7 @@ from wsss_platform.train.checkpoint import STATE, read_torch
 
 pytestmark = pytest.mark.slow
 
-PICTURES = 4
+IMAGES = 4
 SMALL = {"backbone.weights": "none", "heads.features": 16, "support.warm_up": 0, "support.ramp": 0, "support.ema": 0.5}
 CASES: dict[str, dict[str, Any]] = {
     "batch": {},
@@ -32,13 +32,13 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 def _batch(rows: slice) -> Batch:
-    """The first worker's pictures are padded and have other classes, so that regions differ in kind and number."""
+    """The first worker's images are padded and have other classes, so that regions differ in kind and number."""
     generator = torch.Generator().manual_seed(1)
-    images = torch.randn(PICTURES, 3, 64, 64, generator=generator, dtype=torch.float64)
+    images = torch.randn(IMAGES, 3, 64, 64, generator=generator, dtype=torch.float64)
     labels = torch.tensor([[1.0, 0, 1], [1, 0, 0], [1, 1, 0], [0, 1, 0]], dtype=torch.float64)
-    valid = torch.ones(PICTURES, 64, 64, dtype=torch.bool)
+    valid = torch.ones(IMAGES, 64, 64, dtype=torch.bool)
     valid[:2, 30:] = False
-    return Batch([str(i) for i in range(PICTURES)][rows], images[rows], labels[rows], valid[rows])
+    return Batch([str(i) for i in range(IMAGES)][rows], images[rows], labels[rows], valid[rows])
 
 
 def _two_steps(case: str, rows: slice, share: int) -> dict[str, Tensor]:
@@ -66,9 +66,9 @@ def _two_steps(case: str, rows: slice, share: int) -> dict[str, Tensor]:
 
 
 def _mean(value: Tensor, share: int) -> Tensor:
-    if share < PICTURES:
+    if share < IMAGES:
         torch.distributed.all_reduce(value)
-        value /= PICTURES // share
+        value /= IMAGES // share
     return value
 
 
@@ -85,7 +85,7 @@ LEARNING = {
 
 def _worker(rank: int, folder: Path) -> None:
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    share = PICTURES // 2
+    share = IMAGES // 2
     for case in CASES:
         torch.save(_two_steps(case, slice(rank * share, (rank + 1) * share), share), folder / f"{case}-{rank}.pt")
     losses = train(
@@ -108,7 +108,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("case", CASES)
 def test_two_workers_give_the_terms_gradients_and_supportnet_of_one(shared: Path, case: str) -> None:
-    alone = _two_steps(case, slice(None), PICTURES)
+    alone = _two_steps(case, slice(None), IMAGES)
     for rank in range(2):
         found = torch.load(shared / f"{case}-{rank}.pt", weights_only=True)
         assert found.keys() == alone.keys()
@@ -120,7 +120,7 @@ def test_two_workers_give_the_terms_gradients_and_supportnet_of_one(shared: Path
 
 def test_each_workers_own_share_is_another_task() -> None:
     """The first test can fail: prototypes of half of the batch give another contrast."""
-    alone = _two_steps("batch", slice(None), PICTURES)
+    alone = _two_steps("batch", slice(None), IMAGES)
     halves = []
     for rows in (slice(0, 2), slice(2, 4)):
         torch.manual_seed(0)

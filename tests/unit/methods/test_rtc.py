@@ -58,13 +58,13 @@ def _objective(**changes: Any) -> RtcObjective:
     return objective
 
 
-def _batch(pictures: int = 3) -> Batch:
+def _batch(count: int = 3) -> Batch:
     generator = torch.Generator().manual_seed(5)
-    images = torch.randn(pictures, 3, 64, 64, generator=generator)
-    labels = torch.tensor([[1.0, 0, 1], [0, 1, 0], [1, 1, 0]])[:pictures]
-    valid = torch.ones(pictures, 64, 64, dtype=torch.bool)
+    images = torch.randn(count, 3, 64, 64, generator=generator)
+    labels = torch.tensor([[1.0, 0, 1], [0, 1, 0], [1, 1, 0]])[:count]
+    valid = torch.ones(count, 64, 64, dtype=torch.bool)
     valid[0, :, 48:] = False
-    return Batch([str(index) for index in range(pictures)], images, labels, valid)
+    return Batch([str(index) for index in range(count)], images, labels, valid)
 
 
 def _released_state(objective: RtcObjective) -> dict[str, Tensor]:
@@ -239,7 +239,7 @@ def test_terms_are_put_together_as_in_the_release() -> None:
     scores = objective.segmentation(objective.backbone(batch.images))
     wanted["segmentation"] = losses.balanced_cross_entropy(scores, target, labels)
     one, other, one_refined, other_refined = (
-        [_stretched_one_by_one(picture, kinds) for picture, kinds in zip(maps, labels, strict=True)]
+        [_stretched_one_by_one(one, kinds) for one, kinds in zip(maps, labels, strict=True)]
         for maps in (*full, *refined)
     )
     wanted["equivariance"] = (torch.stack(one) - torch.stack(other))[:, 1:].abs().mean()
@@ -377,7 +377,7 @@ def test_half_precision_trains() -> None:
     assert all(torch.isfinite(p.grad).all() for p in objective.parameters() if p.grad is not None)
 
 
-def test_one_training_scores_pictures_without_labels(tmp_path: Path) -> None:
+def test_one_training_scores_images_without_labels(tmp_path: Path) -> None:
     """One network, no label gate, all classes in every map."""
     data = wsss.sample(train=4, val=3, size=48, score="val")
     values = {**SMALL, "train.epochs": 1, "train.batch": 2, "train.crop": 48, "maps.scales": [1.0]}

@@ -66,13 +66,13 @@ def _dot(one: list[float], other: list[float]) -> float:
 
 
 def _best(scores: list[list[list[float]]], c: int, count: int) -> list[tuple[float, int, int]]:
-    """(value, picture, position) of the best places of channel c over the batch."""
+    """(value, image, position) of the best places of channel c over the batch."""
     everywhere = [(scores[b][c][i], b, i) for b in range(B) for i in range(N)]
     return sorted(everywhere, reverse=True)[:count]
 
 
 def test_prototypes_are_weighted_means_of_the_other_views_features_over_the_batch() -> None:
-    """Of pictures without the class, too: with `released`, class 2's best places are not only in picture 1."""
+    """Of images without the class, too: with `released`, class 2's best places are not only in image 1."""
     refined, embedding = _tensors()
     seen = find_evidence(refined, LABELS, 0.2)
     found = find_prototypes(seen, embedding, LABELS, CONFIG)
@@ -86,7 +86,7 @@ def test_prototypes_are_weighted_means_of_the_other_views_features_over_the_batc
     assert found.usable.all()
 
 
-def test_labelled_prototypes_are_of_pictures_with_the_class_only() -> None:
+def test_labelled_prototypes_are_of_images_with_the_class_only() -> None:
     refined, embedding = _tensors()
     labels = LABELS.clone()
     labels[:, 1] = 0
@@ -95,8 +95,8 @@ def test_labelled_prototypes_are_of_pictures_with_the_class_only() -> None:
     found = find_prototypes(seen, embedding, labels, config)
     assert found.usable.tolist() == [True, True, False, True]
     for c in (1, 3):
-        pictures = {place // N for place, value in zip(found.places[c].tolist(), found.values[c], strict=True) if value}
-        assert pictures <= {b for b in range(B) if labels[b, c - 1]}
+        images = {place // N for place, value in zip(found.places[c].tolist(), found.values[c], strict=True) if value}
+        assert images <= {b for b in range(B) if labels[b, c - 1]}
     flat = seen.labels.flatten()
     assert all(flat[place] == 0 for place in found.places[0][found.values[0] > 0].tolist())
 

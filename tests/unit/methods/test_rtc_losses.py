@@ -109,14 +109,14 @@ def _balanced_by_loops(scores: Tensor, target: Tensor, labels: Tensor) -> float:
         wanted = {0, *(c + 1 for c in range(labels.shape[1]) if labels[b, c])}
         if sum(1 for count in counts.values() if count) != len(wanted):
             continue
-        picture = 0.0
+        image = 0.0
         for y in range(height):
             for x in range(width):
                 c = int(target[b, y, x])
                 if c != 255:
                     loss = -float(scores[b, :, y, x].log_softmax(0)[c])
-                    picture += (labelled - counts[c]) / (1 + labelled) * loss
-        total += picture / (height * width)
+                    image += (labelled - counts[c]) / (1 + labelled) * loss
+        total += image / (height * width)
     return total / batch
 
 
@@ -130,9 +130,9 @@ def test_balanced_cross_entropy_is_that_of_loops() -> None:
     assert float(found) == pytest.approx(_balanced_by_loops(scores, target, LABELS), rel=1e-4)
 
 
-def test_balanced_cross_entropy_leaves_out_pictures_whose_target_lacks_a_class() -> None:
+def test_balanced_cross_entropy_leaves_out_images_whose_target_lacks_a_class() -> None:
     scores, target = _maps(), torch.zeros(2, 6, 5, dtype=torch.int64)
-    target[0, :3] = 1  # class 0, but the picture also has class 2
+    target[0, :3] = 1  # class 0, but the image also has class 2
     target[1, :3] = 2
     alone = float(losses.balanced_cross_entropy(scores, target, LABELS))
     assert alone == pytest.approx(_balanced_by_loops(scores, target, LABELS), rel=1e-4)

@@ -81,7 +81,7 @@ def test_weights_and_rounds_are_those_of_loops(edge_weight: float) -> None:
 
 
 def test_refinement_keeps_to_colours_and_its_limits() -> None:
-    """Noise in the map of a picture with two flat halves is averaged within each half."""
+    """Noise in the map of an image with two flat halves is averaged within each half."""
     images = torch.zeros(1, 3, 8, 16)
     images[..., 8:] = 1
     maps = (torch.rand(1, 1, 8, 16, generator=torch.Generator().manual_seed(0)) * 0.4).clone()
@@ -99,10 +99,10 @@ def test_refinement_keeps_to_colours_and_its_limits() -> None:
 CONFIG = SegmentationConfig(dilations=(1, 2), iterations=1)
 
 
-def _labels_by_pictures(
+def _labels_by_images(
     refined: Tensor, images: Tensor, labels: Tensor, valid: Tensor, config: SegmentationConfig
 ) -> Tensor:
-    """One picture after the other, all at full size before it is halved, with lists of its classes."""
+    """One image after the other, all at full size before it is halved, with lists of its classes."""
     batch, _, height, width = images.shape
     out = torch.full((batch, height, width), 255)
     for b in range(batch):
@@ -134,7 +134,7 @@ def _labels_by_pictures(
     return out
 
 
-def test_labels_are_those_of_one_picture_after_the_other() -> None:
+def test_labels_are_those_of_one_image_after_the_other() -> None:
     generator = torch.Generator().manual_seed(3)
     refined = torch.rand(3, 5, 6, 6, generator=generator) ** 3
     images = torch.randn(3, 3, 24, 24, generator=generator)
@@ -143,11 +143,11 @@ def test_labels_are_those_of_one_picture_after_the_other() -> None:
     valid[1, :, 20:] = False
     before = images.clone()
     found = pseudo_labels(refined, images, labels, valid, CONFIG)
-    assert torch.equal(images, before), "the release's denorm writes into the pictures; ours does not"
-    assert torch.equal(found, _labels_by_pictures(refined, images, labels, valid, CONFIG))
+    assert torch.equal(images, before), "the release's denorm writes into the images; ours does not"
+    assert torch.equal(found, _labels_by_images(refined, images, labels, valid, CONFIG))
     assert set(found.unique().tolist()) >= {0, 1, 255}
     assert (found[1, :, 20:] == 255).all()
-    assert not ((found == 1) & (labels[:, 0] == 0)[:, None, None]).any(), "only the picture's classes"
+    assert not ((found == 1) & (labels[:, 0] == 0)[:, None, None]).any(), "only the image's classes"
 
 
 def test_labels_without_a_class_are_background_and_everything_in_doubt_is_none() -> None:

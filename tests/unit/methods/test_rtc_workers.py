@@ -21,7 +21,7 @@ from wsss_platform.train.checkpoint import STATE, read_torch
 
 pytestmark = pytest.mark.slow
 
-PICTURES = 4
+IMAGES = 4
 SMALL: dict[str, Any] = {
     "backbone.weights": "none",
     "heads.embedding": 16,
@@ -40,11 +40,11 @@ CASES: dict[str, dict[str, Any]] = {
 
 def _batch(rows: slice) -> Batch:
     generator = torch.Generator().manual_seed(1)
-    images = torch.randn(PICTURES, 3, 64, 64, generator=generator)
+    images = torch.randn(IMAGES, 3, 64, 64, generator=generator)
     labels = torch.tensor([[1.0, 0, 1], [0, 1, 0], [1, 1, 0], [0, 0, 1]])
-    valid = torch.ones(PICTURES, 64, 64, dtype=torch.bool)
+    valid = torch.ones(IMAGES, 64, 64, dtype=torch.bool)
     valid[0, 40:] = False
-    ids = [str(index) for index in range(PICTURES)]
+    ids = [str(index) for index in range(IMAGES)]
     return Batch(ids[rows], images[rows], labels[rows], valid[rows])
 
 
@@ -74,7 +74,7 @@ LEARNING = {
 
 def _worker(rank: int, rendezvous: str, folder: str) -> None:
     torch.distributed.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
-    share = PICTURES // 2
+    share = IMAGES // 2
     for case in CASES:
         found = _step(case, slice(rank * share, (rank + 1) * share))
         for value in found.values():

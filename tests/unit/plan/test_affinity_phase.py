@@ -126,8 +126,8 @@ def test_a_plan_lists_its_stages(tmp_path: Path) -> None:
     given = experiment(affinity__kind="irn")
     plan = plan_document("run", given, Store(tmp_path), given.stages[-1])
     listed = {stage.stage: stage.amount for stage in plan.stages}
-    assert listed["train:affinity"] == "2 epochs of 4 pictures"
-    assert listed["maps:affinity"] == "4 pictures"
+    assert listed["train:affinity"] == "2 epochs of 4 images"
+    assert listed["maps:affinity"] == "4 images"
     assert all(stage.run for stage in plan.stages)
 
 

@@ -1,4 +1,4 @@
-"""Which truth may choose."""
+"""Which ground truth may choose."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ SAME, OTHER = DataConfig(), DataConfig(score_list="val")
 @pytest.mark.parametrize(
     ("text", "data", "stamp", "searched", "reported"),
     [
-        (None, SAME, "train truth", "train", "train"),
-        (None, OTHER, "val truth", "val", "val"),
-        ("train", OTHER, "train truth", "train", "val"),
-        ("val", OTHER, "val truth", "val", "val"),
-        ("held-out:3", SAME, "held-out:3 truth", "train:held-out-3", "train:rest-3"),
-        ("held-out:3", OTHER, "held-out:3 truth", "train:held-out-3", "val"),
+        (None, SAME, "train ground truth", "train", "train"),
+        (None, OTHER, "val ground truth", "val", "val"),
+        ("train", OTHER, "train ground truth", "train", "val"),
+        ("val", OTHER, "val ground truth", "val", "val"),
+        ("held-out:3", SAME, "held-out:3 ground truth", "train:held-out-3", "train:rest-3"),
+        ("held-out:3", OTHER, "held-out:3 ground truth", "train:held-out-3", "val"),
     ],
 )
 def test_what_is_searched_and_what_is_told(
@@ -46,8 +46,8 @@ def test_wrong_rules_are_told() -> None:
         read_rule("none", SAME)
     with pytest.raises(InputError, match="name another one with --score-list"):
         read_rule("val", SAME).searched(SAME)
-    with pytest.raises(InputError, match="did you mean 'val truth'"):
-        check_selection("vals truth")
+    with pytest.raises(InputError, match="did you mean 'val ground truth'"):
+        check_selection("vals ground truth")
 
 
 def tiny(**changes: Any) -> Experiment:
@@ -67,14 +67,14 @@ def test_the_key_of_a_training_list_is_not_touched() -> None:
 
 
 def test_of_several_choices_the_one_that_saw_most_is_said() -> None:
-    assert strongest("none", "held-out:3 truth") == "held-out:3 truth"
-    assert strongest("held-out:30 truth", "held-out:4 truth") == "held-out:30 truth"
-    assert strongest("train truth", "held-out:3 truth", "none") == "train truth"
-    assert strongest("val truth", "train truth", "unknown") == "val truth"
+    assert strongest("none", "held-out:3 ground truth") == "held-out:3 ground truth"
+    assert strongest("held-out:30 ground truth", "held-out:4 ground truth") == "held-out:30 ground truth"
+    assert strongest("train ground truth", "held-out:3 ground truth", "none") == "train ground truth"
+    assert strongest("val ground truth", "train ground truth", "unknown") == "val ground truth"
 
 
 @pytest.mark.parametrize(
-    ("rule", "base", "refused"), [("held-out:3", "val truth", True), ("val", "train truth", False)]
+    ("rule", "base", "refused"), [("held-out:3", "val ground truth", True), ("val", "train ground truth", False)]
 )
 def test_a_search_does_not_launder_what_it_starts_from(rule: str, base: str, refused: bool) -> None:
     from wsss_platform.api._tune import check_base

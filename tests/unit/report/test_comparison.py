@@ -14,7 +14,7 @@ from wsss_platform.plan.experiment import Experiment
 from wsss_platform.report.comparison import Variant, Where, score_variants
 from wsss_platform.scores.confusion import confusion
 from wsss_platform.scores.counts import write_confusions, write_sweeps
-from wsss_platform.scores.sweep import grid, sweep_picture
+from wsss_platform.scores.sweep import grid, sweep_image
 from wsss_platform.store.artefacts import Store
 
 NAMES = ("boat", "train")
@@ -38,7 +38,7 @@ def scored(store: Store, seed: int, spread: float, epochs: int, ids: tuple[str, 
         maps = np.clip(np.exp(-away / spread) * (1 - 0.3 * noise), 0, 1).astype(np.float32)[None]
         mask = (maps[0] > 0.3).astype(np.uint8)
         tables.append((name, confusion(truth, mask, 2)))
-        cells.append((name, sweep_picture(maps, np.array([0], np.uint8), truth, THRESHOLDS, 2)))
+        cells.append((name, sweep_image(maps, np.array([0], np.uint8), truth, THRESHOLDS, 2)))
     with store.building("score", stage.key) as folder:
         assert folder is not None
         write_confusions(folder / "confusion-000000.parquet", NAMES, tables)
@@ -99,10 +99,10 @@ def test_other_seeds_and_missing_scores_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_a_picture_that_one_seed_lacks_is_named(tmp_path: Path, seed: int) -> None:
+def test_an_image_that_one_seed_lacks_is_named(tmp_path: Path, seed: int) -> None:
     """As `--max-failures` may leave it."""
     store = Store(tmp_path)
     whole, _ = variants(store)
     other = tuple(scored(store, s, 9.0, epochs=4, ids=IDS[:2] if s == seed else IDS) for s in (0, 1))
-    with pytest.raises(InputError, match=f"other, seed {seed}: picture 'c' was not scored"):
+    with pytest.raises(InputError, match=f"other, seed {seed}: image 'c' was not scored"):
         score_variants([whole, Variant("other", other)], store, "best")

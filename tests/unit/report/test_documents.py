@@ -108,7 +108,7 @@ def test_a_study_prints_the_lines_of_its_table() -> None:
         objective="masks",
         objectives=("accuracy",),
         front=(),
-        selection="train truth",
+        selection="train ground truth",
         looks=2,
         report=None,
         inner=None,

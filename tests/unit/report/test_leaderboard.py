@@ -36,7 +36,7 @@ def other(protocol: Protocol, **changes: Any) -> Protocol:
 
 @pytest.fixture
 def board(record: Any, protocol: Protocol, make_scores: Any) -> list[Any]:
-    tuned = other(protocol, selection="train truth")
+    tuned = other(protocol, selection="train ground truth")
     return [
         record("cam-0", 0.40, seed=0),
         record("cam-1", 0.44, seed=1),
@@ -56,7 +56,7 @@ def test_protocols_are_never_ranked_together(board: list[Any]) -> None:
     assert found == {
         "none none": [("fbr",), ("cam-0", "cam-1")],
         "irn x10 none": [("fbr-crf",)],
-        "none train truth": [("t-1",), ("u-0",)],
+        "none train ground truth": [("t-1",), ("u-0",)],
     }
     assert all(row.rank == place for group in groups for place, row in enumerate(group.rows, 1))
 
@@ -64,7 +64,9 @@ def test_protocols_are_never_ranked_together(board: list[Any]) -> None:
 @pytest.mark.parametrize("field", list(Protocol.model_fields))
 def test_any_other_protocol_field_makes_another_group(record: Any, protocol: Protocol, field: str) -> None:
     old = getattr(protocol, field)
-    new = {"selection": "val truth", "label_gate": False}.get(field, old + 1 if isinstance(old, int) else f"{old} x")
+    new = {"selection": "val ground truth", "label_gate": False}.get(
+        field, old + 1 if isinstance(old, int) else f"{old} x"
+    )
     groups = rows([record("a", 0.4), record("b", 0.5, protocol=other(protocol, **{field: new}))])
     assert [len(group.rows) for group in groups] == [1, 1]
     words = {protocol_words(group.protocol) for group in groups}
@@ -101,9 +103,12 @@ def test_the_same_seed_twice_counts_once_and_the_later_wins(record: Any) -> None
 
 
 def test_a_study_shows_its_best_trial_and_out_of_how_many(board: list[Any]) -> None:
-    tuned = next(group for group in rows(board) if group.protocol.selection == "train truth")
-    assert [row.selection for row in tuned.rows] == ["train truth, best of 2 trials", "train truth, best of 1 trial"]
-    every = next(group for group in rows(board, all_trials=True) if group.protocol.selection == "train truth")
+    tuned = next(group for group in rows(board) if group.protocol.selection == "train ground truth")
+    assert [row.selection for row in tuned.rows] == [
+        "train ground truth, best of 2 trials",
+        "train ground truth, best of 1 trial",
+    ]
+    every = next(group for group in rows(board, all_trials=True) if group.protocol.selection == "train ground truth")
     assert [row.runs for row in every.rows] == [("t-1",), ("u-0",), ("t-0",)]
 
 

@@ -1,4 +1,4 @@
-"""Looks at pixel truth, read off what a storage holds."""
+"""Looks at ground truth, read off what a storage holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pictures of `show`: drawn from plain arrays, and from a run that lies in a store."""
+"""The images of `show`: drawn from plain arrays, and from a run that lies in a store."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from wsss_platform.maps.storage import StoredMap, grid_size, maps_file, write_ma
 from wsss_platform.plan.experiment import Experiment
 from wsss_platform.plan.jobs import Chunk, ChunkReport
 from wsss_platform.report.drawing import class_figure, panel, pixels, png, save, sweep_figure
-from wsss_platform.report.show import RunPictures, choose, panels, show_run
+from wsss_platform.report.show import RunImages, choose, panels, show_run
 from wsss_platform.run.pipeline import run
 from wsss_platform.store.artefacts import Store
 
@@ -56,9 +56,9 @@ def draw(classes: Sequence[int], mask: NDArray[np.uint8] | None = None, **extra:
     )
 
 
-def share(picture: NDArray[np.uint8], colour: NDArray[np.uint8]) -> float:
-    """Part of the picture in exactly this colour."""
-    return float((picture == colour).all(-1).mean())
+def share(panel: NDArray[np.uint8], colour: NDArray[np.uint8]) -> float:
+    """Part of the image in exactly this colour."""
+    return float((panel == colour).all(-1).mean())
 
 
 def test_a_panel_shows_the_label_colours_of_mask_and_truth() -> None:
@@ -66,17 +66,17 @@ def test_a_panel_shows_the_label_colours_of_mask_and_truth() -> None:
     both = draw([1])
     only_truth = draw([1], mask=np.zeros((60, 80), np.uint8))
     assert share(both, palette[2]) > 1.8 * share(only_truth, palette[2]) > 0
-    assert share(both, palette[255]) > 0, "what is not scored is seen in the truth"
+    assert share(both, palette[255]) > 0, "what is not scored is seen in the ground truth"
 
 
 @pytest.mark.parametrize(("count", "rows"), [(0, 1), (1, 1), (2, 2), (4, 2), (5, 3)])
 def test_each_class_of_several_gets_its_own_map(count: int, rows: int) -> None:
     heights = {1: draw([0]).shape[0]}
-    picture = draw(list(range(count)))
-    assert picture.dtype == np.uint8
-    assert picture.shape[2] == 3
+    panel = draw(list(range(count)))
+    assert panel.dtype == np.uint8
+    assert panel.shape[2] == 3
     cell = 2.7 * 120 * 60 / 80
-    assert picture.shape[0] == pytest.approx(heights[1] + (rows - 1) * (cell + 0.3 * 120), rel=0.12)
+    assert panel.shape[0] == pytest.approx(heights[1] + (rows - 1) * (cell + 0.3 * 120), rel=0.12)
 
 
 def test_the_heat_map_follows_the_scores() -> None:
@@ -88,7 +88,7 @@ def test_the_heat_map_follows_the_scores() -> None:
     changed = (none != some).any(-1)
     assert changed[:, width // 4 : width // 2].any()
     assert not changed[:, : width // 4 - 10].any(), "the photograph stays"
-    assert not changed[:, width // 2 + 10 :].any(), "mask and truth stay"
+    assert not changed[:, width // 2 + 10 :].any(), "mask and ground truth stay"
 
 
 def test_the_background_score_is_drawn_as_a_line() -> None:
@@ -160,7 +160,7 @@ def test_the_same_figure_is_the_same_file(tmp_path: Path) -> None:
 
 
 @given(st.dictionaries(st.text("abc", min_size=1, max_size=3), st.floats(0, 1), max_size=12), st.integers(0, 5))
-def test_no_picture_is_chosen_twice(ranking: dict[str, float], count: int) -> None:
+def test_no_image_is_chosen_twice(ranking: dict[str, float], count: int) -> None:
     chosen = choose(ranking, count)
     names = [name for kind in chosen.values() for name in kind]
     assert len(names) == len(set(names)) == min(len(ranking), 3 * count)
@@ -184,7 +184,7 @@ class OneByOne:
 
 @pytest.fixture
 def scored(tmp_path: Path) -> tuple[Experiment, Store]:
-    """A VOC tree of 7 pictures, maps made by hand, masks and score made by the pipeline."""
+    """A VOC tree of 7 images, maps made by hand, masks and score made by the pipeline."""
     root = tmp_path / "VOC2012"
     rng = np.random.default_rng(0)
     ids = [f"2007_00000{number}" for number in range(7)]
@@ -198,7 +198,7 @@ def scored(tmp_path: Path) -> tuple[Experiment, Store]:
         Image.fromarray(rng.integers(0, 256, (61, 83, 3), np.uint8)).save(root / f"JPEGImages/{name}.jpg")
         write_mask(root / f"SegmentationClass/{name}.png", truth)
         rows, columns = grid_size(61, 83)
-        shifted = np.roll(truth, number, axis=1)  # the later the picture, the worse its map
+        shifted = np.roll(truth, number, axis=1)  # the later the image, the worse its map
         small = [cv2.resize(score, (columns, rows)) for score in scores_of(shifted, classes)]
         grid = np.rint(255 * np.clip(np.array(small), 0, 1)).astype(np.uint8)
         maps.append(StoredMap(name, np.array(classes, np.uint8), grid, 61, 83))
@@ -215,25 +215,25 @@ def scored(tmp_path: Path) -> tuple[Experiment, Store]:
     return experiment, store
 
 
-def test_show_writes_curve_bars_and_chosen_pictures(scored: tuple[Experiment, Store], tmp_path: Path) -> None:
+def test_show_writes_curve_bars_and_chosen_images(scored: tuple[Experiment, Store], tmp_path: Path) -> None:
     experiment, store = scored
     with pytest.raises(InputError, match="no score"):
         show_run(experiment, store, tmp_path / "none")
     run(experiment, store, OneByOne())
-    written = show_run(experiment, store, tmp_path / "pictures", count=2)
-    assert written == [tmp_path / "pictures" / path.name for path in written]
-    assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == sorted(path.name for path in written)
+    written = show_run(experiment, store, tmp_path / "images", count=2)
+    assert written == [tmp_path / "images" / path.name for path in written]
+    assert sorted(path.name for path in (tmp_path / "images").iterdir()) == sorted(path.name for path in written)
     names = [path.stem for path in written]
     assert names[:2] == ["sweep", "classes"]
-    ranking = RunPictures(experiment, store).ranking()
+    ranking = RunImages(experiment, store).ranking()
     assert len(ranking) == 7
     worst, best = min(ranking, key=lambda name: ranking[name]), max(ranking, key=lambda name: ranking[name])
     assert f"worst-01-{worst}" in names
     assert f"best-01-{best}" in names
     assert len(names) == 2 + 6
     for path in written:
-        with Image.open(path) as picture:
-            assert min(picture.size) > 150
+        with Image.open(path) as panel:
+            assert min(panel.size) > 150
 
     again = show_run(experiment, store, tmp_path / "one", ids=["2007_000003"])
     assert [path.name for path in again] == ["sweep.png", "classes.png", "2007_000003.png"]
@@ -241,21 +241,21 @@ def test_show_writes_curve_bars_and_chosen_pictures(scored: tuple[Experiment, St
         show_run(experiment, store, tmp_path / "wrong", ids=["2007_00003"])
 
 
-def test_panels_for_the_tracker_are_pictures(scored: tuple[Experiment, Store]) -> None:
+def test_panels_for_the_tracker_are_images(scored: tuple[Experiment, Store]) -> None:
     experiment, store = scored
     run(experiment, store, OneByOne())
     found = dict(panels(experiment, store, count=1))
     assert list(found) == ["sweep", "classes", "worst/1", "best/1", "random/1"]
-    assert all(picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3 for picture in found.values())
+    assert all(panel.dtype == np.uint8 and panel.ndim == 3 and panel.shape[2] == 3 for panel in found.values())
 
 
-def test_the_ranking_is_the_mean_over_the_classes_of_the_picture(scored: tuple[Experiment, Store]) -> None:
+def test_the_ranking_is_the_mean_over_the_classes_of_the_image(scored: tuple[Experiment, Store]) -> None:
     experiment, store = scored
     run(experiment, store, OneByOne())
-    pictures = RunPictures(experiment, store)
+    images = RunImages(experiment, store)
     truth = experiment.dataset.truth("train")
     masks = store.open("masks", experiment.stage("masks").key).folder / "masks"
-    for name, value in pictures.ranking().items():
+    for name, value in images.ranking().items():
         true, made = truth.mask(name), np.array(Image.open(masks / f"{name}.png"))
         seen = true != 255
         labels = set(np.unique(true[seen])) | set(np.unique(made[seen]))

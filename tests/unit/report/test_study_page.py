@@ -1,4 +1,4 @@
-"""The pictures and the page of a study: drawn, self-contained, free of secrets and of markup in reasons."""
+"""The images and the page of a study: drawn, self-contained, free of secrets and of markup in reasons."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HAS_SCIPY = importlib.util.find_spec("scipy") is not None
 
 def study(folder: Path, trials: int = 24, failures: int = 2) -> StudyFolder:
     """One axis decides, the other does not; rungs, and failures with a secret and a tag in their reason."""
-    made = StudyFolder(folder / "s", {"method": ["tiny", 1], "objective": "masks", "selection": "train truth"})
+    made = StudyFolder(folder / "s", {"method": ["tiny", 1], "objective": "masks", "selection": "train ground truth"})
     kinds = {NOISE: FloatDistribution(0, 1), SIGNAL: FloatDistribution(0.01, 1, log=True)}
     for index in range(trials):
         params = {NOISE: (index * 0.618) % 1, SIGNAL: 0.01 + 0.99 * ((index * 0.381) % 1)}
@@ -46,11 +46,11 @@ def study(folder: Path, trials: int = 24, failures: int = 2) -> StudyFolder:
 
 
 class Page(HTMLParser):
-    """Collects pictures, links and words; tags must close."""
+    """Collects images, links and words; tags must close."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.pictures: dict[str, bytes] = {}
+        self.images: dict[str, bytes] = {}
         self.words: list[str] = []
         self.tags: list[str] = []
         self.feed(text)
@@ -61,13 +61,13 @@ class Page(HTMLParser):
         if tag == "img":
             head, _, data = (given["src"] or "").partition(",")
             assert head == "data:image/png;base64"
-            self.pictures[given["alt"] or ""] = base64.b64decode(data)
+            self.images[given["alt"] or ""] = base64.b64decode(data)
 
     def handle_data(self, data: str) -> None:
         self.words.append(data)
 
 
-def test_the_page_holds_every_picture_and_nothing_from_outside(tmp_path: Path) -> None:
+def test_the_page_holds_every_image_and_nothing_from_outside(tmp_path: Path) -> None:
     made = study(tmp_path)
     (made.folder / "selection.json").write_text(json.dumps(TOLD))
     said: list[str] = []
@@ -77,24 +77,24 @@ def test_the_page_holds_every_picture_and_nothing_from_outside(tmp_path: Path) -
     assert [text.split(".")[0] for text in said] == ([] if HAS_SCIPY else ["contour"])
     text = (made.folder / PAGE).read_text()
     page = Page(text)
-    assert set(page.pictures) == names
-    assert all(data.startswith(b"\x89PNG") for data in page.pictures.values())
+    assert set(page.images) == names
+    assert all(data.startswith(b"\x89PNG") for data in page.images.values())
     assert not re.search(r"<script|https?://|<link", text)
     words = " ".join(page.words)
     assert "PED-ANOVA" in words
-    assert "train truth" in words
+    assert "train ground truth" in words
     assert "24 at train" in words
     assert "+12.00" in words
     assert "abcdef0123456789" not in text
     assert "b" not in page.tags
     assert "<b>bad</b> step 3" in words  # as text
     for path in written[:-1]:
-        assert path.read_bytes() == page.pictures[path.stem]
+        assert path.read_bytes() == page.images[path.stem]
 
 
 TOLD = {
     "report_list": "train",
-    "pictures": 9,
+    "images": 9,
     "biased": True,
     "fixed": {"trial": 0, "mean_iou": 0.3, "interval": [0.2, 0.4], "threshold": 0.3},
     "selected": {"trial": 4, "mean_iou": 0.42, "interval": [0.3, 0.5], "threshold": 0.25},

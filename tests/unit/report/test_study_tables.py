@@ -32,7 +32,7 @@ def study(rows: tuple[TrialRow, ...], front: tuple[int, ...]) -> StudyDocument:
         objective="masks",
         objectives=("accuracy", "seconds"),
         front=front,
-        selection="train truth",
+        selection="train ground truth",
         looks=3,
         report=None,
         inner=None,

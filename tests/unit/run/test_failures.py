@@ -1,4 +1,4 @@
-"""Pictures that fail: named with the reason, no more of them than allowed, and what is left of them is honest."""
+"""Images that fail: named with the reason, no more of them than allowed, and what is left of them is honest."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from broken_pictures import BROKEN, tree
+from broken_images import BROKEN, tree
 from wsss_platform.errors import InputError
 from wsss_platform.plan.experiment import Experiment
 from wsss_platform.plan.jobs import Chunk, ChunkReport
-from wsss_platform.run.chunks.images import PictureWork
+from wsss_platform.run.chunks.images import ImageWork
 from wsss_platform.run.local_runner import LocalRunner
 from wsss_platform.run.pipeline import FAILURES, StageProgress, run
 from wsss_platform.store.artefacts import Store
@@ -24,7 +24,7 @@ def test_failures_are_counted_listed_and_limited(tmp_path: Path) -> None:
     experiment = tree(tmp_path / "VOC2012")
     strict, kind = Store(tmp_path / "storage"), LocalRunner(threads=1)
     seen: list[StageProgress] = []
-    with pytest.raises(InputError, match=r"maps:cam: 2 of 34 pictures failed, 0 may") as caught:
+    with pytest.raises(InputError, match=r"maps:cam: 2 of 34 images failed, 0 may") as caught:
         run(experiment, strict, kind, lambda event: seen.append(event) if isinstance(event, StageProgress) else None)
     assert all(f"{name}.jpg" in str(caught.value) for name in BROKEN)
     assert max(event.failures for event in seen) == 2
@@ -33,12 +33,12 @@ def test_failures_are_counted_listed_and_limited(tmp_path: Path) -> None:
     assert [name for name, _ in listed] == list(BROKEN)
 
     # one may fail: still too few; two: the rest is made, from what is there already
-    with pytest.raises(InputError, match="2 of 34 pictures failed, 1 may"):
+    with pytest.raises(InputError, match="2 of 34 images failed, 1 may"):
         run(experiment, Store(tmp_path / "storage", max_failures=1), kind)
     lenient = Store(tmp_path / "storage", max_failures=2)
     outcome = run(experiment, lenient, kind)
     assert outcome.score is not None
-    assert outcome.score["pictures"] == 32
+    assert outcome.score["images"] == 32
     for stage in (maps, experiment.stage("masks"), score):
         artefact = lenient.open(stage.kind, stage.key)
         assert artefact.manifest["failures"] == 2
@@ -53,18 +53,18 @@ def test_failures_are_counted_listed_and_limited(tmp_path: Path) -> None:
     repaired = Experiment(experiment.method, experiment.config, experiment.data)
     whole = run(repaired, strict, kind)
     assert whole.score is not None
-    assert whole.score["pictures"] == 34
+    assert whole.score["images"] == 34
     folders = [strict.open(stage.kind, stage.key).folder for stage in repaired.stages]
     assert not [path for folder in folders for path in folder.glob("failures*")]
     assert not [path for folder in folders for path in folder.glob("at-*")]
 
 
-def test_not_one_picture_is_a_failure_whatever_is_allowed(tmp_path: Path) -> None:
+def test_not_one_image_is_a_failure_whatever_is_allowed(tmp_path: Path) -> None:
     experiment = tree(tmp_path / "VOC2012")
     lists = tmp_path / "VOC2012/ImageSets/Segmentation"
     (lists / "broken.txt").write_text("\n".join(BROKEN) + "\n")
     data = experiment.data.model_copy(update={"score_list": "broken"})
-    with pytest.raises(InputError, match="2 of 2 pictures failed, 9 may"):
+    with pytest.raises(InputError, match="2 of 2 images failed, 9 may"):
         run(
             Experiment(experiment.method, experiment.config, data),
             Store(tmp_path / "storage", max_failures=9),
@@ -73,20 +73,20 @@ def test_not_one_picture_is_a_failure_whatever_is_allowed(tmp_path: Path) -> Non
 
 
 @dataclass(frozen=True)
-class Cut(PictureWork):
-    """Its process dies when the output of the first attempt is written; one picture is bad, another too large."""
+class Cut(ImageWork):
+    """Its process dies when the output of the first attempt is written; one image is bad, another too large."""
 
     def __call__(self, chunk: Chunk) -> ChunkReport:
         output = self.folder / "output"
         if self._done(chunk, output):
             return ChunkReport(chunk.index, len(chunk.ids))
 
-        def make(picture: str) -> str:
-            if picture == "bad":
+        def make(image: str) -> str:
+            if image == "bad":
                 raise InputError("bad.jpg: truncated")
-            if picture == "large":
+            if image == "large":
                 raise MemoryError("no room")
-            return picture
+            return image
 
         made, failures = self._each(chunk, make)
         first = not output.exists()
@@ -104,8 +104,8 @@ def test_a_death_between_output_and_report_hides_no_failure(tmp_path: Path) -> N
     with pytest.raises(KeyboardInterrupt):
         work(chunk)
     report = work(chunk)
-    assert report.pictures == 1
-    assert dict(report.failures) == {"bad": "bad.jpg: truncated", "large": "picture large: MemoryError: no room"}
+    assert report.images == 1
+    assert dict(report.failures) == {"bad": "bad.jpg: truncated", "large": "image large: MemoryError: no room"}
     assert work.working_on(chunk) is None
 
 
@@ -138,4 +138,4 @@ def test_memory_is_given_back_after_each_chunk_of_maps(tmp_path: Path, monkeypat
     given: list[int] = []
     monkeypatch.setattr("wsss_platform.run.chunks.maps.give_back_freed_memory", lambda: given.append(1))
     run(tree(tmp_path / "VOC2012"), Store(tmp_path / "storage", max_failures=2), LocalRunner(threads=1))
-    assert len(given) == 2, "34 pictures are two chunks"
+    assert len(given) == 2, "34 images are two chunks"

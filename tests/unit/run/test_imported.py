@@ -95,7 +95,7 @@ def test_the_protocol_says_what_is_not_known(folder: Path) -> None:
     said = protocol(experiment(folder), selection="unknown")
     assert said.backbone == "imported maps (seam)"
     assert said.supervision == "unknown (imported)"
-    assert (said.train_list, said.train_pictures) == ("unknown (imported)", 0)
+    assert (said.train_list, said.train_images) == ("unknown (imported)", 0)
     assert said.initial_weights.startswith("imported:")
     assert said.selection == "unknown"
     assert said.label_gate
@@ -112,38 +112,38 @@ def test_settings_that_nothing_reads_are_refused(folder: Path, path: str) -> Non
         override(experiment(folder).config, {path: value})
 
 
-def test_missing_pictures_are_all_named(folder: Path, tmp_path: Path) -> None:
+def test_missing_images_are_all_named(folder: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(folder, tmp_path / "maps")
     gone = sorted(path.stem for path in copy.glob("*.npy"))[3:33]
     for id in gone:
         (copy / f"{id}.npy").unlink()
-    with pytest.raises(InputError, match="no seam maps of 30 of 40 pictures") as error:
+    with pytest.raises(InputError, match="no seam maps of 30 of 40 images") as error:
         experiment(copy)
     assert all(id in str(error.value) for id in gone)
 
 
-def test_pictures_that_do_not_fit_are_listed_and_the_rest_continues(folder: Path, tmp_path: Path) -> None:
+def test_images_that_do_not_fit_are_listed_and_the_rest_continues(folder: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(folder, tmp_path / "maps")
     ids = sorted(path.stem for path in copy.glob("*.npy"))
     bad = [ids[0], ids[35]]  # in both chunks
     for id in bad:
         np.save(copy / f"{id}.npy", {0: np.full((9, 90), np.nan, np.float32)}, allow_pickle=True)  # type: ignore[arg-type]
     mine, store = experiment(copy, gate="none"), Store(tmp_path / "store")
-    with pytest.raises(InputError, match="2 of 40 pictures failed") as error:
+    with pytest.raises(InputError, match="2 of 40 images failed") as error:
         run(mine, store, LocalRunner(), until=mine.source)
     assert all(id in str(error.value) for id in bad)
     assert not store.has("maps", mine.source.key)
 
 
-def test_pictures_may_fail_or_lack_where_that_is_allowed(folder: Path, tmp_path: Path) -> None:
+def test_images_may_fail_or_lack_where_that_is_allowed(folder: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(folder, tmp_path / "maps")
     ids = sorted(path.stem for path in copy.glob("*.npy"))
     (copy / f"{ids[1]}.npy").unlink()
     np.save(copy / f"{ids[34]}.npy", {0: np.full((9, 90), np.nan, np.float32)}, allow_pickle=True)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="of 1 of 40 pictures"):
+    with pytest.raises(InputError, match="of 1 of 40 images"):
         experiment(copy, gate="none")
     mine = experiment(copy, may_lack=1, gate="none")
-    with pytest.raises(InputError, match="2 of 40 pictures failed, 1 may"):
+    with pytest.raises(InputError, match="2 of 40 images failed, 1 may"):
         run(mine, Store(tmp_path / "store", 1), LocalRunner(), until=mine.stage("masks"))
     store = Store(tmp_path / "store", 2)
     run(mine, store, LocalRunner(), until=mine.stage("masks"))
@@ -187,7 +187,7 @@ def test_files_that_change_under_way_are_noticed(folder: Path, tmp_path: Path) -
     assert store.has("maps", mine.source.key)
 
 
-def test_what_was_changed_is_said_by_picture(folder: Path, tmp_path: Path) -> None:
+def test_what_was_changed_is_said_by_image(folder: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(folder, tmp_path / "maps")
     probe = experiment(copy)
     split, id = probe.dataset.split("train"), probe.dataset.split("train").ids[0]

@@ -88,7 +88,7 @@ def test_who_does_not_ask_is_not_interrupted(tmp_path: Path) -> None:
     assert run(wanted, Store(tmp_path), LocalRunner(threads=1), watched).score is not None
 
 
-def test_pictures_end_after_their_chunk(tmp_path: Path) -> None:
+def test_images_end_after_their_chunk(tmp_path: Path) -> None:
     wanted, store = experiment(train__epochs=1), Store(tmp_path)
     runner = LocalRunner(threads=1)
     run(wanted, store, runner, until=wanted.stage("train"))

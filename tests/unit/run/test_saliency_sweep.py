@@ -19,10 +19,10 @@ from wsss_platform.scores.saliency import Pairs, SaliencyCells, saliency_histogr
 from wsss_platform.scores.sweep import grid
 
 C = 5
-Picture = tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]
+Image = tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]
 
 
-def a_picture(seed: int, height: int, width: int, classes: int) -> Picture:
+def an_image(seed: int, height: int, width: int, classes: int) -> Image:
     """Scores of one decimal: ties among classes, floors and the conflict level are common, and so are three classes."""
     generator = np.random.default_rng(seed)
     present = np.sort(generator.permutation(C)[:classes]).astype(np.uint8)
@@ -32,8 +32,8 @@ def a_picture(seed: int, height: int, width: int, classes: int) -> Picture:
     return scores, present, saliency, truth
 
 
-def cells_of(picture: Picture, pairs: Pairs, name: str = "one") -> SaliencyCells:
-    return sweep_saliency(*picture, pairs, C, name)
+def cells_of(image: Image, pairs: Pairs, name: str = "one") -> SaliencyCells:
+    return sweep_saliency(*image, pairs, C, name)
 
 
 @settings(deadline=None, max_examples=25)
@@ -48,9 +48,9 @@ def cells_of(picture: Picture, pairs: Pairs, name: str = "one") -> SaliencyCells
 def test_equals_the_masks_of_every_pair(
     seed: int, height: int, width: int, classes: int, level: float, floors: NDArray[np.float32]
 ) -> None:
-    scores, present, saliency, truth = picture = a_picture(seed, height, width, classes)
+    scores, present, saliency, truth = image = an_image(seed, height, width, classes)
     pairs = Pairs(floors, np.array([0, 1, 50, 60, 254]), level)
-    cells = cells_of(picture, pairs)
+    cells = cells_of(image, pairs)
     assert cells.pixels.sum() == (truth != 255).sum()
     assert cells.pixels.all()
     found = saliency_parts(saliency_histogram([cells], C, len(floors), len(pairs.cuts)))
@@ -62,8 +62,8 @@ def test_equals_the_masks_of_every_pair(
 
 def test_counts_on_disk(tmp_path: Path) -> None:
     pairs = Pairs(grid(10), np.array([0, 50, 100]), 0.5)
-    some = {f"p{seed}": a_picture(seed, 6, 8, 4) for seed in range(5)}
-    cells = {name: cells_of(picture, pairs) for name, picture in some.items()}
+    some = {f"p{seed}": an_image(seed, 6, 8, 4) for seed in range(5)}
+    cells = {name: cells_of(image, pairs) for name, image in some.items()}
     names = tuple(f"class{number}" for number in range(C))
     write_saliencies(tmp_path / "saliency-000000.parquet", names, pairs, list(cells.items())[:3])
     write_saliencies(tmp_path / "saliency-000001.parquet", names, pairs, list(cells.items())[3:])
@@ -82,12 +82,12 @@ def test_counts_on_disk(tmp_path: Path) -> None:
 
 def test_wrong_input_is_named() -> None:
     pairs = Pairs(grid(10), np.array([0, 50]), 0.9)
-    scores, present, saliency, truth = a_picture(0, 4, 5, 2)
+    scores, present, saliency, truth = an_image(0, 4, 5, 2)
     with pytest.raises(InputError, match="one: scores of shape .* saliency"):
         cells_of((scores, present, saliency[:2], truth), pairs)
     with pytest.raises(InputError, match="one: class 7 of the maps"):
         cells_of((scores, np.array([1, 7], np.uint8), saliency, truth), pairs)
     with pytest.raises(InputError, match="one: a score is not a number"):
         cells_of((scores * np.float32(np.nan), present, saliency, truth), pairs)
-    with pytest.raises(InputError, match="one: the truth holds values above 5"):
+    with pytest.raises(InputError, match="one: the ground truth holds values above 5"):
         cells_of((scores, present, saliency, np.full_like(truth, 77)), pairs)

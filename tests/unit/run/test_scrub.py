@@ -58,7 +58,7 @@ def test_scrubbing_a_hidden_secret_changes_nothing_more(secret: str, place: str)
     [
         "wsss-platform tune fbr --data voc12 --set loss.contrast=0.05 --seed 3 --trials 20",
         "wsss-platform train my_pkg.mine:METHOD --set loss.class_token=0.1",
-        "train:seed: loss 'classification' is nan at step 17 (pictures 2007_000032, 2007_000039)",
+        "train:seed: loss 'classification' is nan at step 17 (images 2007_000032, 2007_000039)",
         "unexpected token at line 3; the basic rule",
         f"/storage/stages/maps/{'0a' * 32}: not in the store",
         "fbr-voc12-train_bal-seed0-trial-0003-abcdef123456 lost its worker",

@@ -80,7 +80,7 @@ def test_a_class_only_predicted_scores_zero() -> None:
     ("truth", "prediction", "what"),
     [
         (np.zeros((2, 3), np.uint8), np.zeros((3, 2), np.uint8), r"2007_1.*\(3, 2\).*\(2, 3\)"),
-        (np.full((1, 5), C + 1, np.uint8), np.zeros((1, 5), np.uint8), "2007_1: the truth holds values above 5"),
+        (np.full((1, 5), C + 1, np.uint8), np.zeros((1, 5), np.uint8), "2007_1: the ground truth holds values above 5"),
         (np.zeros((1, 5), np.uint8), np.full((1, 5), 254, np.uint8), "2007_1: the mask holds values above 5"),
         (np.full((1, 5), 255, np.uint8), np.full((1, 5), 77, np.uint8), "2007_1: the mask holds values above 5"),
     ],

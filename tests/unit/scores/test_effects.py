@@ -88,7 +88,7 @@ def test_masks_alone_give_what_masks_can_tell() -> None:
     assert set(effects(mask, truth)) == {"objects found", "boundary right", "boundaries met", "background taken"}
 
 
-def test_a_picture_of_one_label_has_no_boundary() -> None:
+def test_an_image_of_one_label_has_no_boundary() -> None:
     assert not near_boundary(np.zeros((4, 5), np.uint8)).any()
     assert boundaries_met(np.zeros((4, 5), np.uint8), np.zeros((4, 5), np.uint8)) == (0, 0)
 
@@ -100,13 +100,13 @@ def test_the_band_around_an_object_of_voc_is_its_boundary() -> None:
     inside = np.zeros_like(truth)
     inside[32:68, 32:68] = 1  # its boundary is in the band
     assert near_boundary(truth, 1).sum() == 4 * 40 + 4 * 29
-    assert boundaries_met(inside, truth)[1] == 4 * 40 + 4 * 29  # and so counts by the truth's alone
+    assert boundaries_met(inside, truth)[1] == 4 * 40 + 4 * 29  # and so counts by the ground truth's alone
     assert boundaries_met(inside, truth, 0.04)[0] == 4 * 40 + 4 * 29
     assert boundaries_met(np.roll(inside, 20, 1), truth)[0] < 0.6 * boundaries_met(np.roll(inside, 20, 1), truth)[1]
     assert boundaries_met(np.zeros_like(truth), truth)[0] == 0
 
 
-def test_a_picture_lower_than_the_reach() -> None:
+def test_an_image_lower_than_the_reach() -> None:
     truth = np.zeros((2, 400), np.uint8)
     truth[:, 100:200] = 1
     assert boundaries_met(np.roll(truth, 7, 1), truth) == (16, 16)
@@ -136,9 +136,9 @@ def test_a_boundary_in_the_wrong_place_is_worse_than_a_shifted_one() -> None:
     assert shares[1] > shares[2] > shares[3]
 
 
-def counts(seed: int, right: float, seeds: int = 3, pictures: int = 30) -> NDArray[np.int64]:
+def counts(seed: int, right: float, seeds: int = 3, images: int = 30) -> NDArray[np.int64]:
     """int64 [S, N, 3, 3] of masks that are right with a probability."""
-    truth = np.random.default_rng(99).choice([0, 1, 2], (pictures, 8, 8)).astype(np.uint8)
+    truth = np.random.default_rng(99).choice([0, 1, 2], (images, 8, 8)).astype(np.uint8)
     random = np.random.default_rng(seed)
     rows = []
     for _ in range(seeds):
@@ -148,7 +148,7 @@ def counts(seed: int, right: float, seeds: int = 3, pictures: int = 30) -> NDArr
     return np.array(rows)
 
 
-def test_one_seed_is_the_paired_comparison_over_pictures() -> None:
+def test_one_seed_is_the_paired_comparison_over_images() -> None:
     a, b = counts(0, 0.8, seeds=1), counts(1, 0.7, seeds=1)
     assert compare_seeds(a, b, mean_iou_of_parts) == compare(a[0], b[0])
     assert compare_seeds(a, b, mean_iou_of_parts).a == bootstrap(a[0])

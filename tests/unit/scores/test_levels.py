@@ -12,7 +12,7 @@ from wsss_platform.errors import InputError
 from wsss_platform.maps.storage import CELL, TOP, StoredMap, full_size, grid_size
 from wsss_platform.scores import levels
 from wsss_platform.scores.levels import bucket_table, sweep_levels
-from wsss_platform.scores.sweep import grid, sweep_picture
+from wsss_platform.scores.sweep import grid, sweep_image
 
 C = 6
 
@@ -45,7 +45,7 @@ def test_equals_the_full_size_sweep(
 ) -> None:
     stored, truth = a_map(seed, height, width, classes, steps, kind)
     found = sweep_levels(stored.scores, stored.classes, truth, thresholds, C)  # type: ignore[arg-type]
-    wanted = sweep_picture(full_size(stored), stored.classes, truth, thresholds, C)
+    wanted = sweep_image(full_size(stored), stored.classes, truth, thresholds, C)
     for name, own, other in zip(wanted._fields, found, wanted, strict=True):
         np.testing.assert_array_equal(own, other, err_msg=name)
         assert own.dtype == other.dtype
@@ -63,7 +63,7 @@ def test_thresholds_that_are_scores(values: list[int], seed: int, kind: str) -> 
     thresholds = np.array(sorted(values), np.float32) * np.float32(top // 255) / np.float32(64) / np.float32(top)
     stored, truth = a_map(seed, 21, 34, 3, 2040, kind)
     found = sweep_levels(stored.scores, stored.classes, truth, thresholds, C)  # type: ignore[arg-type]
-    wanted = sweep_picture(full_size(stored), stored.classes, truth, thresholds, C)
+    wanted = sweep_image(full_size(stored), stored.classes, truth, thresholds, C)
     for own, other in zip(found, wanted, strict=True):
         np.testing.assert_array_equal(own, other)
 
@@ -76,7 +76,7 @@ def test_the_geometry_and_levels_are_those_of_the_store() -> None:
     assert 64 * max(TOP.values()) < 2**24, "interpolated values are exact in float32"
 
 
-def test_a_picture_without_scored_pixels_and_one_without_classes() -> None:
+def test_an_image_without_scored_pixels_and_one_without_classes() -> None:
     stored, truth = a_map(0, 20, 30, 2, 255)
     void = sweep_levels(stored.scores, stored.classes, np.full_like(truth, 255), grid(), C)  # type: ignore[arg-type]
     assert all(len(column) == 0 for column in void)
@@ -95,7 +95,7 @@ def test_wrong_input_is_named() -> None:
         sweep_levels(scores, stored.classes[:1], truth, grid(), C, "2007_1")
     with pytest.raises(InputError, match="2007_1: class .* expected less than 1"):
         sweep_levels(scores, np.array([0, 3], np.uint8), np.zeros((20, 30), np.uint8), grid(), 1, "2007_1")
-    with pytest.raises(InputError, match="2007_1: the truth holds values above 6"):
+    with pytest.raises(InputError, match="2007_1: the ground truth holds values above 6"):
         sweep_levels(scores, stored.classes, np.full((20, 30), 9, np.uint8), grid(), C, "2007_1")
     with pytest.raises(ValueError, match="ascending"):
         sweep_levels(scores, stored.classes, truth, np.array([0.5, 0.2], np.float32), C)

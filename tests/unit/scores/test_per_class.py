@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from wsss_platform.scores.confusion import confusion, mean_iou, mean_iou_of_parts, parts
 from wsss_platform.scores.per_class import fit, parts_at
-from wsss_platform.scores.sweep import confusions, grid, histogram, sweep_picture
+from wsss_platform.scores.sweep import confusions, grid, histogram, sweep_image
 
 C = 3
-Picture = tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint8]]
+Image = tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint8]]
 
 
-def pictures(seed: int, count: int = 3, thresholds: int = 5) -> list[Picture]:
-    """Scores on the thresholds and between them, so that ties are common; not every class is in every picture."""
+def images(seed: int, count: int = 3, thresholds: int = 5) -> list[Image]:
+    """Scores on the thresholds and between them, so that ties are common; not every class is in every image."""
     found = []
     for number in range(count):
         generator = np.random.default_rng([seed, number])
@@ -30,11 +30,11 @@ def pictures(seed: int, count: int = 3, thresholds: int = 5) -> list[Picture]:
     return found
 
 
-def counted(some: list[Picture], thresholds: NDArray[np.float32]) -> NDArray[np.int64]:
-    return histogram([sweep_picture(*item, thresholds, C) for item in some], C, len(thresholds))
+def counted(some: list[Image], thresholds: NDArray[np.float32]) -> NDArray[np.int64]:
+    return histogram([sweep_image(*item, thresholds, C) for item in some], C, len(thresholds))
 
 
-def brute_force(some: list[Picture], limits: NDArray[np.float32]) -> NDArray[np.int64]:
+def brute_force(some: list[Image], limits: NDArray[np.float32]) -> NDArray[np.int64]:
     """Argmax first, then the best class's own threshold; the whole confusion."""
     total = np.zeros((C + 1, C + 2), np.int64)
     for scores, classes, truth in some:
@@ -50,7 +50,7 @@ def brute_force(some: list[Picture], limits: NDArray[np.float32]) -> NDArray[np.
 @settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 10_000), index=st.lists(st.integers(0, 4), min_size=C, max_size=C))
 def test_counts_equal_brute_force(seed: int, index: list[int]) -> None:
-    some, thresholds = pictures(seed), grid(5)
+    some, thresholds = images(seed), grid(5)
     found = parts_at(counted(some, thresholds), np.array(index))
     np.testing.assert_array_equal(found, parts(brute_force(some, thresholds[index])))
 
@@ -58,7 +58,7 @@ def test_counts_equal_brute_force(seed: int, index: list[int]) -> None:
 @settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 10_000))
 def test_the_fit_cannot_be_bettered_by_one_threshold(seed: int) -> None:
-    counts = counted(pictures(seed), grid(5))
+    counts = counted(images(seed), grid(5))
     if not counts.any():
         return
     index = fit(counts)

@@ -18,14 +18,14 @@ from wsss_platform.scores.confusion import confusion, iou, mean_iou, parts
 from wsss_platform.scores.counts import SweepCounts, read_confusions, read_sweeps, write_confusions, write_sweeps
 from wsss_platform.scores.per_class import parts_at
 from wsss_platform.scores.score import Score, paired_bootstrap
-from wsss_platform.scores.sweep import grid, sweep_picture
+from wsss_platform.scores.sweep import grid, sweep_image
 
 NAMES = ("cat", "dog", "bird")
 THRESHOLDS = grid(20, [0.33])
 
 
-class Picture:
-    """A picture with truth, maps and a mask made at 0.33, some pixels undecided."""
+class Image:
+    """An image with ground truth, maps and a mask made at 0.33, some pixels undecided."""
 
     def __init__(self, seed: int, noise: float) -> None:
         generator = np.random.default_rng(seed)
@@ -40,28 +40,28 @@ class Picture:
         self.mask[2, :3] = 255
 
 
-def write(folder: Path, pictures: dict[str, Picture], chunk: int = 3) -> Path:
+def write(folder: Path, images: dict[str, Image], chunk: int = 3) -> Path:
     folder.mkdir()
-    ids = list(pictures)
+    ids = list(images)
     for number, start in enumerate(range(0, len(ids), chunk)):
         some = ids[start : start + chunk]
-        tables = [(name, confusion(pictures[name].truth, pictures[name].mask, 3)) for name in some]
+        tables = [(name, confusion(images[name].truth, images[name].mask, 3)) for name in some]
         write_confusions(folder / f"confusion-{number:06d}.parquet", NAMES, tables)
         cells = [
-            (name, sweep_picture(item.scores, item.classes, item.truth, THRESHOLDS, 3))
-            for name, item in ((name, pictures[name]) for name in some)
+            (name, sweep_image(item.scores, item.classes, item.truth, THRESHOLDS, 3))
+            for name, item in ((name, images[name]) for name in some)
         ]
         write_sweeps(folder / f"sweep-{number:06d}.parquet", NAMES, THRESHOLDS, cells)
     return folder
 
 
-def made(noise: float, count: int = 8) -> dict[str, Picture]:
-    return {f"p{number}": Picture(number, noise) for number in range(count)}
+def made(noise: float, count: int = 8) -> dict[str, Image]:
+    return {f"p{number}": Image(number, noise) for number in range(count)}
 
 
-def table_at(pictures: dict[str, Picture], limit: np.float32) -> NDArray[np.int64]:
+def table_at(images: dict[str, Image], limit: np.float32) -> NDArray[np.int64]:
     total = np.zeros((4, 5), np.int64)
-    for item in pictures.values():
+    for item in images.values():
         best = item.scores.max(0)
         mask = np.where(best > limit, item.scores.argmax(0) + 1, 0).astype(np.uint8)
         total += confusion(item.truth, mask, 3)
@@ -69,28 +69,28 @@ def table_at(pictures: dict[str, Picture], limit: np.float32) -> NDArray[np.int6
 
 
 def test_counts_come_back(tmp_path: Path) -> None:
-    pictures = made(0.6)
-    pictures["void"] = Picture(50, 0.5)
-    pictures["void"].truth[:] = 255  # no scored pixel, but still a picture of the list
-    folder = write(tmp_path / "score", pictures)
+    images = made(0.6)
+    images["void"] = Image(50, 0.5)
+    images["void"].truth[:] = 255  # no scored pixel, but still an image of the list
+    folder = write(tmp_path / "score", images)
     ids: list[str] = []
     for chunk in read_confusions(folder):
         assert chunk.classes == NAMES
         for row, name in enumerate(chunk.ids):
-            own = chunk.picture == row
+            own = chunk.image == row
             table = np.zeros((4, 5), np.int64)
             table[chunk.truth[own], chunk.prediction[own]] = chunk.count[own]
-            wanted = confusion(pictures[name].truth, pictures[name].mask, 3)
+            wanted = confusion(images[name].truth, images[name].mask, 3)
             np.testing.assert_array_equal(table, wanted)
             np.testing.assert_array_equal(chunk.parts()[row], parts(wanted))
         ids += chunk.ids
-    assert ids == list(pictures)
+    assert ids == list(images)
     for sweep in read_sweeps(folder):
         np.testing.assert_array_equal(sweep.thresholds, THRESHOLDS)
         for row, name in enumerate(sweep.ids):
-            item = pictures[name]
-            own = sweep.picture == row
-            wanted_cells = sweep_picture(item.scores, item.classes, item.truth, THRESHOLDS, 3)
+            item = images[name]
+            own = sweep.image == row
+            wanted_cells = sweep_image(item.scores, item.classes, item.truth, THRESHOLDS, 3)
             for column, wanted_column in zip(sweep.cells, wanted_cells, strict=True):
                 np.testing.assert_array_equal(column[own], wanted_column)
 
@@ -102,17 +102,17 @@ def test_same_counts_same_bytes(tmp_path: Path) -> None:
 
 
 def test_summary_against_direct_computation(tmp_path: Path) -> None:
-    pictures = made(0.6)
-    score = Score.read(write(tmp_path / "score", pictures))
+    images = made(0.6)
+    score = Score.read(write(tmp_path / "score", images))
     summary = json.loads(json.dumps(score.summary(fixed=0.33), allow_nan=False))
-    fixed = np.sum([confusion(item.truth, item.mask, 3) for item in pictures.values()], axis=0)
-    assert summary["pictures"] == 8
+    fixed = np.sum([confusion(item.truth, item.mask, 3) for item in images.values()], axis=0)
+    assert summary["images"] == 8
     assert summary["pixels"] == 8 * 12 * 17
     assert summary["undecided"] == pytest.approx(8 * 3 / (8 * 12 * 17))
     assert summary["mean_iou"] == pytest.approx(float(mean_iou(fixed)), abs=1e-12)
     assert summary["classes"]["dog"]["iou"] == pytest.approx(iou(fixed)[2], abs=1e-12)
     assert summary["classes"]["bird"] == {"iou": None, "precision": None, "recall": None}
-    curve = [float(mean_iou(table_at(pictures, limit))) for limit in THRESHOLDS]
+    curve = [float(mean_iou(table_at(images, limit))) for limit in THRESHOLDS]
     assert summary["sweep"]["mean_iou"] == pytest.approx(curve, abs=1e-12)
     best = int(np.argmax(curve))
     assert summary["sweep"]["best_mean_iou"] == pytest.approx(max(curve), abs=1e-12)
@@ -124,20 +124,20 @@ def test_summary_against_direct_computation(tmp_path: Path) -> None:
 
 
 def test_parts_at_the_best_threshold(tmp_path: Path) -> None:
-    pictures = made(0.6)
-    score = Score.read(write(tmp_path / "score", pictures))
-    wanted = parts(table_at(pictures, score.thresholds[score.best]))
+    images = made(0.6)
+    score = Score.read(write(tmp_path / "score", images))
+    wanted = parts(table_at(images, score.thresholds[score.best]))
     np.testing.assert_array_equal(score.parts_at("best").sum(0), wanted)
     np.testing.assert_array_equal(score.parts_at("masks").sum(0), parts(score.table))
     assert score.interval("best").value == pytest.approx(float(score.curve[score.best]))
 
 
 def test_a_threshold_by_how_much_of_the_background_it_takes(tmp_path: Path) -> None:
-    pictures = made(0.5)
-    score = Score.read(write(tmp_path / "score", pictures))
+    images = made(0.5)
+    score = Score.read(write(tmp_path / "score", images))
     direct = []
     for threshold in THRESHOLDS:
-        taken = [(p.scores.max(0) > threshold)[p.truth == 0] for p in pictures.values()]
+        taken = [(p.scores.max(0) > threshold)[p.truth == 0] for p in images.values()]
         direct.append(np.concatenate(taken).mean())
     assert score.background_taken.tolist() == pytest.approx(direct)
     for share in direct:
@@ -150,11 +150,11 @@ def test_a_threshold_by_how_much_of_the_background_it_takes(tmp_path: Path) -> N
 
 
 def test_no_background_is_said(tmp_path: Path) -> None:
-    pictures = made(0.5)
-    for picture in pictures.values():
-        picture.truth[picture.truth == 0] = 255
-    with pytest.raises(InputError, match="no picture has a scored pixel of background"):
-        Score.read(write(tmp_path / "score", pictures)).taking(0.1)
+    images = made(0.5)
+    for image in images.values():
+        image.truth[image.truth == 0] = 255
+    with pytest.raises(InputError, match="no image has a scored pixel of background"):
+        Score.read(write(tmp_path / "score", images)).taking(0.1)
 
 
 def test_parts_of_thresholds_per_class_one_file_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,7 +202,7 @@ def test_paired_bootstrap(tmp_path: Path) -> None:
         back = paired_bootstrap(b, a, at, resamples=200)
         assert back.difference.value == pytest.approx(-found.difference.value)
         assert back.a_wins == 0.0
-    # paired: each resample holds the same pictures of both
+    # paired: each resample holds the same images of both
     same = paired_bootstrap(a, a, resamples=50)
     assert (same.difference.low, same.difference.high, same.a_wins) == (0, 0, 0.5)
     assert same.a.low < same.a.high
@@ -210,7 +210,7 @@ def test_paired_bootstrap(tmp_path: Path) -> None:
     assert direct.a == same.a
 
 
-def test_pictures_that_differ_are_named(tmp_path: Path) -> None:
+def test_images_that_differ_are_named(tmp_path: Path) -> None:
     a = Score.read(write(tmp_path / "a", made(0.6, 4)))
     b = Score.read(write(tmp_path / "b", made(0.6, 6)))
     with pytest.raises(InputError, match=r"2 only in .*b \(p4, p5\)"):
@@ -238,5 +238,5 @@ def test_folders_that_do_not_add_up(tmp_path: Path) -> None:
 
 
 def test_nothing_scored() -> None:
-    with pytest.raises(InputError, match="no picture has a scored pixel"):
+    with pytest.raises(InputError, match="no image has a scored pixel"):
         bootstrap(np.zeros((3, 3, 4), np.int64))

@@ -1,4 +1,4 @@
-"""Subsets told from per-picture counts."""
+"""Subsets told from per-image counts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NAMES = ("cat", "dog")
 
 
 def counts() -> np.ndarray:
-    """Truth of 100 pixels: nothing; 4 cats; 5 dogs; 10 cats and 20 dogs; 80 dogs; half of the last void."""
+    """Ground truth of 100 pixels: nothing; 4 cats; 5 dogs; 10 cats and 20 dogs; 80 dogs; half of the last void."""
     tables = []
     for cats, dogs, void in ((0, 0, 0), (4, 0, 0), (0, 5, 0), (10, 20, 0), (0, 80, 0), (0, 40, 50)):
         truth = np.zeros(100, np.uint8)
@@ -32,8 +32,8 @@ def counts() -> np.ndarray:
         ("object=large", [3, 4, 5]),
         ("object=0.05..0.3", [3]),
         ("object=0.04..0.05", [2]),
-        ("picture=0..50", [5]),
-        ("picture=50..1e6", [0, 1, 2, 3, 4]),
+        ("image=0..50", [5]),
+        ("image=50..1e6", [0, 1, 2, 3, 4]),
     ],
 )
 def test_subsets(text: str, wanted: list[int]) -> None:
@@ -52,10 +52,10 @@ def test_sizes_leave_no_gap() -> None:
         ("object=smal", "did you mean 'small'"),
         ("object=0.5", "expected all, class=NAME"),
         ("object=0.9..0.1", "expected all, class=NAME"),
-        ("picture=many", "expected all, class=NAME"),
+        ("image=many", "expected all, class=NAME"),
         ("size=3", "expected all, class=NAME"),
         ("", "expected all, class=NAME"),
-        ("object=0.9..1", "none of the 6 pictures"),
+        ("object=0.9..1", "none of the 6 images"),
     ],
 )
 def test_wrong_subsets(text: str, what: str) -> None:

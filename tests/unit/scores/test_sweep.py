@@ -16,7 +16,7 @@ from wsss_platform.maps.storage import StoredMap, full_size, grid_size
 from wsss_platform.masks.make import make_mask
 from wsss_platform.masks.rules import threshold_of_alpha
 from wsss_platform.scores.confusion import confusion, folded
-from wsss_platform.scores.sweep import SweepCells, confusions, grid, histogram, sweep_picture
+from wsss_platform.scores.sweep import SweepCells, confusions, grid, histogram, sweep_image
 
 C = 6
 
@@ -37,13 +37,13 @@ def brute_force(scores: Any, classes: Any, truth: Any, limit: np.float32) -> NDA
     return folded(confusion(truth, prediction, C))
 
 
-def swept(pictures: list[tuple[Any, Any, Any]], thresholds: NDArray[np.float32]) -> NDArray[np.int64]:
-    cells = [sweep_picture(*picture, thresholds, C) for picture in pictures]
+def swept(images: list[tuple[Any, Any, Any]], thresholds: NDArray[np.float32]) -> NDArray[np.int64]:
+    cells = [sweep_image(*image, thresholds, C) for image in images]
     return confusions(histogram(cells, C, len(thresholds)))
 
 
 @st.composite
-def pictures(draw: st.DrawFn) -> tuple[Any, Any, Any]:
+def images(draw: st.DrawFn) -> tuple[Any, Any, Any]:
     """Scores of two decimals (ties with each other and with the thresholds are common), 0 to 4 classes."""
     generator = np.random.default_rng(draw(st.integers(0, 100_000)))
     shape = (draw(st.integers(1, 6)), draw(st.integers(1, 6)))
@@ -53,31 +53,31 @@ def pictures(draw: st.DrawFn) -> tuple[Any, Any, Any]:
 
 
 @settings(deadline=None, max_examples=40)
-@given(picture=pictures(), thresholds=st.sampled_from([grid(20), grid(100), grid(100, [0.305, 1.0]), grid(1)]))
-def test_equals_brute_force_at_every_threshold(picture: tuple[Any, Any, Any], thresholds: NDArray[np.float32]) -> None:
-    found = swept([picture], thresholds)
+@given(image=images(), thresholds=st.sampled_from([grid(20), grid(100), grid(100, [0.305, 1.0]), grid(1)]))
+def test_equals_brute_force_at_every_threshold(image: tuple[Any, Any, Any], thresholds: NDArray[np.float32]) -> None:
+    found = swept([image], thresholds)
     assert found.dtype == np.int64
     for index, limit in enumerate(thresholds):
-        np.testing.assert_array_equal(found[index], brute_force(*picture, limit), err_msg=f"at {limit}")
+        np.testing.assert_array_equal(found[index], brute_force(*image, limit), err_msg=f"at {limit}")
 
 
 @settings(deadline=None, max_examples=40)
-@given(picture=pictures(), values=st.lists(st.floats(0, 1, width=32), min_size=1, max_size=12, unique=True))
-def test_any_thresholds(picture: tuple[Any, Any, Any], values: list[float]) -> None:
+@given(image=images(), values=st.lists(st.floats(0, 1, width=32), min_size=1, max_size=12, unique=True))
+def test_any_thresholds(image: tuple[Any, Any, Any], values: list[float]) -> None:
     thresholds = np.sort(np.array(values, np.float32))
-    found = swept([picture], thresholds)
+    found = swept([image], thresholds)
     for index, limit in enumerate(thresholds):
-        np.testing.assert_array_equal(found[index], brute_force(*picture, limit))
+        np.testing.assert_array_equal(found[index], brute_force(*image, limit))
 
 
 @settings(deadline=None, max_examples=20)
-@given(several=st.lists(pictures(), min_size=2, max_size=5), cut=st.integers(1, 4))
-def test_adds_over_pictures(several: list[tuple[Any, Any, Any]], cut: int) -> None:
+@given(several=st.lists(images(), min_size=2, max_size=5), cut=st.integers(1, 4))
+def test_adds_over_images(several: list[tuple[Any, Any, Any]], cut: int) -> None:
     thresholds = grid(50)
     whole = swept(several, thresholds)
     np.testing.assert_array_equal(whole, swept(several[:cut], thresholds) + swept(several[cut:], thresholds))
     at = 30
-    total = sum(brute_force(*picture, thresholds[at]) for picture in several)
+    total = sum(brute_force(*image, thresholds[at]) for image in several)
     np.testing.assert_array_equal(whole[at], total)
 
 
@@ -111,21 +111,19 @@ def test_an_alpha_is_a_threshold(alpha: float) -> None:
     assert disagree.sum() <= 1
 
     generator = np.random.default_rng(1)
-    picture = np.array([0, 1, 4], np.uint8)
+    image = np.array([0, 1, 4], np.uint8)
     maps = generator.random((3, 20, 20)).astype(np.float32)
     truth = truth_of(generator, (20, 20))
     best = maps.max(0).astype(np.float64)
-    mask = np.where(best > (1 - best) ** alpha, picture[maps.argmax(0)] + 1, 0).astype(np.uint8)
-    found = swept([(maps, picture, truth)], np.array([limit], np.float32))
+    mask = np.where(best > (1 - best) ** alpha, image[maps.argmax(0)] + 1, 0).astype(np.uint8)
+    found = swept([(maps, image, truth)], np.array([limit], np.float32))
     np.testing.assert_array_equal(found[0], folded(confusion(truth, mask, C)))
 
 
 def test_cells_are_sparse_and_complete() -> None:
     generator = np.random.default_rng(0)
     truth = truth_of(generator, (30, 30))
-    cells = sweep_picture(
-        generator.random((2, 30, 30)).astype(np.float32), np.array([1, 3], np.uint8), truth, grid(), C
-    )
+    cells = sweep_image(generator.random((2, 30, 30)).astype(np.float32), np.array([1, 3], np.uint8), truth, grid(), C)
     assert isinstance(cells, SweepCells)
     assert cells.pixels.min() > 0
     assert cells.pixels.sum() == (truth != 255).sum()
@@ -144,15 +142,15 @@ def test_wrong_input_is_named() -> None:
     scores = np.zeros((1, 2, 2), np.float32)
     one, truth = np.array([1], np.uint8), np.zeros((2, 2), np.uint8)
     with pytest.raises(InputError, match="2007_1: scores of shape"):
-        sweep_picture(scores, one, np.zeros((2, 3), np.uint8), grid(), C, "2007_1")
-    with pytest.raises(InputError, match="2007_1: the truth holds values above 6"):
-        sweep_picture(scores, one, np.full((2, 2), 9, np.uint8), grid(), C, "2007_1")
+        sweep_image(scores, one, np.zeros((2, 3), np.uint8), grid(), C, "2007_1")
+    with pytest.raises(InputError, match="2007_1: the ground truth holds values above 6"):
+        sweep_image(scores, one, np.full((2, 2), 9, np.uint8), grid(), C, "2007_1")
     with pytest.raises(InputError, match="2007_1: class 6 of the maps"):
-        sweep_picture(scores, np.array([6], np.uint8), truth, grid(), C, "2007_1")
+        sweep_image(scores, np.array([6], np.uint8), truth, grid(), C, "2007_1")
     with pytest.raises(InputError, match="2007_1: a score is not a number"):
-        sweep_picture(scores * np.float32(np.nan), one, truth, grid(), C, "2007_1")
+        sweep_image(scores * np.float32(np.nan), one, truth, grid(), C, "2007_1")
     with pytest.raises(ValueError, match="ascending"):
-        sweep_picture(scores, one, truth, np.array([0.5, 0.2], np.float32), C)
+        sweep_image(scores, one, truth, np.array([0.5, 0.2], np.float32), C)
 
 
 def test_grid() -> None:

@@ -42,7 +42,7 @@ def space(of: Experiment, **axes: dict[str, Any]) -> SearchSpace:
 
 
 def put(store: Store, of: Experiment, stage: Stage, seconds: float, epochs: int = 3, **said: Any) -> None:
-    """A finished artefact that took that long; of a training with its epochs, of 10 pictures each."""
+    """A finished artefact that took that long; of a training with its epochs, of 10 images each."""
     manifest = {"stage": stage.name, "method": of.method.name, "seconds": seconds, "like": like(of, stage), **said}
     with store.building(stage.kind, stage.key) as folder:
         assert folder is not None
@@ -51,7 +51,7 @@ def put(store: Store, of: Experiment, stage: Stage, seconds: float, epochs: int 
             ends = [EpochEnd(n + 1, epochs, n, {}, 0.1, 10 / each, each, {}, 1.0) for n in range(epochs)]
             (folder / METRICS).write_text("".join(json.dumps(asdict(end)) + "\n" for end in ends))
         else:
-            manifest.setdefault("pictures", 10)
+            manifest.setdefault("images", 10)
         store.commit(stage.kind, stage.key, manifest)
 
 
@@ -90,13 +90,13 @@ def test_without_an_earlier_run_there_are_counts_and_no_hours(tmp_path: Path) ->
 
 def test_a_run_takes_what_stages_like_it_took(tmp_path: Path) -> None:
     store, old = Store(tmp_path), experiment(train={"epochs": 2})
-    put(store, old, old.stages[0], seconds=20.0, epochs=2)  # 1 s per picture and epoch, the start counted
+    put(store, old, old.stages[0], seconds=20.0, epochs=2)  # 1 s per image and epoch, the start counted
     for stage, seconds in zip(old.stages[1:], (30.0, 50.0, 10.0), strict=True):
         put(store, old, stage, seconds)
     new = experiment()  # three epochs: everything is new
     costs = run_costs(new, store, new.stages[-1])
     assert [cost.seconds for cost in costs] == pytest.approx([30.0, 30.0, 50.0, 10.0])
-    assert hours(costs) == pytest.approx((30 + 50) / 3600), "stages of pictures run beside each other"
+    assert hours(costs) == pytest.approx((30 + 50) / 3600), "stages of images run beside each other"
     assert "about 1.3 min one after the other, from 4 earlier stages" in cost_words(cost_document(costs))
 
 
@@ -231,7 +231,7 @@ def test_inner_settings_are_no_trainings(tmp_path: Path) -> None:
     assert "160 inner settings on stored maps (160 may have a CRF)" in words
     put_counts(store.study_folder("earlier"), ["key"], images=4, seconds=8.0)
     (inner,) = (cost for cost in study_costs(one, axes, 5, store, "s", 3, levels=levels) if cost.kind == "inner")
-    assert inner.seconds == pytest.approx(20.0), "2 s a picture"
+    assert inner.seconds == pytest.approx(20.0), "2 s an image"
     assert inner.earlier == 1
     assert hours([inner]) == pytest.approx(80 * 20 / 3600)
 

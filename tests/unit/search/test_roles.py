@@ -97,7 +97,7 @@ def test_a_study_is_the_same_whatever_is_said_of_its_axes() -> None:
     experiment = Experiment(METHOD, CONFIG, DataConfig(sample=SampleConfig(train=2, val=2, size=48)))
     plain = {path: {name: value for name, value in axis.items() if name != "role"} for path, axis in RATIO.items()}
     one, other = (
-        identity(experiment, split(experiment, read, 0), "val truth", StudyOptions())
+        identity(experiment, split(experiment, read, 0), "val ground truth", StudyOptions())
         for read in (space(plain), space(RATIO, threshold="the sweep solves it"))
     )
     assert one == other

@@ -31,13 +31,13 @@ from wsss_platform.tracking.weights_and_biases import Tracker
 settings = json.loads(sys.argv[1])
 tracker = Tracker(
     name="fbr-1", group="study-a", config={"loss": {"contrast": 0.1}, "data": {"root": str(Path.home() / "VOC")}},
-    protocol={"selection": "train truth"}, folder=Path(settings["folder"]), mode=settings["mode"],
+    protocol={"selection": "train ground truth"}, folder=Path(settings["folder"]), mode=settings["mode"],
     patience=settings["patience"], closing=settings["closing"],
 )
 tracker.start()
 for step in range(3):
     tracker.log({"loss/contrast": 1.0 / (step + 1)})
-tracker.picture("worst/1", np.full((8, 12, 3), 200, np.uint8))
+tracker.image("worst/1", np.full((8, 12, 3), 200, np.uint8))
 tracker.table("trials", ["trial", "mIoU"], [[0, 0.4], [1, 0.5]])
 if settings.get("kill"):
     import signal, subprocess
@@ -95,7 +95,7 @@ def inspect(folder: str, *options: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_WAIT, check=True).stdout
 
 
-def test_an_offline_run_holds_config_protocol_curve_picture_and_summary(tmp_path: Path) -> None:
+def test_an_offline_run_holds_config_protocol_curve_image_and_summary(tmp_path: Path) -> None:
     said = run(tmp_path, summary={"mean_iou": 0.47, "best/threshold": 0.3})
     assert said["mode"] == "offline"
     assert len(said["warnings"]) == 1
@@ -105,7 +105,7 @@ def test_an_offline_run_holds_config_protocol_curve_picture_and_summary(tmp_path
     assert read["state"] == "finished"
     assert read["name"] == "fbr-1"
     assert read["config"]["loss"] == {"contrast": 0.1}
-    assert read["config"]["protocol"] == {"selection": "train truth"}
+    assert read["config"]["protocol"] == {"selection": "train ground truth"}
     assert read["config"]["data"] == {"root": "~/VOC"}
     assert read["summary"]["mean_iou"] == 0.47
     assert read["summary"]["best/threshold"] == 0.3
@@ -189,7 +189,7 @@ def test_a_service_that_is_away_neither_blocks_nor_fails_the_run(tmp_path: Path,
     assert KEY not in warning
     read = json.loads(inspect(said["folder"], "--summary"))
     assert read["summary"]["mean_iou"] == 0.5, "the run went on offline and lost nothing"
-    assert read["config"]["protocol"] == {"selection": "train truth"}
+    assert read["config"]["protocol"] == {"selection": "train ground truth"}
 
 
 @contextmanager
@@ -305,7 +305,7 @@ def test_no_call_waits_for_the_service(service: threading.Event, tracker: Tracke
     tracker.start()
     assert tracker.running
     tracker.log({"loss": 1.0})
-    tracker.picture("p", np.zeros((2, 2, 3), np.uint8))
+    tracker.image("p", np.zeros((2, 2, 3), np.uint8))
     tracker.table("t", ["a"], [[1]])
     tracker.finish({})
     assert not service.is_set()

@@ -56,7 +56,7 @@ def test_resumed_is_bit_equal_to_uninterrupted(stop: int, optimiser: Any, tmp_pa
     torch.testing.assert_close(resumed["model"], complete["model"], rtol=0, atol=0)
     torch.testing.assert_close(resumed["optimiser"]["state"], complete["optimiser"]["state"], rtol=0, atol=0)
     assert resumed["optimiser"]["param_groups"] == complete["optimiser"]["param_groups"]
-    assert int(complete["model"]["at"]) == 4 * 12  # the bank saw every picture of every epoch
+    assert int(complete["model"]["at"]) == 4 * 12  # the bank saw every image of every epoch
 
 
 def test_seed_decides() -> None:
@@ -84,7 +84,7 @@ def test_the_loss_falls_and_the_total_is_the_weighted_sum() -> None:
         **{path: pytest.approx(value) for path, value in optimiser.items()},
         "train.epochs": 12,
     }
-    assert ends[0].pictures_per_second > 0
+    assert ends[0].images_per_second > 0
 
 
 def test_poly_schedule_reaches_every_step() -> None:
@@ -107,15 +107,15 @@ def test_mixed_precision_trains_and_resumes(precision: Any, tmp_path: Path) -> N
     assert rest[-1].losses["classification"] != full[-1].losses["classification"]
 
 
-def test_nan_stops_with_step_term_and_pictures() -> None:
+def test_nan_stops_with_step_term_and_images() -> None:
     job = tiny_job(train=SHORT, trouble=Trouble(nan_step=4))
     epochs = train_phase(job)
     assert next(epochs)[0].epoch == 1
     with pytest.raises(RunError) as caught:
         next(epochs)
     message = str(caught.value)
-    assert message.startswith("step 5: loss term 'contrast' is nan; pictures: ")
-    named = message.partition("pictures: ")[2].split(", ")
+    assert message.startswith("step 5: loss term 'contrast' is nan; images: ")
+    named = message.partition("images: ")[2].split(", ")
     assert len(named) == 4
     assert set(named) <= set(job.experiment.dataset.split("train").ids)
 
@@ -171,7 +171,7 @@ def test_terms_must_be_scalars() -> None:
 
 
 @pytest.mark.parametrize("loaders", [0, 1])
-def test_a_bad_picture_is_an_input_error_without_a_traceback(loaders: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bad_image_is_an_input_error_without_a_traceback(loaders: int, monkeypatch: pytest.MonkeyPatch) -> None:
     read = TinySplit.read
 
     def broken(self: TinySplit, id: str) -> Sample:
@@ -240,10 +240,10 @@ def _ddp_worker(rank: int, folder: Path, good: TrainJob, bad: TrainJob) -> None:
 
 def test_two_workers_equal_one_and_stop_together(tmp_path: Path) -> None:
     """A global batch of 8: equal losses, equal weights, one bank, every worker's part of a checkpoint.
-    And NaN on the second worker alone stops both with its pictures."""
+    And NaN on the second worker alone stops both with its images."""
     train = TrainConfig(epochs=2, batch=8, crop=48, optimiser="sgd", learning_rate=0.05)
-    good = _with_phase(tiny_job(train=train, pictures=16), steady)
-    bad = _with_phase(tiny_job(train=SHORT, pictures=16), _nan_on_rank_one)
+    good = _with_phase(tiny_job(train=train, images=16), steady)
+    bad = _with_phase(tiny_job(train=SHORT, images=16), _nan_on_rank_one)
     torch.multiprocessing.spawn(_ddp_worker, (tmp_path, good, bad), nprocs=2)
     results = [torch.load(tmp_path / f"result-{rank}.pt", weights_only=True) for rank in range(2)]
 
@@ -257,5 +257,5 @@ def test_two_workers_equal_one_and_stop_together(tmp_path: Path) -> None:
 
     message = results[0]["message"]
     assert message == results[1]["message"]
-    assert message.startswith("step 2: loss term 'contrast' is nan; pictures: ")
+    assert message.startswith("step 2: loss term 'contrast' is nan; images: ")
     assert len(message.split(", ")) == 2  # the second worker's share of four

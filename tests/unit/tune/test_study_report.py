@@ -72,7 +72,7 @@ def test_held_out_truth_chooses_and_the_rest_tells(tmp_path: Path) -> None:
     assert told["report_list"] == "train:rest-1"
     assert told["looks"] == {"train:held-out-1": 3, "train:rest-1": told["oracle_over"] + 1}
     assert not told["biased"]
-    assert told["pictures"] + len(asked.experiment.dataset.split("train:held-out-1").ids) == 16
+    assert told["images"] + len(asked.experiment.dataset.split("train:held-out-1").ids) == 16
     low, high = told["selected"]["interval"]
     assert low <= told["selected"]["mean_iou"] <= high
     assert told["oracle"]["mean_iou"] >= max(told["selected"]["mean_iou"], told["fixed"]["mean_iou"])
@@ -80,7 +80,7 @@ def test_held_out_truth_chooses_and_the_rest_tells(tmp_path: Path) -> None:
     assert told["difference"]["value"] == pytest.approx(gap)
     assert isinstance(events[0], Reporting)
     assert "looks = 3" in (folder.folder / "best.toml").read_text()
-    assert 'selection = "held-out:1 truth"' in (folder.folder / "best.toml").read_text()
+    assert 'selection = "held-out:1 ground truth"' in (folder.folder / "best.toml").read_text()
 
 
 def test_the_list_that_chose_is_called_biased_and_every_trial_is_in_the_oracle(tmp_path: Path) -> None:
@@ -115,4 +115,4 @@ def test_oracle_scores_every_trial_when_asked(tmp_path: Path) -> None:
 
 def test_a_study_says_in_its_identity_who_chose(tmp_path: Path) -> None:
     asked = study(tmp_path, "held-out:2")
-    assert asked.identity()["selection"] == "held-out:2 truth"
+    assert asked.identity()["selection"] == "held-out:2 ground truth"

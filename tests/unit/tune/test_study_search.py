@@ -29,7 +29,7 @@ IDENTITY: dict[str, Any] = {
     "method": ["tiny", 1],
     "truth": "t",
     "objective": BEST,
-    "selection": "train truth",
+    "selection": "train ground truth",
     "config": CONFIG.model_dump(mode="json"),
 }
 

@@ -36,7 +36,7 @@ PASSWORD = "hunter2hunter2"
 
 
 def searcher(folder: Path, url: str | None) -> StudySearcher:
-    return study_searcher(StudyFolder(folder, {"selection": "train truth"}, url), SPACE, CONFIG)
+    return study_searcher(StudyFolder(folder, {"selection": "train ground truth"}, url), SPACE, CONFIG)
 
 
 def drive(search: StudySearcher, count: int) -> list[dict[str, Any]]:
@@ -64,7 +64,7 @@ def live(folder: Path, url: str) -> None:
     assert pieces == whole[:4]
     assert left == whole[4]
     assert [item["number"] for item in more] == list(range(5, 13))
-    study = StudyFolder(here, {"selection": "train truth"}, url)
+    study = StudyFolder(here, {"selection": "train ground truth"}, url)
     states = [trial.state for trial in study.study.get_trials()]
     assert states == [TrialState.COMPLETE] * 4 + [TrialState.FAIL] + [TrialState.COMPLETE] * 8
     assert study.study.get_trials()[0].intermediate_values == {1: 0.1}

@@ -292,7 +292,7 @@ def test_identical_losses_of_different_configs_are_noticed(tmp_path: Path) -> No
     assert [twin(folder, number) for number in range(4)] == [None, None, 0, 2]
 
 
-def test_rungs_are_a_few_pictures_spread_over_the_list() -> None:
+def test_rungs_are_a_few_images_spread_over_the_list() -> None:
     ids = [str(index) for index in range(10)]
     assert spread(ids, 4) == ("0", "2", "5", "7")
     assert spread(ids, 10) == spread(ids, 99) == tuple(ids)

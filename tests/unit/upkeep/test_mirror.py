@@ -19,8 +19,8 @@ from wsss_platform.upkeep.mirror import FILES, Mirror
 STAGES = {"train:cam": "a" * 64, "maps:cam": "b" * 64, "masks:cam": "c" * 64}
 WORDS = "data train_list score_list labels_from backbone initial_weights scales background crf affinity segmenter truth"
 PROTOCOL: dict[str, Any] = dict.fromkeys(WORDS.split(), "x") | {
-    "train_pictures": 1,
-    "score_pictures": 1,
+    "train_images": 1,
+    "score_images": 1,
     "label_gate": True,
     "supervision": "labels",
     "selection": "none",

@@ -21,7 +21,7 @@ from wsss_platform.upkeep.verification import SAMPLED, Finding, spread, verify
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A storage folder with the four stages of one run of 40 pictures (two chunks)."""
+    """A storage folder with the four stages of one run of 40 images (two chunks)."""
     data = DataConfig.model_validate({"kind": "sample", "sample": {"train": 40, "val": 1, "size": 48}})
     method = get("cam")
     config = method.config.model_validate(
@@ -73,10 +73,10 @@ def cut(path: Path) -> None:
     ("pattern", "harm", "said"),
     [
         ("maps/*/maps-000001.parquet", flip_a_byte, "maps-000001.parquet"),
-        ("maps/*/maps-000001.parquet", Path.unlink, "holds 32 pictures, its manifest says 40"),
+        ("maps/*/maps-000001.parquet", Path.unlink, "holds 32 images, its manifest says 40"),
         ("masks/*/masks/*.png", cut, ".png"),
         ("masks/*/masks/*.png", flip_a_byte, ".png"),
-        ("masks/*/masks/*.png", Path.unlink, "holds 39 pictures, its manifest says 40"),
+        ("masks/*/masks/*.png", Path.unlink, "holds 39 images, its manifest says 40"),
         ("score/*/confusion-000000.parquet", flip_a_byte, "confusion-000000.parquet"),
         ("score/*/sweep-000001.parquet", cut, "sweep-000001.parquet"),
         ("score/*/sweep-000001.parquet", Path.unlink, "32 in sweep"),

@@ -22,14 +22,14 @@ class HostConfig(Section):
     pooling_threshold: float = Field(0.10, ge=0, lt=1)
     """A channel's image score is the mean of its activations above this fraction of its maximum. 0.10 [code]."""
     overlap: float = Field(0.4, ge=0, le=1)
-    """EPS's tau: a class of the picture counts as salient when more than this part of its map lies on saliency; else
+    """EPS's tau: a class of the image counts as salient when more than this part of its map lies on saliency; else
     it is one of the background's. 0.4 in the script [code], 0.5 the argument's default."""
     blend: float = Field(0.5, ge=0, le=1)
     """EPS's weight of the foreground's prediction of saliency against that of the background. 0.5 [code]."""
     contrast_temperature: float = Field(0.1, ge=0.01, le=10)
     """Divides the cosines of PPC's two pixel-to-prototype terms. 0.1 [code]."""
     background_below: float = Field(0.05, ge=0, le=1)
-    """Pixels whose summed class activation (each 0..1 over the picture) is lower are background to the side head.
+    """Pixels whose summed class activation (each 0..1 over the image) is lower are background to the side head.
     0.05 [code]."""
 
 

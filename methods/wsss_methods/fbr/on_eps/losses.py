@@ -29,8 +29,8 @@ def thresholded_average(features: Tensor, threshold: float) -> Tensor:
 def saliency_loss(maps: Tensor, saliency: Tensor, labels: Tensor, overlap: float, blend: float) -> Tensor:
     """EPS (Lee et al., CVPR 2021; eps.py, get_eps_loss).
 
-    P = softmax(maps). A class of the picture is salient when the part of {P_c > 1/2} that lies on {saliency > 1/2}
-    is more than `overlap`. F = sum of the salient classes' P, G = P of the background and of the picture's other
+    P = softmax(maps). A class of the image is salient when the part of {P_c > 1/2} that lies on {saliency > 1/2}
+    is more than `overlap`. F = sum of the salient classes' P, G = P of the background and of the image's other
     classes. Loss: mean of (blend F + (1 - blend) (1 - G) - saliency)^2.
 
     Args:
@@ -57,7 +57,7 @@ def consistency(
 
     With s(m) = stretched(m) x labels (1 for the background): equivariance is the mean of |s(first) - s(second)| over
     the classes. Cross refinement is, for each view, the mean of the top 20 % of |w(other view's s) - s(refined)| in
-    each picture, both summed; w keeps the largest class of each position and puts 1 - it on the background, and has
+    each image, both summed; w keeps the largest class of each position and puts 1 - it on the background, and has
     no gradient.
 
     Args:
@@ -121,7 +121,7 @@ def to_prototypes(vectors: Tensor, classes: Tensor, prototypes: Tensor, usable: 
 
 @torch.no_grad()
 def background_target(maps: Tensor, labels: Tensor, below: float) -> Tensor:
-    """FBR's get_background_label: 1 where the picture's classes, each divided by its maximum, sum to less than
+    """FBR's get_background_label: 1 where the image's classes, each divided by its maximum, sum to less than
     `below`: float32 [B, 1, h, w]."""
     scores = maps[:, 1:].relu() * labels[:, :, None, None]
     scores = scores / (scores.amax((2, 3), keepdim=True) + 1e-5)

@@ -1,6 +1,6 @@
 """Image-level labels as files: the label JSON and VOC's XML annotations.
 
-A label JSON is {"classes": [class names in mask order], "labels": {picture id: [class names]}}; "name" may say which
+A label JSON is {"classes": [class names in mask order], "labels": {image id: [class names]}}; "name" may say which
 data set it is.
 """
 
@@ -38,7 +38,7 @@ class LabelJson:
     classes: tuple[str, ...]
     """In the order of the mask values."""
     labels: Mapping[str, tuple[str, ...]]
-    """Picture id -> names of its classes."""
+    """Image id -> names of its classes."""
 
 
 def read_label_json(path: Path) -> LabelJson:
@@ -57,9 +57,7 @@ def read_label_json(path: Path) -> LabelJson:
     except (json.JSONDecodeError, UnicodeDecodeError, OSError, _DuplicateError) as error:
         raise InputError(f"{path}: not a label JSON: {error}", field=path) from None
     if not isinstance(data, dict) or not isinstance(data.get("labels"), dict) or not _is_names(data.get("classes")):
-        raise InputError(
-            f'{path}: expected {{"classes": [names], "labels": {{picture id: [class names]}}}}', field=path
-        )
+        raise InputError(f'{path}: expected {{"classes": [names], "labels": {{image id: [class names]}}}}', field=path)
     classes = tuple(data["classes"])
     if not classes or len(set(classes)) < len(classes):
         raise InputError(f"{path}: classes are empty or repeat a name", field=path)
@@ -79,7 +77,7 @@ def read_label_json(path: Path) -> LabelJson:
 def write_label_json(
     path: Path, classes: Sequence[str], labels: Mapping[str, Iterable[str]], *, name: str = ""
 ) -> None:
-    """Write a label JSON, one line per picture, ids in the given order; the data set's name when there is one."""
+    """Write a label JSON, one line per image, ids in the given order; the data set's name when there is one."""
     lines = [f"  {json.dumps(id)}: {json.dumps(list(names))}" for id, names in labels.items()]
     head = (f' "name": {json.dumps(name)},\n' if name else "") + f' "classes": {json.dumps(list(classes))},\n'
     write_atomic(path, f'{{\n{head} "labels": {{\n' + ",\n".join(lines) + "\n }\n}\n")

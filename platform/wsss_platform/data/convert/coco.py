@@ -1,8 +1,8 @@
-"""COCO's annotations of instances as pictures with class masks.
+"""COCO's annotations of instances as images with class masks.
 
 COCO has no masks of classes, only outlines of instances, so whoever scores on it paints them; how is ours, and the same
 for all: larger instances first, so that a smaller one in front keeps its pixels; crowds lowest, as regions of their
-class; nothing is 255. Mask values are 1..80 in the order of COCO's category ids, whose gaps close. Pictures without
+class; nothing is 255. Mask values are 1..80 in the order of COCO's category ids, whose gaps close. Images without
 annotations are left out, which keeps 82,081 of 2014's 82,783 to train.
 """
 
@@ -21,7 +21,7 @@ from wsss_platform.data.convert.coco_outline import Outline, inside, read_outlin
 from wsss_platform.data.split import check_id
 from wsss_platform.errors import InputError, unknown
 
-_LONGEST = 1 << 14  # pixels of a picture's side: a wrong size must not make this allocate without bounds
+_LONGEST = 1 << 14  # pixels of an image's side: a wrong size must not make this allocate without bounds
 _YEARS = ("2014", "2017")
 _LISTS = ("train", "val")
 
@@ -37,12 +37,12 @@ class Region:
     crowd: bool
     """A region of many; drawn under all others."""
     outline: Outline
-    """Checked against the picture's size."""
+    """Checked against the image's size."""
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture with annotations."""
+class AnnotatedImage:
+    """An image with annotations."""
 
     id: str
     file: Path
@@ -61,16 +61,16 @@ class Annotations:
 
     path: Path
     classes: tuple[str, ...]
-    pictures: tuple[Picture, ...]
+    images: tuple[AnnotatedImage, ...]
     """Those with annotations, in the order of their names."""
     without: int
-    """Pictures that have no annotation and are left out."""
+    """Images that have no annotation and are left out."""
 
 
 def annotation_files(root: Path, year: str, only: str | None = None) -> dict[str, tuple[Path, Path]]:
-    """List name -> (annotation file, folder of pictures) of what lies in COCO's folder.
+    """List name -> (annotation file, folder of images) of what lies in COCO's folder.
 
-    Pictures lie in `train2014`, or in `images/train2014`.
+    Images lie in `train2014`, or in `images/train2014`.
 
     Args:
         root: holds `annotations`.
@@ -78,7 +78,7 @@ def annotation_files(root: Path, year: str, only: str | None = None) -> dict[str
         only: "train" or "val"; None is both, as far as there are annotations.
 
     Raises:
-        InputError: another year or list, no annotations, or annotations without their folder of pictures.
+        InputError: another year or list, no annotations, or annotations without their folder of images.
     """
     if year not in _YEARS:
         raise unknown("year (--year)", year, _YEARS, "--year")
@@ -111,11 +111,11 @@ def read_annotations(path: Path, folder: Path) -> Annotations:
 
     Args:
         path: the file; it is read whole.
-        folder: that holds its pictures.
+        folder: that holds its images.
 
     Raises:
-        InputError: missing, not such a JSON, a name with a path in it, an unknown picture or category, a wrong size,
-            an outline that is none or does not fit its picture, no annotations at all; names the file and the entry.
+        InputError: missing, not such a JSON, a name with a path in it, an unknown image or category, a wrong size,
+            an outline that is none or does not fit its image, no annotations at all; names the file and the entry.
     """
     try:
         data = json.loads(path.read_bytes())
@@ -123,12 +123,12 @@ def read_annotations(path: Path, folder: Path) -> Annotations:
         raise InputError(f"{path}: cannot be read ({error.strerror})", field=path) from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a JSON: {error}", field=path) from None
-    images, annotations, categories = (_listed(data, key, path) for key in ("images", "annotations", "categories"))
+    entries, annotations, categories = (_listed(data, key, path) for key in ("images", "annotations", "categories"))
     names = {_whole(entry, "id", path): _text(entry, "name", path) for entry in categories}
     if not 0 < len(set(names.values())) == len(names) == len(categories) < 255:
         raise InputError(f"{path}: expected 1 to 254 categories, each id and name once", field=path)
-    sizes = {_whole(entry, "id", path): _sized(entry, path) for entry in images}
-    if not len(sizes) == len(images) == len({name for name, _, _ in sizes.values()}):
+    sizes = {_whole(entry, "id", path): _sized(entry, path) for entry in entries}
+    if not len(sizes) == len(entries) == len({name for name, _, _ in sizes.values()}):
         raise InputError(f"{path}: an image's id or file name comes twice", field=path)
     values = {number: 1 + place for place, number in enumerate(sorted(names))}
     regions: dict[int, list[Region]] = {}
@@ -139,25 +139,25 @@ def read_annotations(path: Path, folder: Path) -> Annotations:
             raise InputError(f"{path}: annotation {entry.get('id')!r:.40}: its {lacks} is not in the file", field=path)
         regions.setdefault(image, []).append(_region(entry, values[category], sizes[image], path))
     if not regions:
-        raise InputError(f"{path}: no picture has an annotation", field=path)
+        raise InputError(f"{path}: no image has an annotation", field=path)
     found = sorted((sizes[number], number) for number in regions)
-    pictures = tuple(
-        Picture(Path(name).stem, folder / name, height, width, tuple(regions[number]))
+    images = tuple(
+        AnnotatedImage(Path(name).stem, folder / name, height, width, tuple(regions[number]))
         for (name, height, width), number in found
     )
-    return Annotations(path, tuple(names[number] for number in sorted(names)), pictures, len(sizes) - len(pictures))
+    return Annotations(path, tuple(names[number] for number in sorted(names)), images, len(sizes) - len(images))
 
 
-def paint(picture: Picture) -> NDArray[np.uint8]:
-    """The mask uint8 [H, W] of a picture: 0 background, else the value of the uppermost region."""
-    mask = np.zeros((picture.height, picture.width), np.uint8)
-    for region in sorted(picture.regions, key=lambda region: (not region.crowd, -region.area)):
-        mask[inside(region.outline, picture.height, picture.width)] = region.value
+def paint(image: AnnotatedImage) -> NDArray[np.uint8]:
+    """The mask uint8 [H, W] of an image: 0 background, else the value of the uppermost region."""
+    mask = np.zeros((image.height, image.width), np.uint8)
+    for region in sorted(image.regions, key=lambda region: (not region.crowd, -region.area)):
+        mask[inside(region.outline, image.height, image.width)] = region.value
     return mask
 
 
-def _region(entry: Any, value: int, picture: tuple[str, int, int], path: Path) -> Region:
-    name, height, width = picture
+def _region(entry: Any, value: int, image: tuple[str, int, int], path: Path) -> Region:
+    name, height, width = image
     where = f"{path}: annotation {entry.get('id')!r:.40} of {name}"
     area, crowd = _get(entry, "area", path), _get(entry, "iscrowd", path)
     if type(area) not in (int, float) or not 0 <= area < math.inf or crowd not in (0, 1):

@@ -42,12 +42,12 @@ def read_outline(said: Any, height: int, width: int, where: str) -> Outline:
 
     Args:
         said: [[x, y, x, y, ...], ...], or {"size": [H, W], "counts": run lengths}.
-        height: of the picture, in pixels.
+        height: of the image, in pixels.
         width: likewise.
         where: begins the errors.
 
     Raises:
-        InputError: it is neither, or does not fit the picture.
+        InputError: it is neither, or does not fit the image.
     """
     if isinstance(said, dict):
         if said.get("size") != [height, width]:
@@ -110,7 +110,7 @@ def _read_counts(said: Any, height: int, width: int, where: str) -> RunLengths:
 
 
 def _is_polygon(polygon: Any, longest: int) -> bool:
-    """At least three points, none farther outside than the picture is long."""
+    """At least three points, none farther outside than the image is long."""
     return (
         isinstance(polygon, list)
         and len(polygon) >= 6

@@ -1,1 +1,1 @@
-"""The built-in sample: painted scenes with image-level labels, pixel truth and saliency."""
+"""The built-in sample: painted scenes with image-level labels, ground truth and saliency."""

@@ -1,4 +1,4 @@
-"""The built-in sample set: pictures rendered on demand from (seed, list, index), no files, no download.
+"""The built-in sample set: images rendered on demand from (seed, list, index), no files, no download.
 
 Ours; what it is made to show is said in `scene`.
 """
@@ -22,7 +22,7 @@ from wsss_platform.errors import InputError, unknown
 __all__ = ["CLASSES", "SampleDataset", "SampleSplit", "SampleTruth"]
 
 REVISION = 1
-"""Raised when the same parameters give other pictures or masks."""
+"""Raised when the same parameters give other images or masks."""
 SALIENCY_REVISION = 1
 """Raised when the same parameters give other saliency maps."""
 
@@ -41,12 +41,12 @@ class _SampleList:
 
     @cached_property
     def ids(self) -> tuple[str, ...]:
-        """Picture ids in order."""
+        """Image ids in order."""
         length = self.config.train if self.name == "train" else self.config.val
         return tuple(f"{self.name}_{index:05d}" for index in range(length))
 
     def scene(self, id: str) -> Scene:
-        """What stands where in a picture; InputError when the list has no such id."""
+        """What stands where in an image; InputError when the list has no such id."""
         return _scene(self.config, self.name, self._index(id))
 
     def _index(self, id: str) -> int:
@@ -59,7 +59,7 @@ class _SampleList:
         ):
             return int(digits)
         raise InputError(
-            f"sample list {self.name!r} has no picture {id!r}: ids are {self.ids[0]} to {self.ids[-1]}", field=id
+            f"sample list {self.name!r} has no image {id!r}: ids are {self.ids[0]} to {self.ids[-1]}", field=id
         )
 
     def _hash(self, what: str) -> str:
@@ -87,7 +87,7 @@ class SampleSplit(_SampleList):
         return scene.height, scene.width
 
     def read(self, id: str) -> Sample:
-        """Render one picture; equal bytes each time."""
+        """Render one image; equal bytes each time."""
         index = self._index(id)
         random = np.random.default_rng((self.config.seed, LISTS.index(self.name), index, 1))
         return Sample(id, paint(self.scene(id), self.config.difficulty, random), self.labels(id))
@@ -108,7 +108,7 @@ class SampleSplit(_SampleList):
 
 @dataclass(frozen=True)
 class SampleTruth(_SampleList):
-    """Pixel truth of a list; see `Truth`. Knows more than masks, for measuring what a method repairs."""
+    """Ground truth of a list; see `Truth`. Knows more than masks, for measuring what a method repairs."""
 
     def layers(self, id: str) -> Layers:
         """Mask, parts and instances, each uint8 [H, W]."""
@@ -137,7 +137,7 @@ class SampleTruth(_SampleList):
         return np.array(rows, dtype=np.int64).reshape(-1, 5)
 
     def context(self, id: str) -> NDArray[np.bool_]:
-        """bool [H, W]: background pixels that show the context of a class which is in the picture."""
+        """bool [H, W]: background pixels that show the context of a class which is in the image."""
         scene = self.scene(id)
         kinds = [2 + label for label in scene.contexts if scene.labels[label]]
         context: NDArray[np.bool_] = np.isin(scene.ground, kinds) & (self.mask(id) == 0)
@@ -173,7 +173,7 @@ class SampleDataset:
         return SampleSplit(self.config, self._known(name))
 
     def truth(self, name: str) -> SampleTruth:
-        """The pixel truth of a list; InputError with the nearest name when there is none."""
+        """The ground truth of a list; InputError with the nearest name when there is none."""
         return SampleTruth(self.config, self._known(name))
 
     def _known(self, name: str) -> str:
@@ -184,7 +184,7 @@ class SampleDataset:
 
 @lru_cache(maxsize=8)
 def _scene(config: SampleConfig, list_name: str, index: int) -> Scene:
-    """A picture and its truth are mostly asked for one after the other."""
+    """An image and its ground truth are mostly asked for one after the other."""
     return lay_out(config, list_name, index)
 
 

@@ -1,6 +1,6 @@
 """Paint a scene of the sample set: backgrounds, clutter, bodies, emblems, light and noise.
 
-Textures are cut from two fixed noise tables and coloured through 256-entry palettes, which keeps a picture of
+Textures are cut from two fixed noise tables and coloured through 256-entry palettes, which keeps an image of
 128 pixels at about two milliseconds.
 """
 
@@ -19,7 +19,7 @@ from wsss_platform.data.sample.scene import CONTEXTS, Scene, Shape, make_shape, 
 Field = NDArray[np.float32]
 """float32 [H, W] values, or [H, W, 3] colours 0..255."""
 Texture = Callable[[np.random.Generator, int, int, float], Field]
-"""(random, height, width, pixels per unit) -> colours; a unit is 1/128 of the picture's side."""
+"""(random, height, width, pixels per unit) -> colours; a unit is 1/128 of the image's side."""
 
 _TABLE = 512
 _BODIES = ((150, 120, 95), (175, 150, 120), (120, 95, 80), (190, 175, 155), (140, 110, 110))
@@ -141,10 +141,10 @@ def _finish(canvas: Field, difficulty: float, random: np.random.Generator) -> ND
     sigma = 2 + 10 * difficulty
     grain = _cut(random, height, width, _tables()[1]) * np.float32(sigma)
     blurred = cv2.GaussianBlur(canvas, (3, 3), 0.55)
-    picture = np.empty((height, width, 3), np.uint8)
+    image = np.empty((height, width, 3), np.uint8)
     for band in range(3):
-        picture[:, :, band] = np.clip(blurred[:, :, band] * (gain * np.float32(cast[band])) + grain, 0, 255)
-    return picture
+        image[:, :, band] = np.clip(blurred[:, :, band] * (gain * np.float32(cast[band])) + grain, 0, 255)
+    return image
 
 
 # Backgrounds -----------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Saliency maps of the sample set: what a detector without classes might find. Ours.
 
-Not read off the picture: it knows the scene, and errs by chance and the more, the harder the set.
+Not read off the image: it knows the scene, and errs by chance and the more, the harder the set.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What stands where in a picture of the sample set: geometry alone, from which all pixel truth follows.
+"""What stands where in an image of the sample set: geometry alone, from which all ground truth follows.
 
 Ours. The scenes make the failures on purpose that weakly supervised methods are about: a class stands mostly
 on its own context background; an object is one small emblem of its class and a plain body that all classes
-share; objects have many sizes; pictures hold one to three classes.
+share; objects have many sizes; images hold one to three classes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CLASSES = ("boat", "train", "sheep", "bird", "car", "bottle")
 CONTEXTS = {0: "water", 1: "rails", 2: "meadow"}
 """Class -> the background it co-occurs with; the other classes have none."""
 LISTS = ("train", "val")
-"""Independent random streams, so the lists never share a picture."""
+"""Independent random streams, so the lists never share an image."""
 
 Polygon = NDArray[np.int32]
 """int32 [K, 2] corners (x, y) in pixels."""
@@ -53,12 +53,12 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """One picture before it is painted."""
+    """One image before it is painted."""
 
     height: int
     width: int
     contexts: tuple[int, ...]
-    """Classes whose context background is in the picture, in the order of their columns."""
+    """Classes whose context background is in the image, in the order of their columns."""
     ground: NDArray[np.uint8]
     """[H, W]: 0 far background, 1 near background, 2 + c the context background of class c."""
     things: tuple[Thing, ...]
@@ -72,7 +72,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Layers:
-    """Pixel truth of a scene, each uint8 [H, W]."""
+    """Ground truth of a scene, each uint8 [H, W]."""
 
     mask: NDArray[np.uint8]
     """0 background, c + 1 for class c."""
@@ -83,7 +83,7 @@ class Layers:
 
 
 def lay_out(config: SampleConfig, list_name: str, index: int) -> Scene:
-    """The scene of one picture; a pure function of its arguments."""
+    """The scene of one image; a pure function of its arguments."""
     random = np.random.default_rng((config.seed, LISTS.index(list_name), index, 0))
     short = round(config.size * random.uniform(0.75, 1.0))
     height, width = (config.size, short) if random.random() < 0.3 else (short, config.size)
@@ -104,7 +104,7 @@ def lay_out(config: SampleConfig, list_name: str, index: int) -> Scene:
 
 
 def rasterise(scene: Scene) -> Layers:
-    """Exact pixel truth: what is drawn later covers what is behind it."""
+    """Exact ground truth: what is drawn later covers what is behind it."""
     shape = (scene.height, scene.width)
     layers = Layers(*(np.zeros(shape, np.uint8) for _ in range(3)))
     for number, thing in enumerate(scene.things, start=1):

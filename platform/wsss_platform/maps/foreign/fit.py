@@ -1,4 +1,4 @@
-"""Somebody else's maps of one picture -> the stored form: checked, gated, normalised, on our grid."""
+"""Somebody else's maps of one image -> the stored form: checked, gated, normalised, on our grid."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Remarks:
     """What was changed or lacking; nothing of it stops an import."""
 
     resampled: tuple[int, int] | None = None
-    """Height and width of the maps, where they are not the picture's."""
+    """Height and width of the maps, where they are not the image's."""
     dropped: tuple[str, ...] = ()
     """Classes with a map that the image-level labels do not name."""
     lacking: tuple[str, ...] = ()
@@ -42,22 +42,22 @@ def fit(
     names: Sequence[str],
     section: ImportSection,
 ) -> tuple[StoredMap, Remarks]:
-    """The stored maps of a picture.
+    """The stored maps of an image.
 
-    A map covers its whole picture, whatever its own size (half-pixel centres, align_corners False); what is stored are
+    A map covers its whole image, whatever its own size (half-pixel centres, align_corners False); what is stored are
     the nodes whose full size comes nearest to it (`geometry.nodes_of`), within its own range.
 
     Args:
-        id: the picture.
+        id: the image.
         foreign: its maps.
-        size: height and width of the picture in pixels.
+        size: height and width of the image in pixels.
         labels: image-level labels bool [C].
         names: of the C classes.
         section: gate, normalisation, stretching and stored type.
 
     Raises:
-        InputError: maps that do not fit the picture, hold NaN or infinity, are not 0..1 where that is expected, or
-            are of none of the classes that the labels name; names the picture.
+        InputError: maps that do not fit the image, hold NaN or infinity, are not 0..1 where that is expected, or
+            are of none of the classes that the labels name; names the image.
     """
     remarks = _gated(id, foreign, labels, names, section)
     classes = [number for number in foreign.classes if names[number] not in remarks.dropped]
@@ -70,7 +70,7 @@ def fit(
         remarks = replace(remarks, resampled=(maps.shape[1], maps.shape[2]))
     if not np.isfinite(maps).all():
         wrong = [names[number] for number, item in zip(classes, maps, strict=True) if not np.isfinite(item).all()]
-        raise InputError(f"picture {id}: its map of {', '.join(wrong)} has NaN or infinite scores", field=id)
+        raise InputError(f"image {id}: its map of {', '.join(wrong)} has NaN or infinite scores", field=id)
     full = _normalised(id, maps, section)
     nodes = nodes_of(full, size, size).clip(full.min((1, 2), keepdims=True), full.max((1, 2), keepdims=True))
     return StoredMap(id, np.array(classes, np.uint8), quantised(nodes, section.precision), *size), remarks
@@ -85,7 +85,7 @@ def _gated(
     if has and named and not has & named:
         found, wanted = (", ".join(names[number] for number in sorted(group)) for group in (has, named))
         raise InputError(
-            f"picture {id}: its maps are of {found}, its labels name {wanted}; are the classes counted from 0 and in "
+            f"image {id}: its maps are of {found}, its labels name {wanted}; are the classes counted from 0 and in "
             "the data set's order?",
             field=id,
         )
@@ -101,7 +101,7 @@ def _check_size(id: str, found: tuple[int, ...], size: tuple[int, int], section:
     if not section.stretch and abs(rows * width - columns * height) > height + width:
         turned = " (height and width exchanged?)" if (rows > columns) != (height > width) else ""
         raise InputError(
-            f"picture {id}: its maps have {rows} x {columns} cells, other proportions than its {height} x {width} "
+            f"image {id}: its maps have {rows} x {columns} cells, other proportions than its {height} x {width} "
             f"pixels{turned}; --stretch takes them all the same",
             field=id,
         )
@@ -114,7 +114,7 @@ def _normalised(id: str, maps: NDArray[np.float32], section: ImportSection) -> N
         lowest = SEAM_LOWEST if section.form == "seam" else 0.0
         if low < lowest - TOLERANCE or high > 1 + TOLERANCE:
             raise InputError(
-                f"picture {id}: its scores are {low:.4g}..{high:.4g}, expected 0..1; --normalise max divides each "
+                f"image {id}: its scores are {low:.4g}..{high:.4g}, expected 0..1; --normalise max divides each "
                 "class by its maximum",
                 field=id,
             )

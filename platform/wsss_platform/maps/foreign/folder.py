@@ -1,4 +1,4 @@
-"""Maps as other codebases leave them: which files a picture has, and what is in them.
+"""Maps as other codebases leave them: which files an image has, and what is in them.
 
 | form | files | content |
 |---|---|---|
@@ -34,7 +34,7 @@ from wsss_platform.data.reading import BROKEN
 from wsss_platform.errors import InputError, unknown
 
 FORMS: tuple[Form, ...] = typing.get_args(Form)
-_LARGEST = 1 << 30  # bytes of one picture's maps
+_LARGEST = 1 << 30  # bytes of one image's maps
 _FIELDS: Mapping[str, tuple[str, ...]] = {
     "irn": ("high_res",),
     "clip-es": ("attn_highres",),
@@ -44,7 +44,7 @@ _FIELDS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Foreign:
-    """One picture's maps as they were found."""
+    """One image's maps as they were found."""
 
     classes: tuple[int, ...]
     """K foreground classes from 0, each once."""
@@ -62,14 +62,14 @@ class ForeignFolder:
     """Names of the data set's C foreground classes."""
 
     def files(self, id: str) -> tuple[Path, ...]:
-        """The picture's files, sorted; none when it has no maps."""
+        """The image's files, sorted; none when it has no maps."""
         if self.form == "png":
             return tuple(path for _, path in self._pngs.get(id, ()))
         path = self.folder / f"{id}.{'npz' if self.form == 'npz' else 'npy'}"
         return (path,) if path.is_file() else ()
 
     def read(self, id: str, contents: Sequence[bytes]) -> Foreign:
-        """The picture's maps from the bytes of its `files`, in their order.
+        """The image's maps from the bytes of its `files`, in their order.
 
         Raises:
             InputError: naming the file: it would run code, is damaged, of another form, or has a class that is
@@ -82,7 +82,7 @@ class ForeignFolder:
             return self._put_together([number for number, _ in named], maps, str(self.folder / id))
         where = str(self.files(id)[0])
         if len(contents[0]) > _LARGEST:
-            raise InputError(f"{where}: larger than {_LARGEST >> 20} MiB, which no picture's maps are", field=where)
+            raise InputError(f"{where}: larger than {_LARGEST >> 20} MiB, which no image's maps are", field=where)
         if self.form == "npz":
             return self._of_npz(_read_npz(contents[0], where), where)
         table = _table(contents[0], where)
@@ -99,7 +99,7 @@ class ForeignFolder:
 
     @cached_property
     def _pngs(self) -> dict[str, list[tuple[str, Path]]]:
-        """Picture id -> (what stands for the class, file), sorted by file."""
+        """Image id -> (what stands for the class, file), sorted by file."""
         nested = sorted(self.folder.glob("*/*.png"))
         class_first = bool(nested) and all(self._is_class(path.parent.name) for path in nested)
         found: dict[str, list[tuple[str, Path]]] = {}
@@ -151,10 +151,10 @@ class ForeignFolder:
 
 
 def detect(folder: Path, ids: Sequence[str], classes: tuple[str, ...]) -> Form:
-    """The form of a folder's maps, by the first listed picture that has any.
+    """The form of a folder's maps, by the first listed image that has any.
 
     Raises:
-        InputError: no such folder, no file of a listed picture, files of two forms, or none that is known.
+        InputError: no such folder, no file of a listed image, files of two forms, or none that is known.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder", field=folder)
@@ -173,7 +173,7 @@ def detect(folder: Path, ids: Sequence[str], classes: tuple[str, ...]) -> Form:
     there = next((path.name for path in sorted(folder.iterdir())), None)
     hint = f"the first file is {there}" if there else "the folder is empty"
     raise InputError(
-        f"{folder}: no ID.npy, ID.npz or per-class PNG of a listed picture, such as {ids[0]}; {hint}", field=folder
+        f"{folder}: no ID.npy, ID.npz or per-class PNG of a listed image, such as {ids[0]}; {hint}", field=folder
     )
 
 
@@ -212,7 +212,7 @@ def _read_npz(data: bytes, where: str) -> dict[str, NDArray[Any]]:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             if sum(item.file_size for item in archive.infolist()) > _LARGEST:
                 raise InputError(
-                    f"{where}: larger than {_LARGEST >> 20} MiB when unpacked, which no picture's maps are", field=where
+                    f"{where}: larger than {_LARGEST >> 20} MiB when unpacked, which no image's maps are", field=where
                 )
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
@@ -224,10 +224,10 @@ def _read_npz(data: bytes, where: str) -> dict[str, NDArray[Any]]:
 
 def _grey(data: bytes, where: str) -> NDArray[Any]:
     try:
-        with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
-            if picture.mode not in ("L", "I;16"):
-                raise InputError(f"{where}: expected a grey PNG of 8 or 16 bits, got {picture.mode}", field=where)
-            return np.array(picture)
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            if image.mode not in ("L", "I;16"):
+                raise InputError(f"{where}: expected a grey PNG of 8 or 16 bits, got {image.mode}", field=where)
+            return np.array(image)
     except InputError:
         raise
     except (*BROKEN, MemoryError) as error:

@@ -1,6 +1,6 @@
 """Fully connected CRF (Krähenbühl and Koltun 2011) with the published parameter sets, by pydensecrf or our lattice.
 
-The only importer of pydensecrf. It holds the GIL, so parallel pictures need processes; our lattice runs in threads.
+The only importer of pydensecrf. It holds the GIL, so parallel images need processes; our lattice runs in threads.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from wsss_platform.masks.crf.lattice import Kernels, Run
 
 @dataclass(frozen=True)
 class CrfParameters:
-    """Kernel widths and weights. Positions are in pixels of the original picture, colours in levels of 255."""
+    """Kernel widths and weights. Positions are in pixels of the original image, colours in levels of 255."""
 
     unary: Literal["labels", "scores"]
     """Energies from hard labels (certainty `CERTAINTY`), or from -log of the scores as they are."""
@@ -97,7 +97,7 @@ def refine(
         raise ValueError("a CRF needs the background and at least one class")
     for start in starts:
         if start.shape[-2:] != image.shape[:2]:
-            raise ValueError(f"start of shape {start.shape} on a picture of {image.shape[0]}x{image.shape[1]}")
+            raise ValueError(f"start of shape {start.shape} on an image of {image.shape[0]}x{image.shape[1]}")
     unaries = [energies(start, labels, parameters.unary) for start in starts]
     if backend == "lattice" or (backend == "auto" and labels <= LATTICE_LABELS):
         weights = (parameters.gaussian_weight, parameters.bilateral_weight)
@@ -107,7 +107,7 @@ def refine(
 
 
 def kernels(image: NDArray[np.uint8], parameters: CrfParameters) -> Kernels:
-    """The picture's own lattices, for runs of any weights and iterations."""
+    """The image's own lattices, for runs of any weights and iterations."""
     return Kernels(image, parameters.gaussian_position, parameters.bilateral_position, parameters.bilateral_colour)
 
 

@@ -4,11 +4,11 @@ The filters and the update are pydensecrf's (symmetric normalisation, Potts comp
 but for rounding. Three things make it quicker, none an approximation:
 
 - beliefs sum to one, so one label, the background, is not filtered: its message is the filtered one minus the others;
-- everything that shares a picture's lattices (the two passes of IRN, every weight of a search) is filtered together, as
+- everything that shares an image's lattices (the two passes of IRN, every weight of a search) is filtered together, as
   channels side by side, so that an index is read once for all of them;
 - a pixel's slice, softmax and next splat are one step: beliefs never leave the first cache.
 
-The compiled code holds no GIL: pictures run in threads. Same inputs, same bits, on any number of threads.
+The compiled code holds no GIL: images run in threads. Same inputs, same bits, on any number of threads.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CHANNELS = 16
 
 
 class Run(NamedTuple):
-    """One inference on a picture."""
+    """One inference on an image."""
 
     energies: NDArray[np.float32]
     """float32 [L, N]: negative log probabilities of N pixels (pydensecrf's unary)."""
@@ -49,7 +49,7 @@ class Kernel(NamedTuple):
 
 
 class Channels(NamedTuple):
-    """What several runs on a picture filter together: one channel for each of their labels but the background."""
+    """What several runs on an image filter together: one channel for each of their labels but the background."""
 
     bias: NDArray[np.float32]
     """float32 [N x C]: how much more a label is favoured than the background; C is padded to a multiple of LANES."""
@@ -65,7 +65,7 @@ class Channels(NamedTuple):
 
 @dataclass(frozen=True)
 class Kernels:
-    """Both kernels of one picture, built when first used; for any number of runs."""
+    """Both kernels of one image, built when first used; for any number of runs."""
 
     image: NDArray[np.uint8]
     """RGB uint8 [H, W, 3]."""

@@ -37,7 +37,7 @@ def spatial(height: int, width: int, position: float) -> Lattice:
 
 
 def bilateral(image: NDArray[np.uint8], position: float, colour: float) -> Lattice:
-    """The lattice of positions and colours of an RGB picture uint8 [H, W, 3]: pydensecrf's addPairwiseBilateral.
+    """The lattice of positions and colours of an RGB image uint8 [H, W, 3]: pydensecrf's addPairwiseBilateral.
 
     Args:
         image: RGB.
@@ -79,7 +79,7 @@ def _radix(highest: list[float]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         spans.append(int(np.ceil(sum(reach[j:]) - low)) + 2 * margin)
     strides = [int(np.prod([float(span) for span in spans[j + 1 :]])) for j in range(dimensions)]
     if strides[0] * spans[0] >= 2**62:
-        raise ValueError("kernel widths are too small for a picture of this size: its lattice has too many places")
+        raise ValueError("kernel widths are too small for an image of this size: its lattice has too many places")
     return np.array(lows, np.int64), np.array(strides, np.int64)
 
 

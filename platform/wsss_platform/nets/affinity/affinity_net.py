@@ -101,6 +101,6 @@ def walked_on(start: Tensor, affinity: Tensor, beta: float, log2_steps: int, rad
 
 
 def grown(maps: Tensor, size: torch.Size) -> Tensor:
-    """Maps [K, h, w] of the picture's cells on the grid of the padded picture; the last row and column are repeated."""
+    """Maps [K, h, w] of the image's cells on the grid of the padded image; the last row and column are repeated."""
     missing = (0, size[1] - maps.shape[2], 0, size[0] - maps.shape[1])
     return functional.pad(maps[None], missing, mode="replicate")[0]

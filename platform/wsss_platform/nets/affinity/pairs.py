@@ -2,7 +2,7 @@
 
 Everything about pairs is a map [B, P, h, w]: entry p at a cell tells of the cell and of the one at `offsets[p]`. A
 pair that leads out of the grid has the value 0. The released code (psa train_aff.py, irn step/train_irn.py) leaves
-out pairs that begin within the radius of a border; here every pair inside the picture counts [ours], so that small
+out pairs that begin within the radius of a border; here every pair inside the image counts [ours], so that small
 crops have pairs at all.
 """
 

@@ -2,8 +2,8 @@
 
 PSA and IRN raise the affinities to a power, divide each column of the matrix by its sum and square the matrix a few
 times (psa infer_aff.py; irn misc/indexing.py, `propagate_to_edge` [code]). Squared s times it is 2^s steps of a
-walk, and a step needs only the cells within the radius: memory grows with the picture, not with its square. The sums
-are the same up to the rounding of float32. Released for pictures up to 512 pixels; here of any size.
+walk, and a step needs only the cells within the radius: memory grows with the image, not with its square. The sums
+are the same up to the rounding of float32. Released for images up to 512 pixels; here of any size.
 """
 
 from __future__ import annotations

@@ -67,9 +67,9 @@ class _Depthwise(torch.autograd.Function):
 def _of_weight(x: Tensor, gradient: Tensor, weight: Tensor, padding: tuple[int, int], dilation: int) -> Tensor:
     """The gradient of the weight [C, 1, k, l]."""
     channels, _, rows, columns = weight.shape
-    pictures = max(1, _AT_ONCE // x[0].numel())
+    images = max(1, _AT_ONCE // x[0].numel())
     found = x.new_zeros(rows, columns, channels)
-    parts = (torch.split(values.permute(0, 2, 3, 1), pictures) for values in (x, gradient))
+    parts = (torch.split(values.permute(0, 2, 3, 1), images) for values in (x, gradient))
     for values, slopes in zip(*parts, strict=True):
         for row in range(rows):
             down, out_down = _overlap(row * dilation - padding[0], values.shape[1], slopes.shape[1])

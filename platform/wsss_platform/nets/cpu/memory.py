@@ -29,7 +29,7 @@ def keep_freed_memory() -> bool:
 def give_back_freed_memory() -> bool:
     """Let the system have what this process freed and kept, if its C library is glibc; about 0.1 s for a GB.
 
-    Blocks of many sizes leave gaps that no later block fits: a process that made maps of pictures of 30 sizes held
+    Blocks of many sizes leave gaps that no later block fits: a process that made maps of images of 30 sizes held
     2.1 GB after 90 of them, of which 0.76 were in use.
 
     Returns:

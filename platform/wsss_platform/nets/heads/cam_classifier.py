@@ -23,7 +23,7 @@ class CamClassifier(Objective):
         self.classifier = nn.Conv2d(self.backbone.channels, classes, 1, bias=False)
 
     def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
-        """`classification`: the multilabel soft margin, mean over pictures and classes."""
+        """`classification`: the multilabel soft margin, mean over images and classes."""
         logits = self.class_maps(batch.images, batch.labels).mean(dim=(2, 3))
         return {"classification": functional.multilabel_soft_margin_loss(logits.float(), batch.labels)}
 

@@ -58,7 +58,7 @@ class DrsClassifier(Objective):
                 _initialise(module, initial)
 
     def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
-        """`classification`: the multilabel soft margin on the averages of the class maps, mean over pictures and
+        """`classification`: the multilabel soft margin on the averages of the class maps, mean over images and
         classes."""
         scores = self.class_maps(batch.images, batch.labels).mean(dim=(2, 3)).float()
         return {"classification": functional.multilabel_soft_margin_loss(scores, batch.labels)}

@@ -39,7 +39,7 @@ class PixelCorrelation(nn.Module):
 
         Args:
             maps: [B, K, h, w], at least 0.
-            images: normalised pictures [B, 3, H, W].
+            images: normalised images [B, 3, H, W].
             low: the shallower tap, [B, low, h', w'], resized to h x w where it differs.
             high: the deeper tap, likewise.
         """

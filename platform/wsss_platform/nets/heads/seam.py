@@ -20,7 +20,7 @@ def evidence(maps: Tensor) -> Tensor:
 
 
 def stretched(maps: Tensor) -> Tensor:
-    """max_norm: ReLU(r - min - 1e-5) / (max - min + 1e-5) with r = ReLU(maps), per picture and channel. The
+    """max_norm: ReLU(r - min - 1e-5) / (max - min + 1e-5) with r = ReLU(maps), per image and channel. The
     extremes have a gradient, as in the release."""
     maps = maps.relu()
     low, high = maps.amin((2, 3), keepdim=True), maps.amax((2, 3), keepdim=True)
@@ -28,7 +28,7 @@ def stretched(maps: Tensor) -> Tensor:
 
 
 def min_pooling(refined: Tensor, labels: Tensor) -> Tensor:
-    """adaptive_min_pooling_loss: per position the largest refined score of the picture's classes; mean of ReLU of
+    """adaptive_min_pooling_loss: per position the largest refined score of the image's classes; mean of ReLU of
     the lowest quarter of positions."""
     best = (refined[:, 1:] * labels[:, :, None, None]).amax(1).flatten(1)
     lowest = best.topk(max(1, best.shape[1] // 4), dim=1, largest=False).values
@@ -36,7 +36,7 @@ def min_pooling(refined: Tensor, labels: Tensor) -> Tensor:
 
 
 def farthest(one: Tensor, other: Tensor, fraction: float) -> Tensor:
-    """The mean of the largest |one - other| of each picture, of all channels and positions together.
+    """The mean of the largest |one - other| of each image, of all channels and positions together.
 
     Args:
         one: [B, K, h, w].

@@ -18,7 +18,7 @@ _FIRST_STAGE = {"all": 0, "stage3": 3, "stage4": 4, "last": 4}
 class Suppression(nn.Module):
     """An activation whose strongest places are cut to a fraction of the channel's maximum.
 
-    For x of [B, C, h, w], per picture b and channel c:
+    For x of [B, C, h, w], per image b and channel c:
 
         a = ReLU(x), or ReLU6(x) where it replaces one      [ours: DRS has ReLU only]
         m = max over places of a
@@ -95,11 +95,11 @@ class _Suppress(torch.autograd.Function):
             to_logit = (total * strongest * fraction * (1 - fraction)).flatten(1)
             to_x += (to_logit @ weight.to(to_logit.dtype) / x[0, 0].numel())[:, :, None, None]
             to_weight = (to_logit.T @ mean).to(weight.dtype)
-        pictures = torch.arange(x.shape[0], device=x.device)[:, None]
+        images = torch.arange(x.shape[0], device=x.device)[:, None]
         channels = torch.arange(x.shape[1], device=x.device)
         place, width = place.flatten(1), x.shape[3]
         to_strongest = (total * (ctx.delta if fraction is None else fraction)).flatten(1)
-        to_x[pictures, channels, place // width, place % width] += to_strongest.to(to_x.dtype)
+        to_x[images, channels, place // width, place % width] += to_strongest.to(to_x.dtype)
         inside = x > 0 if ctx.ceiling is None else (x > 0) & (x < ctx.ceiling)
         return to_x.mul_(inside), to_weight, None, None
 
@@ -116,7 +116,7 @@ def activation(channels: int, config: SuppressionConfig) -> nn.Module:
 def suppress(network: Backbone, config: SuppressionConfig) -> int:
     """Replace the activations (ReLU, ReLU6) of a backbone by `Suppression`, and say how many.
 
-    The channels of each are found by running a small picture through the network.
+    The channels of each are found by running a small image through the network.
 
     Args:
         network: is changed in place.

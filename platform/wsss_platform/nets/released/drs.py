@@ -36,7 +36,7 @@ RELEASES = (
         rules=(*_PLAIN, *_CONTROLS),
         method="drs",
         phase="classify",
-        selection="train truth",
+        selection="train ground truth",
     ),
     Release(
         name="drs-refine",
@@ -45,6 +45,6 @@ RELEASES = (
         rules=_PLAIN,
         method="drs",
         phase="refine",
-        selection="train truth",
+        selection="train ground truth",
     ),
 )

@@ -45,7 +45,7 @@ RELEASES = (
         ),
         method="fbr",
         phase="fbr",
-        selection="train truth",
+        selection="train ground truth",
         fresh=("contrast.banks.", "contrast.draw_"),
     ),
     Release(

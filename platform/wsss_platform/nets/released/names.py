@@ -34,7 +34,7 @@ class Release:
     fresh: tuple[str, ...] = ()
     """Prefixes of our tensors that the release does not store: they keep their initial values."""
     selection: str = "none"
-    """The pixel truth on which the release chose its epoch, as a protocol's selection."""
+    """The ground truth on which the release chose its epoch, as a protocol's selection."""
     mxnet: bool = False
     """Whether it is an mxnet .params file, not one of torch.save."""
 

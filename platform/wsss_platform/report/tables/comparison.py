@@ -23,8 +23,8 @@ def comparison_plan(plan: ComparisonPlan) -> Table:
 
 
 def comparison_result(found: ComparisonDocument) -> list[Shown]:
-    """Both tables, how to read them, and where the pictures are."""
-    return [*comparison_tables(found), reading(found), f"table, bars and pictures: {found.folder}"]
+    """Both tables, how to read them, and where the images are."""
+    return [*comparison_tables(found), reading(found), f"table, bars and images: {found.folder}"]
 
 
 def comparison_tables(found: ComparisonDocument) -> list[Table]:
@@ -72,8 +72,8 @@ def gaps_table(differences: Sequence[Difference]) -> Table:
 def reading(found: ComparisonDocument) -> str:
     """How to read the tables."""
     several = len(found.rows[0].seeds) > 1
-    drawn = "pictures and seeds" if several else "pictures only: one seed says nothing of the luck of training"
-    oracle = "" if found.at == "masks" else "; thresholds were chosen on the truth they are scored with"
+    drawn = "images and seeds" if several else "images only: one seed says nothing of the luck of training"
+    oracle = "" if found.at == "masks" else "; thresholds were chosen on the ground truth they are scored with"
     return f"The intervals are over {drawn}{oracle}. Trained: wall time of a seed's trainings, whatever else ran."
 
 

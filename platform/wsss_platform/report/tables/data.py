@@ -9,16 +9,16 @@ from wsss_platform.report.table import Shown, Table, columns
 def lists_table(data: str, document: DataLists) -> Table:
     """A line for each list; `data` is what the set is called."""
     rows = tuple((name, str(length)) for name, length in document.lists.items())
-    return Table(f"{data}: {len(document.classes)} classes", columns("list", "pictures"), rows)
+    return Table(f"{data}: {len(document.classes)} classes", columns("list", "images"), rows)
 
 
 def check_result(document: DataCheck) -> list[Shown]:
     """A line for each list, then each problem."""
-    names = ("list", "pictures", "masks", "problems", "classes per picture", "labels and mask differ", "labels")
+    names = ("list", "images", "masks", "problems", "classes per image", "labels and mask differ", "labels")
     rows = []
     for one in document.lists:
         problems = sum(problem.list == one.list_name for problem in document.problems)
-        mean = sum(one.per_class) / max(one.pictures, 1)
-        numbers = (one.pictures, one.masks, problems, f"{mean:.2f}", one.disagree)
+        mean = sum(one.per_class) / max(one.images, 1)
+        numbers = (one.images, one.masks, problems, f"{mean:.2f}", one.disagree)
         rows.append((one.list_name, *map(str, numbers), f"from {one.labels_from}"))
     return [Table("", columns(*names), tuple(rows)), *map(str, document.problems)]

@@ -16,30 +16,30 @@ COLUMNS = (
     "seeds",
     "mIoU fixed",
     "mIoU best (oracle)",
-    "pictures",
+    "images",
     "interval",
     "selection",
     "time",
     "date",
 )
 """Of the terminal and Markdown tables; IoU in percent."""
-NUMBERS = ("rank", "mIoU fixed", "mIoU best (oracle)", "pictures", "interval", "time")
+NUMBERS = ("rank", "mIoU fixed", "mIoU best (oracle)", "images", "interval", "time")
 
 
 def protocol_words(protocol: Protocol) -> str:
     """The protocol in one readable paragraph, every field in it."""
     gate = "limited to the image's labels" if protocol.label_gate else "over all classes"
-    chosen = "nothing was chosen with pixel truth"
+    chosen = "nothing was chosen with ground truth"
     if protocol.selection == "unknown":
         chosen = "what chose their settings is unknown"
     elif protocol.selection != "none":
         chosen = f"settings were chosen with {protocol.selection}"
-    trained = f"trained on {protocol.train_list} ({protocol.train_pictures} pictures, "
-    if protocol.train_pictures == 0:
+    trained = f"trained on {protocol.train_list} ({protocol.train_images} images, "
+    if protocol.train_images == 0:
         trained = "nothing trained here ("
     parts = (
         f"{protocol.data}: {trained}{protocol.supervision}, labels from {protocol.labels_from})",
-        f"scored on {protocol.score_list} ({protocol.score_pictures} pictures, truth {protocol.truth})",
+        f"scored on {protocol.score_list} ({protocol.score_images} images, ground truth {protocol.truth})",
         chosen,
         f"{protocol.backbone} from {protocol.initial_weights}",
         f"maps at {protocol.scales}, {gate}",
@@ -59,7 +59,7 @@ def cells(row: Row) -> tuple[str, ...]:
         f"1 seed ({row.seeds[0]})" if len(row.seeds) == 1 else f"{len(row.seeds)} seeds ({_listed(row.seeds)})",
         _percent(row.mean_iou, row.spread),
         "" if row.best is None else f"{_percent(row.best, row.best_spread)} @ {_range(row.thresholds)}",
-        str(row.pictures),
+        str(row.images),
         "" if row.interval is None else f"{100 * row.interval[0]:.1f}..{100 * row.interval[1]:.1f}",
         row.selection,
         _duration(row.seconds),
@@ -93,11 +93,11 @@ def _duration(seconds: float) -> str:
 def leaderboard_tables(groups: Sequence[Group]) -> list[Table]:
     """One table for each protocol, which stands above it in words.
 
-    Left out for width: the number of pictures (it is in the words), and intervals when no row has one.
+    Left out for width: the number of images (it is in the words), and intervals when no row has one.
     """
     tables = []
     for group in groups:
-        dropped = {"pictures"} if any(row.interval for row in group.rows) else {"pictures", "interval"}
+        dropped = {"images"} if any(row.interval for row in group.rows) else {"images", "interval"}
         shown = [name for name in COLUMNS if name not in dropped]
         tables.append(_table(group, f"{protocol_words(group.protocol)}  [{group.key}]", shown))
     return tables

@@ -44,7 +44,7 @@ def run_result(result: RunResult) -> list[Shown]:
     if result.score is not None:
         shown += [score_table(result.run, result.score), protocol_line(result.protocol)]
     if result.failures:
-        shown.append(Alert(f"{result.failures} pictures failed and are missing: {result.folder}/{FAILURES}"))
+        shown.append(Alert(f"{result.failures} images failed and are missing: {result.folder}/{FAILURES}"))
     shown.append(f"{result.stage} of run {result.run}: {result.folder}")
     if (following := _NEXT.get(result.stage.partition(":")[0])) is not None:
         shown.append(f"next: wsss-platform {following} {result.run}")
@@ -54,9 +54,9 @@ def run_result(result: RunResult) -> list[Shown]:
 def export_lines(found: Export) -> list[Shown]:
     """Masks that were written for other codebases."""
     hint = "" if found.scored else "; no IoU in scores.parquet, as the run is not scored"
-    lines: list[Shown] = [f"{found.pictures} masks for other codebases in {found.folder}{hint}"]
+    lines: list[Shown] = [f"{found.images} masks for other codebases in {found.folder}{hint}"]
     if found.lacking:
-        lines.append(f"{len(found.lacking)} pictures have no mask and are in no list: {' '.join(found.lacking)}")
+        lines.append(f"{len(found.lacking)} images have no mask and are in no list: {' '.join(found.lacking)}")
     return lines
 
 
@@ -73,7 +73,7 @@ def score_table(name: str, summary: Summary) -> Table:
         ("95 % interval", f"{_percent(low)}..{_percent(high)}", "", "", ""),
     )
     headings = ("masks", "precision", "recall", f"maps at {sweep.best_threshold:g} (oracle)")
-    title = f"{name}: IoU over {summary.pictures} pictures, percent"
+    title = f"{name}: IoU over {summary.images} images, percent"
     return Table(title, columns("class", right=headings), tuple(rows), totals)
 
 
@@ -85,11 +85,11 @@ def protocol_line(protocol: Protocol) -> str:
 
 def rule_result(found: RuleResult) -> list[Shown]:
     """A background rule on a run: a line for each subset, the setting, the protocol."""
-    rows = tuple((row.subset, str(row.pictures), _with_span(row.masks), _with_span(row.rule)) for row in found.subsets)
+    rows = tuple((row.subset, str(row.images), _with_span(row.masks), _with_span(row.rule)) for row in found.subsets)
     headings = ("number", "masks as made", f"maps, {found.words}")
-    title = f"{found.run}: mean IoU, percent, with 95 % intervals over pictures"
+    title = f"{found.run}: mean IoU, percent, with 95 % intervals over images"
     settings = ", ".join(f"{name} {value:g}" for name, value in found.setting.items())
-    return [Table(title, columns("pictures", right=headings), rows), settings, protocol_line(found.protocol)]
+    return [Table(title, columns("images", right=headings), rows), settings, protocol_line(found.protocol)]
 
 
 def difference_result(found: RunDifference) -> list[Shown]:
@@ -99,7 +99,7 @@ def difference_result(found: RunDifference) -> list[Shown]:
         ("masks as made", *_compared(found.masks)),
         ("best of each sweep (oracle)", *_compared(found.best)),
     )
-    words = "The interval is over pictures; it does not cover the spread between seeds."
+    words = "The interval is over images; it does not cover the spread between seeds."
     return [Table("", columns(*headings), rows), words]
 
 

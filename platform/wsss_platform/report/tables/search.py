@@ -16,7 +16,7 @@ def search_line(plan: SearchBase) -> str:
     """The search in one line."""
     return (
         f'study {plan.study}: {plan.settings} settings with "no CRF"; rungs of {", ".join(map(str, plan.rungs))} '
-        f"pictures of {plan.list}; the winner is confirmed on {plan.confirmed_on} others"
+        f"images of {plan.list}; the winner is confirmed on {plan.confirmed_on} others"
     )
 
 
@@ -26,7 +26,7 @@ def search_result(found: SearchDocument, run: str) -> list[Shown]:
         rung_table(found),
         *([confirmation_table(found)] if found.confirmation else []),
         _verdict(found),
-        f"looks at pixel truth: {found.looks_at_truth} (settings x pictures), {found.computed} of them computed now; "
+        f"looks at ground truth: {found.looks_at_truth} (settings x images), {found.computed} of them computed now; "
         f"selection: {found.selection}",
         f"results: {found.results}; curves: {found.curves}",
         f"next: wsss-platform score {run} --config {found.best}",
@@ -40,7 +40,7 @@ def rung_table(found: SearchDocument) -> Table:
     for name, value in sorted(last.scores.items(), key=lambda item: -item[1]):
         words = ", ".join(f"{path.rsplit('.', 1)[-1]} {value}" for path, value in found.changes[name].items())
         rows.append((name, f"{100 * value:.2f}", words))
-    title = f"{found.study}: mean IoU over {last.images} pictures, percent (chosen on them)"
+    title = f"{found.study}: mean IoU over {last.images} images, percent (chosen on them)"
     return Table(title, columns("setting", "mean IoU", "what differs from the run"), tuple(rows))
 
 
@@ -52,11 +52,11 @@ def confirmation_table(found: SearchDocument) -> Table:
         values = (f"{100 * item.a.value:.2f}", f"{100 * item.b.value:.2f}", f"{100 * gap.value:+.2f}")
         rows.append((name, *values, f"{100 * gap.low:+.2f} .. {100 * gap.high:+.2f}"))
     names = ("the winner against", "winner", "it", "difference", "95 % interval")
-    return Table(f"confirmation on {found.confirmed_on} other pictures", columns(*names), tuple(rows))
+    return Table(f"confirmation on {found.confirmed_on} other images", columns(*names), tuple(rows))
 
 
 def _verdict(found: SearchDocument) -> str:
     if found.winner == NO_CRF:
         return "no setting is better than no CRF"
     is_better = "is better" if found.confirmed else "is not shown to be better"
-    return f"{found.winner} {is_better} than no CRF on pictures it was not chosen on"
+    return f"{found.winner} {is_better} than no CRF on images it was not chosen on"

@@ -184,8 +184,8 @@ def report_table(told: StudyReport) -> Table:
     """Fixed, selected and oracle on the list of the report."""
     chosen_with = (
         (told.fixed, "fixed", "nothing"),
-        (told.selected, "selected", told.selection + (", the truth of this very list" if told.biased else "")),
-        (told.oracle, "oracle", f"the truth of this very list, over {told.oracle_over} trials"),
+        (told.selected, "selected", told.selection + (", the ground truth of this very list" if told.biased else "")),
+        (told.oracle, "oracle", f"the ground truth of this very list, over {told.oracle_over} trials"),
     )
     rows = []
     for line, name, choice in chosen_with:
@@ -196,8 +196,8 @@ def report_table(told: StudyReport) -> Table:
         rows.append((name, str(line.trial), f"{100 * line.mean_iou:.2f}", span, threshold, choice))
     if (gap := told.difference) is not None:
         span = f"{100 * gap.low:+.2f} .. {100 * gap.high:+.2f}"
-        rows.append(("selected - fixed", "", f"{100 * gap.value:+.2f}", span, "", "paired over pictures"))
-    title = f"on {told.report_list}, {told.pictures} pictures; mean IoU in percent"
+        rows.append(("selected - fixed", "", f"{100 * gap.value:+.2f}", span, "", "paired over images"))
+    title = f"on {told.report_list}, {told.images} images; mean IoU in percent"
     return Table(title, columns("what", "trial", "mean IoU", "95 %", "threshold", "chosen with"), tuple(rows))
 
 

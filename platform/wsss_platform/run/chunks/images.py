@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from wsss_platform.maps.storage import AnyMap
 
 CHUNK = 32
-"""Pictures per chunk: small enough to share out, large enough that a chunk file compresses well."""
+"""Images per chunk: small enough to share out, large enough that a chunk file compresses well."""
 
-_OF_A_PICTURE = (MemoryError, cv2.error)
-"""What a huge or strange picture raises in the libraries; other exceptions are faults of the program."""
+_OF_AN_IMAGE = (MemoryError, cv2.error)
+"""What a huge or strange image raises in the libraries; other exceptions are faults of the program."""
 
 Result = TypeVar("Result")
 
@@ -50,7 +50,7 @@ def failures_file(folder: Path, index: int) -> Path:
 
 
 def read_failures(folder: Path, index: int) -> list[tuple[str, str]]:
-    """(picture id, reason) of a chunk's failures; empty when there were none."""
+    """(image id, reason) of a chunk's failures; empty when there were none."""
     try:
         return [(name, reason) for name, reason in json.loads(failures_file(folder, index).read_text(encoding="utf-8"))]
     except FileNotFoundError:
@@ -58,15 +58,15 @@ def read_failures(folder: Path, index: int) -> list[tuple[str, str]]:
 
 
 class StoredMaps(dict[str, "AnyMap"]):
-    """A chunk's maps by picture id."""
+    """A chunk's maps by image id."""
 
-    def __missing__(self, picture: str) -> AnyMap:
-        raise InputError(f"{picture}: there is no map of it", field=picture)
+    def __missing__(self, image: str) -> AnyMap:
+        raise InputError(f"{image}: there is no map of it", field=image)
 
 
 @dataclass(frozen=True)
-class PictureWork(ABC):
-    """What the works have in common: a chunk is its pictures one by one, and a bad picture spoils no other."""
+class ImageWork(ABC):
+    """What the works have in common: a chunk is its images one by one, and a bad image spoils no other."""
 
     experiment: Experiment
     phase: Phase
@@ -79,7 +79,7 @@ class PictureWork(ABC):
         """Make and write one chunk."""
 
     def working_on(self, chunk: Chunk) -> str | None:
-        """See `stages.NamesPicture`."""
+        """See `stages.NamesImage`."""
         try:
             return self._marker(chunk).read_text(encoding="utf-8") or None
         except FileNotFoundError:
@@ -89,36 +89,36 @@ class PictureWork(ABC):
         return self.folder / f"at-{chunk.index:06d}"
 
     def _done(self, chunk: Chunk, output: Path) -> bool:
-        """Whether the chunk was made, with every picture."""
+        """Whether the chunk was made, with every image."""
         self._marker(chunk).unlink(missing_ok=True)  # of a process that was killed
         return output.exists() and not failures_file(self.folder, chunk.index).exists()
 
     def _each(
         self, chunk: Chunk, make: Callable[[str], Result], upstream: Iterable[Path] = ()
     ) -> tuple[list[Result], list[tuple[str, str]]]:
-        """Results of the pictures that worked, and (id, reason) of those whose input is bad or missing.
+        """Results of the images that worked, and (id, reason) of those whose input is bad or missing.
 
         Args:
             chunk: its `skip` counts as failed.
-            make: of one picture.
-            upstream: folders of stages whose failed pictures fail here for the same reason.
+            make: of one image.
+            upstream: folders of stages whose failed images fail here for the same reason.
         """
         known = {name: reason for folder in upstream for name, reason in read_failures(folder, chunk.index)}
         known |= dict(chunk.skip)
         results, failures, marker = [], [], self._marker(chunk)
-        for picture in chunk.ids:
-            marker.write_text(picture, encoding="utf-8")
+        for image in chunk.ids:
+            marker.write_text(image, encoding="utf-8")
             try:
-                if picture in known:
-                    raise InputError(known[picture], field=picture)
-                results.append(make(picture))
+                if image in known:
+                    raise InputError(known[image], field=image)
+                results.append(make(image))
             except (InputError, RunError) as error:
-                failures.append((picture, str(error)))
+                failures.append((image, str(error)))
             except Exception as error:
-                reason = f"picture {picture}: {type(error).__name__}: {error}"
-                if not isinstance(error, _OF_A_PICTURE) and type(error).__name__ != "OutOfMemoryError":  # torch's
+                reason = f"image {image}: {type(error).__name__}: {error}"
+                if not isinstance(error, _OF_AN_IMAGE) and type(error).__name__ != "OutOfMemoryError":  # torch's
                     raise RunError(reason) from error
-                failures.append((picture, reason))
+                failures.append((image, reason))
         marker.unlink(missing_ok=True)  # the process of a killed driver may still be at the same chunk
         if failures:  # before the output: a chunk with output and without this file is complete
             write_atomic(failures_file(self.folder, chunk.index), json.dumps(failures, indent=1))

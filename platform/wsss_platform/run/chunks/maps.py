@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from wsss_platform.nets.cpu.memory import give_back_freed_memory, keep_freed_memory
 from wsss_platform.plan.jobs import Chunk, ChunkReport
-from wsss_platform.run.chunks.images import PictureWork, StoredMaps
+from wsss_platform.run.chunks.images import ImageWork, StoredMaps
 
 if TYPE_CHECKING:
     from wsss_platform.maps.extract import Extractor
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class MapsWork(PictureWork):
-    """Weights and pictures (and stored maps, for a phase that refines) -> stored maps, one Parquet file per chunk."""
+class MapsWork(ImageWork):
+    """Weights and images (and stored maps, for a phase that refines) -> stored maps, one Parquet file per chunk."""
 
     uses_gpu: ClassVar[bool] = True
     """The runner gives its processes a share of a GPU, when there is any."""
@@ -63,13 +63,11 @@ class MapsWork(PictureWork):
             return ChunkReport(chunk.index, len(chunk.ids))
         split = self.experiment.dataset.split(self.list_name)
         if self.maps is None:
-            maps, failures = self._each(chunk, lambda picture: self._extractor(split.read(picture)))
+            maps, failures = self._each(chunk, lambda image: self._extractor(split.read(image)))
         else:
             stored = StoredMaps((item.id, item) for item in read_maps(maps_file(self.maps, chunk.index)))
             refine = self._refiner
-            maps, failures = self._each(
-                chunk, lambda picture: refine(split.read(picture), stored[picture]), [self.maps]
-            )
+            maps, failures = self._each(chunk, lambda image: refine(split.read(image), stored[image]), [self.maps])
         write_maps(target, maps)
         give_back_freed_memory()
         return self._report(chunk, len(maps), failures)

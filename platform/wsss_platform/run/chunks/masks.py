@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wsss_platform.plan.jobs import Chunk, ChunkReport
-from wsss_platform.run.chunks.images import PictureWork, StoredMaps
+from wsss_platform.run.chunks.images import ImageWork, StoredMaps
 from wsss_platform.store.artefacts import write_atomic
 
 
 @dataclass(frozen=True)
-class MasksWork(PictureWork):
-    """Stored maps (and pictures, for the CRF, or saliency, for its rule) -> palette PNG masks."""
+class MasksWork(ImageWork):
+    """Stored maps (and images, for the CRF, or saliency, for its rule) -> palette PNG masks."""
 
     maps: Path
 
@@ -30,10 +30,10 @@ class MasksWork(PictureWork):
         stored = StoredMaps((item.id, item) for item in read_maps(maps_file(self.maps, chunk.index)))
         (self.folder / "masks").mkdir(exist_ok=True)
 
-        def make(picture: str) -> None:
-            image = None if config.crf == "none" else split.read(picture).image
-            saliency = split.saliency(picture) if config.rule == "saliency" else None
-            write_mask(mask_file(self.folder, picture), make_mask(stored[picture], image, config, saliency))
+        def make(name: str) -> None:
+            image = None if config.crf == "none" else split.read(name).image
+            saliency = split.saliency(name) if config.rule == "saliency" else None
+            write_mask(mask_file(self.folder, name), make_mask(stored[name], image, config, saliency))
 
         made, failures = self._each(chunk, make, [self.maps])
         write_atomic(done, "")

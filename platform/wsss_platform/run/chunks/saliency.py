@@ -1,4 +1,4 @@
-"""Stored maps and saliency against pixel truth -> counts per image, at every score floor and saliency cut."""
+"""Stored maps and saliency against ground truth -> counts per image, at every score floor and saliency cut."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wsss_platform.plan.jobs import Chunk, ChunkReport
-from wsss_platform.run.chunks.images import PictureWork, StoredMaps
+from wsss_platform.run.chunks.images import ImageWork, StoredMaps
 
 if TYPE_CHECKING:
     from wsss_platform.config import MasksConfig
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class SaliencyWork(PictureWork):
-    """Stored maps and saliency against pixel truth -> per-picture counts at every score floor and saliency cut."""
+class SaliencyWork(ImageWork):
+    """Stored maps and saliency against ground truth -> per-image counts at every score floor and saliency cut."""
 
     maps: Path
 
@@ -34,10 +34,10 @@ class SaliencyWork(PictureWork):
         pairs = saliency_pairs(self.experiment.masks_config(self.phase))
         stored = StoredMaps((item.id, item) for item in read_maps(maps_file(self.maps, chunk.index)))
 
-        def count(picture: str) -> tuple[str, SaliencyCells]:
-            item, shown, mask = stored[picture], split.saliency(picture), truth.mask(picture)
+        def count(image: str) -> tuple[str, SaliencyCells]:
+            item, shown, mask = stored[image], split.saliency(image), truth.mask(image)
             classes = len(truth.classes)
-            return picture, sweep_saliency(full_size(item), item.classes, shown, mask, pairs, classes, picture)
+            return image, sweep_saliency(full_size(item), item.classes, shown, mask, pairs, classes, image)
 
         counted, failures = self._each(chunk, count, [self.maps])
         write_saliencies(target, truth.classes, pairs, counted)

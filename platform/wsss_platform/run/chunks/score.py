@@ -1,4 +1,4 @@
-"""Stored maps and masks against pixel truth -> counts per image."""
+"""Stored maps and masks against ground truth -> counts per image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from wsss_platform.errors import InputError
 from wsss_platform.plan.jobs import Chunk, ChunkReport
-from wsss_platform.run.chunks.images import PictureWork, StoredMaps
+from wsss_platform.run.chunks.images import ImageWork, StoredMaps
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,20 +22,20 @@ SWEEP = 200
 
 
 def sweep_stored(item: AnyMap, truth: NDArray[np.uint8], thresholds: NDArray[np.float32], classes: int) -> SweepCells:
-    """`scores.sweep.sweep_picture` of a stored map at full size, by the shorter way where there is one."""
+    """`scores.sweep.sweep_image` of a stored map at full size, by the shorter way where there is one."""
     from wsss_platform.maps.storage import StoredMap, full_size
     from wsss_platform.scores.levels import sweep_levels
-    from wsss_platform.scores.sweep import sweep_picture
+    from wsss_platform.scores.sweep import sweep_image
 
     if isinstance(item, StoredMap) and item.scores.dtype.kind == "u":
         levels = cast("NDArray[np.uint8] | NDArray[np.uint16]", item.scores)
         return sweep_levels(levels, item.classes, truth, thresholds, classes, item.id)
-    return sweep_picture(full_size(item), item.classes, truth, thresholds, classes, item.id)
+    return sweep_image(full_size(item), item.classes, truth, thresholds, classes, item.id)
 
 
 @dataclass(frozen=True)
-class ScoreWork(PictureWork):
-    """Stored maps and masks against pixel truth -> per-picture counts."""
+class ScoreWork(ImageWork):
+    """Stored maps and masks against ground truth -> per-image counts."""
 
     maps: Path
     masks: Path
@@ -61,16 +61,15 @@ class ScoreWork(PictureWork):
         classes, thresholds = len(truth.classes), self._thresholds
         stored = StoredMaps((item.id, item) for item in read_maps(maps_file(self.maps, chunk.index)))
 
-        def count(picture: str) -> tuple[str, NDArray[np.int64], SweepCells]:
-            mask, item = truth.mask(picture), stored[picture]
+        def count(image: str) -> tuple[str, NDArray[np.int64], SweepCells]:
+            mask, item = truth.mask(image), stored[image]
             if mask.shape != (item.height, item.width):
                 raise InputError(
-                    f"{picture}: its true mask is {mask.shape[1]}x{mask.shape[0]}, "
-                    f"its picture {item.width}x{item.height}",
-                    field=picture,
+                    f"{image}: its true mask is {mask.shape[1]}x{mask.shape[0]}, its image {item.width}x{item.height}",
+                    field=image,
                 )
-            fixed = confusion(mask, read_mask(mask_file(self.masks, picture)), classes, picture)
-            return picture, fixed, sweep_stored(item, mask, thresholds, classes)
+            fixed = confusion(mask, read_mask(mask_file(self.masks, image)), classes, image)
+            return image, fixed, sweep_stored(item, mask, thresholds, classes)
 
         counted, failures = self._each(chunk, count, [self.maps, self.masks])
         fixed = self.folder / f"confusion-{chunk.index:06d}.parquet"

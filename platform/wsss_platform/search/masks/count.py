@@ -1,4 +1,4 @@
-"""Many settings on some images with stored maps: what they count against pixel truth, image by image. No Ray."""
+"""Many settings on some images with stored maps: what they count against ground truth, image by image. No Ray."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from wsss_platform.config import MasksConfig, fingerprint
 from wsss_platform.plan.jobs import Chunk, ChunkReport, ChunkWork
-from wsss_platform.run.chunks.images import PictureWork
+from wsss_platform.run.chunks.images import ImageWork
 from wsss_platform.run.chunks.score import SWEEP, sweep_stored
 from wsss_platform.search.masks.settings import Setting
 from wsss_platform.search.masks.table import Table
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class CountWork(PictureWork):
-    """Stored maps, images and pixel truth -> a table of what every setting counts. The masks are kept nowhere."""
+class CountWork(ImageWork):
+    """Stored maps, images and ground truth -> a table of what every setting counts. The masks are kept nowhere."""
 
     maps: Path
     source: str
-    """Of the maps and their truth; see `halving.source_of`."""
+    """Of the maps and their ground truth; see `halving.source_of`."""
     settings: tuple[Setting, ...]
     sweep: bool
     """Also the sweep of the maps, summed over a chunk: int64 [C + 1, C, T + 1], see `sweep`."""

@@ -37,7 +37,7 @@ def _rungs(plot: Any, found: Found) -> None:
     plot.set(xlabel="images of the rung", ylabel="mean IoU, percent", xscale="log")
     plot.set_xticks([rung.images for rung in found.rungs], [str(rung.images) for rung in found.rungs])
     plot.set_xticks([], minor=True)
-    plot.set_title("settings by rung; chosen with pixel truth", fontsize=10, loc="left")
+    plot.set_title("settings by rung; chosen with ground truth", fontsize=10, loc="left")
     plot.legend(fontsize=8, frameon=False)
 
 

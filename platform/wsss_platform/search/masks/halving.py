@@ -1,7 +1,7 @@
 """The search over stored maps: settings halve over images (Jamieson and Talwalkar 2016), and the winner is confirmed.
 
 Every rung scores the settings that are left on more images and keeps the best third; the references stay. All of it
-looks at pixel truth: the winner's number on the images searched is a selected one, and the interval that counts comes
+looks at ground truth: the winner's number on the images searched is a selected one, and the interval that counts comes
 from other images.
 """
 
@@ -61,7 +61,7 @@ class Found:
     confirmation: Mapping[str, Comparison]
     """Reference's name -> the winner (a) against it (b) on the images kept apart; empty where there are none."""
     looks: int
-    """Settings x images scored against pixel truth for this result, counts from before included."""
+    """Settings x images scored against ground truth for this result, counts from before included."""
     computed: int
     """How many of them this call computed, on each seed's maps."""
 
@@ -91,7 +91,7 @@ class Found:
 
 
 def source_of(experiment: Experiment) -> str:
-    """Whose counts are the same: stored maps, their list's truth, and the code that counts; 12 hex digits."""
+    """Whose counts are the same: stored maps, their list's ground truth, and the code that counts; 12 hex digits."""
     maps = experiment.stage("maps")
     truth = experiment.truth_fingerprint(maps.list_name)
     return fingerprint([maps.key, truth, REVISIONS["masks"], REVISIONS["score"]])[:12]
@@ -227,7 +227,7 @@ class Search:
 
         def on_chunk(place: int, report: ChunkReport) -> None:
             nonlocal done
-            done += report.pictures
+            done += report.images
             failures.extend(report.failures)
             self._watch(what, done, images, len(settings))
 

@@ -61,7 +61,7 @@ class RunSearch:
             settings=len(self.settings) + 1,
             rungs=tuple(self.images.rungs),
             confirmed_on=len(self.images.confirm),
-            selection="train truth" if data.score_list == data.train_list else "val truth",
+            selection="train ground truth" if data.score_list == data.train_list else "val ground truth",
             candidates=tuple(setting.name for setting in self.settings),
         )
 
@@ -137,7 +137,7 @@ def run_search(
     for part in reversed(search.experiment.phases[-1].masks.split(".")):
         data = {part: data}
     chosen: dict[str, Any] = {"study": planned.study, "selection": planned.selection, "setting": found.winner.name}
-    chosen |= {"pictures": planned.rungs[-1], "confirmed": found.confirmed}
+    chosen |= {"images": planned.rungs[-1], "confirmed": found.confirmed}
     write_atomic(folder / BEST, tomli_w.dumps(data | {CHOSEN: chosen}))
     files = {"best": str(folder / BEST), "results": str(folder / FILE), "curves": str(folder / CURVES)}
     same = planned.model_dump(exclude={"candidates"})
@@ -177,7 +177,7 @@ def choose(
 
     Raises:
         Interrupted: they do; the next call goes on with the chunk after.
-        InputError: an image or its truth that cannot be used, or an inner axis that changes these maps.
+        InputError: an image or its ground truth that cannot be used, or an inner axis that changes these maps.
     """
 
     def watch(what: str, done: int, images: int, settings: int) -> None:

@@ -1,8 +1,8 @@
 """What settings counted on stored maps, image by image, as one Parquet file: no search repeats what is in it.
 
 One row per stored maps, setting, image and class of which there is a pixel: `maps`, `setting`, `id`, `class`, `hits`,
-`truth`, `predicted`. The metadata say under "wsss_platform" whose maps and truth these are, and of each setting its
-masks section, images and seconds.
+`truth`, `predicted`. The metadata say under "wsss_platform" whose maps and ground truth these are, and of each setting
+its masks section, images and seconds.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Table:
         return parts
 
     def describe(self, source: str, list_name: str, truth: str) -> None:
-        """Say whose maps and truth counts are of, before they are put."""
+        """Say whose maps and ground truth counts are of, before they are put."""
         self._maps.setdefault(source, {"list": list_name, "truth": truth[:12], "settings": {}})
 
     def put(
@@ -117,7 +117,7 @@ def searched(study: Path) -> Iterator[dict[str, Any]]:
 
 
 def looks(study: Path) -> int:
-    """How often a study looked at pixel truth for its settings: once for each on the same maps."""
+    """How often a study looked at ground truth for its settings: once for each on the same maps."""
     return sum(len(maps["settings"]) for maps in searched(study))
 
 

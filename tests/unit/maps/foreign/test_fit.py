@@ -30,20 +30,20 @@ def fitted(
 
 
 def smooth(rows: int, columns: int) -> np.ndarray:
-    """A plane over the picture, seen at any resolution: [1, rows, columns] in 0.1..0.9."""
+    """A plane over the image, seen at any resolution: [1, rows, columns] in 0.1..0.9."""
     down, right = (np.arange(rows) + 0.5) / rows, (np.arange(columns) + 0.5) / columns
     return np.asarray(0.1 + 0.5 * down[:, None] + 0.3 * right)[None]
 
 
 @pytest.mark.parametrize("size", [SIZE, (10, 13), (19, 26), (74, 102), (5, 7)])
-def test_a_map_covers_its_picture_at_any_size(size: tuple[int, int]) -> None:
+def test_a_map_covers_its_image_at_any_size(size: tuple[int, int]) -> None:
     stored, remarks = fitted(smooth(*size))
     assert remarks.resampled == (None if size == SIZE else size)
     inside = full_size(stored)[0][8:-10, 8:-10]  # the outermost cells of a coarse map go on flat
     np.testing.assert_allclose(inside, smooth(*SIZE)[0][8:-10, 8:-10], atol=2e-3)
 
 
-def test_a_network_s_map_of_the_picture_s_size_comes_back() -> None:
+def test_a_network_s_map_of_the_image_s_size_comes_back() -> None:
     """Upsampled from stride 16, as most codebases leave it."""
     outputs = np.random.default_rng(0).random((2, 3, 4), np.float32)
     maps = np.stack([cv2.resize(item, (64, 48))[:37, :51] for item in outputs])
@@ -60,7 +60,7 @@ def test_a_network_s_map_of_the_picture_s_size_comes_back() -> None:
     np.testing.assert_allclose(full_size(levels), full_size(stored), atol=5e-4)
 
 
-def test_no_grid_comes_nearer_to_a_map_of_the_picture_s_size() -> None:
+def test_no_grid_comes_nearer_to_a_map_of_the_image_s_size() -> None:
     maps = np.stack([cv2.resize(np.random.default_rng(0).random((7, 9), np.float32), SIZE[::-1])])
     stored, _ = fitted(maps)
     error = np.square(full_size(stored) - maps).sum()
@@ -83,7 +83,7 @@ def test_nodes_stay_within_the_map_s_range() -> None:
 @pytest.mark.parametrize("size", [(51, 37), (20, 20), (64, 64)])
 def test_other_proportions_are_refused_or_stretched(size: tuple[int, int]) -> None:
     rows, columns = size
-    with pytest.raises(InputError, match=rf"picture a: its maps have {rows} x {columns} cells.*37 x 51.*--stretch"):
+    with pytest.raises(InputError, match=rf"image a: its maps have {rows} x {columns} cells.*37 x 51.*--stretch"):
         fitted(smooth(*size))
     stored, remarks = fitted(smooth(*size), stretch=True)
     assert remarks.resampled == size
@@ -96,10 +96,10 @@ def test_turned_maps_are_called_so() -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_what_is_not_finite_names_picture_and_class(bad: float) -> None:
+def test_what_is_not_finite_names_image_and_class(bad: float) -> None:
     maps = np.concatenate([smooth(*SIZE)] * 2)
     maps[1, 20, 30] = bad
-    with pytest.raises(InputError, match="picture a: its map of dog has NaN or infinite"):
+    with pytest.raises(InputError, match="image a: its map of dog has NaN or infinite"):
         fitted(maps, (1, 3), (1, 3))
     fitted(maps, (1, 3), (1,))  # of a class that is left out it does not matter
 
@@ -107,7 +107,7 @@ def test_what_is_not_finite_names_picture_and_class(bad: float) -> None:
 @pytest.mark.parametrize(("factor", "shift"), [(4.0, 0.0), (1.0, -0.5), (1.0, 0.2)])
 def test_other_ranges_are_refused_or_normalised(factor: float, shift: float) -> None:
     maps = smooth(*SIZE) * factor + shift
-    with pytest.raises(InputError, match=r"picture a: its scores are .*expected 0\.\.1; --normalise max"):
+    with pytest.raises(InputError, match=r"image a: its scores are .*expected 0\.\.1; --normalise max"):
         fitted(maps)
     by_max = np.maximum(maps, 0) / maps.max()
     found = full_size(fitted(maps, normalise="max")[0])[0]
@@ -150,13 +150,11 @@ def test_the_gate_and_what_it_remarks() -> None:
 
 
 def test_classes_counted_from_one_are_noticed() -> None:
-    with pytest.raises(
-        InputError, match="picture a: its maps are of cow, its labels name car; are the classes counted"
-    ):
+    with pytest.raises(InputError, match="image a: its maps are of cow, its labels name car; are the classes counted"):
         fitted(smooth(*SIZE), (2,), (1,))
 
 
-def test_a_picture_without_maps_is_all_background() -> None:
+def test_an_image_without_maps_is_all_background() -> None:
     stored, remarks = fitted(np.zeros((0, 1, 1)), (), (1,))
     assert stored.scores.shape[0] == 0
     assert remarks.lacking == ("car",)

@@ -76,7 +76,7 @@ def test_classes_are_sorted_with_their_maps(tmp_path: Path) -> None:
     np.testing.assert_array_equal(numpy_keys.maps, MAPS)
 
 
-def test_puzzlecam_after_its_walk_and_a_picture_without_classes(tmp_path: Path) -> None:
+def test_puzzlecam_after_its_walk_and_an_image_without_classes(tmp_path: Path) -> None:
     found = read(save(tmp_path, {"keys": np.array([0, 5]), "rw": MAPS[:1]}), "puzzlecam")
     assert found.classes == (4,)
     assert read(save(tmp_path, {}), "seam").classes == ()

@@ -166,7 +166,7 @@ def test_a_shared_lattice_changes_nothing() -> None:
         np.testing.assert_array_equal(refine(pixels, [start], 3, PARAMETERS["irn"], 4)[0], found)
 
 
-def test_a_read_only_picture() -> None:
+def test_a_read_only_image() -> None:
     pixels = image()
     pixels.flags.writeable = False
     make_mask(stored([1]), pixels, MasksConfig(crf="irn"))
@@ -178,10 +178,10 @@ def test_no_class() -> None:
     assert not found.any()
 
 
-def test_pictures_that_do_not_fit_are_named() -> None:
+def test_images_that_do_not_fit_are_named() -> None:
     with pytest.raises(InputError, match="2007_1: its map is for 45x61"):
         make_mask(stored([1]), image(0, 61, 45), MasksConfig())
-    with pytest.raises(InputError, match="2007_1: the CRF 'irn' needs the picture"):
+    with pytest.raises(InputError, match="2007_1: the CRF 'irn' needs the image"):
         make_mask(stored([1]), None, MasksConfig(crf="irn"))
     with pytest.raises(ValueError, match="at least one class"):
         refine(image(), [np.zeros((HEIGHT, WIDTH), np.uint8)], 1, PARAMETERS["irn"], 1)
@@ -196,14 +196,14 @@ def voc_root() -> Path | None:
 @pytest.mark.voc
 @pytest.mark.skipif(voc_root() is None, reason="no VOC2012 tree: set WSSS_VOC_ROOT")
 def test_a_photograph() -> None:
-    """Equal labels to the published calls on a real picture, from its coarsened true mask."""
+    """Equal labels to the published calls on a real image, from its coarsened true mask."""
     root = voc_root()
     assert root is not None
     name = sorted(path.stem for path in (root / "SegmentationClass").glob("*.png"))[0]
-    with Image.open(root / "JPEGImages" / f"{name}.jpg") as picture:
-        pixels = np.array(picture)
-    with Image.open(root / "SegmentationClass" / f"{name}.png") as picture:
-        truth = np.array(picture)
+    with Image.open(root / "JPEGImages" / f"{name}.jpg") as file:
+        pixels = np.array(file)
+    with Image.open(root / "SegmentationClass" / f"{name}.png") as file:
+        truth = np.array(file)
     height, width = truth.shape
     classes = np.setdiff1d(np.unique(truth), [0, 255]).astype(np.uint8) - 1
     rows, columns = grid_size(height, width)

@@ -19,7 +19,7 @@ from wsss_platform.masks.crf.permutohedral import bilateral, spatial
 ROOT = Path(__file__).parents[3]
 
 
-def picture(seed: int, height: int = 90, width: int = 121, noise: float = 6) -> np.ndarray:
+def random_image(seed: int, height: int = 90, width: int = 121, noise: float = 6) -> np.ndarray:
     generator = np.random.default_rng(seed)
     coarse = generator.integers(0, 256, (height // 15 + 1, width // 15 + 1, 3)).repeat(15, 0).repeat(15, 1)
     return (coarse[:height, :width] + generator.normal(0, noise, (height, width, 3))).clip(0, 255).astype(np.uint8)
@@ -50,7 +50,7 @@ def reference(image: np.ndarray, unary: np.ndarray, parameters: CrfParameters, s
 @pytest.mark.parametrize("name", list(PARAMETERS))
 @pytest.mark.parametrize("labels", [2, 3, 6])
 def test_beliefs_are_those_of_pydensecrf(name: str, labels: int) -> None:
-    image, parameters = picture(labels), PARAMETERS[name]
+    image, parameters = random_image(labels), PARAMETERS[name]
     start = scores(labels, labels)
     unary = energies(
         start if parameters.unary == "scores" else start.argmax(0).astype(np.uint8), labels, parameters.unary
@@ -66,7 +66,7 @@ def test_beliefs_are_those_of_pydensecrf(name: str, labels: int) -> None:
 
 def test_twenty_one_labels_and_a_lattice_that_outgrows_its_first_table() -> None:
     """Noise puts nearly every pixel into simplices of its own."""
-    image = picture(0, 150, 170, noise=40)
+    image = random_image(0, 150, 170, noise=40)
     assert bilateral(image, 50, 5).size > 1 << 15
     unary = energies(scores(1, 21, 150, 170), 21, "scores")
     wanted = reference(image, unary, PARAMETERS["irn"], 5).argmax(0)
@@ -75,8 +75,8 @@ def test_twenty_one_labels_and_a_lattice_that_outgrows_its_first_table() -> None
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (37, 1), (2, 3)])
-def test_small_pictures(size: tuple[int, int]) -> None:
-    image, start = picture(3, *size), scores(2, 3, *size)
+def test_small_images(size: tuple[int, int]) -> None:
+    image, start = random_image(3, *size), scores(2, 3, *size)
     unary = energies(start, 3, "scores")
     found = kernels(image, PARAMETERS["psa"]).beliefs(Run(unary, 3, 10, (3,)))
     np.testing.assert_allclose(found, reference(image, unary, PARAMETERS["psa"], 3), atol=2e-3)
@@ -84,7 +84,7 @@ def test_small_pictures(size: tuple[int, int]) -> None:
 
 def test_what_is_shared_changes_no_bit() -> None:
     """Runs of other starts, weights and iterations beside each other, more than are filtered at once."""
-    image = picture(5)
+    image = random_image(5)
     shared = Kernels(image, 3, 50, 5)
     runs = [
         Run(energies(scores(seed, 2 + seed % 3), 2 + seed % 3, "scores"), seed % 4, 2.0 * seed, (1, 2 + seed % 5))
@@ -100,7 +100,7 @@ def test_what_is_shared_changes_no_bit() -> None:
 
 
 def test_threads_leave_the_same_bits() -> None:
-    images = [picture(seed) for seed in range(6)]
+    images = [random_image(seed) for seed in range(6)]
     run = Run(energies(scores(1, 3), 3, "scores"), 3, 10, (4,))
 
     def work(image: np.ndarray) -> bytes:
@@ -112,7 +112,7 @@ def test_threads_leave_the_same_bits() -> None:
 
 
 def test_a_simplex_is_made_of_neighbours_and_its_weights_sum_to_one() -> None:
-    lattice = bilateral(picture(7), 30, 9)
+    lattice = bilateral(random_image(7), 30, 9)
     np.testing.assert_allclose(lattice.weights.sum(1), 1, atol=1e-4)
     assert lattice.weights.min() > -1e-4
     assert set(np.unique(lattice.points)) == set(range(lattice.size))
@@ -132,12 +132,12 @@ def test_widths_that_cannot_be() -> None:
     with pytest.raises(ValueError, match="above 0"):
         spatial(5, 5, 0)
     with pytest.raises(ValueError, match="too small"):
-        bilateral(picture(0), 1e-4, 1e-4)
+        bilateral(random_image(0), 1e-4, 1e-4)
 
 
 @pytest.mark.parametrize("backend", ["auto", "lattice"])
 def test_refine_by_either_backend(backend: str) -> None:
-    image = picture(9)
+    image = random_image(9)
     starts = [scores(seed, 3).argmax(0).astype(np.uint8) for seed in (1, 2)]
     wanted = refine(image, starts, 3, PARAMETERS["irn"], 10)
     found = refine(image, starts, 3, PARAMETERS["irn"], 10, backend)  # type: ignore[arg-type]

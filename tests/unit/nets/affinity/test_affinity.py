@@ -98,8 +98,8 @@ def test_neither_input_changes() -> None:
     np.testing.assert_array_equal(affinity, before[1])
 
 
-def test_memory_grows_with_the_picture_not_with_its_square() -> None:
-    """A picture of 500x1000 has 31,250 cells of 4x4 pixels: the dense matrix alone is 3.9 GB."""
+def test_memory_grows_with_the_image_not_with_its_square() -> None:
+    """An image of 500x1000 has 31,250 cells of 4x4 pixels: the dense matrix alone is 3.9 GB."""
     values, affinity = material(125, 250)
     walk(values[:, :2, :2], affinity[:, :2, :2], half_plane(5), 10.0, 1)  # compiled or loaded before it is measured
     tracemalloc.start()

@@ -196,8 +196,8 @@ def dense(start: Tensor, affinity: Tensor, beta: float, squarings: int) -> Tenso
     return (start.double().reshape(count, -1) @ matrix).view(start.shape).float()
 
 
-def picture(height: int, width: int) -> tuple[Tensor, Tensor]:
-    """(padded picture, stored scores of two classes)."""
+def image_and_scores(height: int, width: int) -> tuple[Tensor, Tensor]:
+    """(padded image, stored scores of two classes)."""
     generator = torch.Generator().manual_seed(1)
     high, wide = -(-height // 16) * 16, -(-width // 16) * 16
     image = torch.zeros(1, 3, high, wide)
@@ -209,7 +209,7 @@ def picture(height: int, width: int) -> tuple[Tensor, Tensor]:
 def test_irn_refines_as_released() -> None:
     network = build("irn", walk__log2_steps=4).eval()
     assert isinstance(network, Irn)
-    image, scores = picture(61, 47)
+    image, scores = image_and_scores(61, 47)
     refined = network.refine(image, scores, 61, 47)
     logits = network.branches(torch.cat([image, image.flip(3)]))[0]
     edge = torch.sigmoid(logits[0] / 2 + logits[1].flip(-1) / 2)[:, :16, :12]
@@ -223,7 +223,7 @@ def test_irn_refines_as_released() -> None:
 def test_half_a_share_is_psas_argmax() -> None:
     network = build("psa", walk__log2_steps=3, walk__alpha=4.0).eval()
     assert isinstance(network, AffinityNet)
-    image, scores = picture(61, 47)
+    image, scores = image_and_scores(61, 47)
     scores *= 0.6
     shares = network.refine(image, scores, 61, 47)
     affinity = torch.exp(-pair_distances(network.embedding(image)[:, :, :8, :6], half_plane(5)))[0]
@@ -238,7 +238,7 @@ def test_half_a_share_is_psas_argmax() -> None:
 
 
 @KINDS
-def test_a_picture_larger_than_512_and_one_smaller_than_the_radius(kind: str) -> None:
+def test_an_image_larger_than_512_and_one_smaller_than_the_radius(kind: str) -> None:
     refiner = Refiner(build(kind, walk__log2_steps=2))
     for height, width in ((20, 1040), (700, 17), (5, 3)):
         rows, columns = grid_size(height, width)
@@ -257,7 +257,7 @@ def test_maps_that_do_not_fit_and_maps_of_nothing() -> None:
     refiner = Refiner(build("irn", walk__log2_steps=1))
     sample = Sample("p", np.zeros((40, 40, 3), np.uint8), np.zeros(4, bool))
     other = StoredMap("p", np.array([0], np.uint8), np.zeros((1, 13, 13), np.uint8), 48, 48)
-    with pytest.raises(InputError, match="picture p has 40x40 pixels, the map is of p, 48x48"):
+    with pytest.raises(InputError, match="image p has 40x40 pixels, the map is of p, 48x48"):
         refiner(sample, other)
     nothing = StoredMap("p", np.zeros(0, np.uint8), np.zeros((0, 11, 11), np.float16), 40, 40)
     assert refiner(sample, nothing) is nothing
@@ -267,12 +267,12 @@ def test_maps_that_do_not_fit_and_maps_of_nothing() -> None:
     assert not refined.scores.any()
 
 
-def test_refined_maps_that_are_not_finite_name_the_picture() -> None:
+def test_refined_maps_that_are_not_finite_name_the_image() -> None:
     class Broken(Objective):
         def refine(self, image: Tensor, scores: Tensor, height: int, width: int) -> Tensor:
             return scores * float("nan")
 
     sample = Sample("p7", np.zeros((16, 16, 3), np.uint8), np.zeros(4, bool))
     stored = StoredMap("p7", np.array([0], np.uint8), np.ones((1, 5, 5), np.uint8), 16, 16)
-    with pytest.raises(RunError, match="picture p7"):
+    with pytest.raises(RunError, match="image p7"):
         Refiner(Broken())(sample, stored)

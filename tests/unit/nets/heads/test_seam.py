@@ -46,11 +46,11 @@ def test_min_pooling_is_the_mean_of_the_lowest_quarter() -> None:
     assert float(min_pooling(torch.ones(2, 4, 4, 4), torch.zeros(2, 3))) == 0
 
 
-def test_farthest_is_the_mean_of_the_largest_distances_of_each_picture() -> None:
+def test_farthest_is_the_mean_of_the_largest_distances_of_each_image() -> None:
     one, other = _maps(), _maps(seed=1)
     total = 0.0
-    for picture in range(2):
-        distances = sorted((float(v) for v in (one - other)[picture].abs().flatten()), reverse=True)
+    for image in range(2):
+        distances = sorted((float(v) for v in (one - other)[image].abs().flatten()), reverse=True)
         total += sum(distances[:16]) / 16
     assert float(farthest(one, other, 0.2)) == pytest.approx(total / 2, rel=1e-5)
     assert float(farthest(one, one, 0.2)) == 0

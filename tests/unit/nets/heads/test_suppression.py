@@ -24,8 +24,8 @@ def _backbone(name: str, stride: int = 8) -> Backbone:
 def _slow(x: Tensor, delta: float, weight: Tensor | None, ceiling: float | None) -> Tensor:
     """The formula, place by place."""
     out = torch.zeros_like(x)
-    pictures, channels, height, width = x.shape
-    for b in range(pictures):
+    count, channels, height, width = x.shape
+    for b in range(count):
         a = [
             [[min(max(float(v), 0.0), ceiling or math.inf) for v in row] for row in x[b, c].tolist()]
             for c in range(channels)

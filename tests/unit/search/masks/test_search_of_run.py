@@ -1,4 +1,4 @@
-"""A search over a run's stored maps, on generated pictures: what it tries, what it keeps, what it may look at."""
+"""A search over a run's stored maps, on generated images: what it tries, what it keeps, what it may look at."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def scene(number: int) -> tuple[np.ndarray, np.ndarray, int]:
 
 
 @dataclass
-class Pictures:
-    """A data set of one list, which is its own split and truth; remembers whose truth was asked for."""
+class Images:
+    """A data set of one list, which is its own split and ground truth; remembers whose ground truth was asked for."""
 
     ids: tuple[str, ...] = tuple(str(number) for number in range(48))
     name: str = "train"
@@ -56,7 +56,7 @@ class Pictures:
     labels_from: str = "generator"
     asked: set[str] = field(default_factory=set)
 
-    def split(self, name: str) -> Pictures:
+    def split(self, name: str) -> Images:
         return self
 
     truth = split
@@ -77,12 +77,12 @@ class Pictures:
     saliency = saliency_fingerprint = fingerprint
 
 
-def experiment(pictures: Pictures | None = None, **changes: Any) -> Experiment:
+def experiment(images: Images | None = None, **changes: Any) -> Experiment:
     """Of changes the dots are written as two underscores."""
     method = get("cam")
     config = override(method.config(), {path.replace("__", "."): value for path, value in changes.items()})
     one = Experiment(method, config, DataConfig.model_validate({"root": "generated", "score_list": "train"}))
-    one.__dict__["dataset"] = pictures or Pictures()
+    one.__dict__["dataset"] = images or Images()
     return one
 
 
@@ -96,9 +96,9 @@ def stored(id: str) -> StoredMap:
     return StoredMap(id, np.array([cls], np.uint8), (score[None] * 255).astype(np.uint8), SIZE, SIZE)
 
 
-def planned(folder: Path, trials: int = 12, pictures: Pictures | None = None, **given: Any) -> tuple[RunSearch, Store]:
-    """A search of 24 pictures, confirmed on 12, in a store that has the maps."""
-    store, one = Store(folder), experiment(pictures)
+def planned(folder: Path, trials: int = 12, images: Images | None = None, **given: Any) -> tuple[RunSearch, Store]:
+    """A search of 24 images, confirmed on 12, in a store that has the maps."""
+    store, one = Store(folder), experiment(images)
     maps = one.stage("maps")
     with store.building("maps", maps.key) as place:
         if place is not None:
@@ -108,8 +108,8 @@ def planned(folder: Path, trials: int = 12, pictures: Pictures | None = None, **
     return plan_search("run", one, store, load_space(SHIPPED, one.config, solved={}), **asked), store
 
 
-def found_by(folder: Path, trials: int = 12, pictures: Pictures | None = None, threads: int | None = None) -> Found:
-    search, store = planned(folder, trials, pictures)
+def found_by(folder: Path, trials: int = 12, images: Images | None = None, threads: int | None = None) -> Found:
+    search, store = planned(folder, trials, images)
     return run_search(search, store, threads=threads)[0]
 
 
@@ -126,8 +126,8 @@ def drawn(count: int, seed: int = 0) -> tuple[Setting, ...]:
 
 
 def test_a_search_finds_the_crf_and_confirms_it(tmp_path: Path) -> None:
-    pictures, seen = Pictures(), list[tuple[Any, ...]]()
-    search, store = planned(tmp_path, pictures=pictures)
+    images, seen = Images(), list[tuple[Any, ...]]()
+    search, store = planned(tmp_path, images=images)
     found, document = run_search(search, store, lambda *event: seen.append(event))
     assert [rung.images for rung in found.rungs] == [8, 24]
     assert set(found.rungs[0].scores) == {NO_CRF, *(item.name for item in search.settings)}
@@ -135,9 +135,9 @@ def test_a_search_finds_the_crf_and_confirms_it(tmp_path: Path) -> None:
     assert {NO_CRF, CONFIGURED} <= set(found.rungs[1].scores)
     assert found.winner.masks.crf != "none"
     assert found.confirmed
-    chosen = plan(pictures, 24, 12, 0)
+    chosen = plan(images, 24, 12, 0)
     assert not set(chosen.search) & set(chosen.confirm)
-    assert pictures.asked == {*chosen.search, *chosen.confirm}  # and of no other picture
+    assert images.asked == {*chosen.search, *chosen.confirm}  # and of no other image
     assert found.looks == found.computed == 8 * 13 + 16 * 5 + 12 * 3
     assert seen[-1] == ("confirmation", 12, 12, 3)
     assert document.winner == found.winner.name
@@ -149,13 +149,13 @@ def test_a_search_finds_the_crf_and_confirms_it(tmp_path: Path) -> None:
     tables = [confusion(scene(int(id))[1], make_mask(stored(id), scene(int(id))[0], config), 3) for id in chosen.search]
     assert last == pytest.approx(float(mean_iou(np.sum(tables, axis=0))))
     gap = found.confirmation[NO_CRF]
-    assert gap.pictures == 12
+    assert gap.images == 12
     assert gap.difference.value == pytest.approx(gap.a.value - gap.b.value)
 
 
 def test_no_crf_is_solved_exactly(tmp_path: Path) -> None:
     found = found_by(tmp_path, 2)
-    ids = plan(Pictures(), 24, 12, 0).search
+    ids = plan(Images(), 24, 12, 0).search
 
     def score(background: float) -> float:
         masks = [make_mask(stored(id), None, MasksConfig(background=background)) for id in ids]
@@ -168,16 +168,16 @@ def test_no_crf_is_solved_exactly(tmp_path: Path) -> None:
 
 def test_what_was_counted_is_not_counted_again(tmp_path: Path) -> None:
     """After a failure in the middle; and a repeated search computes nothing and finds the same."""
-    fourth = plan(Pictures(), 24, 12, 0).search[12]
+    fourth = plan(Images(), 24, 12, 0).search[12]
 
-    class Broken(Pictures):
+    class Broken(Images):
         def read(self, id: str) -> Sample:
             if id == fourth:
-                raise InputError(f"picture {id}: cut short")
+                raise InputError(f"image {id}: cut short")
             return super().read(id)
 
-    with pytest.raises(InputError, match=f"picture {fourth}"):
-        found_by(tmp_path, pictures=Broken(), threads=1)
+    with pytest.raises(InputError, match=f"image {fourth}"):
+        found_by(tmp_path, images=Broken(), threads=1)
     folder = tmp_path / "studies" / "study"
     kept = len(read(folder))
     assert kept == 8 * 13 + 15 * 5, "all but the broken one"
@@ -314,7 +314,7 @@ def test_every_beginning_holds_the_classes_in_proportion() -> None:
 
 
 def test_a_list_that_is_too_short() -> None:
-    pictures = Pictures()
-    with pytest.raises(InputError, match="'train' has 48 pictures"):
-        plan(pictures, 45, 20, 0)
-    assert len(plan(pictures, 40, 200, 0).confirm) == 8
+    images = Images()
+    with pytest.raises(InputError, match="'train' has 48 images"):
+        plan(images, 45, 20, 0)
+    assert len(plan(images, 40, 200, 0).confirm) == 8

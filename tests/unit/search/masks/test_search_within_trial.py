@@ -1,4 +1,4 @@
-"""An inner search on generated pictures: what it finds is what the pipeline finds, and nothing is repeated."""
+"""An inner search on generated images: what it finds is what the pipeline finds, and nothing is repeated."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ class Here:
             self.done.append(chunk.ids)
 
 
-def experiment(pictures: int, **config: Any) -> Experiment:
-    data = DataConfig.model_validate({"kind": "sample", "sample": {"train": pictures, "val": 2, "size": 48}})
+def experiment(images: int, **config: Any) -> Experiment:
+    data = DataConfig.model_validate({"kind": "sample", "sample": {"train": images, "val": 2, "size": 48}})
     method = get("cam")
     return Experiment(method, method.config.model_validate(config), data)
 
@@ -69,7 +69,7 @@ def levels(of: Experiment, settings: int) -> Levels:
 
 
 def put_maps(store: Store, of: Experiment) -> None:
-    """Stored maps that are the truth, blurred, with noise."""
+    """Stored maps that are the ground truth, blurred, with noise."""
     stage = of.stage("maps")
     data, generator = of.dataset, np.random.default_rng(of.seed)
     with store.building("maps", stage.key) as folder:
@@ -189,22 +189,22 @@ def test_seeds_are_pooled(tmp_path: Path) -> None:
     assert looks(tmp_path) == 10
 
 
-def test_a_picture_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+def test_an_image_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     store, one = Store(tmp_path), experiment(6)
     put_maps(store, one)
     path = maps_file(store.folder("maps", one.stage("maps").key), 0)
     kept = list(read_maps(path))
     write_maps(path, kept[:-1])
-    with pytest.raises(InputError, match=f"no map of picture '{kept[-1].id}'"):
+    with pytest.raises(InputError, match=f"no map of image '{kept[-1].id}'"):
         choose([one], levels(one, 3), store, Here(), tmp_path)
 
 
-def test_pictures_whose_maps_were_allowed_to_fail_are_left_out(tmp_path: Path) -> None:
+def test_images_whose_maps_were_allowed_to_fail_are_left_out(tmp_path: Path) -> None:
     store, one = Store(tmp_path), experiment(9)
     put_maps(store, one)
     folder = store.folder("maps", one.stage("maps").key)
     kept = list(read_maps(maps_file(folder, 0)))
     write_maps(maps_file(folder, 0), kept[:-1])
-    (folder / FAILURES).write_text(json.dumps([[kept[-1].id, "no picture"]]))
+    (folder / FAILURES).write_text(json.dumps([[kept[-1].id, "no image"]]))
     found = choose([one], levels(one, 3), store, Here(), tmp_path).found
     assert found.rungs[-1].images == 8

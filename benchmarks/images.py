@@ -24,8 +24,8 @@ STRIDE = 16
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One picture's truth and maps."""
+class PreparedImage:
+    """One image's ground truth and maps."""
 
     id: str
     truth: NDArray[np.uint8]
@@ -44,7 +44,7 @@ class Picture:
         return StoredMap(self.id, self.classes, scores, height, width)
 
     def high_res(self) -> NDArray[np.float32]:
-        """As IRN stores them: every scale resized to the padded picture, summed, cut, divided by the maximum."""
+        """As IRN stores them: every scale resized to the padded image, summed, cut, divided by the maximum."""
         scores = self._fused()
         scores /= scores.max((1, 2), keepdims=True)
         return scores
@@ -72,11 +72,11 @@ def data() -> DataConfig:
     return DataConfig(sample=SampleConfig(size=500, train=96))
 
 
-def load(count: int) -> tuple[list[Picture], tuple[str, ...], str]:
-    """Pictures of about 375x500 with an object, the names of the classes, and where they come from."""
+def load(count: int) -> tuple[list[PreparedImage], tuple[str, ...], str]:
+    """Images of about 375x500 with an object, the names of the classes, and where they come from."""
     truth = open_data(data()).truth("train")
     origin = "VOC2012 photographs" if data().kind == "voc12" else "generated sample, longer side 500"
-    found = [picture for picture in (_picture(truth, name) for name in _spread(truth, 4 * count)) if picture]
+    found = [image for image in (_image(truth, name) for name in _spread(truth, 4 * count)) if image]
     return found[:count], truth.classes, origin
 
 
@@ -85,7 +85,7 @@ def _spread(truth: Truth, count: int) -> list[str]:
     return list(truth.ids[::step])
 
 
-def _picture(truth: Truth, name: str) -> Picture | None:
+def _image(truth: Truth, name: str) -> PreparedImage | None:
     mask = truth.mask(name)
     present = np.setdiff1d(np.unique(mask), [0, 255])
     if len(present) == 0 or max(mask.shape) != 500 or min(mask.shape) < 320:
@@ -102,4 +102,4 @@ def _picture(truth: Truth, name: str) -> Picture | None:
             share = cv2.GaussianBlur(cv2.resize(padded, size, interpolation=cv2.INTER_AREA), (3, 3), 1)
             grids.append(share + 0.15 * generator.random(share.shape, np.float32))
         outputs.append(np.array(grids, np.float32))
-    return Picture(name, mask, (present - 1).astype(np.uint8), outputs)
+    return PreparedImage(name, mask, (present - 1).astype(np.uint8), outputs)

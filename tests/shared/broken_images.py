@@ -1,4 +1,4 @@
-"""A VOC tree with two truncated pictures."""
+"""A VOC tree with two truncated images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BROKEN = IDS[3], IDS[33]
 
 
 def tree(root: Path) -> Experiment:
-    """A VOC tree whose list "all" has two truncated pictures; its list "train" has none."""
+    """A VOC tree whose list "all" has two truncated images; its list "train" has none."""
     rng = np.random.default_rng(0)
     for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
         (root / folder).mkdir(parents=True)
@@ -31,8 +31,8 @@ def tree(root: Path) -> Experiment:
         mask.putpalette(palette)
         mask.save(root / f"SegmentationClass/{name}.png")
     for name in BROKEN:
-        picture = root / f"JPEGImages/{name}.jpg"
-        picture.write_bytes(picture.read_bytes()[:500])
+        image = root / f"JPEGImages/{name}.jpg"
+        image.write_bytes(image.read_bytes()[:500])
     data = DataConfig(kind="voc12", root=str(root), train_list="train", score_list="all", labels="masks")
     method = get("cam")
     config = method.config.model_validate(
