@@ -93,11 +93,11 @@ def test_hidden_options_are_accepted(tmp_path: Path) -> None:
 
 
 def test_former_flags_are_accepted_and_not_shown(tmp_path: Path) -> None:
-    plan = document("compare", "cam", "--images", "1", "--dry-run", "--storage", str(tmp_path))
+    plan = document("compare", "cam", "--pictures", "1", "--dry-run", "--storage", str(tmp_path))
     assert plan["schema"] == "wsss-platform/comparison-plan"
     shown = command("compare", "--help").stdout
     assert "--images" in shown
-    assert "--images" not in shown
+    assert "--pictures" not in shown
 
 
 def test_the_version_is_told() -> None:

@@ -9,7 +9,15 @@ from wsss_platform.method import Method, Phase
 
 
 def _phases(config: CamConfig) -> tuple[Phase, ...]:
-    return (Phase("cam", "wsss_methods.cam.objective:CamObjective", ("backbone", "train", "loss"), image_scores=True),)
+    return (
+        Phase(
+            "cam",
+            "wsss_methods.cam.objective:CamObjective",
+            ("backbone", "train", "loss"),
+            image_scores=True,
+            plain_cam=True,
+        ),
+    )
 
 
 METHOD = Method(

@@ -19,6 +19,7 @@ def _phases(config: FbrConfig) -> tuple[Phase, ...]:
             maps="seed.maps",
             masks="seed.masks",
             image_scores=True,
+            plain_cam=True,
         ),
         Phase(
             "fbr",
@@ -37,4 +38,6 @@ METHOD = Method(
     config=FbrConfig,
     phases=_phases,
     folder=Path(__file__).parent,
+    host={"loss.decorrelation": 0.0, "loss.intra_foreground": 0.0, "loss.negative_regions": 0.0},
+    host_name="AMN",
 )

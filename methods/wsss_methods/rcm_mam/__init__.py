@@ -29,4 +29,6 @@ METHOD = Method(
     config=RcmMamConfig,
     phases=_phases,
     folder=Path(__file__).parent,
+    host={"loss.attentive": 0.0, "loss.regional_contrast": 0.0},
+    host_name="MainNet alone",
 )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from wsss_platform.method import Method
     from wsss_platform.plan.experiment import Experiment
     from wsss_platform.run.trial_rows import TrialRow
-    from wsss_platform.search.documents import StudyDocument, StudyPlan
+    from wsss_platform.search.documents import StudyDocument, StudyPlan, StudyRow
     from wsss_platform.tune.request import StudyRequest, StudyResult
 
 log = logging.getLogger(__name__)
@@ -90,9 +90,15 @@ class Study:
         return self.result.best_config
 
     @property
-    def baseline(self) -> Trial | None:
-        """Trial 0, the default config; None where it was not run."""
-        return next((trial for trial in self.trials if trial.number == 0), None)
+    def comparison(self) -> tuple[StudyRow, ...]:
+        """Baseline, host, default settings and best trial, measured by one rule on images that chose nothing (with
+        `selection="half"`); empty where no trial was completed."""
+        return () if self.result.comparison is None else self.result.comparison.rows
+
+    @property
+    def baseline(self) -> StudyRow | None:
+        """The row of plain CAM; None with `no_baseline`, or where no trial was completed."""
+        return next((row for row in self.comparison if row.row == "baseline"), None)
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -176,13 +182,16 @@ def _solved(request: StudyRequest, progress: bool, interrupts: Any, command: tup
     try:
         with StudyRecords(request, command) as records, _bars(request) if progress else nullcontext() as bars:
 
-            def told(event: Any) -> None:
+            def watch(event: Any) -> None:
                 if bars is not None:
                     bars(event)
                 records(event)
 
-            result = run_study(request, told, interrupts.asked)
+            result = run_study(request, watch, interrupts.asked)
             records.record(result.rows)
+            records.record_compared(result.compared)
+            if result.comparison is not None:
+                _draw(result, request)
             records.drop_losers()
     except (RunError, Interrupted):
         if (folder / "trials.jsonl").is_file():  # whatever ended the study, its failures can be looked at
@@ -192,6 +201,17 @@ def _solved(request: StudyRequest, progress: bool, interrupts: Any, command: tup
         raise
     write_page(result.folder, database, log.info)
     return result
+
+
+def _draw(result: StudyResult, request: StudyRequest) -> None:
+    """The figure of the comparison; a study ends without one where maps that it needs were removed."""
+    from wsss_platform.report.study_figure import write_figure
+
+    assert result.comparison is not None
+    try:
+        write_figure(result.compared, result.comparison, request.store, result.folder)
+    except InputError as error:
+        log.info("no figure: %s", error)
 
 
 def _bars(request: StudyRequest) -> Any:
@@ -238,9 +258,20 @@ def plan_study(
     experiments.check_gates(experiment, space.axes)
     reported = rule.reported(whole.data)
     experiments.check_lists(_scored_on(whole, reported))
+    baseline, host = (None, None) if options.objective.no_baseline else beside_of(experiment)
     options = _with_database(options)
     store = Store(options.storage.storage, options.resources.max_failures)
-    return PlannedStudy(StudyRequest(experiment, space, store, options, rule=rule, report_list=reported))
+    return PlannedStudy(
+        StudyRequest(experiment, space, store, options, rule=rule, report_list=reported, baseline=baseline, host=host)
+    )
+
+
+def beside_of(experiment: Experiment) -> tuple[Experiment | None, Experiment | None]:
+    """What a study is compared with at its end: plain CAM and the method's host; None for one that there is not."""
+    from wsss_platform.api.experiments import find_method
+    from wsss_platform.plan.baseline import baseline_of, host_of
+
+    return baseline_of(experiment, find_method("cam")), host_of(experiment)
 
 
 def _scored_on(experiment: Experiment, split: str) -> Experiment:

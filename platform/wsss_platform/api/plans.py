@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from wsss_platform.config.options import flat
 from wsss_platform.plan.documents import PlannedStage, Resources, RunPlan
 from wsss_platform.plan.experiment import Experiment, Stage, is_cached, needed
-from wsss_platform.search.costs import Cost, cost_document, run_costs, study_costs
+from wsss_platform.search.costs import Cost, cost_document, further_costs, run_costs, study_costs
 from wsss_platform.search.documents import PlannedBudget, SearchSettings, StudyPlan, StudyStage
 from wsss_platform.search.effects import shared_stages
 from wsss_platform.store.artefacts import Store
+from wsss_platform.tune.request import BEST
 
 if TYPE_CHECKING:
     from wsss_platform.tune.request import StudyRequest
@@ -75,6 +77,12 @@ def study_plan(request: StudyRequest) -> StudyPlan:
         seeds=request.seeds,
         levels=request.levels,
     )
+    reported = experiment.data.model_copy(update={"score_list": request.reported_on})
+    known = {stage.key for offset in range(request.seeds) for stage in experiment.of_seed(offset).stages}
+    for row, each in request.rows().items():
+        for offset in range(request.seeds):
+            for one in (each.of_seed(offset), replace(each.of_seed(offset), data=reported)):
+                costs += further_costs(row, one, store, known)
     gpus = options.resources.gpus_per_worker
     plan = plan_document(request.name, experiment, store, experiment.stages[-1], gpus, costs)
     keys = {stage.key for stage in shared_stages(experiment, request.space)}
@@ -86,6 +94,7 @@ def study_plan(request: StudyRequest) -> StudyPlan:
         inner_axes=tuple(axis.path for axis in request.levels.inner),
         keep_best=keep_best,
         axes=request.space.axes,
+        rows=(*request.rows(), BEST) if request.report_list is not None else (),
         trial_0="the default config, whose stages these are",
         method=plan.method,
         data=plan.data,
@@ -96,7 +105,7 @@ def study_plan(request: StudyRequest) -> StudyPlan:
         config=plan.config,
         selection=request.selection,
         judged_on=experiment.data.score_list,
-        reported_on=request.report_list or experiment.data.score_list,
+        reported_on=request.reported_on,
         search=SearchSettings(
             sampler=options.search.sampler,
             scheduler=options.search.scheduler,

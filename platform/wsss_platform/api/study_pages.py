@@ -1,16 +1,17 @@
-"""A study's images and its page."""
+"""A study's figures and its page."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
+from wsss_platform.report.study_figure import FIGURE, FIGURE_CAPTION
 from wsss_platform.report.study_page import PAGE, page
-from wsss_platform.search.documents import StudyDocument, StudyReport
+from wsss_platform.search.documents import StudyComparison, StudyDocument
 from wsss_platform.search.masks.table import INNER
 from wsss_platform.store.artefacts import write_atomic
+from wsss_platform.tune.comparison import COMPARISON
 from wsss_platform.tune.figures import draw
-from wsss_platform.tune.report import REPORT
 from wsss_platform.tune.request import StudyResult
 from wsss_platform.tune.study import read_json, table
 from wsss_platform.tune.study_storage import open_study
@@ -26,11 +27,13 @@ def study_document(name: str, result: StudyResult) -> StudyDocument:
         objectives=result.objectives,
         front=tuple(row.number for row in result.front),
         selection=result.selection,
-        looks=result.looks,
-        report=None if result.told is None else StudyReport.model_validate(result.told),
+        evaluations=result.evaluations,
+        comparison=() if result.comparison is None else result.comparison.rows,
+        report=None if result.comparison is None else result.comparison.report,
         inner=str(settings) if settings.is_dir() else None,
         best=result.best,
         best_config=None if result.best_config is None else str(result.best_config),
+        figure=str(result.folder / FIGURE) if (result.folder / FIGURE).is_file() else None,
         trials=result.rows,
     )
 
@@ -38,12 +41,12 @@ def study_document(name: str, result: StudyResult) -> StudyDocument:
 def write_page(
     folder: Path, study_storage: str | None = None, on_skip: Callable[[str], None] = lambda message: None
 ) -> list[Path]:
-    """Draw a study's images and write its page.
+    """Draw a study's figures and write its page.
 
     Args:
         folder: the study's, where PNG files and `study.html` go.
         study_storage: URL of the database that the study lives in; None for a journal in its folder.
-        on_skip: told which image could not be drawn, and why (too few trials, a missing package).
+        on_skip: called with which figure could not be drawn, and why (too few trials, a missing package).
 
     Returns:
         The files that were written, the page last.
@@ -52,6 +55,9 @@ def write_page(
     rows = table(study)
     drawn, skipped = draw(study, rows, folder, on_skip)
     identity = read_json(folder / "study.json") if (folder / "study.json").is_file() else {}
-    told = read_json(folder / REPORT) if (folder / REPORT).is_file() else None
-    write_atomic(folder / PAGE, page(folder.name, identity, rows, told, drawn, skipped))
+    stored = folder / COMPARISON
+    comparison = StudyComparison.model_validate(read_json(stored)) if stored.is_file() else None
+    if (folder / FIGURE).is_file():
+        drawn = [("Masks", FIGURE_CAPTION, folder / FIGURE), *drawn]
+    write_atomic(folder / PAGE, page(folder.name, identity, rows, comparison, drawn, skipped))
     return [*(path for _, _, path in drawn), folder / PAGE]

@@ -6,7 +6,7 @@ import json
 import logging
 import secrets
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -71,6 +71,20 @@ class StudyRecords:
         for row in rows:
             if row.state in ("complete", "pruned", "fail") and not self._is_recorded(row.number):
                 self._write_record(row)
+
+    def record_compared(self, compared: Mapping[str, Experiment]) -> None:
+        """Write the records of the rows of the comparison: what they made is in use from now on.
+
+        Args:
+            compared: row -> its experiment, scored on the reported split.
+        """
+        for row, first in compared.items():
+            for offset in range(self._request.seeds):
+                experiment = first.of_seed(offset)
+                name = f"{self._request.name}-{row.replace(' ', '-')}" + (f"-seed{experiment.seed}" if offset else "")
+                summary = self._score(experiment.key)
+                record = self._start_record(name, experiment)
+                write_record(self._store, record.done(None if summary is None else scores_of(summary), {}, None))
 
     def drop_losers(self) -> None:
         """Drop the maps and masks of trials that lost. The study goes on when that cannot be done."""

@@ -246,7 +246,7 @@ class CompareOptions:
         "Search",
         metavar="AT",
     )
-    images: int = option(6, "Draw this many images where the variants differ.", "Output", low=0, former="--images")
+    images: int = option(6, "Draw this many images where the variants differ.", "Output", low=0, former="--pictures")
     resources: LocalOptions = group(LocalOptions)
     storage: StorageOptions = group(StorageOptions)
     output: OutputOptions = group(OutputOptions)

@@ -2,6 +2,7 @@
 
     train:held-out-3   images of "train" that hold at least 3 of each class (fewer where the list has fewer)
     train:rest-3       the images of "train" that are not in train:held-out-3
+    train:half-1       every second image of "train" in the order of a hash of its id; train:half-2 the others
     train:spread-64    at most 64 images of "train", evenly spread
 
 Who is held out depends on ids and image-level labels alone, never on masks. Ours.
@@ -21,7 +22,8 @@ from numpy.typing import NDArray
 from wsss_platform.data.split import Dataset, Sample, Split, Truth
 from wsss_platform.errors import InputError, unknown
 
-KINDS = ("held-out", "rest", "spread")
+KINDS = ("held-out", "rest", "half", "spread")
+HALVES = (1, 2)
 _NAME = re.compile(r"(?P<base>.+):(?P<kind>[a-z-]+)-(?P<count>\d{1,9})")
 
 
@@ -31,6 +33,8 @@ def part_name(base: str, kind: str, count: int) -> str:
         raise unknown("part of a list", kind, KINDS)
     if count < 1:
         raise InputError(f"{base}:{kind}-{count}: expected a count of at least 1", field=f"{base}:{kind}-{count}")
+    if kind == "half" and count not in HALVES:
+        raise InputError(f"{base}:half-{count}: expected half-1 or half-2", field=f"{base}:half-{count}")
     return f"{base}:{kind}-{count}"
 
 
@@ -48,12 +52,29 @@ def held_out(split: Split, per_class: int) -> tuple[str, ...]:
     """
     missing = np.full(len(split.classes), per_class)
     taken: set[str] = set()
-    for name in sorted(split.ids, key=lambda name: hashlib.sha256(name.encode()).digest()):
+    for name in sorted(split.ids, key=_draw):
         labels = split.labels(name)
         if np.any(missing[labels] > 0):
             taken.add(name)
             missing[labels] -= 1
     return tuple(name for name in split.ids if name in taken)
+
+
+def half(ids: Sequence[str], number: int) -> tuple[str, ...]:
+    """Half of the ids, in list order.
+
+    Args:
+        ids: of a split.
+        number: 1 or 2. With an odd number of ids the first half has one more.
+    """
+    ordered = sorted(ids, key=_draw)
+    kept = frozenset(ordered[number - 1 :: 2])
+    return tuple(name for name in ids if name in kept)
+
+
+def _draw(name: str) -> bytes:
+    """A hash of an id, whose order is a draw that every machine makes alike."""
+    return hashlib.sha256(name.encode()).digest()
 
 
 def spread(ids: Sequence[str], count: int) -> tuple[str, ...]:
@@ -202,6 +223,10 @@ class PartedDataset:
         split, count = self.split(found["base"]), int(found["count"])
         if found["kind"] == "spread":
             return spread(split.ids, count)
+        if found["kind"] == "half":
+            if len(split.ids) < 2:
+                raise InputError(f"{name}: {found['base']} has one image, which makes no halves", field=name)
+            return half(split.ids, count)
         known = held_out(split, count)
         if found["kind"] == "held-out":
             return known

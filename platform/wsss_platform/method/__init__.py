@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Reads = Literal["masks", "maps"]
 _EXAMPLE = "my_package.objective:MyObjective"
+PLAIN_CAM = ("cam", 1, "cam")
+"""Method, revision and phase that stand in the keys of every phase that is `plain_cam`."""
 EXTRAS = ("saliency",)
 """Supervision beyond image-level labels that a phase may ask for."""
 
@@ -61,6 +63,9 @@ class Phase:
     that a search compares trials an epoch later at the earliest (the last phase's counts); "" where nothing waits."""
     image_scores: bool = False
     """Whether its objective has `image_scores`, so that its maps may have the gate "predicted"."""
+    plain_cam: bool = False
+    """Whether it trains the platform's CAM classifier (nets.heads.cam_classifier) and nothing else. With equal settings
+    such phases of all methods share one training, and its CAMs are the baseline of a study."""
     extras: tuple[str, ...] = ()
     """Supervision beyond image-level labels that this phase trains on, of `EXTRAS`; stamped in the protocol.
     "saliency" gives `batch.extras["saliency"]`, float32 [B, 1, H, W] in 0..1, 0 where padded."""
@@ -116,6 +121,12 @@ class Method:
     extras: tuple[str, ...] = ()
     """Supervision beyond image-level labels that a config of it may use, such as "saliency". The protocol stamps what
     the phases and masks rules of the config at hand do use."""
+
+    host: Mapping[str, Any] = field(default_factory=dict)
+    """Settings that leave the network that the method is added to, without the method's own terms: dotted path ->
+    value. A study scores it beside the method. Empty where there is none, or where it is plain CAM."""
+    host_name: str = ""
+    """As shown beside its score, such as "AMN"."""
 
     def presets(self) -> dict[str, Path]:
         """Shipped partial configs: name -> TOML file."""

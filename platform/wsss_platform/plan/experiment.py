@@ -31,7 +31,7 @@ from wsss_platform.config.imported import UNKNOWN
 from wsss_platform.data import Dataset, open_data
 from wsss_platform.data.part import PartedDataset
 from wsss_platform.errors import InputError
-from wsss_platform.method import Method, Phase
+from wsss_platform.method import PLAIN_CAM, Method, Phase
 from wsss_platform.plan.affinity import with_affinity
 from wsss_platform.store.artefacts import Store
 
@@ -157,13 +157,15 @@ class Experiment:
         return {name: float(value) for name, value in look_up(self.config, phase.loss).model_dump().items()}
 
     def _train(self, phase: Phase, reads: Mapping[str, Stage]) -> Stage:
-        sections = {path: look_up(self.config, path) for path in phase.sections}
+        # a plain CAM phase has its sections under the names that plain CAM has them under: "seed.train" is "train"
+        prefix = phase.train.removesuffix("train") if phase.plain_cam else ""
+        sections = {path.removeprefix(prefix): look_up(self.config, path) for path in phase.sections}
         if "backbone" in sections and self.config.backbone.weights not in ("imagenet", "none"):
             # a file counts by its content, not by its place
             sections["backbone"] = self.config.backbone.model_copy(update={"weights": "file"})
         released = self.config.released_file(phase.name)
         if released is not None:  # neither how it would be trained nor on what counts
-            shape = {path: value for path, value in sections.items() if path not in (phase.train, phase.loss)}
+            shape = {path: value for path, value in sections.items() if prefix + path not in (phase.train, phase.loss)}
             key = self._key("train", phase, shape, released=file_fingerprint(released, "released"))
             return Stage("train", phase, key, self.data.train_list)
         key = self._key(
@@ -217,11 +219,15 @@ class Experiment:
             {
                 "kind": kind,
                 "platform": REVISIONS[kind],
-                "method": [self.method.name, self.method.revision, phase.name] if kind != "score" else None,
+                "method": None if kind == "score" else self._identity(phase),
                 "sections": dict(sections),
                 "inputs": inputs,
             }
         )
+
+    def _identity(self, phase: Phase) -> list[str | int]:
+        """Whose code makes a phase's stages: a plain CAM phase is the same one in every method."""
+        return list(PLAIN_CAM) if phase.plain_cam else [self.method.name, self.method.revision, phase.name]
 
     def split_fingerprint(self, name: str) -> str:
         """Of a list's images and image-level labels."""

@@ -16,24 +16,40 @@ from wsss_platform.errors import unknown
 from wsss_platform.plan.affinity import described
 from wsss_platform.plan.experiment import Experiment, file_fingerprint, weights_fingerprint
 
-SELECTIONS = ("none", "held-out:3 ground truth", "train ground truth", "val ground truth", "unknown")
+SELECTIONS = (
+    "none",
+    "held-out:3 ground truth",
+    "half of train ground truth",
+    "train ground truth",
+    "half of val ground truth",
+    "val ground truth",
+    "unknown",
+)
 """What a selection can be; 3 stands for any number of images per class."""
 
 
 def check_selection(text: object, where: str = "selection") -> str:
     """The text, if it names a selection; InputError with the nearest right one otherwise."""
     if not isinstance(text, str) or not re.fullmatch(
-        r"none|held-out:[1-9]\d{0,5} ground truth|train ground truth|val ground truth|unknown", text
+        r"none|unknown|(held-out:[1-9]\d{0,5}|(half of )?(train|val)) ground truth", text
     ):
         raise unknown(where, str(text), SELECTIONS, "selection")
     return text
 
 
 def strongest(*selections: str) -> str:
-    """Which ground truth chose a number that several choices led to: the strongest of them, "val ground truth" first."""
+    """Which ground truth chose a number that several choices led to: "val ground truth" before all others."""
 
     def rank(text: str) -> tuple[int, int]:
-        kinds = ("none", "held-out", "train ground truth", "unknown", "val ground truth")
+        kinds = (
+            "none",
+            "held-out",
+            "half of train ground truth",
+            "train ground truth",
+            "unknown",
+            "half of val ground truth",
+            "val ground truth",
+        )
         kind, _, count = text.removesuffix(" ground truth").partition(":")
         return (1, int(count)) if kind == "held-out" else (kinds.index(text), 0)
 

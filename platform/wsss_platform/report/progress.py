@@ -252,7 +252,9 @@ class StudyBars:
                 best = "" if event.objective is None else f"best: trial {event.best}, {100 * event.objective:.2f}"
                 self._progress.update(self._study_bar(), completed=event.finished, total=event.total, detail=best)
             case events.Reporting():
-                console.print(f"scoring fixed, selected and oracle on {event.list_name}")
+                self._progress.stop()
+                self._shared = StageBars()
+                console.print(f"comparing {', '.join(event.rows)} on {event.split}")
             case events.Warned():
                 console.print(Text.assemble(("warning:", "yellow"), f" {event.message}"))
 

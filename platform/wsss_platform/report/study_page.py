@@ -1,4 +1,4 @@
-"""A study on one page: images, the result, every trial, and what failed and why."""
+"""A study on one page: figures, the result, every trial, and what failed and why."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from wsss_platform.report.tables.study import rule_words
 from wsss_platform.run.scrub import scrub
 from wsss_platform.run.trial_rows import TrialRow
+from wsss_platform.search.documents import StudyComparison
 
 PAGE = "study.html"
 """In the study's folder, beside one PNG per image."""
@@ -27,7 +29,7 @@ def page(
     name: str,
     identity: Mapping[str, Any],
     rows: Sequence[TrialRow],
-    told: Mapping[str, Any] | None,
+    comparison: StudyComparison | None,
     drawn: Sequence[tuple[str, str, Path]],
     skipped: Sequence[str],
 ) -> str:
@@ -37,7 +39,7 @@ def page(
         name: of the study.
         identity: what it searched (its study.json).
         rows: every trial.
-        told: fixed, selected and oracle (its selection.json); None before its end.
+        comparison: baseline, host, default settings and best trial; None before its end.
         drawn: (name, caption, PNG file) of each image.
         skipped: why others were not drawn.
     """
@@ -47,8 +49,8 @@ def page(
         f"<h1>{title}</h1>",
         f"<p>{escape(_facts(identity, rows))}</p>",
     ]
-    if told is not None:
-        parts += ["<h2>Fixed, selected, oracle</h2>", _told(told)]
+    if comparison is not None:
+        parts += ["<h2>What the search is worth</h2>", _comparison(comparison)]
     for name, caption, path in drawn:
         data = base64.b64encode(path.read_bytes()).decode()
         parts.append(
@@ -75,27 +77,15 @@ def _facts(identity: Mapping[str, Any], rows: Sequence[TrialRow]) -> str:
     )
 
 
-def _told(told: Mapping[str, Any]) -> str:
-    lines = []
-    for name in ("fixed", "selected", "oracle"):
-        line = told[name]
-        if line is not None:
-            span = "" if line["interval"] is None else " .. ".join(f"{100 * value:.2f}" for value in line["interval"])
-            lines.append([name, line["trial"], _percent(line["mean_iou"]), span, line["threshold"]])
-    biased = (
-        " Selected was chosen with the ground truth of this very list, so it is optimistic." if told["biased"] else ""
-    )
-    looks = ", ".join(f"{count} at {name}" for name, count in told["looks"].items())
-    gap = told["difference"]
-    paired = ""
-    if gap is not None:
-        low, high = 100 * gap["low"], 100 * gap["high"]
-        paired = f" Selected - fixed: {100 * gap['value']:+.2f}, paired over images {low:+.2f} .. {high:+.2f}."
-    words = (
-        f"On {told['report_list']}, {told['images']} images, in percent.{biased} The oracle chooses with that "
-        f"ground truth, over {told['oracle_over']} trials.{paired} Looks at ground truth: {looks}."
-    )
-    return f"<p>{escape(words)}</p>" + _table(["what", "trial", "mean IoU", "95 %", "threshold"], lines)
+def _comparison(found: StudyComparison) -> str:
+    rows: list[list[Any]] = []
+    for row in found.rows:
+        span = "" if row.low is None or row.high is None else f"{row.low:+.2f} to {row.high:+.2f}"
+        gap = "" if row.difference is None else f"{row.difference:+.2f}"
+        shown = [row.row, row.method, row.trial, None if row.miou is None else round(row.miou, 2), gap, span]
+        rows.append([*shown, "as made" if row.threshold is None else row.threshold, round(row.seconds)])
+    headings = ["row", "method", "trial", "mean IoU", "difference", "95 % interval", "threshold", "seconds"]
+    return f"<p>{escape(' '.join(rule_words(found.report)))}</p>" + _table(headings, rows)
 
 
 def _trials(rows: Sequence[TrialRow]) -> str:

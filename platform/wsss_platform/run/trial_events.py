@@ -77,11 +77,11 @@ class StudyState:
 
 @dataclass(frozen=True)
 class Reporting:
-    """The trials are over; fixed, selected and oracle are being scored."""
+    """The trials are over; the rows of the comparison are being scored."""
 
-    list_name: str
-    scores: int
-    """At most so many; those in the store are not made again."""
+    split: str
+    """On which they are reported."""
+    rows: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -118,6 +118,16 @@ def run_costs(experiment: Experiment, store: Store, until: Stage) -> list[Cost]:
     return [_cost(experiment, stage, 1, speeds) for stage in todo]
 
 
+def further_costs(what: str, experiment: Experiment, store: Store, known: set[str]) -> list[Cost]:
+    """Costs of what an experiment needs beside stages whose keys are known; its own keys are added to them."""
+    speeds, found = Speeds(store), []
+    for stage in needed(experiment.stages, store, experiment.stages[-1]):
+        if stage.key not in known and not _is_copied(experiment, stage):
+            found.append(replace(_cost(experiment, stage, 1, speeds), stage=f"{what} {stage.name}"))
+    known.update(stage.key for stage in experiment.stages)
+    return found
+
+
 def study_costs(
     experiment: Experiment,
     space: SearchSpace,

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from wsss_platform.config.document import Document, Part
 from wsss_platform.plan.documents import Plan, PlannedStage
 from wsss_platform.run.trial_rows import TrialRow
-from wsss_platform.scores.intervals import Comparison, Interval
+from wsss_platform.scores.intervals import Comparison
 from wsss_platform.search.space import Axis
 
 
@@ -63,6 +63,8 @@ class StudyPlan(Plan):
     """Trials that keep their maps and masks; 0: all."""
     axes: tuple[Axis, ...]
     """All axes of the search space."""
+    rows: tuple[str, ...]
+    """What the best trial is compared with at the end."""
     trial_0: str
     """What the first trial is, in words."""
     stages: tuple[StudyStage, ...]
@@ -70,55 +72,68 @@ class StudyPlan(Plan):
     selection: str
     """The ground truth that chooses."""
     judged_on: str
-    """The list on which trials are scored."""
+    """The split on which trials are scored."""
     reported_on: str
-    """The list on which the result is told."""
+    """The split on which the result is reported."""
     search: SearchSettings
     """How it searches."""
     options: dict[str, Any]
     """Every option of the study by its name, settled; without passwords."""
 
 
-class Told(Part):
-    """One line of a study's report."""
+class StudyRow(Part):
+    """One row of a study's comparison."""
 
-    trial: int
-    """Its number."""
-    mean_iou: float
-    """0..1 on the list of the report."""
-    threshold: float | None
-    """Background threshold 0..1; null for another rule than a constant."""
-    interval: tuple[float, float] | None
-    """95 % over images; null for the oracle, which is a maximum."""
+    row: str
+    """"baseline", "host", "default settings", "best trial" or, where it was asked for, "oracle"."""
+    method: str
+    """Name of the method, or of the host."""
+    trial: int | None = None
+    """Number of the trial; null where it is none."""
+    miou: float | None
+    """Mean IoU in percent on the reported split, the mean over random seeds."""
+    difference: float | None = None
+    """To the first row, in percent; null in the first row and in the oracle."""
+    low: float | None = None
+    """Lower end of the difference's 95 % interval, paired over images (and random seeds)."""
+    high: float | None = None
+    """Upper end."""
+    threshold: float | None = None
+    """Background threshold 0..1, of the first random seed; null: its masks as they were made."""
+    seconds: float
+    """Of all its stages, as if nothing had been cached; the mean over random seeds."""
 
 
 class StudyReport(Part):
-    """Fixed, selected and oracle beside each other on one list: selection.json of a study, without schema."""
+    """By which rule the rows of a study's comparison were measured."""
 
-    report_list: str
-    """The list on which this is told."""
-    seed: int
-    """Of the runs told."""
+    chosen_on: str
+    """The split whose ground truth chose the best trial and each row's threshold."""
+    reported_on: str
+    """The split of the numbers."""
     images: int
-    """Of that list."""
+    """Of that split that were scored in every row."""
+    seeds: int
+    """Random seeds of each row."""
     selection: str
-    """The ground truth that chose."""
+    """The ground truth that chose, as the protocol says it."""
     objective: str
     """What the study maximised."""
-    biased: bool
-    """Whether images of this list chose."""
-    fixed: Told | None
-    """The default config as it is; null when trial 0 failed."""
-    selected: Told
-    """What the study chose."""
-    oracle: Told
-    """The best that a trial reaches, chosen with the ground truth of this list."""
-    oracle_over: int
-    """Trials that the oracle chose among."""
-    difference: Interval | None
-    """Selected - fixed, paired over images."""
-    looks: dict[str, int]
-    """List -> how often this study looked at its pixel truth."""
+    overlap: bool
+    """Whether images of the reported split chose, so that the numbers are optimistic."""
+    against: str
+    """The row that the others are compared with."""
+    evaluations: dict[str, int]
+    """Split -> how often this study was evaluated on its ground truth."""
+
+
+class StudyComparison(Part):
+    """Baseline, host, default settings and best trial: comparison.json of a study, without schema."""
+
+    report: StudyReport
+    """The rule."""
+    rows: tuple[StudyRow, ...]
+    """The baseline first."""
 
 
 class StudyDocument(Document):
@@ -138,16 +153,20 @@ class StudyDocument(Document):
     """Of several objectives: numbers of the trials that no other one beats, most accurate first."""
     selection: str
     """The ground truth that chose."""
-    looks: int
-    """How often it was looked at to choose."""
+    evaluations: int
+    """How often trials were evaluated on it to choose."""
+    comparison: tuple[StudyRow, ...]
+    """Baseline, host, default settings and best trial by one rule; empty when no trial was completed."""
     report: StudyReport | None
-    """Null when it was not asked for, or no trial was completed."""
+    """That rule; null when no trial was completed."""
     inner: str | None
     """Folder of what was searched within trials; null when nothing was."""
     best: TrialRow | None
     """Null when no trial was completed."""
     best_config: str | None
     """best.toml, readable by `train --recipe`."""
+    figure: str | None
+    """PNG of some images with the masks of every row; null when there is no comparison."""
     trials: tuple[TrialRow, ...]
     """Every trial, by number."""
 

@@ -95,10 +95,13 @@ class ObjectiveOptions:
 
     selection: str | None = option(
         None,
-        "Let this ground truth choose: held-out:K (K images per class of the training split; the result is told on the "
-        "rest), train or val. Default: train where that split is scored, else val.",
+        "Let this ground truth choose: half (of the scored split; the result is reported on the other half), "
+        "held-out:K (K images per class of the training split), train or val. Default: half.",
         "Search",
-        metavar="held-out:K|train|val",
+        metavar="half|held-out:K|train|val",
+    )
+    no_baseline: bool = option(
+        False, "Leave out the baseline (plain CAM) and the host at the end.", "Search", hidden=True
     )
     objectives: str = option(
         ACCURACY,

@@ -14,6 +14,7 @@ from wsss_platform.plan.jobs import Runner
 from wsss_platform.plan.protocol import Selection
 from wsss_platform.plan.selection import SelectionRule
 from wsss_platform.run.trial_rows import TrialRow
+from wsss_platform.search.documents import StudyComparison
 from wsss_platform.search.levels import Levels
 from wsss_platform.search.space import SearchSpace
 from wsss_platform.store.artefacts import Store, check_name
@@ -21,6 +22,9 @@ from wsss_platform.tune.identity import default_name, identity, objective_of
 from wsss_platform.tune.objectives import SINGLE
 from wsss_platform.tune.options import StudyOptions
 from wsss_platform.tune.rungs import planned_rungs
+
+BASELINE, HOST, DEFAULT, BEST, ORACLE = "baseline", "host", "default settings", "best trial", "oracle"
+"""Rows of the comparison at the end of a study."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,11 @@ class StudyRequest:
     rule: SelectionRule | None = None
     """Which ground truth may choose; None: that of the scored list. See `selection.judged_by`."""
     report_list: str | None = None
-    """On which fixed, selected and oracle are told at the end; None: they are not."""
+    """The split on which the comparison at the end is reported; None: there is none."""
+    baseline: Experiment | None = None
+    """What the best trial is compared with, such as plain CAM; its scored split is the experiment's. None: nothing."""
+    host: Experiment | None = None
+    """The same for the method's host."""
     cpus_per_worker: int = 1
     goal: int | None = None
     """Trials in total in place of the options' number: where a search within one trial goes on in a further one."""
@@ -84,7 +92,7 @@ class StudyRequest:
     @property
     def seeds(self) -> int:
         """Runs of each trial, with the experiment's seed and the following ones; its objective is their mean, and
-        early stopping looks at the first."""
+        early stopping judges the first."""
         return self.options.search.seeds
 
     @property
@@ -96,6 +104,20 @@ class StudyRequest:
     def objective(self) -> str:
         """What is maximised; see `identity.objective_of`."""
         return objective_of(self.experiment, self.levels)
+
+    def rows(self) -> dict[str, Experiment]:
+        """The rows of the comparison at the end, of what is known before: name -> experiment, the baseline first."""
+        if self.report_list is None:
+            return {}
+        known = {BASELINE: self.baseline, HOST: self.host, DEFAULT: self.experiment}
+        if self.baseline == self.experiment:
+            del known[DEFAULT]
+        return {name: experiment for name, experiment in known.items() if experiment is not None}
+
+    @property
+    def reported_on(self) -> str:
+        """The split on which the comparison at the end is reported."""
+        return self.report_list or self.experiment.data.score_list
 
     @property
     def selection(self) -> Selection:
@@ -127,11 +149,13 @@ class StudyResult:
     """best.toml, readable by `train --recipe`."""
     objective: str
     selection: Selection
-    looks: int
-    """How often ground truth was looked at to choose."""
+    evaluations: int
+    """How often trials were evaluated on ground truth to choose."""
     objectives: tuple[str, ...] = SINGLE
-    told: Mapping[str, Any] | None = None
-    """Fixed, selected and oracle on the report list (`tune.report`); None when they were not asked for."""
+    comparison: StudyComparison | None = None
+    """Baseline, host, default settings and best trial (`tune.comparison`); None when no trial was completed."""
+    compared: Mapping[str, Experiment] = field(default_factory=dict)
+    """Row -> its experiment, scored on the reported split."""
 
     @property
     def front(self) -> tuple[TrialRow, ...]:

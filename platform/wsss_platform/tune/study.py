@@ -125,7 +125,7 @@ class StudyFolder:
     def _write_config(self, name: str, base: MethodConfig, trial: FrozenTrial) -> None:
         config = override(base, self._changes_of(base, trial), f"trial {trial.number}")
         note = f'\n[chosen]\nstudy = "{self.folder.name}"\ntrial = {trial.number}\nselection = "{self._selection}"\n'
-        write_atomic(self.folder / name, f"{to_toml(config)}{note}looks = {self.looks()}\n")
+        write_atomic(self.folder / name, f"{to_toml(config)}{note}evaluations = {self.evaluations()}\n")
 
     def _write_front(self, base: MethodConfig, numbers: Sequence[int]) -> None:
         trials = self.study.get_trials(deepcopy=False)
@@ -148,11 +148,11 @@ class StudyFolder:
             changes["masks.background"] = threshold
         return changes
 
-    def looks(self) -> int:
-        """How often ground truth was looked at to choose: once per run that was scored, and once per rung,
-        and once per setting that was searched within a trial (on each of its seeds).
+    def evaluations(self) -> int:
+        """How often trials were evaluated on ground truth to choose: once per run that was scored, once per rung, and
+        once per setting that was searched within a trial (with each random seed).
 
-        One look at a sweep tells the score at all its thresholds.
+        A sweep is one evaluation, which gives the score at all its thresholds.
         """
         return sum(row.evaluations for row in table(self.study)) + inner_looks(self.folder)
 

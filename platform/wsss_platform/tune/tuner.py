@@ -22,7 +22,9 @@ from ray import tune as ray_tune
 from wsss_platform.config import look_up
 from wsss_platform.engine.cluster import cluster_info, environment
 from wsss_platform.engine.memory_deaths import memory_deaths_survived
+from wsss_platform.engine.runner import RayRunner
 from wsss_platform.errors import InputError, RunError
+from wsss_platform.plan.jobs import Runner
 from wsss_platform.run.interrupts import interruptible
 from wsss_platform.run.pipeline import run
 from wsss_platform.run.trial_events import (
@@ -34,9 +36,9 @@ from wsss_platform.run.trial_events import (
 )
 from wsss_platform.search.effects import shared_stages
 from wsss_platform.store.disk import check_writable, explained
+from wsss_platform.tune.comparison import compare_rows, rows_of
 from wsss_platform.tune.halting import UNLIMITED, Halt
 from wsss_platform.tune.progress import Listener, Progress
-from wsss_platform.tune.report import report, runner_of
 from wsss_platform.tune.request import StudyRequest, StudyResult
 from wsss_platform.tune.search_algorithm import make_pruner
 from wsss_platform.tune.searcher import StudySearcher, default_params
@@ -57,7 +59,7 @@ def tune(
 
     Args:
         request: the study.
-        on_event: is told what happens.
+        on_event: is called with what happens.
         asked: whether the user wants an end (`interrupts.Interrupts.asked`): then no trial starts any more, and those
             that run end at their next safe place.
 
@@ -81,10 +83,12 @@ def tune(
             _make_shared(request, on_event, halt)
             _run_trials(request, folder, at_once, started, on_event, halt)
         rows = folder.write_tables(base)
-        told, finished = None, len(folder.finished())
+        comparison, compared, finished = None, {}, len(folder.finished())
         ended = halt.wanted and finished < request.trials
         if request.report_list is not None and folder.best() is not None and not ended:
-            told = report(request, folder, rows, on_event, asked)
+            compared = {row.name: row.on(request.reported_on) for row in rows_of(request, folder, rows)}
+            runner = runner_of(request, _cpus_alone(request))
+            comparison = compare_rows(request, folder, rows, runner, on_event, asked)
     if ended:
         halt.end(finished, request.trials)
     best = folder.best()
@@ -100,8 +104,9 @@ def tune(
         best_config=path if best is not None else None,
         objective=request.objective,
         selection=request.selection,
-        looks=folder.looks(),
-        told=told,
+        evaluations=folder.evaluations(),
+        comparison=comparison,
+        compared=compared,
         objectives=request.objectives,
     )
 
@@ -151,16 +156,26 @@ def _workers_on(node: dict[str, float], cpus: int, share: float) -> int:
     return int(min(rooms))
 
 
+def runner_of(request: StudyRequest, cpus: int | None = None) -> Runner:
+    """Where the stages of a study run; `cpus` per worker in place of the request's."""
+    resources = request.options.resources
+    cpus = request.cpus_per_worker if cpus is None else cpus
+    return request.runner or RayRunner(resources.workers, resources.gpus_per_worker or 0.0, cpus)
+
+
+def _cpus_alone(request: StudyRequest) -> int:
+    """CPUs of a worker while no trial runs."""
+    return max(request.cpus_per_worker, cluster_info().cpus_for(request.options.resources.workers))
+
+
 def _make_shared(request: StudyRequest, on_event: OnStudyEvent, halt: Halt) -> None:
     shared = shared_stages(request.experiment, request.space)
     for offset in range(request.seeds if shared else 0):
         experiment = request.experiment.of_seed(offset)
-        workers = request.options.resources.workers
-        cpus = max(request.cpus_per_worker, cluster_info().cpus_for(workers))  # nothing else runs yet
         run(
             experiment,
             request.store,
-            runner_of(request, cpus),
+            runner_of(request, _cpus_alone(request)),
             interruptible(lambda event: on_event(SharedStage(event)), halt.look, experiment),
             until=experiment.stages[request.experiment.stages.index(shared[-1])],
         )

@@ -21,4 +21,6 @@ METHOD = Method(
     config=FbrEpsConfig,
     phases=_phases,
     folder=Path(__file__).parent,
+    host={"loss.decorrelation": 0.0, "loss.intra_foreground": 0.0, "loss.negative_regions": 0.0},
+    host_name="PPC on EPS",
 )

@@ -13,8 +13,9 @@ from wsss_platform.report.table import Shown, Table, aligned, columns
 from wsss_platform.report.tables.run import plan_table
 from wsss_platform.run.trial_rows import TrialRow
 from wsss_platform.search.costs import cost_words
-from wsss_platform.search.documents import SearchSettings, StudyDocument, StudyPlan, StudyReport
+from wsss_platform.search.documents import SearchSettings, StudyDocument, StudyPlan, StudyReport, StudyRow
 from wsss_platform.search.space import Axis, CategoricalAxis
+from wsss_platform.tune.request import BASELINE, HOST
 
 _COSTS = {"seconds": "own seconds", "memory": "peak GiB"}
 """Objective -> heading."""
@@ -26,7 +27,7 @@ def study_plan(plan: StudyPlan) -> list[Shown]:
     number = "as many trials as the budget allows" if trials is None else f"{trials} trials"
     shared = [stage.stage for stage in plan.stages if stage.shared]
     return [
-        f"selection {plan.selection}: judged on {plan.judged_on}, told on {plan.reported_on}",
+        f"selection {plan.selection}: trials are scored on {plan.judged_on}, rows are reported on {plan.reported_on}",
         f"study {plan.study}: {number}, the default config first",
         *search_words(plan.search),
         plan_table(plan),
@@ -34,6 +35,7 @@ def study_plan(plan: StudyPlan) -> list[Shown]:
         *_inner_words(plan),
         cost_words(plan.cost, at_most=True) + (" (for one trial)" if plan.trials is None else ""),
         disk_words(plan.keep_best),
+        *([f"compared at the end: {', '.join(plan.rows)}"] if plan.rows else []),
         axes_table(plan.axes),
     ]
 
@@ -113,24 +115,20 @@ def study_result(
         trials_table(found.study, found.trials, found.objective),
         *front_lines(found),
         *([best_table(best, default)] if best is not None and best.changes else []),
-        *([report_table(found.report)] if found.report is not None else []),
-        f"chosen by: {found.objective}, with {found.selection}, looked at {found.looks} times; the number of the "
-        "best trial is a selected one",
         *([f"every setting that was searched within a trial: {found.inner}"] if found.inner is not None else []),
-        f"best config: {found.best_config or 'none, no trial was completed'}",
-        *(
-            [f"train it with: {_train(method, found.best_config, data, storage)}"]
-            if found.best_config is not None
-            else []
-        ),
-        f"study, its journal, table, plots and page: {Path(found.folder) / PAGE}",
-        f"next: wsss-platform leaderboard --storage {storage}",
+        *([] if found.best_config is not None else ["no trial was completed, so there is no best config"]),
+        *_comparison(found),
+        *([f"train the best: {_train(method, found.best_config, data, storage)}"] if found.best_config else []),
+        *([f"figure: {found.figure}"] if found.figure else []),
+        f"page with everything: {Path(found.folder) / PAGE}",
     ]
 
 
 def _train(method: str, config: str, data: DataConfig, storage: Path) -> str:
     """The command that trains the best config on the data of the study."""
     tree = [] if data.kind == "sample" else ["--data", data.kind, "--root", data.root]
+    own = data.sample.model_dump(exclude_defaults=True) if data.kind == "sample" else {}
+    tree += [word for name, value in own.items() for word in ("--set", f"data.sample.{name}={value}")]
     place = ["--train-list", data.train_list, "--storage", str(storage)]
     return shlex.join(["wsss-platform", "train", method, "--recipe", config, *tree, *place])
 
@@ -180,25 +178,38 @@ def best_table(best: TrialRow, default: MethodConfig) -> Table:
     return Table(f"trial {best.number}, the best", columns("field", "default", "best"), rows)
 
 
-def report_table(told: StudyReport) -> Table:
-    """Fixed, selected and oracle on the list of the report."""
-    chosen_with = (
-        (told.fixed, "fixed", "nothing"),
-        (told.selected, "selected", told.selection + (", the ground truth of this very list" if told.biased else "")),
-        (told.oracle, "oracle", f"the ground truth of this very list, over {told.oracle_over} trials"),
-    )
-    rows = []
-    for line, name, choice in chosen_with:
-        if line is None:
-            continue
-        span = "" if line.interval is None else " .. ".join(f"{100 * value:.2f}" for value in line.interval)
-        threshold = "-" if line.threshold is None else f"{line.threshold:.3g}"
-        rows.append((name, str(line.trial), f"{100 * line.mean_iou:.2f}", span, threshold, choice))
-    if (gap := told.difference) is not None:
-        span = f"{100 * gap.low:+.2f} .. {100 * gap.high:+.2f}"
-        rows.append(("selected - fixed", "", f"{100 * gap.value:+.2f}", span, "", "paired over images"))
-    title = f"on {told.report_list}, {told.images} images; mean IoU in percent"
-    return Table(title, columns("what", "trial", "mean IoU", "95 %", "threshold", "chosen with"), tuple(rows))
+def _comparison(found: StudyDocument) -> list[Shown]:
+    if found.report is None:
+        return []
+    return [comparison_table(found.comparison, found.report), *rule_words(found.report)]
+
+
+def comparison_table(rows: Sequence[StudyRow], report: StudyReport) -> Table:
+    """Baseline, host, default settings and best trial on the reported split."""
+    lines = []
+    for row in rows:
+        named = f"{row.row} ({row.method})" if row.row in (BASELINE, HOST) else row.row
+        trial = "" if row.trial is None else str(row.trial)
+        gap = "" if row.difference is None else f"{row.difference:+.2f}"
+        span = "" if row.low is None or row.high is None else f"{row.low:+.2f} to {row.high:+.2f}"
+        value = "-" if row.miou is None else f"{row.miou:.2f}"
+        lines.append((named, trial, value, gap, span, f"{row.seconds:.0f}"))
+    title = f"mean IoU in percent on {report.reported_on}, {report.images} images"
+    headings = ["row", "trial", "mean IoU", "difference", "95 % interval", "seconds"]
+    return Table(title, aligned(headings, ("row", "95 % interval")), tuple(lines))
+
+
+def rule_words(report: StudyReport) -> list[str]:
+    """By which rule the rows were measured, a sentence each."""
+    seeds = "" if report.seeds == 1 else f" and {report.seeds} random seeds"
+    lines = [
+        f"The best trial and every row's threshold were chosen on {report.chosen_on} ({report.selection}).",
+        f"Differences are to the {report.against}, paired over images{seeds}.",
+    ]
+    if report.overlap:
+        lines.append("Images of the reported split chose, so these numbers are optimistic.")
+    counted = ", ".join(f"{count} times on {split}" for split, count in report.evaluations.items())
+    return [*lines, f"This study was evaluated on ground truth {counted}."]
 
 
 def _value(value: Any) -> str:
