@@ -85,7 +85,7 @@ def test_seeds_and_hours(cluster: None, tmp_path: Path) -> None:
     """A trial of two seeds is two runs and one number; time ends a study that the next call goes on with."""
     two = tune(request(tmp_path, 2, seeds=2))
     assert all(row.state == "complete" and len(row.keys) == 2 and row.spread is not None for row in two.rows)
-    assert two.looks == 4
+    assert two.evaluations == 4
     assert len(list((tmp_path / "stages" / "train").glob("*/manifest.json"))) == 4
     database = f"sqlite:///{tmp_path}/studies.db"
     again = request(tmp_path, 6, seeds=2, name="again", hours=1e-9, study_storage=database)
@@ -156,8 +156,10 @@ def test_a_study_of_several_objectives(cluster: None, tmp_path: Path) -> None:
     assert result.best is not None
     assert result.best in result.front
     assert result.best.objective == max(row.objective or 0 for row in result.rows)
-    assert result.told is not None
-    assert result.told["selected"]["trial"] == result.best.number
+    assert result.comparison is not None
+    assert [row.row for row in result.comparison.rows] == ["default settings", "best trial"]
+    assert result.comparison.rows[-1].trial == result.best.number
+    assert result.comparison.report.overlap, "the split that chose is reported"
     for row in result.front:
         stored = best_config(result.folder / f"front-{row.number:04d}.toml")
         assert stored.train.epochs == row.changes.get("train.epochs", 2)
@@ -186,7 +188,7 @@ def test_masks_are_searched_within_a_trial(cluster: None, tmp_path: Path) -> Non
         assert row.objective == row.fixed
         assert "loss.contrast" in row.changes or row.number == 0
         assert any(path.startswith("masks.") for path in row.changes), "the winner is named"
-    assert result.looks == 2 * 3 + 2
+    assert result.evaluations == 2 * 3 + 2
     assert len(list((tmp_path / "stages" / "train").glob("*/manifest.json"))) == 2
     assert len(list((tmp_path / "stages" / "masks").glob("*/manifest.json"))) <= 3, "settings leave no masks"
     assert result.best is not None
@@ -195,11 +197,14 @@ def test_masks_are_searched_within_a_trial(cluster: None, tmp_path: Path) -> Non
     outcome = run(replace(asked.experiment, config=best), Store(tmp_path), LocalRunner(threads=1))
     assert outcome.score is not None
     assert outcome.score["mean_iou"] == result.best.objective
-    assert result.told is not None
+    assert result.comparison is not None
     fixed = run(asked.experiment, Store(tmp_path), LocalRunner(threads=1)).score
     assert fixed is not None
-    assert result.told["fixed"]["mean_iou"] == fixed["mean_iou"], "fixed is the default config, nothing chosen"
-    assert result.told["selected"]["mean_iou"] == result.best.objective
+    default, selected = result.comparison.rows
+    reached = max(fixed["mean_iou"], fixed["sweep"]["best_mean_iou"])
+    assert default.miou == pytest.approx(100 * reached), "the default config, by the rule of all rows"
+    assert selected.miou is not None
+    assert selected.miou >= 100 * result.best.objective - 1e-9
     assert tune(asked).rows == result.rows
     with pytest.raises(InputError, match="inner is 3 there and 5 here"):
         tune(asked.with_options(inner=5))
@@ -221,6 +226,6 @@ def test_masks_alone_are_one_trial_that_goes_on(cluster: None, tmp_path: Path) -
     data = request(tmp_path, 1, axes).experiment
     images = len(data.dataset.split(data.data.score_list).ids)
     assert {item["images"] for item in one["settings"].values()} == {images}, "each was counted once"
-    assert more.looks == 6 + 2
+    assert more.evaluations == 6 + 2
     for kind in ("train", "maps"):
         assert len(list((tmp_path / "stages" / kind).glob("*/manifest.json"))) == 1

@@ -10,10 +10,9 @@ from wsss_platform.config.options import flat
 from wsss_platform.plan.documents import PlannedStage, Resources, RunPlan
 from wsss_platform.plan.experiment import Experiment, Stage, is_cached, needed
 from wsss_platform.search.costs import Cost, cost_document, further_costs, run_costs, study_costs
-from wsss_platform.search.documents import PlannedBudget, SearchSettings, StudyPlan, StudyStage
+from wsss_platform.search.documents import BEST, PlannedBudget, SearchSettings, StudyPlan, StudyStage
 from wsss_platform.search.effects import shared_stages
 from wsss_platform.store.artefacts import Store
-from wsss_platform.tune.request import BEST
 
 if TYPE_CHECKING:
     from wsss_platform.tune.request import StudyRequest

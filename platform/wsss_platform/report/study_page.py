@@ -9,7 +9,6 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from wsss_platform.report.tables.study import rule_words
 from wsss_platform.run.scrub import scrub
 from wsss_platform.run.trial_rows import TrialRow
 from wsss_platform.search.documents import StudyComparison
@@ -85,7 +84,7 @@ def _comparison(found: StudyComparison) -> str:
         shown = [row.row, row.method, row.trial, None if row.miou is None else round(row.miou, 2), gap, span]
         rows.append([*shown, "as made" if row.threshold is None else row.threshold, round(row.seconds)])
     headings = ["row", "method", "trial", "mean IoU", "difference", "95 % interval", "threshold", "seconds"]
-    return f"<p>{escape(' '.join(rule_words(found.report)))}</p>" + _table(headings, rows)
+    return f"<p>{escape(' '.join(found.report.words))}</p>" + _table(headings, rows)
 
 
 def _trials(rows: Sequence[TrialRow]) -> str:

@@ -10,6 +10,9 @@ from wsss_platform.run.trial_rows import TrialRow
 from wsss_platform.scores.intervals import Comparison
 from wsss_platform.search.space import Axis
 
+BASELINE, HOST, DEFAULT, BEST, ORACLE = "baseline", "host", "default settings", "best trial", "oracle"
+"""Rows of the comparison at the end of a study."""
+
 
 class PlannedBudget(Part):
     """When a study ends: at whichever comes first; null: no such limit."""
@@ -125,6 +128,19 @@ class StudyReport(Part):
     """The row that the others are compared with."""
     evaluations: dict[str, int]
     """Split -> how often this study was evaluated on its ground truth."""
+
+    @property
+    def words(self) -> list[str]:
+        """The rule, a sentence each."""
+        seeds = "" if self.seeds == 1 else f" and {self.seeds} random seeds"
+        lines = [
+            f"The best trial and every row's threshold were chosen on {self.chosen_on} ({self.selection}).",
+            f"Differences are to the {self.against}, paired over images{seeds}.",
+        ]
+        if self.overlap:
+            lines.append("Images of the reported split chose, so these numbers are optimistic.")
+        counted = ", ".join(f"{count} times on {split}" for split, count in self.evaluations.items())
+        return [*lines, f"This study was evaluated on ground truth {counted}."]
 
 
 class StudyComparison(Part):

@@ -25,9 +25,9 @@ from wsss_platform.run.trial_rows import TrialRow
 from wsss_platform.scores.bootstrap import compare_seeds
 from wsss_platform.scores.confusion import mean_iou, mean_iou_of_parts
 from wsss_platform.scores.score import Score
-from wsss_platform.search.documents import StudyComparison, StudyReport, StudyRow
+from wsss_platform.search.documents import BEST, HOST, ORACLE, StudyComparison, StudyReport, StudyRow
 from wsss_platform.store.artefacts import write_atomic
-from wsss_platform.tune.request import BEST, HOST, ORACLE, StudyRequest
+from wsss_platform.tune.request import StudyRequest
 from wsss_platform.tune.study import StudyFolder
 from wsss_platform.tune.trial_costs import seconds
 

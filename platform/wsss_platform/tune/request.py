@@ -14,7 +14,7 @@ from wsss_platform.plan.jobs import Runner
 from wsss_platform.plan.protocol import Selection
 from wsss_platform.plan.selection import SelectionRule
 from wsss_platform.run.trial_rows import TrialRow
-from wsss_platform.search.documents import StudyComparison
+from wsss_platform.search.documents import BASELINE, DEFAULT, HOST, StudyComparison
 from wsss_platform.search.levels import Levels
 from wsss_platform.search.space import SearchSpace
 from wsss_platform.store.artefacts import Store, check_name
@@ -22,9 +22,6 @@ from wsss_platform.tune.identity import default_name, identity, objective_of
 from wsss_platform.tune.objectives import SINGLE
 from wsss_platform.tune.options import StudyOptions
 from wsss_platform.tune.rungs import planned_rungs
-
-BASELINE, HOST, DEFAULT, BEST, ORACLE = "baseline", "host", "default settings", "best trial", "oracle"
-"""Rows of the comparison at the end of a study."""
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,9 @@ SAME, OTHER = DataConfig(), DataConfig(score_list="val")
 @pytest.mark.parametrize(
     ("text", "data", "stamp", "searched", "reported"),
     [
-        (None, SAME, "train ground truth", "train", "train"),
-        (None, OTHER, "val ground truth", "val", "val"),
+        (None, SAME, "half of train ground truth", "train:half-1", "train:half-2"),
+        ("half", OTHER, "half of val ground truth", "val:half-1", "val:half-2"),
+        ("train", SAME, "train ground truth", "train", "train"),
         ("train", OTHER, "train ground truth", "train", "val"),
         ("val", OTHER, "val ground truth", "val", "val"),
         ("held-out:3", SAME, "held-out:3 ground truth", "train:held-out-3", "train:rest-3"),
@@ -44,7 +45,7 @@ def test_wrong_rules_are_told() -> None:
             read_rule(text, SAME)
     with pytest.raises(InputError, match=r"'none': no search without ground truth; held-out:K .* such as held-out:3"):
         read_rule("none", SAME)
-    with pytest.raises(InputError, match="name another one with --score-list"):
+    with pytest.raises(InputError, match="name another one with --score-split"):
         read_rule("val", SAME).searched(SAME)
     with pytest.raises(InputError, match="did you mean 'val ground truth'"):
         check_selection("vals ground truth")
@@ -70,6 +71,8 @@ def test_of_several_choices_the_one_that_saw_most_is_said() -> None:
     assert strongest("none", "held-out:3 ground truth") == "held-out:3 ground truth"
     assert strongest("held-out:30 ground truth", "held-out:4 ground truth") == "held-out:30 ground truth"
     assert strongest("train ground truth", "held-out:3 ground truth", "none") == "train ground truth"
+    assert strongest("half of train ground truth", "train ground truth") == "train ground truth"
+    assert strongest("half of val ground truth", "train ground truth") == "half of val ground truth"
     assert strongest("val ground truth", "train ground truth", "unknown") == "val ground truth"
 
 

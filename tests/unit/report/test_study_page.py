@@ -69,7 +69,7 @@ class Page(HTMLParser):
 
 def test_the_page_holds_every_image_and_nothing_from_outside(tmp_path: Path) -> None:
     made = study(tmp_path)
-    (made.folder / "selection.json").write_text(json.dumps(TOLD))
+    (made.folder / "comparison.json").write_text(json.dumps({"report": REPORT, "rows": ROWS}))
     said: list[str] = []
     written = write_page(made.folder, on_skip=said.append)
     names = {"history", "importance", "parallel", "rank", "rungs", "failures"} | ({"contour"} if HAS_SCIPY else set())
@@ -82,9 +82,10 @@ def test_the_page_holds_every_image_and_nothing_from_outside(tmp_path: Path) -> 
     assert not re.search(r"<script|https?://|<link", text)
     words = " ".join(page.words)
     assert "PED-ANOVA" in words
-    assert "train ground truth" in words
-    assert "24 at train" in words
+    assert "half of train ground truth" in words
+    assert "24 times on train:half-1" in words
     assert "+12.00" in words
+    assert "+2.00 to +20.00" in words
     assert "abcdef0123456789" not in text
     assert "b" not in page.tags
     assert "<b>bad</b> step 3" in words  # as text
@@ -92,17 +93,22 @@ def test_the_page_holds_every_image_and_nothing_from_outside(tmp_path: Path) -> 
         assert path.read_bytes() == page.images[path.stem]
 
 
-TOLD = {
-    "report_list": "train",
+REPORT = {
+    "chosen_on": "train:half-1",
+    "reported_on": "train:half-2",
     "images": 9,
-    "biased": True,
-    "fixed": {"trial": 0, "mean_iou": 0.3, "interval": [0.2, 0.4], "threshold": 0.3},
-    "selected": {"trial": 4, "mean_iou": 0.42, "interval": [0.3, 0.5], "threshold": 0.25},
-    "oracle": {"trial": 5, "mean_iou": 0.5, "interval": None, "threshold": 0.2},
-    "oracle_over": 24,
-    "difference": {"value": 0.12, "low": 0.02, "high": 0.2},
-    "looks": {"train": 24},
+    "seeds": 1,
+    "selection": "half of train ground truth",
+    "objective": "best of the sweep",
+    "overlap": False,
+    "against": "baseline",
+    "evaluations": {"train:half-1": 24, "train:half-2": 2},
 }
+ROWS = [
+    {"row": "baseline", "method": "cam", "miou": 30.0, "threshold": 0.3, "seconds": 40.0},
+    {"row": "best trial", "method": "cam", "trial": 4, "miou": 42.0, "difference": 12.0, "low": 2.0, "high": 20.0}
+    | {"seconds": 50.0},
+]
 
 
 def test_the_importance_finds_the_axis_that_decides(tmp_path: Path) -> None:

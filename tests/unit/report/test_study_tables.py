@@ -10,11 +10,12 @@ from typing import Any
 from rich.console import Console
 
 from wsss_methods import get
-from wsss_platform.config import DataConfig
+from wsss_platform.config import DataConfig, SampleConfig
+from wsss_platform.report.table import Table
 from wsss_platform.report.tables.study import front_lines, search_words, study_result, trials_table
 from wsss_platform.report.terminal import rendered
 from wsss_platform.run.trial_rows import TrialRow
-from wsss_platform.search.documents import SearchSettings, StudyDocument
+from wsss_platform.search.documents import SearchSettings, StudyDocument, StudyReport, StudyRow
 
 
 def row(number: int, accuracy: float | None, seconds: float, front: bool | None, **more: Any) -> TrialRow:
@@ -33,11 +34,13 @@ def study(rows: tuple[TrialRow, ...], front: tuple[int, ...]) -> StudyDocument:
         objectives=("accuracy", "seconds"),
         front=front,
         selection="train ground truth",
-        looks=3,
+        evaluations=3,
+        comparison=(),
         report=None,
         inner=None,
         best=rows[0],
         best_config=None,
+        figure=None,
         trials=rows,
     )
 
@@ -89,10 +92,47 @@ def test_the_command_that_trains_the_best_config_is_whole() -> None:
     none = study(rows, ()).model_copy(update={"best": None})
     found = none.model_copy(update={"best_config": "my store/best.toml"})
     photographs = DataConfig(kind="voc12", root="my tree", train_list="train_aug")
-    for data, tree in ((DataConfig(), []), (photographs, ["--data", "voc12", "--root", "my tree"])):
+    larger = DataConfig(sample=SampleConfig(train=20))
+    trees = (
+        (DataConfig(), []),
+        (larger, ["--set", "data.sample.train=20"]),
+        (photographs, ["--data", "voc12", "--root", "my tree"]),
+    )
+    for data, tree in trees:
         told = [str(line) for line in study_result(found, "cam", default, data, Path("my store"))]
-        (said,) = [line.removeprefix("train it with: ") for line in told if line.startswith("train it with: ")]
+        (said,) = [line.removeprefix("train the best: ") for line in told if line.startswith("train the best: ")]
         expected = ["wsss-platform", "train", "cam", "--recipe", "my store/best.toml", *tree]
         assert shlex.split(said) == [*expected, "--train-list", data.train_list, "--storage", "my store"]
     shown = study_result(none, "cam", default, DataConfig(), Path())
-    assert not [line for line in shown if "train it with" in str(line)]
+    assert not [line for line in shown if "train the best" in str(line)]
+
+
+def test_the_comparison_is_the_table_of_a_study() -> None:
+    rows = (row(0, 0.2, 50.0, None),)
+    report = StudyReport(
+        chosen_on="train:half-1",
+        reported_on="train:half-2",
+        images=80,
+        seeds=1,
+        selection="half of train ground truth",
+        objective="best of the sweep",
+        overlap=False,
+        against="baseline",
+        evaluations={"train:half-1": 6, "train:half-2": 4},
+    )
+    compared = (
+        StudyRow(row="baseline", method="cam", miou=30.4, threshold=0.6, seconds=46.2),
+        StudyRow(row="host", method="AMN", miou=33.1, difference=2.7, low=0.5, high=4.9, seconds=80.0),
+        StudyRow(row="best trial", method="fbr", trial=3, miou=None, seconds=81.0),
+    )
+    found = study(rows, ()).model_copy(update={"comparison": compared, "report": report})
+    shown = study_result(found, "fbr", get("fbr").config(), DataConfig(), Path())
+    (table,) = [item for item in shown if isinstance(item, Table) and "train:half-2, 80 images" in item.title]
+    assert [line[0] for line in table.rows] == ["baseline (cam)", "host (AMN)", "best trial"]
+    assert table.rows[1] == ("host (AMN)", "", "33.10", "+2.70", "+0.50 to +4.90", "80")
+    assert table.rows[2][2] == "-"
+    said = " ".join(map(str, shown))
+    assert "chosen on train:half-1 (half of train ground truth)" in said
+    assert "evaluated on ground truth 6 times on train:half-1, 4 times on train:half-2" in said
+    assert "optimistic" not in said
+    assert "optimistic" in " ".join(report.model_copy(update={"overlap": True}).words)

@@ -69,7 +69,7 @@ def live(folder: Path, url: str) -> None:
     assert states == [TrialState.COMPLETE] * 4 + [TrialState.FAIL] + [TrialState.COMPLETE] * 8
     assert study.study.get_trials()[0].intermediate_values == {1: 0.1}
     assert len(study.write_tables(CONFIG)) == 13
-    assert study.looks() == 24
+    assert study.evaluations() == 24
     assert (here / "study.html") in write_page(here, url)
     assert not (here / "journal.log").exists()
 

@@ -13,9 +13,16 @@ from wsss_platform.report.table import Shown, Table, aligned, columns
 from wsss_platform.report.tables.run import plan_table
 from wsss_platform.run.trial_rows import TrialRow
 from wsss_platform.search.costs import cost_words
-from wsss_platform.search.documents import SearchSettings, StudyDocument, StudyPlan, StudyReport, StudyRow
+from wsss_platform.search.documents import (
+    BASELINE,
+    HOST,
+    SearchSettings,
+    StudyDocument,
+    StudyPlan,
+    StudyReport,
+    StudyRow,
+)
 from wsss_platform.search.space import Axis, CategoricalAxis
-from wsss_platform.tune.request import BASELINE, HOST
 
 _COSTS = {"seconds": "own seconds", "memory": "peak GiB"}
 """Objective -> heading."""
@@ -181,7 +188,7 @@ def best_table(best: TrialRow, default: MethodConfig) -> Table:
 def _comparison(found: StudyDocument) -> list[Shown]:
     if found.report is None:
         return []
-    return [comparison_table(found.comparison, found.report), *rule_words(found.report)]
+    return [comparison_table(found.comparison, found.report), *found.report.words]
 
 
 def comparison_table(rows: Sequence[StudyRow], report: StudyReport) -> Table:
@@ -197,19 +204,6 @@ def comparison_table(rows: Sequence[StudyRow], report: StudyReport) -> Table:
     title = f"mean IoU in percent on {report.reported_on}, {report.images} images"
     headings = ["row", "trial", "mean IoU", "difference", "95 % interval", "seconds"]
     return Table(title, aligned(headings, ("row", "95 % interval")), tuple(lines))
-
-
-def rule_words(report: StudyReport) -> list[str]:
-    """By which rule the rows were measured, a sentence each."""
-    seeds = "" if report.seeds == 1 else f" and {report.seeds} random seeds"
-    lines = [
-        f"The best trial and every row's threshold were chosen on {report.chosen_on} ({report.selection}).",
-        f"Differences are to the {report.against}, paired over images{seeds}.",
-    ]
-    if report.overlap:
-        lines.append("Images of the reported split chose, so these numbers are optimistic.")
-    counted = ", ".join(f"{count} times on {split}" for split, count in report.evaluations.items())
-    return [*lines, f"This study was evaluated on ground truth {counted}."]
 
 
 def _value(value: Any) -> str:
