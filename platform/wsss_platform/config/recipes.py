@@ -89,7 +89,8 @@ def read_recipe(path: Path, verb: str) -> Recipe:
     own = tables.pop(TABLES.get(verb, ""), {})
     for table in tables:
         raise InputError(f"{path}: [{table}] belongs to another verb; {verb} has [{TABLES.get(verb, 'data')}]")
-    options = {name: document.pop(name) for name in TOP if name in document}
+    # A table is no option: `[seed.train]` are settings of fbr's first phase.
+    options = {name: document.pop(name) for name in TOP if name in document and not isinstance(document[name], dict)}
     data = flatten(_table(document, "data", path))
     options |= {DATA_OPTIONS[name]: data.pop(name) for name in DATA_OPTIONS if name in data}
     for name in ("data", *(set(options) & set(own))):
