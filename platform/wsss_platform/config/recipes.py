@@ -42,6 +42,9 @@ CHOSEN = "chosen"
 DATA_OPTIONS = {"kind": "data", "root": "root", "train_list": "train_list", "score_list": "score_list"}
 """Fields of the data section that are options of a verb -> their names."""
 
+SHORT = 60
+"""Letters of a list that is written in one line."""
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -143,11 +146,16 @@ def comparison_recipe(
 
 def _assignments(values: Mapping[str, Any]) -> str:
     """A line `path = value` for each; a path is dotted, and its parts are names of settings."""
-    return "".join(
-        tomli_w.dumps({"value": str(value) if isinstance(value, Path) else value}).replace("value", path, 1)
-        for path, value in values.items()
-        if value is not None
-    )
+    return "".join(f"{path} = {_written(value)}\n" for path, value in values.items() if value is not None)
+
+
+def _written(value: Any) -> str:
+    """A value as TOML: a list stands in one line where that is short."""
+    if isinstance(value, list | tuple):
+        line = f"[{', '.join(map(_written, value))}]"
+        if len(line) <= SHORT:
+            return line
+    return tomli_w.dumps({"value": str(value) if isinstance(value, Path) else value}).removeprefix("value = ").rstrip()
 
 
 def _key(label: str) -> str:
