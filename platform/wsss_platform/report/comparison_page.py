@@ -46,7 +46,7 @@ def write_page(document: ComparisonDocument, path: Path) -> Path:
         name = f"{file.stem}-{ending}.png"
         write_atomic(file.with_name(name), source.read_bytes())
         figures.append((caption, name))
-    made = f"{BEGIN}\n{page_text(document, figures)}\n{END}"
+    made = f"{BEGIN}\n\n{page_text(document, figures)}\n\n{END}"
     if file.exists():
         before, _, rest = file.read_text(encoding="utf-8").partition(BEGIN)
         text = f"{before}{made}{rest.partition(END)[2]}"
@@ -96,6 +96,7 @@ def page_text(document: ComparisonDocument, figures: Sequence[tuple[str, str]] =
         f"{' and seeds' if _seeds(document) > 1 else ''}, with 95 % intervals.",
         result_table(document).to_markdown().rstrip(),
         *shown,
+        "## Conclusion",
         "\n".join(f"{number}. {text}" for number, text in enumerate(conclusions(document), 1)),
         "## How to repeat it",
         "Save this as `recipe.toml`:",
