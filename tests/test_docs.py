@@ -13,18 +13,25 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import wsss_platform.api as wsss
+from wsss_platform.config.recipes import read_recipe
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^<!-- test -->\n+```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)")
 FENCE = re.compile(r"^(```|~~~).*?^\1\s*$", re.MULTILINE | re.DOTALL)
+DEFINED = re.compile(r"^\[[^\]]+\]: (\S+)$", re.MULTILINE)
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SECONDS = 600
+EXPERIMENTS = ROOT / "docs" / "experiments"
+ONE_SCREEN, IN_A_BLOCK = 80, 100
+"""Lines of LEADERBOARD.md, and letters in a line of a command or recipe that a reader is to copy."""
 
 
 def commands(text: str) -> list[str]:
@@ -74,7 +81,8 @@ def documents() -> list[Path]:
 
 
 def dead_links(document: Path) -> Iterator[str]:
-    for target in LINK.findall(FENCE.sub("", document.read_text(encoding="utf-8"))):
+    text = FENCE.sub("", document.read_text(encoding="utf-8"))
+    for target in (*LINK.findall(text), *DEFINED.findall(text)):
         path = target.split("#")[0]
         if path and not re.match(r"[a-z][a-z+.-]*:", path) and not (document.parent / path).exists():
             yield target
@@ -139,6 +147,46 @@ def test_there_are_documents() -> None:
     assert {"README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LEADERBOARD.md"} <= names
 
 
+def results() -> list[Path]:
+    return [ROOT / "LEADERBOARD.md", *sorted(EXPERIMENTS.glob("*.md"))]
+
+
+def long_lines(text: str) -> list[str]:
+    """The lines in code fences that are too long to copy."""
+    return [line for _, block in FENCED.findall(text) for line in block.splitlines() if len(line) > IN_A_BLOCK]
+
+
+def unlisted(folder: Path) -> list[str]:
+    """The pages of a folder to which its index, README.md, does not link."""
+    linked = LINK.findall((folder / "README.md").read_text(encoding="utf-8"))
+    return sorted(page.name for page in folder.glob("*.md") if page.name not in ("README.md", *linked))
+
+
+def test_the_leaderboard_is_on_one_screen() -> None:
+    assert len((ROOT / "LEADERBOARD.md").read_text(encoding="utf-8").splitlines()) <= ONE_SCREEN
+
+
+def test_every_experiment_is_in_the_index_and_the_index_in_the_navigation() -> None:
+    assert len(list(EXPERIMENTS.glob("*.md"))) > 1
+    assert not unlisted(EXPERIMENTS)
+    assert "experiments/README.md" in (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", results(), ids=lambda path: path.name)
+def test_what_a_reader_copies_is_short(page: Path) -> None:
+    assert not long_lines(page.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("page", results(), ids=lambda path: path.name)
+def test_recipes_of_experiments_are_recipes(page: Path, tmp_path: Path) -> None:
+    for language, block in FENCED.findall(page.read_text(encoding="utf-8")):
+        if language == "toml" and block.startswith("verb"):
+            path = tmp_path / "recipe.toml"
+            path.write_text(block, encoding="utf-8")
+            found = read_recipe(path, tomllib.loads(block)["verb"])
+            assert found.method or found.variants
+
+
 # --- the checks can fail --------------------------------------------------------------------------------
 
 EXAMPLE = """
@@ -176,3 +224,18 @@ def test_dead_links_are_found(tmp_path: Path) -> None:
         '[a](a.md) [b](b.md#part) ![c](c.png "title") [d](https://e.org) [e](#here)\n```\n[f](f)\n```\n'
     )
     assert list(dead_links(document)) == ["b.md#part", "c.png"]
+
+
+def test_defined_links_are_followed(tmp_path: Path) -> None:
+    document = tmp_path / "a.md"
+    document.write_text("[a][x] [b][y]\n\n[x]: a.md\n[y]: b.md#part\n")
+    assert list(dead_links(document)) == ["b.md#part"]
+
+
+def test_long_lines_and_unlisted_pages_are_found(tmp_path: Path) -> None:
+    long = "x" * (IN_A_BLOCK + 1)
+    assert long_lines(f"{long}\n```toml\nshort\n{long}\n```\n{long}\n```\n{long[1:]}\n```\n") == [long]
+    (tmp_path / "README.md").write_text("[a](a.md) `b.md`\n")
+    for name in ("a.md", "b.md"):
+        (tmp_path / name).touch()
+    assert unlisted(tmp_path) == ["b.md"]

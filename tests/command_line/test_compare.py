@@ -82,6 +82,18 @@ def test_two_variants_side_by_side(tmp_path: Path) -> None:
     asked_for = [s.taking(float(f.background_taken[f.best])) for f, s in zip(first, second, strict=True)]
     assert level["rows"][1]["thresholds"] == [float(s.thresholds[i]) for i, s in zip(asked_for, second, strict=True)]
 
+    page = tmp_path / "pages"
+    printed = command(*asked, "--page", str(page)).stdout
+    file = page / f"{folder.name}.md"
+    assert str(file) in "".join(printed.split())
+    text = file.read_text(encoding="utf-8")
+    assert f"| fast | labels | {100 * found['rows'][1]['mean_iou']:.2f} ± " in text
+    assert {path.name for path in page.glob("*.png")} == {f"{folder.name}-effects.png", f"{folder.name}-image.png"}
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(text.partition("```toml\n")[2].partition("```")[0], encoding="utf-8")
+    again = document("compare", "--recipe", str(recipe), "--dry-run", *storage)
+    assert again == document(*asked, "--dry-run"), "the same runs, all stored"
+
     maps = sorted(tmp_path.glob("stages/maps/*/manifest.json"))
     maps[0].unlink()  # as `tune` drops those of trials that lost: scored, but nothing left to look at
     assert sorted(len(run["run"]) for run in document(*asked, "--dry-run")["runs"]) == [0, 0, 0, 1]
@@ -102,6 +114,20 @@ def test_variants_without_labels_name_their_folder(tmp_path: Path) -> None:
     plan = document("compare", *variants, "--seeds", "1", "--dry-run", "--storage", str(tmp_path))
     assert [run["variant"] for run in plan["runs"]] == variants
     assert plan["comparison"].startswith("cam-train.epochs-4-maps.scales-0.5-1.0-cam-sample-")
+
+
+def test_a_place_that_is_none_for_a_page_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    other = tmp_path / "other.md"
+    other.write_text("my own text\n")
+    asked = ("compare", "cam", "drs", "--storage", str(tmp_path / "storage"))
+    assert "expected another file" in _words(command(*asked, "--page", str(other), code=2).stderr)
+    assert "a file that ends in .md" in _words(command(*asked, "--page", str(tmp_path / "a.html"), code=2).stderr)
+    assert other.read_text() == "my own text\n"
+    assert not (tmp_path / "storage").exists()
+
+
+def _words(text: str) -> str:
+    return " ".join(text.split())
 
 
 @pytest.mark.parametrize(

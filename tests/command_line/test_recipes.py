@@ -64,6 +64,13 @@ def test_a_list_of_one_seed_is_that_seed(tmp_path: Path) -> None:
         assert [each["seed"] for each in plan["runs"]] == expected
 
 
+def test_settings_of_a_phase_that_is_called_as_an_option_are_settings(tmp_path: Path) -> None:
+    """The first phase of fbr is called seed, as the option is."""
+    text = "seed.train.epochs = 3\n"
+    plan = document("train", "fbr", "--recipe", written(tmp_path, text), "--dry-run", "--storage", str(tmp_path))
+    assert (plan["config"]["seed"]["train"]["epochs"], plan["seed"]) == (3, 0)
+
+
 def test_all_four_verbs_have_a_recipe() -> None:
     verbs = {tomllib.loads(shipped_file("recipes", name, ".toml").read_text())["verb"] for name in RECIPES}
     assert verbs == {"train", "tune", "compare", "search"}

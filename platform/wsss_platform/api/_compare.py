@@ -19,6 +19,7 @@ from wsss_platform.config.verb_options import CompareOptions
 from wsss_platform.errors import InputError, unknown
 
 if TYPE_CHECKING:
+    from wsss_platform.config import DataConfig
     from wsss_platform.config.recipes import Recipe
     from wsss_platform.plan.documents import ComparisonPlan
     from wsss_platform.plan.experiment import Experiment, Stage
@@ -44,6 +45,13 @@ class PlannedComparison:
     local: bool
     gpus_per_worker: float | None
     wandb: str
+    recipe: str
+    """TOML that makes it again."""
+
+    @property
+    def folder(self) -> Path:
+        """Where its table, bars and images go."""
+        return self.store.root / "comparisons" / (self.name if self.at == "best" else f"{self.name}-{self.at}")
 
     def document(self) -> ComparisonPlan:
         """What would run. Starts nothing."""
@@ -67,10 +75,8 @@ class PlannedComparison:
         with shown_log(progress):
             self._make(progress)
             scored = self._scored(progress)
-        folder = self.store.root / "comparisons" / (self.name if self.at == "best" else f"{self.name}-{self.at}")
-        document = summarise(self.name, folder, scored, self.at)
-        write(document, scored, self.images)
-        return Comparison(document)
+        document = summarise(self.name, self.folder, scored, self.at, self.recipe)
+        return Comparison(write(document, scored, self.images))
 
     def _missing(self, experiment: Experiment) -> list[Stage]:
         """The stages that must run for the score and for what is looked at beside it."""
@@ -144,8 +150,8 @@ def plan_comparison(
     resources = options.resources
     resources.check_local()
     numbers, config = seeds_of(options.seeds), data_of(data)
-    planned = {}
-    for label, entry in entries_of(variants).items():
+    planned, entries = {}, entries_of(variants)
+    for label, entry in entries.items():
         first = _first(label, entry, settings or {}, config, options, recipe, numbers[0])
         planned[label] = tuple(replace(first, seed=seed) for seed in numbers)
     _check_truth(planned)
@@ -160,6 +166,34 @@ def plan_comparison(
         local=resources.local,
         gpus_per_worker=resources.gpus_per_worker,
         wandb=options.output.wandb,
+        recipe=_recipe_of(entries, config, {**(recipe.settings if recipe else {}), **(settings or {})}, options),
+    )
+
+
+def _recipe_of(
+    entries: Mapping[str, Entry], data: DataConfig, settings: Mapping[str, Any], options: CompareOptions
+) -> str:
+    """What was asked for, from recipe and arguments together, as one recipe without names of folders on this machine
+    but that of the data."""
+    from wsss_platform.api.experiments import apart
+    from wsss_platform.config import DataConfig, leaves
+    from wsss_platform.config.recipes import Variant, comparison_recipe
+
+    common, changes = apart(settings)
+    default = dict(leaves(DataConfig()))
+    fields = {path: value for path, value in leaves(data) if path == "kind" or value != default[path]} | changes
+    resources = options.resources
+    return comparison_recipe(
+        {label: Variant(*((entry, {}) if isinstance(entry, str) else entry)) for label, entry in entries.items()},
+        fields,
+        common,
+        {
+            "preset": options.method.preset,
+            "workers": resources.workers if resources.workers > 1 else None,
+            "max_failures": resources.max_failures or None,
+            "local": resources.local or None,
+        },
+        {"seeds": seeds_of(options.seeds), "at": options.at},
     )
 
 

@@ -95,6 +95,25 @@ class Comparison:
 
         return comparison_markdown(self.document)
 
+    def write_page(self, path: str | Path) -> Path:
+        """Write the comparison as a page: recipe, protocol, table, figure and conclusions, as Markdown.
+
+        Figures are copied beside the page. Images are shown of the built-in sample alone, because photographs belong
+        to others. A page that was written before is renewed; what stands below its line `<!-- notes -->` is kept.
+
+        Args:
+            path: the file, ending in .md, or a folder, in which the page has the comparison's name.
+
+        Returns:
+            The page's file.
+
+        Raises:
+            InputError: a file of another kind, or one that is there and that this did not write.
+        """
+        from wsss_platform.report.comparison_page import write_page
+
+        return write_page(self.document, Path(path))
+
     def to_pandas(self) -> Any:
         """A pandas DataFrame: a row for each variant with mean IoU and spread in percent."""
         rows = self.rows

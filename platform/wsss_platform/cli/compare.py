@@ -16,6 +16,7 @@ from wsss_platform.config.options import group
 from wsss_platform.config.recipes import Recipe
 from wsss_platform.config.verb_options import CompareOptions, DataOptions
 from wsss_platform.errors import InputError
+from wsss_platform.report.comparison_page import page_file
 from wsss_platform.report.tables.comparison import comparison_plan, comparison_result
 
 Variants = Annotated[
@@ -44,12 +45,16 @@ def compare(variants: Variants = None, *, options: Options, recipe: Recipe, out:
         entries = _entries(variants)
     changes = settings(options.compare.method.changes)
     planned = plan_comparison(entries, data_from(options.data), changes, options.compare, recipe)
+    page = options.compare.page
+    if page is not None:
+        page_file(page, planned.folder.name)  # what is wrong with it is said before anything is trained
     if options.compare.output.dry_run:
         plan = planned.document()
         out.result(plan, comparison_plan(plan))
         return
-    found = planned.run().document
-    out.result(found, *comparison_result(found))
+    done = planned.run()
+    told = [] if page is None else [f"page: {done.write_page(page)}"]
+    out.result(done.document, *comparison_result(done.document), *told)
 
 
 def _entries(variants: list[str]) -> dict[str, Any]:

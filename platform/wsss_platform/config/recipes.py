@@ -24,6 +24,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import tomli_w
+
 from wsss_platform.config.section import flatten, read_toml
 from wsss_platform.errors import InputError, unknown
 
@@ -39,6 +41,9 @@ CHOSEN = "chosen"
 """A study's note on how settings were chosen."""
 DATA_OPTIONS = {"kind": "data", "root": "root", "train_list": "train_list", "score_list": "score_list"}
 """Fields of the data section that are options of a verb -> their names."""
+
+SHORT = 60
+"""Letters of a list that is written in one line."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,8 @@ def read_recipe(path: Path, verb: str) -> Recipe:
     own = tables.pop(TABLES.get(verb, ""), {})
     for table in tables:
         raise InputError(f"{path}: [{table}] belongs to another verb; {verb} has [{TABLES.get(verb, 'data')}]")
-    options = {name: document.pop(name) for name in TOP if name in document}
+    # A table is no option: `[seed.train]` are settings of fbr's first phase.
+    options = {name: document.pop(name) for name in TOP if name in document and not isinstance(document[name], dict)}
     data = flatten(_table(document, "data", path))
     options |= {DATA_OPTIONS[name]: data.pop(name) for name in DATA_OPTIONS if name in data}
     for name in ("data", *(set(options) & set(own))):
@@ -106,6 +112,55 @@ def read_recipe(path: Path, verb: str) -> Recipe:
         variants={label: _variant(label, table, path) for label, table in variants.items()},
         settings={**flatten(document), **{f"data.{name}": value for name, value in data.items()}},
     )
+
+
+def comparison_recipe(
+    variants: Mapping[str, Variant],
+    data: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    top: Mapping[str, Any],
+    compare: Mapping[str, Any],
+) -> str:
+    """A comparison as the text of a recipe, which `read_recipe` reads back.
+
+    Args:
+        variants: by label, the baseline first.
+        data: fields of the data section, by dotted path.
+        settings: of every variant, by dotted path, without those of the data.
+        top: options that stand at the top, by name.
+        compare: options of `compare`, by name.
+
+    Returns:
+        TOML. Settings are written as dotted keys, and a list that would make a long line has a line for each value.
+    """
+    parts = [
+        _assignments({"verb": "compare", **top, **settings}),
+        f"[data]\n{_assignments(data)}",
+        f"[compare]\n{_assignments(compare)}",
+    ]
+    for label, variant in variants.items():
+        header = f"[compare.variants.{_key(label)}]"
+        parts.append(f"{header}\n{_assignments({'method': variant.method, **variant.settings})}")
+    return "\n".join(parts)
+
+
+def _assignments(values: Mapping[str, Any]) -> str:
+    """A line `path = value` for each; a path is dotted, and its parts are names of settings."""
+    return "".join(f"{path} = {_written(value)}\n" for path, value in values.items() if value is not None)
+
+
+def _written(value: Any) -> str:
+    """A value as TOML: a list stands in one line where that is short."""
+    if isinstance(value, list | tuple):
+        line = f"[{', '.join(map(_written, value))}]"
+        if len(line) <= SHORT:
+            return line
+    return tomli_w.dumps({"value": str(value) if isinstance(value, Path) else value}).removeprefix("value = ").rstrip()
+
+
+def _key(label: str) -> str:
+    """A label as a TOML key, quoted where it must be."""
+    return tomli_w.dumps({label: 0}).removesuffix(" = 0\n")
 
 
 def _check_subject(verb: str, method: str | None, run: str | None, path: Path) -> None:

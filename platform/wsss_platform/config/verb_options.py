@@ -247,6 +247,14 @@ class CompareOptions:
         metavar="AT",
     )
     images: int = option(6, "Draw this many images where the variants differ.", "Output", low=0, former="--pictures")
+    page: Path | None = option(
+        None,
+        "Write a page (Markdown, with its figures beside it) into this file, or into this folder under the "
+        "comparison's name.",
+        "Output",
+        metavar="FILE|DIR",
+        typed=True,
+    )
     resources: LocalOptions = group(LocalOptions)
     storage: StorageOptions = group(StorageOptions)
     output: OutputOptions = group(OutputOptions)

@@ -62,6 +62,19 @@ class Difference(Part):
     """In what the masks get right or wrong, by its name."""
 
 
+class Origin(Part):
+    """When, from what and how a comparison was made."""
+
+    date: str
+    """Day, YYYY-MM-DD, UTC."""
+    commit: str | None
+    """Commit checked out in the folder where the command ran, with "+" when files had changes; null outside of git."""
+    version: str
+    """Of wsss-platform."""
+    recipe: str
+    """TOML that `wsss-platform compare --recipe FILE` follows to make the comparison again."""
+
+
 class ComparisonDocument(Document):
     """Methods side by side (`compare`; comparison.json in its folder)."""
 
@@ -79,6 +92,10 @@ class ComparisonDocument(Document):
     """One for each variant but the baseline."""
     protocols: dict[str, Protocol]
     """By the variant's label."""
+    origin: Origin
+    """When, from what and how it was made."""
+    drawn: tuple[str, ...] = ()
+    """Names of the images that were drawn, those on which the variants differ most first."""
 
 
 class SeenTruth(Part):

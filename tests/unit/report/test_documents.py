@@ -14,7 +14,7 @@ import pytest
 from the_command import valid
 from wsss_platform.config.document import Document
 from wsss_platform.plan.protocol import Protocol
-from wsss_platform.report.documents import ComparedVariant, ComparisonDocument, Difference, Gap
+from wsss_platform.report.documents import ComparedVariant, ComparisonDocument, Difference, Gap, Origin
 from wsss_platform.report.documents_page import DOCUMENTS, page
 from wsss_platform.report.tables.comparison import comparison_markdown, comparison_result
 from wsss_platform.run.trial_rows import TrialRow
@@ -92,6 +92,7 @@ def test_a_comparison_keeps_its_gaps(protocol: Protocol) -> None:
         rows=(variant, variant.model_copy(update={"label": "b"})),
         differences=(difference,),
         protocols={"a": protocol, "b": protocol},
+        origin=Origin(date="2026-01-02", commit=None, version="1", recipe='verb = "compare"'),
     )
     said = valid(json.loads(json.dumps(one.to_json(), allow_nan=False)))
     assert said["differences"] == [{"label": "b", "against": "a", "mean_iou": gap, "effects": {"context taken": none}}]
@@ -109,11 +110,13 @@ def test_a_study_prints_the_lines_of_its_table() -> None:
         objectives=("accuracy",),
         front=(),
         selection="train ground truth",
-        looks=2,
+        evaluations=2,
+        comparison=(),
         report=None,
         inner=None,
         best=row,
         best_config=None,
+        figure=None,
         trials=(row,),
     )
     said = valid(json.loads(json.dumps(study.to_json())))
