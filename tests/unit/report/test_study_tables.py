@@ -89,7 +89,9 @@ def test_the_command_that_trains_the_best_config_is_whole() -> None:
     none = study(rows, ()).model_copy(update={"best": None})
     found = none.model_copy(update={"best_config": "my store/best.toml"})
     photographs = DataConfig(kind="voc12", root="my tree", train_list="train_aug")
-    for data, tree in ((DataConfig(), []), (photographs, ["--data", "voc12", "--root", "my tree"])):
+    coco = DataConfig(kind="coco", root="COCO", year=2017)
+    named = ["--data", "coco:COCO", "--set", "data.year=2017"]
+    for data, tree in ((DataConfig(), []), (photographs, ["--data", "voc:my tree"]), (coco, named)):
         told = [str(line) for line in study_result(found, "cam", default, data, Path("my store"))]
         (said,) = [line.removeprefix("train it with: ") for line in told if line.startswith("train it with: ")]
         expected = ["wsss-platform", "train", "cam", "--recipe", "my store/best.toml", *tree]
