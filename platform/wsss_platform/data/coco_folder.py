@@ -1,7 +1,7 @@
 """COCO 2014 or 2017 as it is distributed: annotations/instances_*.json beside the folders of images.
 
-Nothing is converted. Masks are painted from the annotations when they are asked for, by the rule of `convert.coco`. Ids, labels, the order
-and so the split's fingerprint are those of a tree that `data convert-coco` made of the same files.
+Nothing is converted. Masks are painted from the annotations when they are asked for, by the rule of `convert.coco`. Ids,
+labels, the order and so the split's fingerprint are those of a tree that `data convert-coco` made of the same files.
 """
 
 from __future__ import annotations
@@ -112,8 +112,8 @@ class CocoDataset(FolderDataset):
             if id not in stems
         ]
         ids = tuple(index.ids[row] for row in kept)
-        said, saliency = self._files[name].name, self.folder_named("saliency")
-        return CocoSplit(folder, name, self.classes, ids, said, index.labels[kept], saliency), problems
+        saliency = self.folder_named("saliency")
+        return CocoSplit(folder, name, self.classes, ids, "annotations", index.labels[kept], saliency), problems
 
     def examine_truth(self, name: str) -> tuple[CocoTruth, list[Problem]]:
         """The ground truth of a split: every image of it has one."""

@@ -17,7 +17,7 @@ NEEDS = {
     "coco": "COCO needs annotations/instances_train2014.json (or val, or 2017) and train2014 with the images",
     "images": "a folder of images needs labels.csv, labels.json or labels.npy",
 }
-TITLES = {"voc12": "a VOC tree", "coco": "COCO", "images": "a folder of images"}
+TITLES = {"voc12": "a VOC tree", "coco": "a COCO folder", "images": "a folder of images"}
 """Kind -> what it is called."""
 _FITS: dict[str, Callable[[Path], bool]] = {
     "voc": lambda folder: (folder / "JPEGImages").is_dir() and (folder / "ImageSets" / "Segmentation").is_dir(),
