@@ -1,7 +1,7 @@
 """COCO 2014 or 2017 as it is distributed: annotations/instances_*.json beside the folders of images.
 
-Nothing is converted. Masks are painted from the annotations when they are asked for, by the rule of `convert.coco`. Ids,
-labels, the order and so the split's fingerprint are those of a tree that `data convert-coco` made of the same files.
+Nothing is converted. Masks are painted from the annotations when they are asked for, by the rule of `convert.coco`.
+Ids, labels, their order and so the fingerprint of a split are those of a tree that `data convert-coco` wrote.
 """
 
 from __future__ import annotations
