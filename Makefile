@@ -35,7 +35,7 @@ else
 endif
 	@touch $@
 
-tune: $(VENV)/.installed  ## search FBR on the built-in sample (ARGS="--data voc12 --root DIR" for photographs)
+tune: $(VENV)/.installed  ## search FBR on the built-in sample (ARGS="--data DIR" for photographs)
 	$(BIN)/wsss-platform tune fbr --trials 4 $(ARGS)
 
 ifeq ($(MARK),)

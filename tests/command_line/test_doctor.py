@@ -171,10 +171,10 @@ def test_a_needed_package_that_cannot_be_imported_is_missing(monkeypatch: pytest
 
 
 def test_an_extra_that_is_not_installed_says_what_it_is_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    without(monkeypatch, "pycocotools")
-    one = looked_at("pycocotools")
+    without(monkeypatch, "cmaes")
+    one = looked_at("cmaes")
     assert (one.state, one.needed) == ("missing", False)
-    assert one.meaning == "only for data convert-coco: pip install 'wsss-platform[coco]'"
+    assert one.meaning == "only for tune --sampler cmaes: pip install 'wsss-platform[search]'"
     assert Doctor.of([one]).complete
 
 

@@ -136,7 +136,7 @@ def test_what_is_missing_is_listed_with_what_makes_it(tmp_path: Path) -> None:
     assert "no/such/tree" in found["missing"][0]["what"]
     assert "import-weights" in found["missing"][2]["command"]
     lines = command("train", "--recipe", recipe, "--dry-run", "--storage", str(tmp_path)).stdout
-    assert "missing: data: a VOC2012 tree at no/such/tree" in lines
+    assert "missing: data: a VOC tree at no/such/tree" in lines
     search = document("search", "--recipe", "sample/crf", "--dry-run", "--storage", str(tmp_path))
     assert [each["what"] for each in search["missing"]] == ["run: cam"]
 

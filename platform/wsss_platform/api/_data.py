@@ -1,16 +1,19 @@
-"""Data sets: the built-in sample, VOC 2012, COCO 2014, and a folder in either form."""
+"""Data sets: the built-in sample, a VOC tree, COCO, and a folder of images with a label file."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wsss_platform.errors import InputError
+from wsss_platform.errors import InputError, unknown
 
 if TYPE_CHECKING:
     from wsss_platform.config import DataConfig
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -80,64 +83,87 @@ def voc12(root: str | Path, train: str = "train", score: str | None = None, *, s
 
 
 def coco2014(root: str | Path, train: str = "train", score: str | None = None) -> Data:
-    """COCO 2014 as a tree that `wsss.convert_coco` wrote: class masks, image-level labels and splits.
+    """COCO 2014 as it is distributed, or a tree that `wsss.convert_coco` wrote.
 
     Args:
-        root: the converted folder.
+        root: the folder that holds `annotations` and `train2014`, or the converted one.
         train: name of the split that is trained on.
         score: name of the split that is scored; None: the same one.
 
     Raises:
-        InputError: a folder of COCO itself, which has to be converted first, no such tree, or an unknown split.
+        InputError: no such folder, no annotations or images of 2014, or an unknown split.
     """
-    place = Path(root).expanduser()
-    if (place / "annotations").is_dir() and not (place / "JPEGImages").is_dir():
-        raise InputError(
-            f"{place}: COCO as it is distributed; convert it once: wsss-platform data convert-coco {place} FOLDER",
-        )
-    return voc12(root, train, score)
+    if (Path(root).expanduser() / "JPEGImages").is_dir():
+        return voc12(root, train, score)
+    return open_data(f"coco:{root}", train, score, year=2014)
 
 
-def open_data(folder: str | Path, train: str = "train", score: str | None = None) -> Data:
-    """A folder with images, image-level labels and splits: a VOC tree, or a converted COCO.
+def open_data(folder: str | Path, train: str = "train", score: str | None = None, *, year: int = 0) -> Data:
+    """The data set in a folder: a VOC tree, COCO as it is distributed, or images with a label file.
 
     Args:
-        folder: of the tree.
+        folder: which is recognised; "voc:DIR", "coco:DIR" or "images:DIR" says what it is.
         train: name of the split that is trained on.
         score: name of the split that is scored; None: the same one.
+        year: release of COCO where a folder holds both, 2014 or 2017; 0: the one that is there.
 
     Raises:
-        InputError: neither of the two, or an unknown split.
+        InputError: none of them, several of them, or an unknown split.
     """
-    return coco2014(folder, train, score)
+    kind, place = _found(str(folder))
+    fields = {"kind": kind, "root": place, "train_list": train, "score_list": score or train, "year": year}
+    return _checked(fields)
 
 
 def data_named(
-    kind: str,
+    data: str,
     root: str = "",
     train: str | None = None,
     score: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Data:
-    """The data set that a command line names: "sample" or "voc12", the folder of the latter, and data.PATH -> value.
+    """The data set that a command line names: --data and --root, its splits, and data.PATH -> value.
+
+    The log says what a folder was taken for.
 
     Raises:
-        InputError: unknown data, no folder for voc12, or a setting that is none of the data.
+        InputError: no such data, a folder that is no data set or several, or a setting that is none of the data.
     """
     from wsss_platform.api.experiments import apart, build_data
     from wsss_platform.config import DataConfig
+    from wsss_platform.data.recognise import TITLES
 
     other, changes = apart(settings or {})
     for path in other:
         raise InputError(f"--set {path}: this verb takes data.PATH=VALUE only", field=path)
-    return Data(build_data(DataConfig(), changes, kind=kind, root=root, train_list=train, score_list=score))
+    kind, place = _found(data, root)
+    if place:
+        log.info("data: %s is %s", place, TITLES[kind])
+    return Data(build_data(DataConfig(), changes, kind=kind, root=place, train_list=train, score_list=score))
 
 
 def data_of(given: Data | str | Path | None) -> DataConfig:
-    """The data section of what a call was given: a data set, a folder, or nothing for the sample."""
-    if given is None:
+    """The data section of what a call was given: a data set, a folder (as `open_data` takes it), or nothing for the
+    sample."""
+    if given is None or given == "sample":
         return sample().config
     return given.config if isinstance(given, Data) else open_data(given).config
+
+
+def _found(data: str, root: str = "") -> tuple[str, str]:
+    """(kind, folder) of --data and --root; a folder is recognised."""
+    from wsss_platform.data.recognise import PREFIXES, named, recognise
+
+    kind, place = named(data, root)
+    if kind == "sample" or not place:
+        return kind, ""
+    folder = Path(place).expanduser().resolve()
+    if not kind:
+        if not folder.exists() and "/" not in data:
+            known = ["sample", *PREFIXES.values(), *(f"{prefix}:DIR" for prefix in PREFIXES)]
+            raise unknown("data set or folder (--data)", data, known, "--data")
+        kind = recognise(folder)
+    return kind, str(folder)
 
 
 def _checked(fields: dict[str, Any]) -> Data:

@@ -43,7 +43,7 @@ def data_check(data: Data, splits: Sequence[str] | None = None, progress: bool =
         InputError: an unknown split, or a data set that cannot be opened.
     """
     from wsss_platform.data import open_data
-    from wsss_platform.data.check import inspect
+    from wsss_platform.data.check import inspect, verdict
     from wsss_platform.data.documents import DataCheck, ListProblem
     from wsss_platform.report.progress import counting
 
@@ -56,7 +56,9 @@ def data_check(data: Data, splits: Sequence[str] | None = None, progress: bool =
         for report in reports
         for problem in report.problems
     )
-    return DataCheck(lists=tuple(report.summary for report in reports), problems=problems)
+    ready, told = verdict(reports)
+    summaries = tuple(report.summary for report in reports)
+    return DataCheck(lists=summaries, problems=problems, ready=ready, verdict=told)
 
 
 def convert_labels(source: str | Path, target: str | Path) -> ConvertedLabels:

@@ -77,7 +77,7 @@ def _looks(storage: str | Path | None) -> Iterator[Look]:
     yield Look("dense crf", _dense_crf, needed=True)
     yield Look("scipy", partial(_extra, "scipy", "search", "tune --sampler gp, and a study's contour image"))
     yield Look("cmaes", partial(_extra, "cmaes", "search", "tune --sampler cmaes"))
-    yield Look("pycocotools", partial(_extra, "pycocotools", "coco", "data convert-coco"))
+    yield Look("pycocotools", partial(_package, "pycocotools.mask", "pycocotools", meaning="reads COCO"))
     yield Look("psycopg", _psycopg, needed=_database() == "postgresql")
     yield Look("WSSS_STORAGE", _storage_variable)
     yield Look("WSSS_WANDB", _wandb_variable)

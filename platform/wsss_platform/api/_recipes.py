@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wsss_platform.data.recognise import TITLES, fits, named
 from wsss_platform.errors import InputError
 
 if TYPE_CHECKING:
@@ -32,16 +33,15 @@ def lacking(recipe: Recipe, options: Mapping[str, Any], settings: Mapping[str, A
 
 
 def _data(options: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    if settings.get("data.kind", options.get("data")) != "voc12":
+    kind, place = named(str(options.get("data") or "sample"), str(options.get("root") or ""))
+    kind, place = settings.get("data.kind", kind), settings.get("data.root", place)
+    if kind == "sample":
         return
-    given = settings.get("data.root", options.get("root"))
-    root = Path(given or "").expanduser()
-    if not (root / "JPEGImages").is_dir():
-        where = f"at {root}" if given else "(no root)"
-        yield (
-            f"data: a VOC2012 tree {where}",
-            "wsss-platform data convert-coco COCO FOLDER, or unpack PASCAL VOC 2012; then --root FOLDER",
-        )
+    root = Path(place).expanduser()
+    if not place or not fits(kind, root):
+        what = TITLES.get(kind, "a VOC tree, COCO, or images with a label file")
+        where = f"at {root}" if place else "(no folder)"
+        yield f"data: {what} {where}", "docs/guides/your_own_data.md; then --data FOLDER"
     saliency = str(settings.get("data.saliency", ""))
     if saliency and not any((place / saliency).expanduser().is_dir() for place in (Path(), root)):
         yield f"saliency: grey PNGs in {saliency}", "your saliency detector; then --set data.saliency=FOLDER"

@@ -17,6 +17,7 @@ from wsss_platform.config import (
     why_without_effect,
 )
 from wsss_platform.config.recipes import CHOSEN, Recipe
+from wsss_platform.data.recognise import as_said
 from wsss_platform.errors import InputError, unknown
 from wsss_platform.method import Method
 from wsss_platform.plan.experiment import Experiment
@@ -51,17 +52,16 @@ def build_data(
     """The data section from the command line. The scored list is the trained one unless named.
 
     Raises:
-        InputError: unknown data, no --root for voc12, or a list that does not exist.
+        InputError: no folder for a kind that needs one, or an illegal setting.
     """
-    if kind is not None and kind not in ("sample", "voc12"):
-        raise unknown("data set (--data)", kind, ["sample", "voc12"], "--data")
     given = {"kind": kind, "root": str(Path(root).expanduser().resolve()) if root else None}
     given |= {"train_list": train_list, "score_list": score_list or train_list}
     data = override(base, {key: value for key, value in given.items() if value} | changes, "--set data.*")
     places = {name: _placed(getattr(data, name), words, data.root) for name, words in DATA_PATHS.items()}
     data = override(data, places, "data")
-    if data.kind == "voc12" and not data.root:
-        raise InputError("--data voc12 needs --root DIR, the folder that holds JPEGImages and ImageSets")
+    if data.kind != "sample" and not data.root:
+        form = as_said(data.kind, "DIR")
+        raise InputError(f"--data {data.kind} needs a folder: --data {form}, or --data {data.kind} --root DIR")
     return data
 
 

@@ -46,13 +46,13 @@ class CheckOptions(OpenOptions):
 @app.command("check")
 @verb("data check", CheckOptions)
 def check(*, options: CheckOptions, out: Output) -> None:
-    """Decode every image and mask and name each one that is wrong. Exits with 2 when there is any."""
+    """Decode every image and mask, name each one that is wrong, and end with a verdict. Exits with 2 if not ready."""
     from wsss_platform.report.tables.data import check_result
 
     document = datasets.data_check(_named(options), options.names)
     out.result(document, *check_result(document))
-    if problems := document.problems:
-        raise InputError(f"{len(problems)} problems, named above")
+    if not document.ready:
+        raise InputError(f"{len(document.problems)} problems, named above")
 
 
 @app.command("convert-labels")
@@ -84,9 +84,9 @@ class SampleOptions(JsonOptions):
 @app.command("write-sample")
 @verb("data write-sample", SampleOptions)
 def write_sample(folder: Target, *, options: SampleOptions, out: Output) -> None:
-    """Write the built-in sample as a VOC2012 tree, to look at or to try `--data voc12` on."""
+    """Write the built-in sample as a VOC tree, to look at or to try `--data FOLDER` on."""
     document = datasets.write_sample(_named(OpenOptions(changes=options.changes)), folder)
-    out.result(document, f"a VOC2012 tree: --root {folder}")
+    out.result(document, f"a VOC tree: --data {folder}")
 
 
 @dataclass(frozen=True)
@@ -111,10 +111,10 @@ def convert_coco(
     options: CocoOptions,
     out: Output,
 ) -> None:
-    """Turn COCO's instances into class masks, labels and splits: a tree for `--data voc12 --root FOLDER`."""
+    """Turn COCO's instances into class masks, labels and splits: a VOC tree. `--data COCO` reads COCO without it."""
     found = datasets.converted_coco(source, folder, options.year, options.only, options.copy)
     said = ", ".join(
         f"{name}: {count} images ({found.without[name]} without annotations left out)"
         for name, count in found.tree.lists.items()
     )
-    out.result(found.tree, f"{said}; --data voc12 --root {folder}")
+    out.result(found.tree, f"{said}; --data {folder}")

@@ -15,6 +15,7 @@ from wsss_platform.cli.output import output
 from wsss_platform.config import parse_assignment
 from wsss_platform.config.options import PANELS, Leaf, build, flat, leaves_of, typed_only
 from wsss_platform.config.recipes import VERBS, Recipe, read_recipe
+from wsss_platform.data.recognise import PREFIXES
 from wsss_platform.errors import InputError
 from wsss_platform.report.tables.run import missing_lines
 
@@ -48,7 +49,7 @@ def verb(name: str, options: type[Any]) -> Callable[[Callable[..., None]], Calla
             recipe = _recipe(name, said) if name in VERBS else Recipe()
             where = f"option of {name}" + (f" in {recipe.place}" if recipe.place else "")
             typed_in_recipe(recipe, typed_only(options))
-            built = build(options, {**recipe.options, **said}, where)
+            built = build(options, {**_left(recipe.options, said), **said}, where)
             plain = flat(built)
             with output(plain["as_json"]) as out:
                 if recipe.place and plain["dry_run"]:
@@ -84,6 +85,12 @@ def _said(context: typer.Context, leaves: Sequence[Leaf], given: dict[str, Any])
             if _is_given(context, key):
                 said[leaf.name] = value
     return said
+
+
+def _left(options: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's options beside those that were typed: --data FOLDER leaves out the recipe's folder, too."""
+    other = "data" in said and said["data"] not in PREFIXES.values()
+    return {name: value for name, value in options.items() if not (other and name == "root")}
 
 
 def _parameters(leaf: Leaf) -> Iterator[inspect.Parameter]:

@@ -314,10 +314,13 @@ class SampleConfig(Section):
 class DataConfig(Section):
     """Which images, which lists, which labels."""
 
-    kind: Literal["sample", "voc12"] = "sample"
-    """"sample" is generated; "voc12" is a VOCdevkit/VOC2012 tree under `root`."""
+    kind: Literal["sample", "voc12", "coco", "images"] = "sample"
+    """"sample" is generated; the others lie in the folder `root`: "voc12" is a VOC tree, "coco" is COCO as it is
+    distributed, "images" is a folder of images with a label file."""
     root: str = ""
-    """Folder of the VOC2012 tree (holds JPEGImages and ImageSets)."""
+    """Folder of the data set; "" for the sample."""
+    year: Literal[0, 2014, 2017] = 0
+    """Release of COCO that is read; 0 is the one that is there."""
     train_list: str = "train"
     """List that is trained on, with image-level labels only."""
     score_list: str = "train"
@@ -325,9 +328,11 @@ class DataConfig(Section):
     labels: str = "auto"
     """Image-level labels of voc12: "auto" takes the first there is of XML annotations,
     image_level_labels.json, class indices in the list (DRS's form) and the masks; "xml", "list", "masks", or
-    the path of a label JSON."""
+    the path of a label JSON. Of images: "auto" takes the folder's labels.csv, labels.json or labels.npy; else the path
+    of such a file. COCO has its own."""
     masks: str = "auto"
-    """Folder of true masks: "auto" takes SegmentationClassAug when it covers the list, else SegmentationClass."""
+    """Folder of ground-truth masks. voc12: "auto" takes SegmentationClassAug when it covers the list, else
+    SegmentationClass; images: "auto" takes `masks`. COCO's are painted from its annotations."""
     saliency: str = ""
     """Folder of 8-bit grey PNGs by image id, 0 nothing to 255 salient, under `root` or absolute; "" is none. It is
     supervision beyond labels and read only where a method or a rule asks for it. The sample generates its own."""

@@ -45,8 +45,14 @@ class RecipeOptions:
 class TreeOptions:
     """Which data set."""
 
-    data: str = option("sample", "Use this data set: sample (built in) or voc12.", "Data", metavar="sample|voc12")
-    root: str = option("", "Read the VOC2012 tree in this folder.", "Data", metavar="DIR")
+    data: str = option(
+        "sample",
+        "Use this data set: sample (built in), or a folder: a VOC tree, COCO, or images with a label file. It is "
+        "recognised; voc:DIR, coco:DIR and images:DIR say what it is.",
+        "Data",
+        metavar="sample|FOLDER",
+    )
+    root: str = option("", "Read the data set of kind --data in this folder.", "Data", metavar="DIR", hidden=True)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,14 @@ def open_data(config: DataConfig) -> Dataset:
         from wsss_platform.data.sample.dataset import SampleDataset
 
         return SampleDataset(config.sample)
+    if config.kind == "coco":
+        from wsss_platform.data.coco_folder import CocoDataset
+
+        return CocoDataset(config)
+    if config.kind == "images":
+        from wsss_platform.data.image_folder import ImageDataset
+
+        return ImageDataset(config)
     from wsss_platform.data.voc import VocDataset
 
     return VocDataset(config)

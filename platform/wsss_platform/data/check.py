@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wsss_platform.data.files import FileSplit, FolderDataset
 from wsss_platform.data.reading import Problem
 from wsss_platform.data.split import IGNORE, Dataset, Split, Truth
-from wsss_platform.data.voc import VocDataset, VocSplit
 from wsss_platform.errors import InputError
 
 Progress = Callable[[int, int], None]
@@ -54,6 +54,10 @@ class Report:
 
     problems: tuple[Problem, ...]
     summary: ListSummary
+    labelled: frozenset[str] = frozenset()
+    """Ids of the images without a problem."""
+    masked: frozenset[str] = frozenset()
+    """Those of them that have a mask."""
 
 
 def check(dataset: Dataset, list_name: str, on_progress: Progress | None = None) -> list[Problem]:
@@ -74,11 +78,12 @@ def inspect(dataset: Dataset, list_name: str, on_progress: Progress | None = Non
     labels: list[NDArray[np.bool_]] = []
     sizes: Counter[tuple[int, int]] = Counter()
     ignored = pixels = disagree = masks = 0
+    good: set[str] = set()
     for done, id in enumerate(split.ids, start=1):
         try:
             sample = split.read(id)
             height, width = sample.image.shape[:2]
-            if isinstance(split, VocSplit) and split.saliency_folder:
+            if isinstance(split, FileSplit) and split.saliency_folder:
                 split.saliency(id)
             if truth and id in masked:
                 mask = truth.mask(id)
@@ -95,6 +100,7 @@ def inspect(dataset: Dataset, list_name: str, on_progress: Progress | None = Non
                 disagree += not np.array_equal(shown, sample.labels)
             labels.append(sample.labels)
             sizes[height, width] += 1
+            good.add(id)
         except InputError as error:
             file, _, message = str(error).partition(": ")
             problems.append(Problem(file, message))
@@ -116,12 +122,23 @@ def inspect(dataset: Dataset, list_name: str, on_progress: Progress | None = Non
         ignored=ignored / pixels if pixels else 0.0,
         disagree=disagree,
     )
-    return Report(tuple(problems), summary)
+    return Report(tuple(problems), summary, frozenset(good), frozenset(good & masked))
+
+
+def verdict(reports: Sequence[Report]) -> tuple[bool, str]:
+    """Whether splits can be used, and what is said of them in one line; an image of several splits counts once."""
+    images = len(frozenset[str]().union(*(report.labelled for report in reports)))
+    masks = len(frozenset[str]().union(*(report.masked for report in reports)))
+    said = f"{images} images with labels, {masks or 'none'} with ground truth"
+    problems = len({problem for report in reports for problem in report.problems})
+    if not problems:
+        return True, f"ready: {said}; nothing wrong"
+    return False, f"not ready: {problems} {'problems' if problems > 1 else 'problem'}, see above; the rest is {said}"
 
 
 def _open(dataset: Dataset, list_name: str) -> tuple[Split, Truth | None, list[Problem]]:
     """The good part of a list and what is wrong with the rest before any image is decoded."""
-    if not isinstance(dataset, VocDataset):
+    if not isinstance(dataset, FolderDataset):
         return dataset.split(list_name), dataset.truth(list_name), []
     split, problems = dataset.examine(list_name)
     try:

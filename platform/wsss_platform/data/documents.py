@@ -42,6 +42,10 @@ class DataCheck(Document):
     """What each holds."""
     problems: tuple[ListProblem, ...]
     """Every file that is wrong."""
+    ready: bool
+    """Whether nothing is wrong."""
+    verdict: str
+    """The same in one line, with the images that have labels and ground truth; each counts once."""
 
 
 class ConvertedLabels(Document):
@@ -61,6 +65,6 @@ class DataTree(Document):
     SCHEMA: ClassVar[str] = "wsss-platform/data-tree"
 
     root: str
-    """For `--root`."""
+    """For `--data`."""
     lists: dict[str, int]
     """List -> its number of images."""

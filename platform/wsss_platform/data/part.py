@@ -19,7 +19,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from wsss_platform.data.split import Dataset, Sample, Split, Truth
+from wsss_platform.data.split import NO_TRUTH, Dataset, Sample, Split, Truth
 from wsss_platform.errors import InputError, unknown
 
 KINDS = ("held-out", "rest", "half", "spread")
@@ -157,7 +157,8 @@ class TruthPart:
 
     def fingerprint(self) -> str:
         """sha256 over the whole ground truth's fingerprint and the ids of this part."""
-        return _digest(self.whole.fingerprint(), self.ids)
+        whole = self.whole.fingerprint()
+        return whole if whole == NO_TRUTH else _digest(whole, self.ids)
 
     @cached_property
     def _known(self) -> frozenset[str]:

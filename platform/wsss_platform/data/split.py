@@ -17,6 +17,8 @@ from wsss_platform.errors import InputError
 
 IGNORE = 255
 """Pixels of a mask that belong to nothing and are never scored."""
+NO_TRUTH = "none"
+"""In the place of a ground truth's fingerprint where a split has no ground truth."""
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,120}")
 
@@ -117,7 +119,7 @@ class Truth(Protocol):
         ...
 
     def fingerprint(self) -> str:
-        """sha256 over ids and masks (or the generator's parameters)."""
+        """sha256 over ids and masks (or the generator's parameters); `NO_TRUTH` where there is none."""
         ...
 
 

@@ -8,17 +8,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wsss_platform.config import DataConfig, fingerprint
+from wsss_platform.config import DataConfig
 from wsss_platform.data.convert.annotations import VOC_CLASSES, as_vector, read_annotation, read_label_json
+from wsss_platform.data.files import FileSplit, FileTruth, FolderDataset, file_stems
 from wsss_platform.data.lists import Entry, count_lines, read_list
-from wsss_platform.data.reading import Problem, digests, image_size, read_grey, read_image, read_mask
-from wsss_platform.data.split import IGNORE, Sample
+from wsss_platform.data.reading import Problem
 from wsss_platform.errors import InputError, unknown
 
 LABEL_JSON = "image_level_labels.json"
@@ -30,109 +29,20 @@ _HINTS = ("VOC2012", "VOCdevkit/VOC2012", "..")
 
 
 @dataclass(frozen=True, eq=False)
-class VocSplit:
-    """A list of a VOC tree with its image-level labels; see `Split`."""
-
-    root: Path
-    name: str
-    classes: tuple[str, ...]
-    ids: tuple[str, ...]
-    labels_from: str
-    """"xml", the name of a label JSON, "list" (indices in a DRS-style list), or "masks (ground truth)"."""
-    vectors: NDArray[np.bool_]
-    """bool [N, C], rows in the order of `ids`."""
-    saliency_folder: Path | None = None
-    """Of grey PNGs by id, when there is one."""
-
-    @cached_property
-    def _row(self) -> dict[str, int]:
-        return {id: row for row, id in enumerate(self.ids)}
-
-    def labels(self, id: str) -> NDArray[np.bool_]:
-        """Image-level labels bool [C]."""
-        vector: NDArray[np.bool_] = self.vectors[self._row[id]]
-        return vector
+class VocSplit(FileSplit):
+    """A list of a VOC tree, which is `root`."""
 
     def path(self, id: str) -> Path:
         """Of the image."""
         return self.root / "JPEGImages" / f"{id}.jpg"
 
-    def size(self, id: str) -> tuple[int, int]:
-        """(height, width) in pixels, from the header."""
-        return image_size(self.path(id))
-
-    def read(self, id: str) -> Sample:
-        """Decode one image; InputError naming the file."""
-        return Sample(id, read_image(self.path(id)), self.labels(id))
-
-    def fingerprint(self) -> str:
-        """sha256 over classes, ids, labels and the byte size of each image."""
-        try:
-            sizes = [self.path(id).stat().st_size for id in self.ids]
-        except OSError as error:
-            raise InputError(f"{error.filename}: cannot be read ({error.strerror})", field=error.filename) from None
-        rows = [np.flatnonzero(vector).tolist() for vector in self.vectors]
-        return fingerprint({"classes": self.classes, "images": list(zip(self.ids, rows, sizes, strict=True))})
-
-    def saliency_path(self, id: str) -> Path:
-        """Of the saliency map; InputError when the config names no folder of them."""
-        if self.saliency_folder is None:
-            raise InputError(
-                "data.saliency: this config uses saliency maps and no folder of them is set "
-                "(8-bit grey PNGs named by image id)",
-                field="data.saliency",
-            )
-        return self.saliency_folder / f"{id}.png"
-
-    def saliency(self, id: str) -> NDArray[np.uint8]:
-        """uint8 [H, W], 0..255; InputError naming the file, also when its size is not the image's."""
-        saliency, size = read_grey(self.saliency_path(id)), self.size(id)
-        if saliency.shape != size:
-            raise InputError(
-                f"{self.saliency_path(id)}: saliency of {saliency.shape[1]} x {saliency.shape[0]} pixels,"
-                f" but the image {self.path(id)} has {size[1]} x {size[0]}",
-                field=self.saliency_path(id),
-            )
-        return saliency
-
-    def saliency_fingerprint(self) -> str:
-        """sha256 over ids and the content of the saliency files."""
-        contents = digests(self.saliency_path(id) for id in self.ids)
-        return fingerprint({"saliency": list(zip(self.ids, contents, strict=True))})
+    @property
+    def jpeg_folder(self) -> Path:
+        """JPEGImages."""
+        return self.root / "JPEGImages"
 
 
-@dataclass(frozen=True, eq=False)
-class VocTruth:
-    """Ground truth of a list of a VOC tree; see `Truth`."""
-
-    folder: Path
-    name: str
-    classes: tuple[str, ...]
-    ids: tuple[str, ...]
-
-    def path(self, id: str) -> Path:
-        """Of the mask."""
-        return self.folder / f"{id}.png"
-
-    def mask(self, id: str) -> NDArray[np.uint8]:
-        """uint8 [H, W]: 0 background, c + 1 for class c, 255 ignore; InputError naming the file."""
-        mask = read_mask(self.path(id))
-        wrong = np.unique(mask[(mask > len(self.classes)) & (mask != IGNORE)])
-        if len(wrong):
-            raise InputError(
-                f"{self.path(id)}: mask values {wrong.tolist()[:8]} are out of range:"
-                f" 0..{len(self.classes)} and {IGNORE} are legal",
-                field=self.path(id),
-            )
-        return mask
-
-    def fingerprint(self) -> str:
-        """sha256 over classes, ids and the content of the mask files."""
-        contents = digests(self.path(id) for id in self.ids)
-        return fingerprint({"classes": self.classes, "masks": list(zip(self.ids, contents, strict=True))})
-
-
-class VocDataset:
+class VocDataset(FolderDataset):
     """Implements `Dataset` on a VOC tree.
 
     Raises:
@@ -169,20 +79,10 @@ class VocDataset:
         """Lists there are and how many images each names."""
         return {path.stem: count_lines(path) for path in self._list_files()}
 
-    def split(self, name: str) -> VocSplit:
-        """A list with image-level labels.
-
-        Raises:
-            InputError: no such list, or the first of its problems (`examine` gives all).
-        """
-        split, problems = self.examine(name)
-        _raise_first(problems)
-        return split
-
     def examine(self, name: str) -> tuple[VocSplit, list[Problem]]:
         """The good entries of a list, and every line without image or labels, duplicates, illegal ids."""
         path, entries, problems = self._entries(name)
-        images = _file_stems(self.root / "JPEGImages", ".jpg")
+        images = file_stems(self.root / "JPEGImages", ".jpg")
         source = self._source(entries)
         read = self._vectors(source, entries)
         kept: list[str] = []
@@ -205,27 +105,17 @@ class VocDataset:
             vectors.append(vector)
         table = np.array(vectors, dtype=bool).reshape(len(kept), len(self.classes))
         said = {"json": self.label_json.name, "masks": "masks (ground truth)"}.get(source, source)
-        saliency = self._saliency_folder()
+        saliency = self.folder_named("saliency")
         return VocSplit(self.root, name, self.classes, tuple(kept), said, table, saliency), problems
 
-    def truth(self, name: str) -> VocTruth:
-        """The ground truth of a list.
-
-        Raises:
-            InputError: no such list or mask folder, a line that is wrong, or an image without a mask.
-        """
-        truth, problems = self.examine_truth(name)
-        _raise_first(problems)
-        return truth
-
-    def examine_truth(self, name: str) -> tuple[VocTruth, list[Problem]]:
+    def examine_truth(self, name: str) -> tuple[FileTruth, list[Problem]]:
         """The ground truth of the entries that have a mask, wrong lines, and masks that do not exist."""
         _, entries, problems = self._entries(name)
         folder, missing = self._mask_folder(entries)
         problems += [Problem(str(folder / f"{id}.png"), f"no such mask for list {name!r}") for id in missing]
         lacking = set(missing)
         ids = tuple(entry.id for entry in entries if entry.id not in lacking)
-        return VocTruth(folder, name, self.classes, ids), problems
+        return FileTruth(folder, name, self.classes, ids), problems
 
     def _list_files(self) -> list[Path]:
         return sorted((self.root / "ImageSets" / "Segmentation").glob("*.txt"))
@@ -247,21 +137,11 @@ class VocDataset:
             error = unknown("mask folder", Path(names[-1]).name, near, "data.masks")
             raise error.in_context(f"{self.root}: {error}")
         for folder in present:
-            masks = _file_stems(folder, ".png")
+            masks = file_stems(folder, ".png")
             missing = [entry.id for entry in entries if entry.id not in masks]
             if not missing:
                 break
         return folder, missing
-
-    def _saliency_folder(self) -> Path | None:
-        if not self.config.saliency:
-            return None
-        folder = self.root / Path(self.config.saliency).expanduser()
-        if not folder.is_dir():
-            near = [entry.name for entry in os.scandir(self.root) if entry.is_dir()]
-            error = unknown("saliency folder", folder.name, near, "data.saliency")
-            raise error.in_context(f"data.saliency: {folder}: {error}")
-        return folder
 
     def _source(self, entries: Sequence[Entry]) -> str:
         """Which of "xml", "json", "list", "masks" the labels come from."""
@@ -291,7 +171,7 @@ class VocDataset:
             return read_xml
         if source == "masks":
             folder, _ = self._mask_folder(entries)
-            truth = VocTruth(folder, "", classes, ())
+            truth = FileTruth(folder, "", classes, ())
             return lambda entry: np.isin(np.arange(1, len(classes) + 1), truth.mask(entry.id))
         if source == "list":
             return lambda entry: np.isin(np.arange(len(classes)), entry.indices)
@@ -302,20 +182,6 @@ class VocDataset:
             return as_vector(table[entry.id], classes, str(self.label_json))
 
         return read_json
-
-
-def _raise_first(problems: Sequence[Problem]) -> None:
-    if problems:
-        more = f" (and {len(problems) - 1} more: `wsss-platform data check` names all)" if problems[1:] else ""
-        raise InputError(f"{problems[0]}{more}", field=problems[0].file)
-
-
-def _file_stems(folder: Path, suffix: str) -> set[str]:
-    try:
-        with os.scandir(folder) as entries:
-            return {entry.name[: -len(suffix)] for entry in entries if entry.name.endswith(suffix)}
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be listed ({error.strerror})", field=folder) from None
 
 
 def _find_root(text: str) -> Path:

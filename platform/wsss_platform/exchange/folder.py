@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsss_platform.data.convert.annotations import write_label_json
+from wsss_platform.data.files import FileSplit
 from wsss_platform.data.palette import mask_file, read_mask
 from wsss_platform.data.split import Split
-from wsss_platform.data.voc import LABEL_JSON, UNNAMED, VocSplit
+from wsss_platform.data.voc import LABEL_JSON, UNNAMED
 from wsss_platform.errors import InputError
 from wsss_platform.exchange.coco import RegionFile, category_ids, image_ids, write_map
 from wsss_platform.exchange.readme import readme
@@ -178,5 +179,6 @@ def _voc_lists(folder: Path, split: Split, ids: Sequence[str], name: str) -> Non
     named = {id: [split.classes[place] for place in np.flatnonzero(split.labels(id))] for id in ids}
     write_label_json(folder / LABEL_JSON, split.classes, named, name="" if name == UNNAMED else name)
     images = folder / "JPEGImages"
-    if isinstance(split, VocSplit) and not images.is_symlink():
-        images.symlink_to(split.root / "JPEGImages", target_is_directory=True)
+    source = split.jpeg_folder if isinstance(split, FileSplit) else None
+    if source is not None and not images.is_symlink():
+        images.symlink_to(source, target_is_directory=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from wsss_platform.errors import InputError
-from wsss_platform.plan.experiment import Experiment, Stage, needed
+from wsss_platform.plan.experiment import Experiment, Stage, check_truth, needed
 from wsss_platform.plan.jobs import METRICS, WEIGHTS, ChunkReport, EpochEnd, Runner, TrainJob
 from wsss_platform.plan.speed import like
 from wsss_platform.run.chunks.images import ImageWork, chunks_of
@@ -95,6 +95,7 @@ def run(
         RunError: a training that failed.
     """
     wanted = until or experiment.stages[-1]
+    check_truth(experiment, wanted)
     todo = {stage.key for stage in needed(experiment.stages, store, wanted)}
     stages = experiment.stages[: experiment.stages.index(wanted) + 1]
     ends: list[StageEnd] = []

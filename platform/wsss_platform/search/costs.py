@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from wsss_platform.method import Phase
 from wsss_platform.plan.documents import PlanCost, StageCost
-from wsss_platform.plan.experiment import Experiment, Kind, Stage, is_cached, needed
+from wsss_platform.plan.experiment import Experiment, Kind, Stage, check_truth, is_cached, needed
 from wsss_platform.plan.jobs import METRICS, EpochEnd
 from wsss_platform.plan.speed import like
 from wsss_platform.run.trial_rows import ENDED, read_rows
@@ -113,6 +113,7 @@ def trained(experiment: Experiment, store: Store) -> float | None:
 
 def run_costs(experiment: Experiment, store: Store, until: Stage) -> list[Cost]:
     """Costs of one run: every stage that it needs, once."""
+    check_truth(experiment, until)
     speeds = Speeds(store)
     todo = [stage for stage in needed(experiment.stages, store, until) if not _is_copied(experiment, stage)]
     return [_cost(experiment, stage, 1, speeds) for stage in todo]
@@ -153,6 +154,7 @@ def study_costs(
     """
     from wsss_platform.search.masks.table import searched
 
+    check_truth(experiment, experiment.stages[-1])
     speeds = Speeds(store)
     done = {row.number for row in read_rows(store.study_folder(study)) if row.state in ENDED}
     missing, settings = max(0, trials - len(done)), 0

@@ -96,7 +96,8 @@ def test_the_command_that_trains_the_best_config_is_whole() -> None:
     trees = (
         (DataConfig(), []),
         (larger, ["--set", "data.sample.train=20"]),
-        (photographs, ["--data", "voc12", "--root", "my tree"]),
+        (photographs, ["--data", "voc:my tree"]),
+        (DataConfig(kind="coco", root="COCO", year=2017), ["--data", "coco:COCO", "--set", "data.year=2017"]),
     )
     for data, tree in trees:
         told = [str(line) for line in study_result(found, "cam", default, data, Path("my store"))]

@@ -49,13 +49,7 @@ def read_label_json(path: Path) -> LabelJson:
             the data set that is none, or an unknown class (with the nearest right one); names the file and, where
             there is one, the line.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-        data = json.loads(text, object_pairs_hook=_no_duplicates)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file", field=path) from None
-    except (json.JSONDecodeError, UnicodeDecodeError, OSError, _DuplicateError) as error:
-        raise InputError(f"{path}: not a label JSON: {error}", field=path) from None
+    text, data = read_json(path)
     if not isinstance(data, dict) or not isinstance(data.get("labels"), dict) or not _is_names(data.get("classes")):
         raise InputError(f'{path}: expected {{"classes": [names], "labels": {{image id: [class names]}}}}', field=path)
     classes = tuple(data["classes"])
@@ -70,8 +64,24 @@ def read_label_json(path: Path) -> LabelJson:
         try:
             _check_labels(id, names, classes)
         except InputError as error:
-            raise error.in_context(f"{path}:{_line(text, id)}: {error}", field=path) from None
+            raise error.in_context(f"{path}:{line_of(text, id)}: {error}", field=path) from None
     return LabelJson(name, classes, {id: tuple(names) for id, names in data["labels"].items()})
+
+
+def read_json(path: Path) -> tuple[str, Any]:
+    """A JSON file as text and as what it says; InputError when it is missing, not JSON, or says a key twice."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        return text, json.loads(text, object_pairs_hook=_no_duplicates)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file", field=path) from None
+    except (json.JSONDecodeError, UnicodeDecodeError, OSError, RecursionError, _DuplicateError) as error:
+        raise InputError(f"{path}: not a label JSON: {error}", field=path) from None
+
+
+def line_of(text: str, key: str) -> int:
+    """The line of a JSON text in which a key stands, from 1."""
+    return text.count("\n", 0, max(text.find(f"{json.dumps(key)}:"), 0)) + 1
 
 
 def write_label_json(
@@ -153,7 +163,3 @@ def _check_labels(id: str, names: Any, classes: tuple[str, ...]) -> None:
 
 def _is_names(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(name, str) for name in value)
-
-
-def _line(text: str, key: str) -> int:
-    return text.count("\n", 0, max(text.find(f"{json.dumps(key)}:"), 0)) + 1

@@ -67,6 +67,21 @@ class Annotations:
     """Images that have no annotation and are left out."""
 
 
+def annotations_in(root: Path) -> dict[tuple[str, str], Path]:
+    """(split, year) -> annotation file, of all that lie in COCO's folder."""
+    found = {(name, year): _annotation_file(root, name, year) for year in _YEARS for name in _LISTS}
+    return {key: path for key, path in found.items() if path.is_file()}
+
+
+def images_of(root: Path, name: str, year: str) -> tuple[Path, Path]:
+    """The two places where the images of a split may lie."""
+    return root / f"{name}{year}", root / "images" / f"{name}{year}"
+
+
+def _annotation_file(root: Path, name: str, year: str) -> Path:
+    return root / "annotations" / f"instances_{name}{year}.json"
+
+
 def annotation_files(root: Path, year: str, only: str | None = None) -> dict[str, tuple[Path, Path]]:
     """List name -> (annotation file, folder of images) of what lies in COCO's folder.
 
@@ -87,10 +102,10 @@ def annotation_files(root: Path, year: str, only: str | None = None) -> dict[str
     found: dict[str, tuple[Path, Path]] = {}
     names = _LISTS if only is None else (only,)
     for name in names:
-        path = root / "annotations" / f"instances_{name}{year}.json"
+        path = _annotation_file(root, name, year)
         if not path.is_file():
             continue
-        folders = (root / f"{name}{year}", root / "images" / f"{name}{year}")
+        folders = images_of(root, name, year)
         images = next((folder for folder in folders if folder.is_dir()), None)
         if images is None:
             other = next(each for each in _LISTS if each != name)

@@ -33,7 +33,7 @@ def library() -> Any:
     try:
         from pycocotools import mask
     except ImportError:
-        raise InputError("COCO's outlines are read by pycocotools: pip install 'wsss-platform[coco]'") from None
+        raise InputError("COCO's outlines are read by pycocotools: pip install pycocotools") from None
     return mask
 
 
@@ -64,9 +64,26 @@ def inside(outline: Outline, height: int, width: int) -> NDArray[np.bool_]:
         counts = run_lengths(outline.counts) if isinstance(outline.counts, str) else outline.counts
         flat = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
         return flat.reshape(width, height).T
+    return np.asarray(library().decode([_merged(outline, height, width)])[:, :, 0], dtype=bool)
+
+
+def compress(outline: Outline, height: int, width: int) -> str:
+    """The pixels of an outline as COCO's compressed run lengths: `inside` of them is `inside` of the outline."""
+    if isinstance(outline, Polygons):
+        counts = _merged(outline, height, width)["counts"]
+    elif isinstance(outline.counts, str):
+        return outline.counts
+    else:
+        counts = library().frPyObjects({"size": [height, width], "counts": outline.counts}, height, width)["counts"]
+    return str(counts, "ascii")
+
+
+def _merged(outline: Polygons, height: int, width: int) -> dict[str, Any]:
+    """pycocotools' run lengths of the union of polygons."""
     coco = library()
     parts = coco.frPyObjects([[float(number) for number in polygon] for polygon in outline.points], height, width)
-    return np.asarray(coco.decode([coco.merge(parts)])[:, :, 0], dtype=bool)
+    merged: dict[str, Any] = coco.merge(parts)
+    return merged
 
 
 def run_lengths(text: str) -> list[int]:

@@ -13,7 +13,7 @@ def lists_table(data: str, document: DataLists) -> Table:
 
 
 def check_result(document: DataCheck) -> list[Shown]:
-    """A line for each list, then each problem."""
+    """A line for each list, then each problem, then the verdict."""
     names = ("list", "images", "masks", "problems", "classes per image", "labels and mask differ", "labels")
     rows = []
     for one in document.lists:
@@ -21,4 +21,4 @@ def check_result(document: DataCheck) -> list[Shown]:
         mean = sum(one.per_class) / max(one.images, 1)
         numbers = (one.images, one.masks, problems, f"{mean:.2f}", one.disagree)
         rows.append((one.list_name, *map(str, numbers), f"from {one.labels_from}"))
-    return [Table("", columns(*names), tuple(rows)), *map(str, document.problems)]
+    return [Table("", columns(*names), tuple(rows)), *map(str, document.problems), document.verdict]

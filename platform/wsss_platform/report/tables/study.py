@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wsss_platform.config import DataConfig, MethodConfig, look_up
+from wsss_platform.data.recognise import as_said
 from wsss_platform.report.study_page import PAGE
 from wsss_platform.report.table import Shown, Table, aligned, columns
 from wsss_platform.report.tables.run import plan_table
@@ -133,9 +134,10 @@ def study_result(
 
 def _train(method: str, config: str, data: DataConfig, storage: Path) -> str:
     """The command that trains the best config on the data of the study."""
-    tree = [] if data.kind == "sample" else ["--data", data.kind, "--root", data.root]
+    tree = [] if data.kind == "sample" else ["--data", as_said(data.kind, data.root)]
     own = data.sample.model_dump(exclude_defaults=True) if data.kind == "sample" else {}
-    tree += [word for name, value in own.items() for word in ("--set", f"data.sample.{name}={value}")]
+    own = {f"sample.{name}": value for name, value in own.items()} | ({"year": data.year} if data.year else {})
+    tree += [word for name, value in own.items() for word in ("--set", f"data.{name}={value}")]
     place = ["--train-list", data.train_list, "--storage", str(storage)]
     return shlex.join(["wsss-platform", "train", method, "--recipe", config, *tree, *place])
 
