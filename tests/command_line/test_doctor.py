@@ -151,8 +151,8 @@ def test_a_storage_that_cannot_be_written_fails_after_the_document(tmp_path: Pat
 
 
 def looked_at(name: str) -> DoctorItem:
-    (look,) = (one for one in _doctor._looks(None) if one.name == name)
-    return _doctor._item(look)
+    (check,) = (one for one in _doctor._checks(None) if one.name == name)
+    return _doctor._item(check)
 
 
 def without(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
@@ -184,7 +184,7 @@ def test_a_look_that_fails_is_a_warning_without_secrets() -> None:
 
     one = _doctor._item(_doctor.Look("it", fails, needed=True))
     assert one.state == "warning"
-    assert one.found == "could not be looked at: no answer from http://***@here"
+    assert one.found == "could not be checked: no answer from http://***@here"
 
 
 @pytest.mark.parametrize(

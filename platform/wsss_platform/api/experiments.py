@@ -48,10 +48,10 @@ def build_data(
     train_list: str | None = None,
     score_list: str | None = None,
 ) -> DataConfig:
-    """The data section from the command line. The scored list is the trained one unless named.
+    """The data section from the command line. The scored split is the trained one unless named.
 
     Raises:
-        InputError: unknown data, no --root for voc12, or a list that does not exist.
+        InputError: unknown data, no --root for voc12, or a split that does not exist.
     """
     if kind is not None and kind not in ("sample", "voc12"):
         raise unknown("data set (--data)", kind, ["sample", "voc12"], "--data")
@@ -175,7 +175,7 @@ def build_experiment(
     seed: int = 0,
     workers: int = 1,
 ) -> Experiment:
-    """The experiment that a person describes, with its lists opened.
+    """The experiment that a person describes, with its splits opened.
 
     Args:
         method_name: of the catalogue, or module:ATTRIBUTE.
@@ -207,7 +207,7 @@ def chosen_in(recipe: Recipe) -> Selection:
 
 
 def check_lists(experiment: Experiment) -> None:
-    """Open both lists, so that a wrong name is an error now."""
+    """Open both splits, so that a wrong name is an error now."""
     for name in (experiment.data.train_list, experiment.data.score_list):
         experiment.dataset.split(name)
 

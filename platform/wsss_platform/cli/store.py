@@ -18,7 +18,7 @@ from wsss_platform.upkeep.retention import DAYS, KEEP_BEST
 if TYPE_CHECKING:
     from wsss_platform.upkeep.documents import Copy
 
-app = typer.Typer(help="Look at, check, clear and copy the storage folder.", no_args_is_help=True)
+app = typer.Typer(help="List, check, clear and copy what is in the storage folder.", no_args_is_help=True)
 
 
 @app.command("list")

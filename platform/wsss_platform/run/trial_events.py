@@ -1,4 +1,4 @@
-"""What a study tells while it runs; plain data for whoever shows it."""
+"""What a study reports while it runs; plain data for whoever shows it."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Reporting:
 
     list_name: str
     scores: int
-    """At most so many; those in the store are not made again."""
+    """At most so many; those in the store are cached."""
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def fit(counts: NDArray[np.int64]) -> NDArray[np.int64]:
 def _by_class(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     """What each class's pixels add at each threshold: int64 [C, T, 2, 3].
 
-    Entry 0 is to the background, entry 1 to the class itself; of each hits, 0 (ground truth is added once) and predicted.
+    Entry 0 is to the background, entry 1 to the class itself; of each hits, 0 (ground truth is added once), predicted.
     """
     classes = counts.shape[1]
     under = counts.cumsum(2)[:, :, :-1]  # background at threshold i: buckets of at most i

@@ -48,6 +48,7 @@ class StudyPlan(Plan):
     """What a study would do (`tune METHOD --dry-run`)."""
 
     SCHEMA: ClassVar[str] = "wsss-platform/study-plan"
+    VERSION: ClassVar[int] = 2
 
     study: str
     """Its name."""
@@ -70,9 +71,9 @@ class StudyPlan(Plan):
     selection: str
     """The ground truth that chooses."""
     judged_on: str
-    """The list on which trials are scored."""
+    """The split on which trials are scored."""
     reported_on: str
-    """The list on which the result is told."""
+    """The split on which the result is reported."""
     search: SearchSettings
     """How it searches."""
     options: dict[str, Any]
@@ -139,7 +140,7 @@ class StudyDocument(Document):
     selection: str
     """The ground truth that chose."""
     looks: int
-    """How often it was looked at to choose."""
+    """How often it was evaluated to choose."""
     report: StudyReport | None
     """Null when it was not asked for, or no trial was completed."""
     inner: str | None
@@ -159,10 +160,10 @@ class SearchBase(Document):
     """Its name."""
     folder: str
     """Of its study."""
-    list: str
+    split: str
     """Whose images are searched."""
-    truth: str
-    """First 12 hex digits of the hash of its pixel truth."""
+    ground_truth: str
+    """First 12 hex digits of the hash of its ground truth."""
     settings: int
     """Tried, with "no CRF"."""
     rungs: tuple[int, ...]
@@ -177,6 +178,7 @@ class SearchPlan(SearchBase):
     """What a search on a run's stored maps would do (`search RUN --dry-run`)."""
 
     SCHEMA: ClassVar[str] = "wsss-platform/search-plan"
+    VERSION: ClassVar[int] = 2
 
     candidates: tuple[str, ...]
     """Names of the settings, without "no CRF"."""
@@ -206,8 +208,8 @@ class FoundSettings(Part):
     """Reference -> the winner (a) against it (b) on the images kept apart; empty where there are none."""
     confirmed: bool
     """Whether the winner is better than no CRF on images that it was not chosen on."""
-    looks_at_truth: int
-    """Settings times images that this result looked at."""
+    evaluations: int
+    """Settings times images: how often this result was evaluated on ground truth."""
     computed: int
     """Those of them that were not counted before."""
 
@@ -216,6 +218,7 @@ class SearchDocument(SearchBase, FoundSettings):
     """What a search on a run's stored maps found (`search RUN`; search.json in its folder)."""
 
     SCHEMA: ClassVar[str] = "wsss-platform/search"
+    VERSION: ClassVar[int] = 2
 
     masks: dict[str, Any]
     """The winner's whole section."""
@@ -231,6 +234,7 @@ class TrialSearchDocument(Document, FoundSettings):
     """What the search within a trial found (search.json in its folder)."""
 
     SCHEMA: ClassVar[str] = "wsss-platform/trial-search"
+    VERSION: ClassVar[int] = 2
 
     maps: tuple[str, ...]
     """Content keys of the maps searched, one for each seed."""

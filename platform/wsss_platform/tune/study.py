@@ -29,7 +29,7 @@ from optuna.trial import FrozenTrial, TrialState
 from wsss_platform.config import MethodConfig, flatten, override, to_toml
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.run.trial_rows import TrialRow, write_rows
-from wsss_platform.search.masks.table import looks as inner_looks
+from wsss_platform.search.masks.table import evaluations as inner_evaluations
 from wsss_platform.store.artefacts import write_atomic
 from wsss_platform.tune.identity import BEST
 from wsss_platform.tune.objectives import DIRECTIONS, SINGLE
@@ -112,7 +112,7 @@ class StudyFolder:
     def write_tables(self, base: MethodConfig) -> tuple[TrialRow, ...]:
         """Rewrite trials.jsonl, best.toml and the front's files from the journal.
 
-        The best config gets the background threshold that the sweep found best, selected with the same truth.
+        The best config gets the background threshold that the sweep found best, selected with the same ground truth.
         """
         rows = table(self.study)
         write_rows(self.folder, rows)
@@ -125,7 +125,7 @@ class StudyFolder:
     def _write_config(self, name: str, base: MethodConfig, trial: FrozenTrial) -> None:
         config = override(base, self._changes_of(base, trial), f"trial {trial.number}")
         note = f'\n[chosen]\nstudy = "{self.folder.name}"\ntrial = {trial.number}\nselection = "{self._selection}"\n'
-        write_atomic(self.folder / name, f"{to_toml(config)}{note}looks = {self.looks()}\n")
+        write_atomic(self.folder / name, f"{to_toml(config)}{note}evaluations = {self.looks()}\n")
 
     def _write_front(self, base: MethodConfig, numbers: Sequence[int]) -> None:
         trials = self.study.get_trials(deepcopy=False)
@@ -149,12 +149,12 @@ class StudyFolder:
         return changes
 
     def looks(self) -> int:
-        """How often ground truth was looked at to choose: once per run that was scored, and once per rung,
+        """How often ground truth was evaluated to choose: once per run that was scored, once per rung,
         and once per setting that was searched within a trial (on each of its seeds).
 
-        One look at a sweep tells the score at all its thresholds.
+        One sweep gives the score at all its thresholds, and counts once.
         """
-        return sum(row.evaluations for row in table(self.study)) + inner_looks(self.folder)
+        return sum(row.evaluations for row in table(self.study)) + inner_evaluations(self.folder)
 
 
 def stop_file(folder: Path, number: int) -> Path:

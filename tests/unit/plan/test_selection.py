@@ -44,7 +44,7 @@ def test_wrong_rules_are_told() -> None:
             read_rule(text, SAME)
     with pytest.raises(InputError, match=r"'none': no search without ground truth; held-out:K .* such as held-out:3"):
         read_rule("none", SAME)
-    with pytest.raises(InputError, match="name another one with --score-list"):
+    with pytest.raises(InputError, match="name another one with --score-"):
         read_rule("val", SAME).searched(SAME)
     with pytest.raises(InputError, match="did you mean 'val ground truth'"):
         check_selection("vals ground truth")

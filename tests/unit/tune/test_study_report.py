@@ -79,7 +79,7 @@ def test_held_out_truth_chooses_and_the_rest_tells(tmp_path: Path) -> None:
     gap = told["selected"]["mean_iou"] - told["fixed"]["mean_iou"]
     assert told["difference"]["value"] == pytest.approx(gap)
     assert isinstance(events[0], Reporting)
-    assert "looks = 3" in (folder.folder / "best.toml").read_text()
+    assert "evaluations = 3" in (folder.folder / "best.toml").read_text()
     assert 'selection = "held-out:1 ground truth"' in (folder.folder / "best.toml").read_text()
 
 
