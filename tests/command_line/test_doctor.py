@@ -178,11 +178,11 @@ def test_an_extra_that_is_not_installed_says_what_it_is_for(monkeypatch: pytest.
     assert Doctor.of([one]).complete
 
 
-def test_a_look_that_fails_is_a_warning_without_secrets() -> None:
+def test_a_check_that_fails_is_a_warning_without_secrets() -> None:
     def fails() -> _doctor.Finding:
         raise RuntimeError("no answer from http://me:pass-word@here\nmore")
 
-    one = _doctor._item(_doctor.Look("it", fails, needed=True))
+    one = _doctor._item(_doctor.Check("it", fails, needed=True))
     assert one.state == "warning"
     assert one.found == "could not be checked: no answer from http://***@here"
 

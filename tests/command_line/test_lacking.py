@@ -46,10 +46,10 @@ def test_search_compare_and_show_read_what_lacks_images(tmp_path: Path, capsys: 
     searched = ["tune", "first", "--space", str(tmp_path / "space.toml"), "--images", "12", "--confirm", "22"]
     found = document(capsys, *searched, "--trials", "2", "--set", "masks.crf=irn", "--dry-run")
     assert len(IDS) == 12 + 22
-    assert found["confirmed_on"] == 22 - len(BROKEN), "what has no map is not looked at"
+    assert found["confirmed_on"] == 22 - len(BROKEN), "what has no map is not evaluated"
 
     truth = read_record(Store(tmp_path / "storage"), "first").protocol.truth
-    assert found["truth"] == truth
+    assert found["ground_truth"] == truth
     shown = document(capsys, "show", "first", "--count", "1")
     evaluations = {"split": "all", "ground_truth": truth, "scores": 2, "rungs": 0, "settings": 0}
     assert shown["evaluations"] == {**evaluations, "total": 2}

@@ -45,7 +45,7 @@ def test_a_search_of_stored_maps(tmp_path: Path) -> None:
     assert json.loads((Path(found["folder"]) / "search.json").read_text()) == found
     assert (Path(found["curves"])).read_bytes()[:4] == b"\x89PNG"
     assert len(set(pq.read_table(found["results"])["setting"].to_pylist())) == 8
-    assert ", 0 of them computed now" in command(*asked).stdout
+    assert " times (settings x images), 0 of them now" in command(*asked).stdout
 
     best = tomllib.loads(Path(found["best"]).read_text())
     assert best["masks"] == found["masks"]

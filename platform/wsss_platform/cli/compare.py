@@ -38,7 +38,10 @@ class Options:
 
 @verb("compare", Options)
 def compare(variants: Variants = None, *, options: Options, recipe: Recipe, out: Output) -> None:
-    """Train and score several methods over several seeds; a table with paired intervals, bars and images."""
+    """Train and score variants over several random seeds, and print their paired differences.
+
+    The folder of the comparison gets the tables, bars and images where the variants differ.
+    """
     entries: dict[str, Any] = {name: (one.method, one.settings) for name, one in recipe.variants.items()}
     if variants:
         entries = _entries(variants)

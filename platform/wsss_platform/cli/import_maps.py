@@ -52,7 +52,7 @@ class ImportOptions(TreeOptions):
 
 @verb("import-maps", ImportOptions)
 def import_maps(folder: Folder, name: Name, *, options: ImportOptions, out: Output) -> None:
-    """Take another codebase's maps; then masks, score, show and leaderboard work on them."""
+    """Make a run of another codebase's maps; masks, score, show and leaderboard work on it."""
     planned = plan_import(
         folder,
         name,

@@ -87,6 +87,7 @@ def _search(run: str, options: TuneOptions, images: int | None, confirm: int | N
         "name": study.storage.name,
         "dry_run": study.output.dry_run,
         "as_json": study.output.as_json,
+        "quiet": study.output.quiet,
     }
     settled = (*taken, "score_split", "concurrent", "wandb")
     defaults = flat(TuneOptions())

@@ -18,6 +18,7 @@ class JsonOptions:
     """Of every verb."""
 
     as_json: bool = option(False, "Print one JSON document on standard output.", "Output", flag="--json", typed=True)
+    quiet: bool = option(False, "Print neither progress nor notes, only results and errors.", "Output", typed=True)
 
 
 @dataclass(frozen=True)

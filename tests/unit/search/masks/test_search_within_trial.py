@@ -156,7 +156,7 @@ def test_nothing_is_repeated(tmp_path: Path) -> None:
     assert (again.changes, again.found.rungs, evaluations(tmp_path)) == (first.changes, first.found.rungs, 2)
     assert again.found.computed == 0
     more = choose([one], levels(one, 4), store, Here(), tmp_path)  # a further trial of the same maps
-    assert evaluations(tmp_path) == 4, "what both trials tried on the same maps is looked at once"
+    assert evaluations(tmp_path) == 4, "what both trials tried on the same maps is evaluated once"
     assert more.found.computed < more.found.evaluations
     assert more.found.value >= first.found.value
 
