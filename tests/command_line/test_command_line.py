@@ -58,7 +58,7 @@ def test_a_setting_that_does_nothing_is_said(tmp_path: Path) -> None:
         (["show", "nothing"], "unknown run 'nothing'"),
         (["scores"], "score"),
         (["leaderboard", "--json", "--csv"], "exclude"),
-        (["data", "check", "--set", "train.epochs=3"], "data.SETTING"),
+        (["data", "check", "--set", "train.epochs=3"], "this verb takes data."),
     ],
 )
 def test_wrong_input_exits_with_2_and_says_what_was_expected(

@@ -129,7 +129,7 @@ def data_named(
 
     other, changes = apart(settings or {})
     for path in other:
-        raise InputError(f"--set {path}: this verb takes data.SETTING=VALUE only", field=path)
+        raise InputError(f"--set {path}: this verb takes data.PATH=VALUE only", field=path)
     return Data(build_data(DataConfig(), changes, kind=kind, root=root, train_list=train, score_list=score))
 
 
