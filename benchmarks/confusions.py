@@ -20,7 +20,7 @@ from wsss_platform.scores.confusion import confusion, folded
 
 
 def rows(images: list[PreparedImage], classes: int, folder: Path) -> Iterator[Row]:
-    """Masks of the maps at 0.3 against the truth."""
+    """Masks of the maps at 0.3 against the ground truth."""
     truths = [image.truth for image in images]
     masks = [make_mask(image.stored(), None, MasksConfig(background=0.3)) for image in images]
     for number, (truth, mask) in enumerate(zip(truths, masks, strict=True)):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class Peak:
-    """`with Peak() as peak: ...`; then `peak.megabytes`, and `peak.whole` with what was there at the start. Looks every
+    """`with Peak() as peak: ...`; then `peak.megabytes`, and `peak.whole` with what was there at the start. Reads every
     20 ms."""
 
     def __enter__(self) -> Peak:

@@ -16,7 +16,7 @@ from typing import ClassVar, Self
 
 
 class InputError(ValueError):
-    """The user's input is wrong: a field, a name, a file, an image. The command exits with 2.
+    """The user's input is wrong: a setting, a name, a file, an image. The command exits with 2.
 
     The message names what was wrong, where, and what was expected.
 
@@ -58,10 +58,10 @@ def unknown(
     """An error for a name that does not exist, with the nearest right one.
 
     Args:
-        kind: what the name stands for, such as "method" or "config field".
+        kind: what the name stands for, such as "method" or "setting".
         name: what was given.
         known: every legal name.
-        field: where it was given, such as "masks.crf" or "--as"; for a config field the path itself.
+        field: where it was given, such as "masks.crf" or "--as"; for a setting the path itself.
     """
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)

@@ -30,7 +30,7 @@ def test_a_setting_that_does_nothing_is_said(tmp_path: Path) -> None:
     [
         (["train", "cma"], "did you mean 'cam'"),
         (["train", "cam", "--set", "train.epoch=3"], "did you mean 'train.epochs'"),
-        (["train", "cam", "--set", "train.epochs"], "expected path=value"),
+        (["train", "cam", "--set", "train.epochs"], "expected SETTING=VALUE"),
         (["train", "cam", "--set", "train.epochs=0"], "greater than or equal to 1"),
         (["train", "cam", "--data", "voc21"], "did you mean 'voc12'"),
         (["train", "cam", "--data", "voc12"], "--data voc:DIR"),
@@ -38,7 +38,7 @@ def test_a_setting_that_does_nothing_is_said(tmp_path: Path) -> None:
         (["train", "cam", "--data", "coco:"], "expected a folder after the colon"),
         (["train", "cam", "--data", "voc:here", "--root", "there"], "names another folder"),
         (["train", "cam", "--data", "voc12", "--root", "no/such/folder"], "no/such/folder"),
-        (["train", "cam", "--train-list", "trian"], "did you mean 'train'"),
+        (["train", "cam", "--train-split", "trian"], "did you mean 'train'"),
         (["train", "cam", "--until", "mask"], "did you mean 'masks'"),
         (["train", "cam", "--preset", "papers"], "did you mean 'paper'"),
         (["train", "cam", "--config", "none.toml"], "none.toml: no such file"),
@@ -53,7 +53,7 @@ def test_a_setting_that_does_nothing_is_said(tmp_path: Path) -> None:
         (["tune", "fbr", "--budget", "45m", "--hours", "1"], "--hours: --budget sets this limit too"),
         (["tune", "fbr", "--study-storage", "sqlite://"], "ends with the call"),
         (["tune", "fbr", "--selection", "held-out"], "expected held-out:K"),
-        (["tune", "fbr", "--selection", "val"], "name another one with --score-list"),
+        (["tune", "fbr", "--selection", "val"], "name another one with --score-"),
         (["tune", "fbr", "--study-storage", "mysql://me:secret@host/x"], "unknown database"),
         (["tune", "fbr", "--space", "none.toml"], "none.toml: no such file"),
         (["tune", "fbr", "--trials", "0"], "--trials"),
@@ -61,7 +61,7 @@ def test_a_setting_that_does_nothing_is_said(tmp_path: Path) -> None:
         (["show", "nothing"], "unknown run 'nothing'"),
         (["scores"], "score"),
         (["leaderboard", "--json", "--csv"], "exclude"),
-        (["data", "check", "--set", "train.epochs=3"], "data.PATH"),
+        (["data", "check", "--set", "train.epochs=3"], "this verb takes data."),
     ],
 )
 def test_wrong_input_exits_with_2_and_says_what_was_expected(
@@ -155,7 +155,7 @@ def test_one_run_from_training_to_leaderboard(tmp_path: Path) -> None:
     assert 0 <= scored["score"]["mean_iou"] <= scored["score"]["sweep"]["best_mean_iou"] <= 1
     assert scored["protocol"]["selection"] == "none"
 
-    other = document("score", "first", "--score-list", "val", "--local", *storage)
+    other = document("score", "first", "--score-split", "val", "--local", *storage)
     assert other["run"].startswith("first+val")
     assert other["score"]["images"] == 3
 

@@ -151,8 +151,8 @@ def test_a_storage_that_cannot_be_written_fails_after_the_document(tmp_path: Pat
 
 
 def looked_at(name: str) -> DoctorItem:
-    (look,) = (one for one in _doctor._looks(None) if one.name == name)
-    return _doctor._item(look)
+    (check,) = (one for one in _doctor._checks(None) if one.name == name)
+    return _doctor._item(check)
 
 
 def without(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
@@ -178,13 +178,13 @@ def test_an_extra_that_is_not_installed_says_what_it_is_for(monkeypatch: pytest.
     assert Doctor.of([one]).complete
 
 
-def test_a_look_that_fails_is_a_warning_without_secrets() -> None:
+def test_a_check_that_fails_is_a_warning_without_secrets() -> None:
     def fails() -> _doctor.Finding:
         raise RuntimeError("no answer from http://me:pass-word@here\nmore")
 
-    one = _doctor._item(_doctor.Look("it", fails, needed=True))
+    one = _doctor._item(_doctor.Check("it", fails, needed=True))
     assert one.state == "warning"
-    assert one.found == "could not be looked at: no answer from http://***@here"
+    assert one.found == "could not be checked: no answer from http://***@here"
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def test_a_run_of_imported_maps_cannot_be_changed_into_another(
 ) -> None:
     told(capsys, "import-maps", str(theirs), "--name", "his", *TINY, "--local")
     assert "use `wsss-platform import-maps`" in refused(capsys, "masks", "his", "--set", "imported.gate=none")
-    assert "use `wsss-platform import-maps`" in refused(capsys, "masks", "his", "--score-list", "val")
+    assert "use `wsss-platform import-maps`" in refused(capsys, "masks", "his", "--score-split", "val")
     assert "unknown method 'imported'" in refused(capsys, "train", "imported")
     assert "needs --out DIR" in refused(capsys, "masks", "his", "--format", "coco")
     assert "did you mean 'voc'" in refused(capsys, "masks", "his", "--format", "vok", "--out", "x")

@@ -30,7 +30,7 @@ def document(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
 
 def test_search_compare_and_show_read_what_lacks_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tree(tmp_path / "VOC2012")
-    given = ["--data", "voc12", "--root", str(tmp_path / "VOC2012"), "--train-list", "train", "--score-list", "all"]
+    given = ["--data", "voc12", "--root", str(tmp_path / "VOC2012"), "--train-split", "train", "--score-split", "all"]
     small = ["train.epochs=1", "train.batch=3", "train.crop=32", "maps.scales=[1.0]", "maps.flip=false"]
     small += ["data.labels=masks", "backbone.weights=none"]
     sets = [word for setting in small for word in ("--set", setting)]
@@ -46,14 +46,14 @@ def test_search_compare_and_show_read_what_lacks_images(tmp_path: Path, capsys: 
     searched = ["tune", "first", "--space", str(tmp_path / "space.toml"), "--images", "12", "--confirm", "22"]
     found = document(capsys, *searched, "--trials", "2", "--set", "masks.crf=irn", "--dry-run")
     assert len(IDS) == 12 + 22
-    assert found["confirmed_on"] == 22 - len(BROKEN), "what has no map is not looked at"
+    assert found["confirmed_on"] == 22 - len(BROKEN), "what has no map is not evaluated"
 
     truth = read_record(Store(tmp_path / "storage"), "first").protocol.truth
-    assert found["truth"] == truth
+    assert found["ground_truth"] == truth
     shown = document(capsys, "show", "first", "--count", "1")
-    looks = {"list_name": "all", "truth": truth, "scores": 2, "rungs": 0, "settings": 0}
-    assert shown["looks"] == {**looks, "total": 2}
+    evaluations = {"split": "all", "ground_truth": truth, "scores": 2, "rungs": 0, "settings": 0}
+    assert shown["evaluations"] == {**evaluations, "total": 2}
     boards = document(capsys, "leaderboard")["groups"]
-    assert {board["looks"]["total"] for board in boards} == {shown["looks"]["total"]}
+    assert {board["evaluations"]["total"] for board in boards} == {shown["evaluations"]["total"]}
     assert run_command(["leaderboard"]) == 0
-    assert f"ground truth of all ({truth}): looked at" in capsys.readouterr().out
+    assert "all: evaluated on ground truth 2 times" in capsys.readouterr().out

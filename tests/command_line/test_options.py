@@ -78,7 +78,7 @@ def test_help_has_panels_in_order(name: str) -> None:
 
 
 def test_tune_shows_at_most_twenty_options() -> None:
-    shown = options_in(command("tune", "--help").stdout)
+    shown = [name for name in options_in(command("tune", "--help").stdout) if name != "--help"]
     assert 10 < len(shown) <= 20
     hidden = [leaf.flag for leaf in leaves_of(StudyOptions) if leaf.option.hidden]
     assert "--sampler" in hidden
@@ -93,14 +93,26 @@ def test_hidden_options_are_accepted(tmp_path: Path) -> None:
 
 
 def test_former_flags_are_accepted_and_not_shown(tmp_path: Path) -> None:
-    plan = document("compare", "cam", "--pictures", "1", "--dry-run", "--storage", str(tmp_path))
+    asked = ("--dry-run", "--storage", str(tmp_path))
+    plan = document("compare", "cam", "--pictures", "1", "--train-list", "train", *asked)
     assert plan["schema"] == "wsss-platform/comparison-plan"
-    shown = command("compare", "--help").stdout
-    assert "--images" in shown
-    assert "--pictures" not in shown
+    study = document("tune", "fbr", "--rung-pictures", "7", "--train-list", "train", "--score-list", "val", *asked)
+    assert (study["options"]["rung_images"], study["reported_on"]) == (7, "val")
+    assert study["data"]["train_list"] == "train", "settings keep their names: keys of stored stages are made of them"
+    for verb_name, now, before in (
+        ("compare", "--images", "--pictures"),
+        ("compare", "--train-split", "--train-list"),
+        ("train", "--score-split", "--score-list"),
+        ("maps", "--score-split", "--score-list"),
+        ("search", "--score-split", "--score-list"),
+        ("import-maps", "--split", "--list"),
+    ):
+        shown = options_in(command(verb_name, "--help").stdout)
+        assert now in shown
+        assert before not in shown
 
 
-def test_the_version_is_told() -> None:
+def test_the_version_is_printed() -> None:
     assert command("--version").stdout == f"wsss-platform {__version__}\n"
 
 

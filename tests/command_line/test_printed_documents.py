@@ -11,6 +11,7 @@ from in_process import command, document
 from the_command import TINY
 from wsss_platform.api._train import PlannedRun
 from wsss_platform.errors import RunError
+from wsss_platform.report.documents_page import DOCUMENTS
 from wsss_platform.run.interrupts import Interrupted
 
 
@@ -34,7 +35,8 @@ def test_what_verbs_print_is_what_the_schema_says(
 ) -> None:
     monkeypatch.setenv("WSSS_STORAGE", str(tmp_path))
     found = document(*arguments)
-    assert (found["schema"], found["version"]) == (f"wsss-platform/{schema}", 1)
+    version = next(one.VERSION for one in DOCUMENTS if f"wsss-platform/{schema}" == one.SCHEMA)
+    assert (found["schema"], found["version"]) == (f"wsss-platform/{schema}", version)
 
 
 @pytest.mark.parametrize(

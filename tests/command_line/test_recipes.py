@@ -108,7 +108,7 @@ def test_command_line_over_recipe_over_preset(tmp_path: Path) -> None:
     assert (plain["config"]["train"]["epochs"], plain["config"]["train"]["batch"]) == (5, 4)
     assert plain["config"]["train"]["crop"] == preset["config"]["train"]["crop"], "what it does not say is the preset's"
     assert (plain["data"]["score_list"], plain["data"]["sample"]["size"]) == ("val", 64)
-    typed = ("--set", "train.epochs=2", "--seed", "0", "--score-list", "train", "--until", "train")
+    typed = ("--set", "train.epochs=2", "--seed", "0", "--score-split", "train", "--until", "train")
     over = document("train", "--recipe", recipe, *typed, "--dry-run", "--storage", str(tmp_path))
     assert over["seed"] == 0
     assert (over["config"]["train"]["epochs"], over["config"]["train"]["batch"]) == (2, 4)

@@ -109,9 +109,9 @@ def test_constant_and_power_are_one_sweep(storage: Path, capsys: pytest.CaptureF
 
 
 def test_fitted_on_another_list(storage: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    oracle = command(storage, capsys, "--rule", "per-class", "--score-list", "val")
-    honest = command(storage, capsys, "--rule", "per-class", "--score-list", "val", "--fitted-on", "train")
-    constant = command(storage, capsys, "--rule", "constant", "--score-list", "val")
+    oracle = command(storage, capsys, "--rule", "per-class", "--score-split", "val")
+    honest = command(storage, capsys, "--rule", "per-class", "--score-split", "val", "--fitted-on", "train")
+    constant = command(storage, capsys, "--rule", "constant", "--score-split", "val")
     assert (oracle["oracle"], honest["oracle"]) == (True, False)
     assert (oracle["fitted_on"], honest["fitted_on"]) == ("val", "train")
     assert (oracle["protocol"]["selection"], honest["protocol"]["selection"]) == (
@@ -134,7 +134,7 @@ def test_saliency(storage: Path, capsys: pytest.CaptureFixture[str]) -> None:
     kept = sorted((storage / "stages" / "saliency-sweep").glob("*/manifest.json"))
     assert command(storage, capsys, "--rule", "saliency") == found
     assert sorted((storage / "stages" / "saliency-sweep").glob("*/manifest.json")) == kept
-    on_val = command(storage, capsys, "--rule", "saliency", "--score-list", "val", "--fitted-on", "train")
+    on_val = command(storage, capsys, "--rule", "saliency", "--score-split", "val", "--fitted-on", "train")
     assert on_val["setting"] == found["setting"]
     config = MasksConfig(rule="saliency", **found["setting"])
     wanted = direct(storage, "val", config)

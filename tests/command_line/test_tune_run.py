@@ -33,7 +33,7 @@ def test_a_search_of_stored_maps(tmp_path: Path) -> None:
     sized = [*TINY, "--set", "data.sample.train=20"]
     command("train", "cam", "--name", "first", *sized, "--until", "maps", "--local", *storage)
     asked = ("tune", "first", "--space", str(space), "--images", "10", "--confirm", "8", "--trials", "7", *storage)
-    assert "wsss-platform maps first" in command(*asked, "--score-list", "val", code=2).stderr
+    assert "wsss-platform maps first" in command(*asked, "--score-split", "val", code=2).stderr
     shown = document(*asked, "--dry-run")
     assert shown["candidates"][:3] == ["as configured", "irn", "afa"]
     assert not (tmp_path / "storage" / "studies").exists()
@@ -41,11 +41,11 @@ def test_a_search_of_stored_maps(tmp_path: Path) -> None:
     assert found["settings"] == 8
     assert found["selection"] == "train ground truth"
     assert set(found["searched"]) == {"no CRF", *shown["candidates"]}
-    assert found["looks_at_truth"] == found["computed"] > 10 * 8
+    assert found["evaluations"] == found["computed"] > 10 * 8
     assert json.loads((Path(found["folder"]) / "search.json").read_text()) == found
     assert (Path(found["curves"])).read_bytes()[:4] == b"\x89PNG"
     assert len(set(pq.read_table(found["results"])["setting"].to_pylist())) == 8
-    assert ", 0 of them computed now" in command(*asked).stdout
+    assert " times (settings x images), 0 of them now" in command(*asked).stdout
 
     best = tomllib.loads(Path(found["best"]).read_text())
     assert best["masks"] == found["masks"]

@@ -85,7 +85,7 @@ def test_a_released_rtc_is_scored_as_the_documents_say(tmp_path: Path) -> None:
     command("import-weights", str(tmp_path / "released.pth"), "--as", "rtc", "--classes", "6", "--out", str(out))
     scored = document(
         *("train", "rtc", "--preset", "paper", "--weights", f"rtc={out}", "--until", "score", "--local"),
-        *("--score-list", "val", "--set", "data.sample.val=2", "--set", "maps.scales=[0.5]"),
+        *("--score-split", "val", "--set", "data.sample.val=2", "--set", "maps.scales=[0.5]"),
         *("--storage", str(tmp_path / "store")),
     )
     assert scored["protocol"]["initial_weights"].startswith("released:")

@@ -199,5 +199,5 @@ def test_without_pytest_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_wrong_settings_are_told_where_they_are_written() -> None:
-    with pytest.raises(InputError, match=r"tests of method 'fbr': unknown config field 'heads.projektion'.*projection"):
+    with pytest.raises(InputError, match=r"tests of method 'fbr': unknown setting 'heads.projektion'.*projection"):
         method_tests(wsss_methods.get("fbr"), small={"heads.projektion": 8})

@@ -144,7 +144,7 @@ def documents(job: str, folder: Path) -> Iterator[tuple[str, Any]]:
             yield f"trials {name}", [[row["number"], row["state"]] for row in said["trials"]]
             yield f"search {name}", [[row["changes"], row["objective"], row["fixed"]] for row in said["trials"]]
         else:
-            stages = [[row["stage"], row["list"], row["cached"], row.get("shared")] for row in said["stages"]]
+            stages = [[row["stage"], row["split"], row["cached"], row.get("shared")] for row in said["stages"]]
             times = {row["stage"]: row["times"] for row in said["cost"]["stages"]}
             inner = [said.get(key, said.get(key.replace("_", " "))) for key in ("inner_settings", "inner_axes")]
             yield f"plan {name}", [stages, times, *inner]

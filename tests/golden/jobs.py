@@ -43,7 +43,7 @@ PLAN = f"tune fbr {SAMPLE} --trials 3 --dry-run --json"
 JOBS: dict[str, tuple[str, ...]] = {
     "cam": (
         f"{CAM} --name plain",
-        "score plain --score-list val --local --wandb disabled",
+        "score plain --score-split val --local --wandb disabled",
         f"{CAM} --name crf --set masks.crf=irn",
         f"{CAM} --name views --set maps.store=views",
         f"{CAM} --name psa --set affinity.kind=psa {AFFINITY}",

@@ -228,7 +228,7 @@ def best_config(path: Path) -> TinyConfig:
 
 
 def tiny_sample(*, crf: str = "none", images: int = 12) -> Experiment:
-    """An experiment on generated images of 64 pixels with true masks."""
+    """An experiment on generated images of 64 pixels with ground-truth masks."""
     config = TinyConfig(
         train=TrainConfig(epochs=1, batch=6, crop=48, learning_rate=1e-3),
         maps=MapsConfig(scales=(1.0,), flip=False),

@@ -34,7 +34,7 @@ class RefineConfig(Section):
     """Localisation-map refinement: a second network learns to give the first one's maps."""
 
     enabled: bool = True
-    """Whether the method goes on to it; without it the maps are the classifier's. On [code]."""
+    """Whether the method has it; without it the maps are the classifier's. On [code]."""
     train: TrainConfig = TrainConfig()
     """Its training. Adam, 1e-4 for all parameters, no decay, 30 epochs, a tenth from epochs 10 and 20 on [code]."""
     loss: RefineLoss = RefineLoss()

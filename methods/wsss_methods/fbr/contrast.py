@@ -32,7 +32,7 @@ class Terms:
 class Contrast(nn.Module):
     """A foreground and a background space on a host's last map, contrasted where the host is unsure.
 
-    Draws come from a generator whose seed and step are buffers: a restored checkpoint goes on with the same
+    Draws come from a generator whose seed and step are buffers: a restored checkpoint continues with the same
     negatives, and workers draw for the whole batch and use their own rows. The banks are buffers too.
     """
 

@@ -42,7 +42,7 @@ class SupportConfig(Section):
     """SupportNet: a copy of MainNet without gradient, whose maps and features supervise MainNet's."""
 
     update: Literal["ema", "frozen", "epoch_copy"] = "ema"
-    """How it goes on after the warm-up: "ema", a moving average of MainNet's weights at each step; "frozen", the
+    """What it is after the warm-up: "ema", a moving average of MainNet's weights at each step; "frozen", the
     network that the warm-up trained (without a warm-up an untrained one); "epoch_copy", MainNet at the start of each
     epoch. "ema" [unknown; a log line left in AEFT's code speaks of "MVW", read as moving weights; OC-CSE's second
     network is frozen]."""
@@ -84,7 +84,7 @@ class AttentionConfig(Section):
     """MAM: SupportNet's maps of several scales, and how MainNet's are drawn to them."""
 
     scales: tuple[float, ...] = Field((0.5, 1.0, 1.5), min_length=1, max_length=8)
-    """Factors on the crop at which SupportNet looks. 0.5, 1, 1.5 [unknown; related code infers at 0.5, 1, 1.5, 2]."""
+    """Factors on the crop that SupportNet reads. 0.5, 1, 1.5 [unknown; related code infers at 0.5, 1, 1.5, 2]."""
     target: Literal["max", "mean"] = "max"
     """How its maps become one target. The maximum [unknown]: it reaches the parts that any scale shows."""
     main_scales: Literal["one", "all"] = "one"

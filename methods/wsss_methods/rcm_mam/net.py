@@ -43,14 +43,14 @@ class Network(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Look:
-        """Look at images [B, 3, H, W]."""
+        """Features and scores of images [B, 3, H, W]."""
         features: Tensor = self.backbone(images)["final"]
         if self.features is not None:
             features = functional.relu(self.features(features))
         return Look(features, self.classifier(features))
 
     def contrasted(self, features: Tensor) -> Tensor:
-        """Unit vectors [B, D, h, w] of a look's features, without autocast in full precision: what RCM contrasts."""
+        """Unit vectors [B, D, h, w] of features, without autocast in full precision: what RCM contrasts."""
         features = full_precision(features)
         if self.projection is not None:
             features = self.projection(features)
@@ -60,7 +60,7 @@ class Network(nn.Module):
 class Support(nn.Module):
     """SupportNet: a copy of a network, always in evaluation mode and without gradient.
 
-    It and the clock are in the state dict, so a restored checkpoint goes on with the same teacher.
+    It and the clock are in the state dict, so a restored checkpoint continues with the same teacher.
     """
 
     clock: Tensor
@@ -111,7 +111,7 @@ class Support(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Look:
-        """SupportNet's look at images [B, 3, H, W]."""
+        """SupportNet's forward pass of images [B, 3, H, W]."""
         look: Look = self.network(images)
         return look
 

@@ -115,6 +115,6 @@ class RcmMamObjective(Objective):
 
 
 def _inside(batch: Batch, look: Look) -> Tensor:
-    """Which positions of a look's grid lie in the image, bool [B, N]."""
+    """Which positions of a grid lie in the image, bool [B, N]."""
     size = look.maps.shape[2:]
     return functional.interpolate(batch.valid.unsqueeze(1).float(), size, mode="nearest-exact").flatten(1) > 0

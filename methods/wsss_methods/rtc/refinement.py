@@ -23,7 +23,7 @@ _AROUND = tuple((down, right) for down in (-1, 0, 1) for right in (-1, 0, 1) if 
 
 
 def _neighbours(maps: Tensor, dilations: Sequence[int]) -> Iterator[Tensor]:
-    """The map seen from each neighbour, [B, K, H, W] each; the border's values go on outside."""
+    """The map seen from each neighbour, [B, K, H, W] each; the border's values repeat outside."""
     reach = max(dilations)
     padded = functional.pad(maps, [reach] * 4, mode="replicate")
     height, width = maps.shape[2:]

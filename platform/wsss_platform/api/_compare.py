@@ -79,7 +79,7 @@ class PlannedComparison:
         return Comparison(write(document, scored, self.images))
 
     def _missing(self, experiment: Experiment) -> list[Stage]:
-        """The stages that must run for the score and for what is looked at beside it."""
+        """The stages that must run for the score and for the measurements beside it."""
         from wsss_platform.plan.experiment import needed
         from wsss_platform.report.comparison import looked_at
 
@@ -265,7 +265,7 @@ def _check_truth(planned: Mapping[str, tuple[Experiment, ...]]) -> None:
         if other.truth_fingerprint(other.data.score_list) != first.truth_fingerprint(first.data.score_list):
             raise InputError(
                 f"variant {label!r} is scored on other images or another ground truth than {next(iter(planned))!r}; "
-                "expected the same for all variants (--data, --score-list and --set data. count for each of them)"
+                "expected the same for all variants (--data, --score-split and --set data. count for each of them)"
             )
 
 
@@ -294,7 +294,7 @@ def compare(
 ) -> Comparison:
     """Train and score several methods, or one with several settings, over several random seeds.
 
-    Runs that are in the storage folder are not made again; the same call continues where it stopped.
+    Runs that are in the storage folder are cached; the same call continues where it stopped.
 
     Args:
         variants: label -> a method, or a method with its settings: {"cam": "cam", "ours": ("fbr", {"loss.x": 0.1})};

@@ -37,7 +37,7 @@ class VariantScore:
     per_class: Mapping[str, float | None]
     """Class -> IoU, mean over the seeds; "background" first. None for a class that is in no image."""
     effects: Mapping[str, float | None]
-    """What the masks get right or wrong -> share of the pixels looked at; None where there were none."""
+    """What the masks get right or wrong -> share of the pixels counted; None where there were none."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class VariantDifference:
     interval: tuple[float, float]
     """Its lower and upper end."""
     effects: Mapping[str, tuple[float, float, float] | None]
-    """What the masks get right or wrong -> (difference, lower end, upper end); None where nothing was looked at."""
+    """What the masks get right or wrong -> (difference, lower end, upper end); None where nothing was counted."""
 
 
 class Comparison:

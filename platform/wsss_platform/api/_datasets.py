@@ -81,7 +81,7 @@ def convert_labels(source: str | Path, target: str | Path) -> ConvertedLabels:
 
 
 def write_sample(data: Data | None, folder: str | Path) -> DataTree:
-    """Write a built-in sample as a VOC2012 tree, to look at or to open with `wsss.voc12`.
+    """Write a built-in sample as a VOC2012 tree, to view or to open with `wsss.voc12`.
 
     Args:
         data: `wsss.sample(...)`; None: the default one.
@@ -122,7 +122,7 @@ def converted_coco(
     copy: bool = False,
     progress: bool = True,
 ) -> ConvertedCoco:
-    """What `convert_coco` does; also tells what was left out."""
+    """What `convert_coco` does, and what was left out."""
     from wsss_platform.data.convert.coco import annotation_files, read_annotations
     from wsss_platform.data.convert.coco_tree import check_target, convert
     from wsss_platform.data.documents import DataTree
@@ -150,7 +150,7 @@ def convert_coco(
 ) -> DataTree:
     """Turn COCO's instances into class masks, labels and splits: a tree for `wsss.coco2014`.
 
-    After an interruption the same call goes on.
+    After an interruption the same call continues.
 
     Args:
         source: COCO's folder: annotations, and train2014 with the images.

@@ -33,7 +33,7 @@ State = Literal["ok", "missing", "warning"]
 
 
 class Finding(NamedTuple):
-    """What a look found."""
+    """What a check found."""
 
     found: str
     meaning: str = ""
@@ -41,7 +41,7 @@ class Finding(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Look:
+class Check:
     """How to find out about one thing."""
 
     name: str
@@ -57,46 +57,46 @@ def doctor(storage: str | Path | None = None) -> Doctor:
     """
     from wsss_platform.report.documents import Doctor
 
-    return Doctor.of(_item(look) for look in _looks(storage))
+    return Doctor.of(_item(check) for check in _checks(storage))
 
 
-def _looks(storage: str | Path | None) -> Iterator[Look]:
+def _checks(storage: str | Path | None) -> Iterator[Check]:
     """In the order of the document."""
-    yield Look("python", _python, needed=True)
-    yield Look("wsss-platform", _platform, needed=True)
-    yield Look("packages", _packages, needed=True)
-    yield Look("torch", _torch, needed=True)
-    yield Look("gpu", _gpu)
-    yield Look("cpu", _cpu)
-    yield Look("memory", _memory)
-    yield Look("shared memory", _shared_memory)
-    yield Look("storage", partial(_storage, storage), needed=True)
-    yield Look("ray", _ray, needed=True)
-    yield Look("optuna", _optuna, needed=True)
-    yield Look("wandb", _wandb, needed=True)
-    yield Look("dense crf", _dense_crf, needed=True)
-    yield Look("scipy", partial(_extra, "scipy", "search", "tune --sampler gp, and a study's contour image"))
-    yield Look("cmaes", partial(_extra, "cmaes", "search", "tune --sampler cmaes"))
-    yield Look("pycocotools", partial(_package, "pycocotools.mask", "pycocotools", meaning="reads COCO"))
-    yield Look("psycopg", _psycopg, needed=_database() == "postgresql")
-    yield Look("WSSS_STORAGE", _storage_variable)
-    yield Look("WSSS_WANDB", _wandb_variable)
-    yield Look("WSSS_STUDY_STORAGE", _study_storage_variable)
-    yield Look("RAY_ADDRESS", _address_variable)
-    yield Look("OMP_NUM_THREADS", _threads_variable)
+    yield Check("python", _python, needed=True)
+    yield Check("wsss-platform", _platform, needed=True)
+    yield Check("packages", _packages, needed=True)
+    yield Check("torch", _torch, needed=True)
+    yield Check("gpu", _gpu)
+    yield Check("cpu", _cpu)
+    yield Check("memory", _memory)
+    yield Check("shared memory", _shared_memory)
+    yield Check("storage", partial(_storage, storage), needed=True)
+    yield Check("ray", _ray, needed=True)
+    yield Check("optuna", _optuna, needed=True)
+    yield Check("wandb", _wandb, needed=True)
+    yield Check("dense crf", _dense_crf, needed=True)
+    yield Check("scipy", partial(_extra, "scipy", "search", "tune --sampler gp, and a study's contour image"))
+    yield Check("cmaes", partial(_extra, "cmaes", "search", "tune --sampler cmaes"))
+    yield Check("pycocotools", partial(_package, "pycocotools.mask", "pycocotools", meaning="reads COCO"))
+    yield Check("psycopg", _psycopg, needed=_database() == "postgresql")
+    yield Check("WSSS_STORAGE", _storage_variable)
+    yield Check("WSSS_WANDB", _wandb_variable)
+    yield Check("WSSS_STUDY_STORAGE", _study_storage_variable)
+    yield Check("RAY_ADDRESS", _address_variable)
+    yield Check("OMP_NUM_THREADS", _threads_variable)
 
 
-def _item(look: Look) -> DoctorItem:
-    """What was found, without secrets; a look that fails is a warning."""
+def _item(check: Check) -> DoctorItem:
+    """What was found, without secrets; a check that fails is a warning."""
     from wsss_platform.report.documents import DoctorItem
     from wsss_platform.run.scrub import scrub
 
     try:
-        finding = look.at()
+        finding = check.at()
     except Exception as error:  # noqa: BLE001  # whatever a machine answers, the other items are wanted, too
-        finding = Finding(f"could not be looked at: {_short(error)}", "whether it works is not known", "warning")
+        finding = Finding(f"could not be checked: {_short(error)}", "whether it works is not known", "warning")
     found, meaning, state = finding
-    return DoctorItem(name=look.name, state=state, needed=look.needed, found=scrub(found), meaning=scrub(meaning))
+    return DoctorItem(name=check.name, state=state, needed=check.needed, found=scrub(found), meaning=scrub(meaning))
 
 
 # --- Python and its packages ----------------------------------------------------------------------------
@@ -207,7 +207,7 @@ def _gpu() -> Finding:
     if not NVIDIA.exists():
         return Finding("none", "trainings run on the CPU")
     wrong = "its CUDA finds none" if torch.version.cuda else "it is a build for CPUs"
-    to_do = "trainings run on the CPU; look at CUDA_VISIBLE_DEVICES, the driver's version and torch's build"
+    to_do = "trainings run on the CPU; check CUDA_VISIBLE_DEVICES, the driver's version and torch's build"
     return Finding(f"an NVIDIA driver, but torch sees no GPU: {wrong}", to_do, "warning")
 
 
@@ -245,7 +245,7 @@ def _storage(given: str | Path | None) -> Finding:
     try:
         there = next(path for path in (folder, *folder.parents) if path.exists())
         reason = fault(there)
-    except OSError as error:  # a folder above it that we may not look into
+    except OSError as error:  # a folder above it that we may not read
         reason = _short(error)
     if reason is not None:
         return Finding(reason, "name another folder: --storage or WSSS_STORAGE", "missing")

@@ -11,8 +11,8 @@ from wsss_platform.api._frames import data_frame
 
 if TYPE_CHECKING:
     from wsss_platform.report.documents import LeaderboardDocument
+    from wsss_platform.report.evaluations import Evaluations
     from wsss_platform.report.leaderboard import Group
-    from wsss_platform.report.looks import Looks
 
 log = logging.getLogger(__name__)
 
@@ -20,11 +20,11 @@ log = logging.getLogger(__name__)
 class Leaderboard:
     """Scored runs by protocol: rows of different protocols are never ranked together."""
 
-    def __init__(self, groups: tuple[Group, ...], seen: tuple[Looks, ...]) -> None:
+    def __init__(self, groups: tuple[Group, ...], seen: tuple[Evaluations, ...]) -> None:
         """
         Args:
             groups: ranked rows of each protocol.
-            seen: how often each ground truth was looked at in the storage.
+            seen: how often the storage has evaluated on each ground truth.
         """
         self.groups, self.seen = groups, seen
 
@@ -78,7 +78,7 @@ def leaderboard(storage: str | Path | None = None) -> Leaderboard:
         The groups, with `.to_markdown()`, `.to_csv()` and `.to_pandas()`.
     """
     from wsss_platform.report import leaderboard as board
-    from wsss_platform.report.looks import looks
+    from wsss_platform.report.evaluations import evaluations
     from wsss_platform.run.records import read_records
     from wsss_platform.store.artefacts import Store
 
@@ -86,7 +86,7 @@ def leaderboard(storage: str | Path | None = None) -> Leaderboard:
     found = read_records(store)
     for name, reason in found.damaged:
         log.warning("left out: run %s: %s", name, reason)
-    return Leaderboard(tuple(board.rows(found.records)), looks(store))
+    return Leaderboard(tuple(board.rows(found.records)), evaluations(store))
 
 
 def _counted(count: int, what: str) -> str:

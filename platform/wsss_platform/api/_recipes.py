@@ -69,7 +69,7 @@ def _run(name: str | None, options: Mapping[str, Any]) -> Iterator[tuple[str, st
     split = options.get("split")
     stage = load_run(store, name, split)[0].stage("maps")
     if not store.has("maps", stage.key):
-        yield f"maps: of run {name}", f"wsss-platform maps {name} --score-list {stage.list_name}"
+        yield f"maps: of run {name}", f"wsss-platform maps {name} --score-split {stage.list_name}"
 
 
 def typed_in_recipe(recipe: Recipe, typed: frozenset[str]) -> None:

@@ -257,20 +257,20 @@ class Run:
             images: ids of images to draw instead.
 
         Returns:
-            The files, and how often the ground truth that chose them was looked at in the storage.
+            The files, and how often the storage has evaluated on the ground truth that chose them.
 
         Raises:
             InputError: the run has not been scored, or an unknown image (with the nearest one).
         """
-        from wsss_platform.report.documents import Images, SeenTruth
-        from wsss_platform.report.looks import looks, looks_at
+        from wsss_platform.report.documents import EvaluationCounts, Images
+        from wsss_platform.report.evaluations import evaluations, evaluations_of
         from wsss_platform.report.show import show_run
 
         experiment, target = self.experiment, self.folder / "images" if folder is None else Path(folder)
         written = show_run(experiment, self.store, target, count=count, ids=images)
         scored = experiment.data.score_list
-        seen = looks_at(looks(self.store), scored, experiment.truth_fingerprint(scored)[:12])
-        return Images(folder=str(target), files=tuple(map(str, written)), looks=SeenTruth.of(seen))
+        seen = evaluations_of(evaluations(self.store), scored, experiment.truth_fingerprint(scored)[:12])
+        return Images(folder=str(target), files=tuple(map(str, written)), evaluations=EvaluationCounts.of(seen))
 
     def _stored(self, kind: Kind) -> Path:
         stage = self.experiment.stage(kind)

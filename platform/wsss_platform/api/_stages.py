@@ -1,4 +1,4 @@
-"""Go on with a recorded run: CAMs, pseudo masks, score; of another split, or with other settings of a stage."""
+"""Continue a recorded run: CAMs, pseudo masks, score; of another split, or with other settings of a stage."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def plan_stage(
 
 
 def _go_on(until: str, progress: bool, **given: Any) -> Run:
-    """Go on with a run to a stage; `given` are arguments of `plan_stage`, and workers None is this process alone."""
+    """Continue a run to a stage; `given` are arguments of `plan_stage`, and workers None is this process alone."""
     planned = plan_stage(until, local=given["workers"] is None, **given)
     return replace(planned, command=(f"wsss.{until}", planned.name)).run(progress)
 

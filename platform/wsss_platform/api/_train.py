@@ -168,7 +168,7 @@ def train(
 ) -> Run:
     """Train a method, and with `until` make its CAMs and pseudo masks and score them.
 
-    What is in the storage folder already is not made again, and a call that was interrupted continues where it stopped.
+    What is in the storage folder already is cached, and a call that was interrupted continues where it stopped.
 
     Args:
         method: of `wsss-platform methods`, such as "fbr", or module:ATTRIBUTE of another package.

@@ -34,14 +34,14 @@ RULES = ("constant", "power", "per-class", "saliency")
 
 @dataclass(frozen=True)
 class Solved:
-    """A rule's best setting on the fitted list."""
+    """A rule's best setting on the fitted split."""
 
     words: str
     """For the protocol, such as "constant 0.215"."""
     setting: dict[str, Any]
     """Plain values."""
     curve: dict[str, Any]
-    """Mean IoU of the fitted list at every setting; empty where there are too many (per-class)."""
+    """Mean IoU of the fitted split at every setting; empty where there are too many (per-class)."""
 
 
 def by_rule(
@@ -61,7 +61,7 @@ def by_rule(
     The setting is the best on `fitted_on`; on the scored list itself, the default, that is an oracle.
 
     Raises:
-        InputError: an unknown rule, list or subset, a list without a score, or no saliency.
+        InputError: an unknown rule, split or subset, a split without a score, or no saliency.
     """
     if rule not in RULES:
         raise unknown("rule (--rule)", rule, RULES)
@@ -118,7 +118,7 @@ def _threshold_rule(rule: str, score: Score) -> tuple[Solved, int | NDArray[np.i
 def _saliency(
     experiment: Experiment, fitted: Experiment, store: Store, score: Score, local: bool
 ) -> tuple[Solved, NDArray[np.int64]]:
-    """The best floor and cut on the fitted list, and the scored list's counts per image there, in score order."""
+    """The best floor and cut on the fitted split, and the scored split's counts per image there, in score order."""
     folders = [_saliency_folder(which, store, local) for which in (fitted, experiment)]
     total: NDArray[np.int64] | None = None
     pairs: Pairs | None = None

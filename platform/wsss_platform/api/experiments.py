@@ -49,7 +49,7 @@ def build_data(
     train_list: str | None = None,
     score_list: str | None = None,
 ) -> DataConfig:
-    """The data section from the command line. The scored list is the trained one unless named.
+    """The data section from the command line. The scored split is the trained one unless named.
 
     Raises:
         InputError: no folder for a kind that needs one, or an illegal setting.
@@ -175,7 +175,7 @@ def build_experiment(
     seed: int = 0,
     workers: int = 1,
 ) -> Experiment:
-    """The experiment that a person describes, with its lists opened.
+    """The experiment that a person describes, with its splits opened.
 
     Args:
         method_name: of the catalogue, or module:ATTRIBUTE.
@@ -207,7 +207,7 @@ def chosen_in(recipe: Recipe) -> Selection:
 
 
 def check_lists(experiment: Experiment) -> None:
-    """Open both lists, so that a wrong name is an error now."""
+    """Open both splits, so that a wrong name is an error now."""
     for name in (experiment.data.train_list, experiment.data.score_list):
         experiment.dataset.split(name)
 

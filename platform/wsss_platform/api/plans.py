@@ -49,7 +49,7 @@ def plan_document(
         stages=tuple(
             PlannedStage(
                 stage=stage.name,
-                list=stage.list_name,
+                split=stage.list_name,
                 key=stage.key,
                 cached=is_cached(stage, store),
                 run=stage.key in todo,

@@ -101,7 +101,7 @@ class Recording:
             on_event(event)  # last: it may end the run
 
         outcome = run(self._experiment, self._store, runner or _Cached(), watch, until=wanted)
-        if outcome.score is not None:  # fewer than the list has when images were allowed to fail
+        if outcome.score is not None:  # fewer than the split has when images were allowed to fail
             counted = {"score_images": int(outcome.score["images"])}
             self._protocol = self._protocol.model_copy(update=counted)
             self._record = self._record.model_copy(update={"protocol": self._protocol})

@@ -87,7 +87,7 @@ class StudyRecords:
                 write_record(self._store, record.done(None if summary is None else scores_of(summary), {}, None))
 
     def drop_losers(self) -> None:
-        """Drop the maps and masks of trials that lost. The study goes on when that cannot be done."""
+        """Drop the maps and masks of trials that lost. The study continues when that cannot be done."""
         try:
             dropped = drop_losers(self._store, self._request.name, self._keep_best, self._shared_keys, self._gone)
         except (InputError, OSError) as error:

@@ -1,7 +1,6 @@
 """The command line: a file for each verb, named as the verb; parses, calls the API, prints.
 
-Torch and ray are imported inside the API's functions, never for `--help`. Exit codes: 0 done, 2 wrong input,
-1 failure, 130 interrupted.
+Torch and ray are imported inside the API's functions, never for `--help`. Exit codes: `guide.EXIT_CODES`.
 """
 
 from __future__ import annotations
@@ -31,7 +30,8 @@ from wsss_platform.cli import (
     train,
     tune,
 )
-from wsss_platform.cli.output import error_document, print_error, usage_document, was_printed
+from wsss_platform.cli.guide import advice, verb_in, with_examples
+from wsss_platform.cli.output import error_document, print_advice, print_error, usage_document, was_printed
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.report.progress import show_log
 from wsss_platform.run.interrupts import Interrupted
@@ -60,6 +60,7 @@ app.command("compare")(compare.compare)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.command("show")(show.show)
 app.command("doctor")(doctor.doctor)
+with_examples(app)
 
 
 def _version(wanted: bool) -> None:
@@ -85,10 +86,14 @@ def main(arguments: list[str] | None = None) -> None:
 def run_command(arguments: list[str] | None = None) -> int:
     """Run a command; its exit code."""
     show_log()
-    as_json = "--json" in (sys.argv[1:] if arguments is None else arguments)
+    _without_colour()
+    typed = sys.argv[1:] if arguments is None else arguments
+    as_json, verb = "--json" in typed, verb_in(typed)
 
     def failed(error: BaseException, code: int, said: str | None = None, name: str | None = None) -> int:
         print_error(str(error) if said is None else said)
+        if code != 130:
+            print_advice(advice(error, verb))
         if as_json and not was_printed(error):
             print(json.dumps(error_document(error, name)))  # noqa: T201  # the one object on standard output
         return code
@@ -99,8 +104,10 @@ def run_command(arguments: list[str] | None = None) -> int:
         code = end.code if isinstance(end.code, int) else 1
         if code == 130:
             return failed(end, code, "interrupted; the same command continues where it stopped", "interrupted")
-        if code == 2 and as_json:
-            print(json.dumps(usage_document(end.__context__)))  # noqa: T201
+        if code == 2:
+            print_advice(advice(None, verb))
+            if as_json:
+                print(json.dumps(usage_document(end.__context__)))  # noqa: T201
         return code
     except Interrupted as end:
         said = f" ({end})" if str(end) else ""
@@ -110,7 +117,13 @@ def run_command(arguments: list[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("WSSS_TRACEBACK"):
             raise
-        code = failed(error, 1, str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}")
-        print_error("set WSSS_TRACEBACK=1 for the traceback")
-        return code
+        return failed(error, 1, str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}")
     return 0
+
+
+def _without_colour() -> None:
+    """NO_COLOR, also for help and for wrong usage, which typer prints."""
+    if os.environ.get("NO_COLOR"):
+        from typer import rich_utils
+
+        rich_utils.COLOR_SYSTEM = None

@@ -23,7 +23,7 @@ Variants = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="VARIANT...",
-        help="METHOD, METHOD,path=value,... or LABEL=METHOD,path=value,...; the first is the baseline.",
+        help="METHOD or [LABEL=]METHOD,SETTING=VALUE,...; the first is the baseline.",
         show_default=False,
     ),
 ]
@@ -39,7 +39,10 @@ class Options:
 
 @verb("compare", Options)
 def compare(variants: Variants = None, *, options: Options, recipe: Recipe, out: Output) -> None:
-    """Train and score several methods over several seeds; a table with paired intervals, bars and images."""
+    """Train and score variants over several random seeds, and print their paired differences.
+
+    The folder of the comparison gets the tables, bars and images where the variants differ.
+    """
     entries: dict[str, Any] = {name: (one.method, one.settings) for name, one in recipe.variants.items()}
     if variants:
         entries = _entries(variants)
@@ -62,13 +65,13 @@ def _entries(variants: list[str]) -> dict[str, Any]:
     for text in variants:
         label, method, own = parse_variant(text)
         if label in found:
-            raise InputError(f"two variants are called {label!r}; write LABEL=METHOD,path=value,... to tell them apart")
+            raise InputError(f"two variants are called {label!r}; write LABEL=METHOD,SETTING=VALUE,... to name each")
         found[label] = (method, dict(parse_assignment(item) for item in own))
     return found
 
 
 def parse_variant(text: str) -> tuple[str, str, list[str]]:
-    """`LABEL=METHOD,path=value,...` -> (label, method, assignments); the label defaults to the text itself.
+    """`LABEL=METHOD,SETTING=VALUE,...` -> (label, method, assignments); the label defaults to the text itself.
 
     Commas inside brackets belong to a value: `maps.scales=[1.0,2.0]`.
     """
@@ -84,5 +87,5 @@ def parse_variant(text: str) -> tuple[str, str, list[str]]:
     if not equals:
         label, method = text.strip(), head
     if not method or any("=" not in item for item in assignments):
-        raise InputError(f"variant {text!r}: expected METHOD, or LABEL=METHOD,path=value,...")
+        raise InputError(f"variant {text!r}: expected METHOD, or LABEL=METHOD,SETTING=VALUE,...")
     return label.strip(), method.strip(), assignments

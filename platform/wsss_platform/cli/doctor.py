@@ -11,7 +11,10 @@ from wsss_platform.errors import RunError
 
 @verb("doctor", StoredOptions)
 def doctor(*, options: StoredOptions, out: Output) -> None:
-    """Say what this machine has and what is missing for what. Exits with 1 when something needed is missing."""
+    """Say what this machine has and what is missing for what.
+
+    Exits with 1 when something needed is missing.
+    """
     from wsss_platform.report.tables.doctor import doctor_result
 
     document = _doctor.doctor(options.storage)

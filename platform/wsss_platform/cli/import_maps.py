@@ -32,7 +32,7 @@ class ImportOptions(TreeOptions):
         flag="--as",
         metavar="FORM",
     )
-    list_name: str | None = option(None, "Take the images of this split.", "Data", flag="--list", metavar="NAME")
+    split: str | None = option(None, "Take the images of this split.", "Data", metavar="NAME", former="--list")
     supervision: str = option(
         UNKNOWN, 'Say what the maps were made from, such as "labels + CLIP"; the protocol says it.', "Data"
     )
@@ -40,11 +40,11 @@ class ImportOptions(TreeOptions):
     gate: str = option("labels", "Take the classes of the image-level labels (labels) or all (none).", "Data")
     stretch: bool = option(False, "Take maps of other proportions than their image's.", "Data")
     changes: list[str] | None = option(
-        None, "Override one setting of the masks; repeatable.", "Method", flag="--set", metavar="PATH=VALUE"
+        None, "Override one setting of the masks; repeatable.", "Method", flag="--set", metavar="SETTING=VALUE"
     )
     until: str = option("maps", "End with this stage: maps, masks or score.", "Method", metavar="STAGE")
     workers: int | None = option(None, "Use this many processes. Default: what there is room for.", "Resources", low=1)
-    max_failures: int = option(0, "Go on while at most this many images fail.", "Resources", low=0)
+    max_failures: int = option(0, "Continue while at most this many images fail.", "Resources", low=0)
     local: bool = option(False, "Use this process alone, without Ray.", "Resources")
     storage: Path = option(STORAGE, "Keep the run in this folder.", "Storage", metavar="DIR", envvar="WSSS_STORAGE")
     output: OutputOptions = group(OutputOptions)
@@ -52,11 +52,11 @@ class ImportOptions(TreeOptions):
 
 @verb("import-maps", ImportOptions)
 def import_maps(folder: Folder, name: Name, *, options: ImportOptions, out: Output) -> None:
-    """Take another codebase's maps; then masks, score, show and leaderboard work on them."""
+    """Make a run of another codebase's maps; masks, score, show and leaderboard work on it."""
     planned = plan_import(
         folder,
         name,
-        data_named(options.data, options.root, options.list_name, options.list_name),
+        data_named(options.data, options.root, options.split, options.split),
         settings(options.changes),
         form=options.form,
         said={name: getattr(options, name) for name in ("normalise", "gate", "stretch", "supervision")},

@@ -35,7 +35,7 @@ class WeightsOptions(JsonOptions):
 
     classes: int = option(20, "Expect this many foreground classes of a whole network.", "Method", low=1)
     changes: list[str] | None = option(
-        None, "Override one setting of the method; repeatable.", "Method", flag="--set", metavar="PATH=VALUE"
+        None, "Override one setting of the method; repeatable.", "Method", flag="--set", metavar="SETTING=VALUE"
     )
     allow_missing: bool = option(False, "Write although names are missing, unexpected or misshapen.", "Output")
 

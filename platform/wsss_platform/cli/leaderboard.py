@@ -23,7 +23,7 @@ class LeaderboardOptions(StoredOptions):
 
 @verb("leaderboard", LeaderboardOptions)
 def leaderboard(*, options: LeaderboardOptions, out: Output) -> None:
-    """Local results, grouped by protocol: rows of different protocols are never ranked together."""
+    """Rank the scored runs of a storage folder, each protocol by itself."""
     if sum((options.as_json, options.markdown, options.csv)) > 1:
         raise InputError("--json, --markdown and --csv exclude one another")
     found = _leaderboard.leaderboard(options.storage)

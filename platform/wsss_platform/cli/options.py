@@ -17,6 +17,7 @@ from wsss_platform.config.options import PANELS, Leaf, build, flat, leaves_of, t
 from wsss_platform.config.recipes import VERBS, Recipe, read_recipe
 from wsss_platform.data.recognise import PREFIXES
 from wsss_platform.errors import InputError
+from wsss_platform.report.progress import quiet
 from wsss_platform.report.tables.run import missing_lines
 
 MethodName = Annotated[
@@ -51,7 +52,7 @@ def verb(name: str, options: type[Any]) -> Callable[[Callable[..., None]], Calla
             typed_in_recipe(recipe, typed_only(options))
             built = build(options, {**_left(recipe.options, said), **said}, where)
             plain = flat(built)
-            with output(plain["as_json"]) as out:
+            with quiet(plain["quiet"]), output(plain["as_json"]) as out:
                 if recipe.place and plain["dry_run"]:
                     missing = lacking(recipe, plain, settings(plain["changes"]), given.get("run"))
                     if missing.missing:

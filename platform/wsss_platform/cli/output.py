@@ -22,7 +22,17 @@ from wsss_platform.report.progress import console, console_on, note
 from wsss_platform.report.table import Shown, Table
 from wsss_platform.report.terminal import rendered
 
-__all__ = ["Output", "error_document", "note", "output", "print_error", "print_shown", "usage_document", "was_printed"]
+__all__ = [
+    "Output",
+    "error_document",
+    "note",
+    "output",
+    "print_advice",
+    "print_error",
+    "print_shown",
+    "usage_document",
+    "was_printed",
+]
 
 _OPTION = re.compile(r"^(--[a-z][a-z-]*)|\((--[a-z][a-z-]*)\)")
 
@@ -31,6 +41,11 @@ def print_error(message: str) -> None:
     """One red word and the message, on standard error."""
     console.print(Text("error:", "bold red"), end=" ")
     console.print(message, soft_wrap=True)
+
+
+def print_advice(line: str) -> None:
+    """The last line of a failure, on standard error."""
+    console.print(line, soft_wrap=True)
 
 
 def print_shown(*shown: Shown) -> None:

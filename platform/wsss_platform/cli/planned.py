@@ -11,7 +11,7 @@ from wsss_platform.report.tables.run import plan_table, run_plan, run_result
 
 def data_from(options: DataOptions) -> Data:
     """The data set that options name."""
-    return data_named(options.data, options.root, options.train_list, options.score_list)
+    return data_named(options.data, options.root, options.train_split, options.score_split)
 
 
 def carried_out(planned: PlannedRun, dry_run: bool, out: Output) -> None:

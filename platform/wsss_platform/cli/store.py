@@ -18,13 +18,13 @@ from wsss_platform.upkeep.retention import DAYS, KEEP_BEST
 if TYPE_CHECKING:
     from wsss_platform.upkeep.documents import Copy
 
-app = typer.Typer(help="Look at, check, clear and copy the storage folder.", no_args_is_help=True)
+app = typer.Typer(help="List, check, clear and copy what is in the storage folder.", no_args_is_help=True)
 
 
 @app.command("list")
 @verb("store list", StoredOptions)
 def list_(*, options: StoredOptions, out: Output) -> None:
-    """Every stage output with its size, its age, and who refers to it."""
+    """List every stage output with its size, its age, and who refers to it."""
     from wsss_platform.report.tables.store import list_result
 
     document = store_list(options.storage)
@@ -41,7 +41,10 @@ class VerifyOptions(StoredOptions):
 @app.command("verify")
 @verb("store verify", VerifyOptions)
 def verify_(*, options: VerifyOptions, out: Output) -> None:
-    """Read every artefact as a run would and name what is damaged. Exits with 1 when there is any."""
+    """Read every artefact as a run would and name what is damaged.
+
+    Exits with 1 when there is any.
+    """
     from wsss_platform.report.tables.store import verification_lines
 
     document = store_verify(options.storage, options.full)
@@ -70,7 +73,10 @@ class ClearOptions(StoredOptions):
 @app.command("gc")
 @verb("store gc", ClearOptions)
 def gc(*, options: ClearOptions, out: Output) -> None:
-    """Say what nobody needs any more, and with --yes delete it. What a recorded run needs never goes."""
+    """List what nobody needs any more, and with --yes delete it.
+
+    What a recorded run needs never goes.
+    """
     from wsss_platform.report.tables.store import clearance_result
 
     keep_best = options.keep_best if options.losing else None

@@ -30,7 +30,7 @@ class TuneOptions:
     study: StudyOptions = group(StudyOptions)
 
 
-Images = Annotated[int | None, typer.Option("--images", hidden=True)]
+Images = Annotated[int | None, typer.Option("--images", "--pictures", hidden=True)]
 Confirm = Annotated[int | None, typer.Option("--confirm", hidden=True)]
 
 
@@ -80,15 +80,16 @@ def _search(run: str, options: TuneOptions, images: int | None, confirm: int | N
         "images": images,
         "confirm": confirm,
         "changes": options.method.changes,
-        "split": options.data.score_list,
+        "split": options.data.score_split,
         "seed": options.method.seed,
         "threads": study.resources.concurrent,
         "storage": study.storage.storage,
         "name": study.storage.name,
         "dry_run": study.output.dry_run,
         "as_json": study.output.as_json,
+        "quiet": study.output.quiet,
     }
-    settled = (*taken, "score_list", "concurrent", "wandb")
+    settled = (*taken, "score_split", "concurrent", "wandb")
     defaults = flat(TuneOptions())
     for name, value in flat(options).items():
         if name not in settled and value != defaults[name]:

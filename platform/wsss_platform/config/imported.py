@@ -12,7 +12,7 @@ from wsss_platform.config.sections import AffinityConfig, BackboneConfig, MapsCo
 Form = Literal["irn", "seam", "clip-es", "puzzlecam", "png", "npz"]
 """How a folder holds maps; `maps.foreign.folder` says what each is."""
 UNKNOWN = "unknown (imported)"
-"""What a protocol says of what nobody told."""
+"""What a protocol says of what is not known."""
 
 
 class ImportSection(Section):
@@ -23,7 +23,7 @@ class ImportSection(Section):
     folder: str
     """Where they lay, absolute. Not part of a key: the content is."""
     content: str = Field(pattern=r"[0-9a-f]{64}")
-    """sha256 over the names and bytes of the files of the list's images."""
+    """sha256 over the names and bytes of the files of the split's images."""
     normalise: Literal["none", "max", "minmax"] = "none"
     """"none" takes scores 0..1 as they are and refuses others; "max" cuts negatives and divides each class by its
     maximum over the image; "minmax" stretches each class from its minimum to its maximum."""

@@ -5,7 +5,7 @@
     seed = 1                        # with preset, name, workers and until: options of the verb that stand at the top
     [loss]                          # and the method's settings, as in a preset
     negative_regions = 0.1
-    [data]                          # fields of the data section
+    [data]                          # settings of the data
     kind = "voc12"
     root = "VOCdevkit/VOC2012"
     [study]                         # options of tune, rare ones too; [search] of search, [compare] of compare
@@ -39,8 +39,11 @@ TOP = (
 """Options that may stand at the top."""
 CHOSEN = "chosen"
 """A study's note on how settings were chosen."""
-DATA_OPTIONS = {"kind": "data", "root": "root", "train_list": "train_list", "score_list": "score_list"}
-"""Fields of the data section that are options of a verb -> their names."""
+DATA_OPTIONS = {
+    **{"kind": "data", "root": "root", "train_list": "train_split", "score_list": "score_split"},
+    **{"train_split": "train_split", "score_split": "score_split"},
+}
+"""Names in [data] that are options of a verb -> the names of these options."""
 
 SHORT = 60
 """Letters of a list that is written in one line."""

@@ -31,7 +31,7 @@ SectionType = TypeVar("SectionType", bound=Section)
 
 
 def leaves(config: Section, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every field of a config as (dotted path, value), depth first."""
+    """Every setting of a config as (dotted path, value), depth first."""
     for name in type(config).model_fields:
         value = getattr(config, name)
         if isinstance(value, Section):
@@ -47,7 +47,7 @@ def look_up(config: Section, path: str) -> Any:
         if not isinstance(here, Section) or part not in type(here).model_fields:
             known = [name for name, _ in leaves(config)]
             sections = {name.rsplit(".", cut)[0] for name in known for cut in range(1, name.count(".") + 1)}
-            raise unknown("config field", path, [*known, *sections], path)
+            raise unknown("setting", path, [*known, *sections], path)
         here = getattr(here, part)
     return here
 
@@ -66,7 +66,7 @@ def why_without_effect(config: Section, path: str) -> str | None:
 
 
 def validated(kind: type[SectionType], data: Mapping[str, Any], where: str) -> SectionType:
-    """Build a section from plain data; an InputError names each wrong field and the nearest right one."""
+    """Build a section from plain data; an InputError names each wrong setting and the nearest right one."""
     try:
         return kind.model_validate(data)
     except ValidationError as error:
@@ -80,7 +80,7 @@ def _explain(kind: type[Section], item: Any) -> InputError:
         default = _default(kind)
         known = [name for name, _ in leaves(default)] if default is not None else list(kind.model_fields)
         sections = [name.rsplit(".", 1)[0] for name in known if "." in name]
-        return unknown("config field", path, [*known, *sections], path)
+        return unknown("setting", path, [*known, *sections], path)
     message = str(item["msg"]).removeprefix("Value error, ")
     return InputError(f"{path or kind.__name__}: {message} (got {_short(item['input'])})", field=path or None)
 
@@ -122,7 +122,7 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     path, equals, value = text.partition("=")
     path = path.strip()
     if not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", path):
-        raise InputError(f"--set {text!r}: expected path=value, for instance train.epochs=4", field="--set")
+        raise InputError(f"--set {text!r}: expected SETTING=VALUE, for instance train.epochs=4", field="--set")
     value = value.strip()
     if re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
         return path, float(value)

@@ -53,7 +53,7 @@ class TrainConfig(Section):
     """One training phase: views, optimiser, schedule, length."""
 
     epochs: int = Field(8, ge=1)
-    """Passes over the training list."""
+    """Passes over the training split."""
     batch: int = Field(16, ge=1)
     """Images per optimiser step over ALL workers together."""
     optimiser: Literal["sgd", "adam", "adamw"] = "adamw"
@@ -142,7 +142,7 @@ class MapsConfig(Section):
     """Normalise each view before fusing instead of the fused map; the result is clipped to 0..1. DRS does."""
     gate: Literal["labels", "predicted", "none"] = "labels"
     """Which classes an image's maps are made and stored of: those its image-level labels name (pseudo masks of the
-    training list), those the network predicts, or all. Only "predicted" and "none" tell what a network does on images
+    training split), those the network predicts, or all. Only "predicted" and "none" show what a network does on images
     without labels; the protocol of a score says whether labels were used."""
     gate_threshold: float = Field(0.5, ge=0, lt=1)
     """Gate "predicted": classes whose image score, 0..1 by the network, is above it."""
@@ -300,9 +300,9 @@ class SampleConfig(Section):
     seed: int = Field(0, ge=0)
     """Seed of the whole set."""
     train: int = Field(160, ge=1, le=100_000)
-    """Images in the list "train"."""
+    """Images in the split "train"."""
     val: int = Field(80, ge=1, le=100_000)
-    """Images in the list "val"."""
+    """Images in the split "val"."""
     size: int = Field(128, ge=48, le=1024)
     """Longer side of an image in pixels; the shorter side varies from 3/4 of it."""
     difficulty: float = Field(0.5, ge=0, le=1)
@@ -312,7 +312,7 @@ class SampleConfig(Section):
 
 
 class DataConfig(Section):
-    """Which images, which lists, which labels."""
+    """Which images, which splits, which labels."""
 
     kind: Literal["sample", "voc12", "coco", "images"] = "sample"
     """"sample" is generated; the others lie in the folder `root`: "voc12" is a VOC tree, "coco" is COCO as it is
@@ -324,14 +324,14 @@ class DataConfig(Section):
     train_list: str = "train"
     """List that is trained on, with image-level labels only."""
     score_list: str = "train"
-    """List whose maps are made and scored against pixel truth."""
+    """Split whose maps are made and scored against ground truth."""
     labels: str = "auto"
     """Image-level labels of voc12: "auto" takes the first there is of XML annotations,
-    image_level_labels.json, class indices in the list (DRS's form) and the masks; "xml", "list", "masks", or
+    image_level_labels.json, class indices in the list file (DRS's form) and the masks; "xml", "list", "masks", or
     the path of a label JSON. Of images: "auto" takes the folder's labels.csv, labels.json or labels.npy; else the path
     of such a file. COCO has its own."""
     masks: str = "auto"
-    """Folder of ground-truth masks. voc12: "auto" takes SegmentationClassAug when it covers the list, else
+    """Folder of ground-truth masks. voc12: "auto" takes SegmentationClassAug when it covers the split, else
     SegmentationClass; images: "auto" takes `masks`. COCO's are painted from its annotations."""
     saliency: str = ""
     """Folder of 8-bit grey PNGs by image id, 0 nothing to 255 salient, under `root` or absolute; "" is none. It is

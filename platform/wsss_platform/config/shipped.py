@@ -22,7 +22,7 @@ def shipped(folder: str) -> Path:
     for place in places:
         if place.is_dir():
             return place
-    raise RunError(f"this installation lacks its folder {folder!r}; looked for {' and '.join(map(str, places))}")
+    raise RunError(f"this installation lacks its folder {folder!r}; expected {' or '.join(map(str, places))}")
 
 
 def shipped_names(folder: str, suffix: str) -> list[str]:
@@ -35,7 +35,7 @@ def shipped_file(folder: str, name: str, suffix: str) -> Path:
     """The path of a shipped file, such as ("search_spaces", "fbr", ".toml").
 
     Raises:
-        InputError: there is none of this name; it tells the nearest one.
+        InputError: there is none of this name; the message names the nearest one.
     """
     names = shipped_names(folder, suffix)
     if name not in names:

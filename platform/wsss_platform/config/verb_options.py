@@ -18,6 +18,7 @@ class JsonOptions:
     """Of every verb."""
 
     as_json: bool = option(False, "Print one JSON document on standard output.", "Output", flag="--json", typed=True)
+    quiet: bool = option(False, "Print neither progress nor notes, only results and errors.", "Output", typed=True)
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,10 @@ class TreeOptions:
 class DataOptions(TreeOptions):
     """Which images."""
 
-    train_list: str | None = option(None, "Train on this split.", "Data", metavar="NAME")
-    score_list: str | None = option(None, "Score this split. Default: the trained one.", "Data", metavar="NAME")
+    train_split: str | None = option(None, "Train on this split.", "Data", metavar="NAME", former="--train-list")
+    score_split: str | None = option(
+        None, "Score this split. Default: the trained one.", "Data", metavar="NAME", former="--score-list"
+    )
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class SettingsOptions(RecipeOptions):
         "Override one setting, such as loss.contrast=0.05; repeatable.",
         "Method",
         flag="--set",
-        metavar="PATH=VALUE",
+        metavar="SETTING=VALUE",
         typed=True,
     )
 
@@ -99,7 +102,7 @@ class ResourceOptions:
     )
     max_failures: int = option(
         0,
-        "Go on while at most this many images fail (unreadable, or killing their worker) in maps, masks and scores. "
+        "Continue while at most this many images fail (unreadable, or killing their worker) in maps, masks and scores. "
         "They are listed with the reason; what is scored then is another protocol.",
         "Resources",
         low=0,
@@ -120,7 +123,7 @@ class StorageOptions:
 
 @dataclass(frozen=True)
 class OutputOptions(PlanOptions):
-    """What is told, and where."""
+    """What is reported, and where."""
 
     wandb: str = option(
         "auto",
@@ -133,9 +136,9 @@ class OutputOptions(PlanOptions):
 
 @dataclass(frozen=True)
 class StoredOptions(JsonOptions):
-    """Of verbs that look into a storage folder."""
+    """Of verbs that read a storage folder."""
 
-    storage: Path = option(STORAGE, "Look in this storage folder.", "Storage", metavar="DIR", envvar="WSSS_STORAGE")
+    storage: Path = option(STORAGE, "Read this storage folder.", "Storage", metavar="DIR", envvar="WSSS_STORAGE")
 
 
 @dataclass(frozen=True)
@@ -147,24 +150,29 @@ class OpenOptions(TreeOptions, JsonOptions):
         "Override one setting, such as data.sample.size=96; repeatable.",
         "Data",
         flag="--set",
-        metavar="PATH=VALUE",
+        metavar="SETTING=VALUE",
         typed=True,
     )
 
 
 @dataclass(frozen=True)
 class StageOptions(PlanOptions):
-    """Of the verbs that go on with a recorded run."""
+    """Of the verbs that continue a recorded run."""
 
     split: str | None = option(
-        None, "Take this split. Default: the run's own.", "Data", flag="--score-list", metavar="NAME"
+        None,
+        "Take this split. Default: the run's own.",
+        "Data",
+        flag="--score-split",
+        former="--score-list",
+        metavar="NAME",
     )
     changes: list[str] | None = option(
         None,
         "Override one setting of this stage; repeatable.",
         "Method",
         flag="--set",
-        metavar="PATH=VALUE",
+        metavar="SETTING=VALUE",
         typed=True,
     )
     producers: int | None = option(
@@ -175,12 +183,12 @@ class StageOptions(PlanOptions):
     )
     max_failures: int = option(
         0,
-        "Go on while at most this many images fail; they are listed with the reason.",
+        "Continue while at most this many images fail; they are listed with the reason.",
         "Resources",
         low=0,
     )
     local: bool = option(False, "Use this process alone, without Ray; the bytes are the same.", "Resources")
-    storage: Path = option(STORAGE, "Look in this storage folder.", "Storage", metavar="DIR", envvar="WSSS_STORAGE")
+    storage: Path = option(STORAGE, "Read this storage folder.", "Storage", metavar="DIR", envvar="WSSS_STORAGE")
 
     @property
     def planned(self) -> dict[str, Any]:

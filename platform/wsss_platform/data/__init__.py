@@ -9,7 +9,7 @@ __all__ = ["IGNORE", "Dataset", "Sample", "Split", "Truth", "open_data"]
 
 
 def open_data(config: DataConfig) -> Dataset:
-    """The data set that a config names. Reads lists and labels, no images.
+    """The data set that a config names. Reads splits and labels, no images.
 
     Raises:
         InputError: the tree, a list or the labels are missing or wrong; the message names the file.

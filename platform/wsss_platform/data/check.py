@@ -1,4 +1,4 @@
-"""Decode a whole list and say everything that is wrong with it: `wsss-platform data check`."""
+"""Decode a whole split and say everything that is wrong with it: `wsss-platform data check`."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class ListSummary:
-    """What a list holds, from the images that could be decoded."""
+    """What a split holds, from the images that could be decoded."""
 
     list_name: str
-    """The list."""
+    """The split."""
     classes: tuple[str, ...]
     """Names of the foreground classes."""
     images: int
@@ -35,7 +35,7 @@ class ListSummary:
     together: tuple[tuple[int, ...], ...]
     """C x C: images whose labels name both classes (the diagonal is `per_class`)."""
     smallest: tuple[int, int]
-    """(height, width) of the image with the fewest pixels; (0, 0) of an empty list."""
+    """(height, width) of the image with the fewest pixels; (0, 0) of an empty split."""
     largest: tuple[int, int]
     """(height, width) of the image with the most pixels."""
     sizes: int
@@ -50,7 +50,7 @@ class ListSummary:
 
 @dataclass(frozen=True)
 class Report:
-    """All problems of a list, and its summary."""
+    """All problems of a split, and its summary."""
 
     problems: tuple[Problem, ...]
     summary: ListSummary
@@ -61,12 +61,12 @@ class Report:
 
 
 def check(dataset: Dataset, list_name: str, on_progress: Progress | None = None) -> list[Problem]:
-    """Every problem of a list by file: bad lines, missing, truncated or mismatched images, labels, masks, saliency.
+    """Every problem of a split by file: bad lines, missing, truncated or mismatched images, labels, masks, saliency.
 
-    A list without any mask is checked without them, and saliency only where `data.saliency` names it.
+    A split without any mask is checked without them, and saliency only where `data.saliency` names it.
 
     Raises:
-        InputError: there is no such list.
+        InputError: there is no such split.
     """
     return list(inspect(dataset, list_name, on_progress).problems)
 
@@ -137,7 +137,7 @@ def verdict(reports: Sequence[Report]) -> tuple[bool, str]:
 
 
 def _open(dataset: Dataset, list_name: str) -> tuple[Split, Truth | None, list[Problem]]:
-    """The good part of a list and what is wrong with the rest before any image is decoded."""
+    """The good part of a split and what is wrong with the rest before any image is decoded."""
     if not isinstance(dataset, FolderDataset):
         return dataset.split(list_name), dataset.truth(list_name), []
     split, problems = dataset.examine(list_name)

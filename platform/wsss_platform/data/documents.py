@@ -9,18 +9,18 @@ from wsss_platform.data.check import ListSummary
 
 
 class DataLists(Document):
-    """The lists of a data set (`data lists`)."""
+    """The splits of a data set (`data lists`)."""
 
     SCHEMA: ClassVar[str] = "wsss-platform/data-lists"
 
     lists: dict[str, int]
-    """List -> its number of images."""
+    """Split -> its number of images."""
     classes: tuple[str, ...]
     """Names of the foreground classes."""
 
 
 class ListProblem(Part):
-    """A file of a list that is wrong."""
+    """A file of a split that is wrong."""
 
     list: str
     """Its name."""
@@ -34,7 +34,7 @@ class ListProblem(Part):
 
 
 class DataCheck(Document):
-    """Every file of some lists, decoded (`data check`)."""
+    """Every file of some splits, decoded (`data check`)."""
 
     SCHEMA: ClassVar[str] = "wsss-platform/data-check"
 
@@ -67,4 +67,4 @@ class DataTree(Document):
     root: str
     """For `--data`."""
     lists: dict[str, int]
-    """List -> its number of images."""
+    """Split -> its number of images."""

@@ -67,7 +67,7 @@ class FileSplit(ABC):
         except OSError as error:
             raise InputError(f"{error.filename}: cannot be read ({error.strerror})", field=error.filename) from None
         rows = [np.flatnonzero(vector).tolist() for vector in self.vectors]
-        return fingerprint({"classes": self.classes, "images": list(zip(self.ids, rows, sizes, strict=True))})
+        return fingerprint({"classes": self.classes, "pictures": list(zip(self.ids, rows, sizes, strict=True))})
 
     def saliency_path(self, id: str) -> Path:
         """Of the saliency map; InputError when the config names no folder of them."""

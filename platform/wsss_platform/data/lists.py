@@ -1,4 +1,4 @@
-"""ImageSets/Segmentation/*.txt: which images a list names, in the three line formats of the field.
+"""ImageSets/Segmentation/*.txt: which images a split names, in the three line formats of the field.
 
 2007_000032                                                      plain (VOC, IRN)
 /JPEGImages/2007_000032.jpg /SegmentationClassAug/2007_000032.png  PSA, SEAM
@@ -21,7 +21,7 @@ _MASK = re.compile(r"/?SegmentationClass(?:Aug)?/([^/]+)\.png")
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of a list."""
+    """One line of a split."""
 
     id: str
     line: int
@@ -31,10 +31,10 @@ class Entry:
 
 
 def read_list(path: Path, classes: int) -> tuple[list[Entry], list[Problem]]:
-    """The good lines of a list in order, and what is wrong with the others (each with file and line).
+    """The good lines of a split in order, and what is wrong with the others (each with file and line).
 
     Args:
-        path: of the list.
+        path: of the split.
         classes: number of foreground classes; indices must be below it.
 
     Raises:
@@ -56,12 +56,12 @@ def read_list(path: Path, classes: int) -> tuple[list[Entry], list[Problem]]:
         first[entry.id] = number
         entries.append(entry)
     if not first and not problems:
-        problems.append(Problem(str(path), "the list is empty"))
+        problems.append(Problem(str(path), "the split is empty"))
     return entries, problems
 
 
 def count_lines(path: Path) -> int:
-    """Images in a list, without checking them."""
+    """Images in a split, without checking them."""
     return sum(1 for line in _text(path).splitlines() if line.strip())
 
 

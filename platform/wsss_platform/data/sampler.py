@@ -20,24 +20,24 @@ class EpochSampler:
     The last incomplete batch is filled from the start of the same epoch's order: every rank has the same
     number of steps and every image is seen in every epoch.
 
-        sampler.at(epoch, step)   # where to go on (0, 0 at first)
+        sampler.at(epoch, step)   # where to continue (0, 0 at first)
         for views in DataLoader(train_views, batch_sampler=sampler, collate_fn=collate): ...
     """
 
     def __init__(self, length: int, batch: int, seed: int, rank: int = 0, world: int = 1) -> None:
         """
         Args:
-            length: images in the list, at least 1.
+            length: images in the split, at least 1.
             batch: images per optimiser step over all ranks.
             seed: of the run, not negative.
             rank: this worker, 0..world-1.
             world: number of workers.
 
         Raises:
-            InputError: the batch cannot be split evenly, or the list is empty.
+            InputError: the batch cannot be split evenly, or the split is empty.
         """
         if length < 1:
-            raise InputError("the training list is empty", field="data.train_list")
+            raise InputError("the training split is empty", field="data.train_list")
         if batch < 1 or batch % world:
             raise InputError(
                 f"train.batch: {batch} images cannot be split evenly over {world} workers", field="train.batch"

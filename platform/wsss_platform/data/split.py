@@ -44,11 +44,11 @@ class Sample:
 
 
 class Split(Protocol):
-    """A list of images with image-level labels. Cheap to build, picklable, no masks."""
+    """Images with image-level labels. Cheap to build, picklable, no masks."""
 
     @property
     def name(self) -> str:
-        """Of the list, such as "train"."""
+        """Of the split, such as "train"."""
         ...
 
     @property
@@ -58,7 +58,7 @@ class Split(Protocol):
 
     @property
     def ids(self) -> Sequence[str]:
-        """Image ids in list order, unique."""
+        """Image ids in the split's order, unique."""
         ...
 
     @property
@@ -82,7 +82,7 @@ class Split(Protocol):
         """Saliency of an image: uint8 [H, W], 0 nothing to 255 salient; supervision beyond labels.
 
         Raises:
-            InputError: this list has no saliency, or the file is missing or no grey PNG; names it.
+            InputError: this split has no saliency, or the file is missing or no grey PNG; names it.
         """
         ...
 
@@ -96,11 +96,11 @@ class Split(Protocol):
 
 
 class Truth(Protocol):
-    """Ground truth of a list; only scoring and openly declared selection take one."""
+    """Ground truth of a split; only scoring and openly declared selection take one."""
 
     @property
     def name(self) -> str:
-        """Of the list."""
+        """Of the split."""
         ...
 
     @property
@@ -110,7 +110,7 @@ class Truth(Protocol):
 
     @property
     def ids(self) -> Sequence[str]:
-        """Image ids in list order."""
+        """Image ids in the split's order."""
         ...
 
     def mask(self, id: str) -> NDArray[np.uint8]:
@@ -141,9 +141,9 @@ class Dataset(Protocol):
         ...
 
     def split(self, name: str) -> Split:
-        """A list with image-level labels; InputError with the nearest name when there is none."""
+        """A split with image-level labels; InputError with the nearest name when there is none."""
         ...
 
     def truth(self, name: str) -> Truth:
-        """The ground truth of a list."""
+        """The ground truth of a split."""
         ...

@@ -142,7 +142,7 @@ def _byte(values: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 class TrainViews(Dataset[View]):
-    """The training list as views; asked for by (epoch, image index), see `EpochSampler`."""
+    """The training split as views; asked for by (epoch, image index), see `EpochSampler`."""
 
     def __init__(
         self, split: Split, train: TrainConfig, readers: Mapping[str, Reader] | None = None, seed: int = 0
@@ -158,7 +158,7 @@ class TrainViews(Dataset[View]):
         self._ids = split.ids
 
     def __len__(self) -> int:
-        """Images in the list."""
+        """Images in the split."""
         return len(self._ids)
 
     def __getitem__(self, key: Key) -> View:

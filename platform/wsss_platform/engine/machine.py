@@ -12,7 +12,7 @@ from pathlib import Path
 
 CGROUPS, OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 """Where Linux says what a group of processes may take, and in which groups we are."""
-SHARED, PROCESSES = Path("/dev/shm"), Path("/proc")  # noqa: S108  # only looked at
+SHARED, PROCESSES = Path("/dev/shm"), Path("/proc")  # noqa: S108  # only read
 OBJECT_STORE = 512 * 1024**2
 """Bytes of shared memory of a local cluster. Only jobs and reports cross it; images are read where they are used."""
 

@@ -33,7 +33,7 @@ RAY_FOLDER = "ray"
 STOP = "stop"
 """In that folder: asks the workers to end."""
 POLL = 0.2
-"""Seconds between looks at the record of epochs."""
+"""Seconds between two readings of the record of epochs."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def train_on_ray(
     """Train a phase on the connected cluster; leaves WEIGHTS and METRICS in `folder`.
 
     The Ray Train run is named after the job's key and lives in `folder`, which every node must see: called
-    again after a crash of this process it goes on from the last committed checkpoint. `on_epoch` is called
+    again after a crash of this process it continues from the last committed checkpoint. `on_epoch` is called
     in this thread, for each epoch once and in order, epochs of an earlier attempt included.
 
     Args:

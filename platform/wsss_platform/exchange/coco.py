@@ -29,7 +29,7 @@ def category_ids(classes: Sequence[str]) -> tuple[int, ...]:
 
 
 def image_ids(ids: Sequence[str]) -> tuple[int, ...]:
-    """COCO's image ids where every name ends in its twelve digits, else 1..N in list order."""
+    """COCO's image ids where every name ends in its twelve digits, else 1..N in the split's order."""
     digits = [re.search(r"(?<!\d)\d{12}$", id) for id in ids]
     numbers = tuple(int(found[0]) for found in digits if found)
     return numbers if len(set(numbers)) == len(ids) else tuple(range(1, len(ids) + 1))
@@ -84,7 +84,7 @@ class RegionFile:
             self._stream.write((",\n" if self._annotations > 1 else "\n") + json.dumps(said))
 
     def close(self) -> None:
-        """Write the list of images and give the file its name."""
+        """Write the file of ids and give the file its name."""
         self._stream.write('\n], "images": ' + json.dumps(self._images) + "}\n")
         self._stream.close()
         self._part.rename(self._path)

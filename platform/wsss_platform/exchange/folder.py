@@ -39,7 +39,7 @@ class Exported:
     folder: Path
     images: int
     lacking: tuple[str, ...]
-    """Images of the list that have no mask."""
+    """Images of the split that have no mask."""
     undecided: int
     """Pixels of value 255, over all images."""
     scored: bool

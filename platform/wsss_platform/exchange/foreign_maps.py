@@ -26,7 +26,7 @@ def foreign_maps(
     Args:
         folder: of maps, files named by image id.
         form: which codebase's files they are; None: by what the first one holds.
-        data: its scored list says which images.
+        data: its scored split says which images.
         settings: fields of `ImportSection` beside form, folder and content.
         changes: of the config, by dotted path.
         may_lack: images that may have no map.

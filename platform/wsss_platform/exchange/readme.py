@@ -14,7 +14,7 @@ _VOC = """\
 | `JPEGImages` | a link to the images, where they lay in a VOC tree; else put them there |
 | `ImageSets/Segmentation/{list}.txt` | one image id a line |
 | `ImageSets/Segmentation/{list}_pairs.txt` | `/JPEGImages/ID.jpg /SegmentationClass/ID.png` a line, to be joined with this folder |
-| `image_level_labels.json` | the image-level labels of the list |
+| `image_level_labels.json` | the image-level labels of the split |
 | `classes.txt` | names by label, from 0 |
 | `scores.parquet` | one row per image: size, undecided pixels, classes{scores} |
 """  # noqa: E501 (a table row is one line)
@@ -34,7 +34,11 @@ def readme(
     """What lies in the folder, how the masks were made, and what 255 means."""
     stage = experiment.stage("masks")
     masks = experiment.masks_config(stage.phase)
-    scores = ", IoU with the true mask by class and mean (null: in neither)" if scored else "; no IoU, as the run was "
+    scores = (
+        ", IoU with the ground-truth mask by class and mean (null: in neither)"
+        if scored
+        else "; no IoU, as the run was "
+    )
     scores += "" if scored else "not scored (`wsss-platform score RUN`, then export again)"
     table = (_VOC if layout == "voc" else _COCO).format(list=stage.list_name, scores=scores)
     ignored = (
@@ -44,10 +48,10 @@ def readme(
         else "255 would mean undecided (to be ignored in training); these masks have no such pixel."
     )
     without = (
-        f"\n## Without a mask\n\nThese images failed and are in no list: {', '.join(lacking)}.\n" if lacking else ""
+        f"\n## Without a mask\n\nThese images failed and are in no split: {', '.join(lacking)}.\n" if lacking else ""
     )
     return (
-        f"# Pseudo masks\n\n{images} masks of list `{stage.list_name}`, method `{experiment.method.name}`, "
+        f"# Pseudo masks\n\n{images} masks of split `{stage.list_name}`, method `{experiment.method.name}`, "
         f"background rule `{masks.rule}`, CRF `{masks.crf}` (content key {stage.key[:12]}). They were made from "
         f"{protocol(experiment).supervision}; they are no ground truth.\n\n"
         f"{table}\n## 255\n\n{ignored}\n{without}"

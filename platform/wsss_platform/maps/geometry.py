@@ -64,7 +64,7 @@ def node_weights(found: int, covered: int, pixels: int) -> NDArray[np.float32]:
 
 
 def _bilinear(places: NDArray[np.float64], count: int) -> NDArray[np.float64]:
-    """float64 [P, count]: the weights of `count` values at 0, 1, ... when read at places, the outer ones going on."""
+    """float64 [P, count]: the weights of `count` values at 0, 1, ... read at places; the outer ones repeat."""
     places = places.clip(0, count - 1)
     first = np.minimum(places.astype(np.int64), max(count - 2, 0))
     weights = np.zeros((len(places), count))

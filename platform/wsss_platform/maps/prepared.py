@@ -1,4 +1,4 @@
-"""A trained network, made ready to look at images."""
+"""A trained network, made ready for inference."""
 
 from __future__ import annotations
 

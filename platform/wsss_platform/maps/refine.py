@@ -65,7 +65,7 @@ class Refiner:
 
 
 def _cells(nodes: Tensor, rows: int, columns: int) -> Tensor:
-    """Full size at the centres of rows x columns cells of `CELL` pixels; beyond the nodes the last ones go on."""
+    """Full size at the centres of rows x columns cells of `CELL` pixels; beyond the nodes the last ones repeat."""
     inside = functional.avg_pool2d(nodes[None], 2, 1)
     missing = (0, columns - inside.shape[3], 0, rows - inside.shape[2])
     return functional.pad(inside, missing, mode="replicate")[0]

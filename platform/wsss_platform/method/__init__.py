@@ -51,10 +51,10 @@ class Phase:
     masks: str = "masks"
     """Dotted path of the MasksConfig that turns those maps into masks."""
     reads: Mapping[str, Reads] = field(default_factory=dict)
-    """Earlier phases whose output on the training list this phase trains on: {"seed": "masks"} gives
+    """Earlier phases whose output on the training split this phase trains on: {"seed": "masks"} gives
     `batch.extras["seed"]`, cropped and flipped with the image."""
     refines: str = ""
-    """An earlier phase whose stored maps of a list this phase turns into its own by `Objective.refine`; "" for a phase
+    """An earlier phase whose stored maps of a split this phase turns into its own by `Objective.refine`; "" for a phase
     that makes maps from images alone."""
     refine_sections: tuple[str, ...] = ()
     """Dotted paths of what `Objective.refine` reads beside the weights; a change repeats the refined maps."""

@@ -32,7 +32,7 @@ class MethodList(Document):
 
 
 class MethodField(Part):
-    """One config field."""
+    """One setting."""
 
     field: str
     """Dotted path."""
@@ -43,7 +43,7 @@ class MethodField(Part):
 
 
 class MethodFields(Document):
-    """Every config field of a method (`methods METHOD`)."""
+    """Every setting of a method (`methods METHOD`)."""
 
     SCHEMA: ClassVar[str] = "wsss-platform/method"
 

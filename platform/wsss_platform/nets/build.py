@@ -10,7 +10,7 @@ def build_backbone(config: BackboneConfig) -> Backbone:
     """The network that a config names, with its initial weights.
 
     Raises:
-        InputError: weights that are not to be had, or do not fit (missing and unexpected names are listed).
+        InputError: weights that are not available, or do not fit (missing and unexpected names are listed).
     """
     match config.name:
         case "resnet50":

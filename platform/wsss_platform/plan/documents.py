@@ -23,8 +23,8 @@ class PlannedStage(Part):
 
     stage: str
     """Kind and phase, such as "train:cam"."""
-    list: str
-    """The list of images that it goes through."""
+    split: str
+    """The split that it goes through."""
     key: str
     """Content key, 64 hex digits."""
     cached: bool
@@ -54,9 +54,9 @@ class PlanCost(Part):
     trainings: int
     """How many."""
     map_passes: int
-    """How many; each through a whole list."""
+    """How many; each through all images of a split."""
     mask_passes: int
-    """How many; each through a whole list."""
+    """How many; each through all images of a split."""
     crf_passes: int
     """Of the mask passes those with a dense CRF, or that may have one."""
     inner_settings: int
@@ -96,6 +96,7 @@ class RunPlan(Plan):
     """What a run would do (`train`, `maps`, `masks`, `score`, `import-maps` with `--dry-run`)."""
 
     SCHEMA: ClassVar[str] = "wsss-platform/run-plan"
+    VERSION: ClassVar[int] = 2
 
     run: str
     """Its name."""

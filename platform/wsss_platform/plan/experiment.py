@@ -50,7 +50,7 @@ class Stage:
     phase: Phase
     key: str
     list_name: str
-    """The list it trains on, or whose maps, masks or scores it makes."""
+    """The split it trains on, or whose maps, masks or scores it makes."""
     inputs: Mapping[str, Stage] = field(default_factory=dict)
     """By role: "weights", "maps", "masks", or the name of a phase that is read."""
 
@@ -74,7 +74,7 @@ class Experiment:
 
     @cached_property
     def dataset(self) -> Dataset:
-        """The opened data; its lists have parts, such as "train:rest-3" (data.part)."""
+        """The opened data; its splits have parts, such as "train:rest-3" (data.part)."""
         return PartedDataset(open_data(self.data))
 
     @cached_property
@@ -212,7 +212,7 @@ class Experiment:
         return Stage("score", maps.phase, key, maps.list_name, {"maps": maps, "masks": masks})
 
     def _saliency(self, list_name: str, *, used: bool) -> dict[str, str]:
-        """What a key says of the list's saliency maps: nothing where they are not used."""
+        """What a key says of the split's saliency maps: nothing where they are not used."""
         return {"saliency": self.saliency_fingerprint(list_name)} if used else {}
 
     def _key(self, kind: Kind, phase: Phase, sections: Mapping[str, Any], **inputs: Any) -> str:
@@ -231,15 +231,15 @@ class Experiment:
         return list(PLAIN_CAM) if phase.plain_cam else [self.method.name, self.method.revision, phase.name]
 
     def split_fingerprint(self, name: str) -> str:
-        """Of a list's images and image-level labels."""
+        """Of a split's images and image-level labels."""
         return _cached(self, f"split {name}", lambda: self.dataset.split(name).fingerprint())
 
     def saliency_fingerprint(self, name: str) -> str:
-        """Of a list's saliency maps; InputError when there are none."""
+        """Of a split's saliency maps; InputError when there are none."""
         return _cached(self, f"saliency {name}", lambda: self.dataset.split(name).saliency_fingerprint())
 
     def truth_fingerprint(self, name: str) -> str:
-        """Of a list's pixel truth."""
+        """Of a split's ground truth."""
         return _cached(self, f"ground truth {name}", lambda: self.dataset.truth(name).fingerprint())
 
 
@@ -268,7 +268,7 @@ def weights_fingerprint(weights: str) -> str:
 
 
 def file_fingerprint(name: str, field: str, besides: str = "not ") -> str:
-    """sha256 of a file's content; InputError naming the config field when there is no such file."""
+    """sha256 of a file's content; InputError naming the setting when there is no such file."""
     path = Path(name).expanduser()
     if not path.is_file():
         raise InputError(f"{field}: {name!r} is {besides}an existing file", field=field)

@@ -82,7 +82,7 @@ temporary names and renames, and returns at once when the chunk's output exists 
 
 @runtime_checkable
 class NamesImage(Protocol):
-    """Work that can tell, after its process died, which image it was at."""
+    """Work that can say, after its process died, at which image it was."""
 
     def working_on(self, chunk: Chunk) -> str | None:
         """The image of the chunk that was begun and not finished; None when there is none."""

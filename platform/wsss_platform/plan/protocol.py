@@ -1,4 +1,4 @@
-"""The protocol stamped on every number: what was seen, what was chosen, and with which truth.
+"""The protocol stamped on every number: what was seen, what was chosen, and with which ground truth.
 
 Two scores may be ranked against each other only when their protocols are equal (`group`).
 """
@@ -77,7 +77,7 @@ class Protocol(Section):
     """"labels", or "labels + saliency" where a phase trains on saliency maps or a masks rule reads them; for imported
     maps what whoever imported them said."""
     labels_from: str
-    """Where image-level labels come from; "masks" when derived from pixel truth."""
+    """Where image-level labels come from; "masks" when derived from the ground truth."""
     label_gate: bool
     """Whether the scored maps were limited to the classes the image-level labels name."""
     selection: Selection
@@ -99,7 +99,7 @@ class Protocol(Section):
     segmenter: str
     """Second-stage network trained on the masks, or "none" (the masks themselves are scored)."""
     truth: str
-    """Hash of the pixel truth."""
+    """Hash of the ground truth."""
 
     def group(self) -> str:
         """Scores with equal groups may be ranked together (12 hex digits).

@@ -1,4 +1,4 @@
-"""What the speed of a stage depends on, so that earlier stages tell how long a new one takes."""
+"""What the speed of a stage depends on, so that earlier stages predict how long a new one takes."""
 
 from __future__ import annotations
 

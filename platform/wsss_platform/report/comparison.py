@@ -1,8 +1,8 @@
 """Methods side by side: from scored runs in the store to differences with intervals. Ours.
 
-Every variant is looked at where its own sweep is best (`at = "best"`, an oracle for all alike), as its masks were made
+Every variant is compared where its own sweep is best (`at = "best"`, an oracle for all alike), as its masks were made
 (`at = "masks"`), or where it takes as much of the background as the baseline does where that is best, seed by seed and
-as nearly as its sweep allows (`at = "background"`): what it finds then is found at the same price.
+as nearly as its sweep allows (`at = "background"`): both then find objects with the same amount of background.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class ScoredVariant:
 
     @cached_property
     def effects(self) -> Mapping[str, NDArray[np.int64]]:
-        """Effect -> int64 [S, N, 2]: pixels counted and pixels looked at."""
+        """Effect -> int64 [S, N, 2]: hits, and pixels counted."""
         return self.count_effects()
 
     def count_effects(self, on_image: Callable[[], object] = lambda: None) -> Mapping[str, NDArray[np.int64]]:
@@ -187,7 +187,7 @@ def score_variants(variants: Sequence[Variant], store: Store, at: Where) -> list
 
 
 def share(sums: NDArray[Any]) -> NDArray[np.float64]:
-    """counted / looked at: [..., 2] -> [...]; nan where nothing was looked at."""
+    """hits / pixels counted: [..., 2] -> [...]; nan where no pixel was counted."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(sums[..., 0] / sums[..., 1], np.float64)
 

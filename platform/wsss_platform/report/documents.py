@@ -7,8 +7,8 @@ from typing import ClassVar, Literal, Self
 
 from wsss_platform.config.document import Document, Part
 from wsss_platform.plan.protocol import Protocol
+from wsss_platform.report.evaluations import Evaluations, evaluations_of
 from wsss_platform.report.leaderboard import Group, Row
-from wsss_platform.report.looks import Looks, looks_at
 
 
 class ComparedVariant(Part):
@@ -33,7 +33,7 @@ class ComparedVariant(Part):
     classes: dict[str, float | None]
     """Class -> IoU, mean over seeds; background first."""
     effects: dict[str, float | None]
-    """What the masks get right or wrong -> share of the pixels looked at, mean over seeds."""
+    """What the masks get right or wrong -> share of the pixels counted, mean over seeds."""
 
 
 class Gap(Part):
@@ -98,17 +98,17 @@ class ComparisonDocument(Document):
     """Names of the images that were drawn, those on which the variants differ most first."""
 
 
-class SeenTruth(Part):
-    """How often the ground truth of a list was looked at in this storage."""
+class EvaluationCounts(Part):
+    """How often this storage has evaluated on the ground truth of a split."""
 
-    list_name: str
-    """The list."""
-    truth: str
+    split: str
+    """The split."""
+    ground_truth: str
     """First 12 hex digits of its hash."""
     scores: int
     """Runs that were scored on it."""
     rungs: int
-    """Trials that were looked at before their end."""
+    """Trials that were scored on a few images before their end."""
     settings: int
     """Settings of searches on stored maps."""
     total: int
@@ -117,12 +117,12 @@ class SeenTruth(Part):
     @property
     def words(self) -> str:
         """For a person."""
-        return Looks(**self.model_dump(exclude={"total"})).words
+        return Evaluations(**self.model_dump(exclude={"total"})).words
 
     @classmethod
-    def of(cls, looks: Looks) -> Self:
-        """The looks at one list."""
-        return cls(**vars(looks), total=looks.total)
+    def of(cls, counted: Evaluations) -> Self:
+        """The evaluations on one split."""
+        return cls(**vars(counted), total=counted.total)
 
 
 class LeaderboardGroup(Part):
@@ -134,40 +134,44 @@ class LeaderboardGroup(Part):
     """Of all its rows."""
     rows: tuple[Row, ...]
     """Best first."""
-    looks: SeenTruth
-    """At the ground truth that they are scored with."""
+    evaluations: EvaluationCounts
+    """On the ground truth that they are scored with."""
 
 
 class LeaderboardDocument(Document):
     """Results of this storage by protocol (`leaderboard`)."""
 
     SCHEMA: ClassVar[str] = "wsss-platform/leaderboard"
+    VERSION: ClassVar[int] = 2
 
     groups: tuple[LeaderboardGroup, ...]
     """By data, list and hash of the protocol."""
 
     @classmethod
-    def of(cls, groups: Iterable[Group], seen: Sequence[Looks]) -> Self:
-        """Ranked groups with what was looked at in their storage (`report.looks.looks`)."""
+    def of(cls, groups: Iterable[Group], seen: Sequence[Evaluations]) -> Self:
+        """Ranked groups with the evaluations in their storage (`report.evaluations.evaluations`)."""
         return cls(groups=tuple(_group(one, seen) for one in groups))
 
 
-def _group(group: Group, seen: Sequence[Looks]) -> LeaderboardGroup:
-    truth = looks_at(tuple(seen), group.protocol.score_list, group.protocol.truth)
-    return LeaderboardGroup(group=group.key, protocol=group.protocol, rows=group.rows, looks=SeenTruth.of(truth))
+def _group(group: Group, seen: Sequence[Evaluations]) -> LeaderboardGroup:
+    truth = evaluations_of(tuple(seen), group.protocol.score_list, group.protocol.truth)
+    return LeaderboardGroup(
+        group=group.key, protocol=group.protocol, rows=group.rows, evaluations=EvaluationCounts.of(truth)
+    )
 
 
 class Images(Document):
     """Images of a run that were drawn (`show`)."""
 
     SCHEMA: ClassVar[str] = "wsss-platform/images"
+    VERSION: ClassVar[int] = 2
 
     folder: str
     """Where they are."""
     files: tuple[str, ...]
     """Their paths."""
-    looks: SeenTruth
-    """At the ground truth that chose the worst and the best of them; drawing is not counted."""
+    evaluations: EvaluationCounts
+    """On the ground truth that chose the worst and the best of them; drawing is not counted."""
 
 
 class DoctorItem(Part):
@@ -176,11 +180,11 @@ class DoctorItem(Part):
     name: str
     """Such as "torch" or "WSSS_STORAGE"; the same on every machine."""
     state: Literal["ok", "missing", "warning"]
-    """Warning: it may do, or it could not be looked at."""
+    """Warning: it may do, or it could not be checked."""
     needed: bool
     """Whether nothing works without it; otherwise it is for what `meaning` says."""
     found: str
-    """What there is; why it is missing, or why it could not be looked at."""
+    """What there is; why it is missing, or why it could not be checked."""
     meaning: str
     """What that means, or what to do."""
 

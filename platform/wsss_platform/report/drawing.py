@@ -51,7 +51,7 @@ def panel(
         scores: float32 [K, H, W] in 0..1, the maps of the classes present.
         classes: their K indices, 0-based foreground.
         mask: uint8 [H, W], the pseudo mask.
-        truth: uint8 [H, W], the true mask.
+        truth: uint8 [H, W], the ground-truth mask.
         class_names: names of all C foreground classes.
         title: of the whole image, such as its id.
         background: the constant background score, drawn as a contour on each map.

@@ -33,7 +33,7 @@ class Row:
     spread: float | None
     """Sample standard deviation over seeds; None for one seed."""
     best: float | None
-    """Best of the background sweep: an oracle that saw the truth."""
+    """Best of the background sweep: an oracle that saw the ground truth."""
     best_spread: float | None
     """Sample standard deviation over seeds; None for one seed."""
     thresholds: tuple[float, ...]
@@ -65,7 +65,7 @@ class Group:
 
 
 def rows(records: Iterable[RunRecord], *, all_trials: bool = False) -> list[Group]:
-    """Group and rank finished, scored records; groups ordered by data, lists and key.
+    """Group and rank finished, scored records; groups ordered by data, splits and key.
 
     Args:
         records: any records; those without a score are passed over.

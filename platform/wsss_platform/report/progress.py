@@ -6,10 +6,10 @@ Standard output belongs to results.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -43,9 +43,12 @@ if type(sys.stderr).__module__.startswith("ipykernel"):
 
 
 def console_on(stream: Any = None, *, stderr: bool = False) -> Console:
-    """A console on a stream."""
-    plain = partial(Console, file=stream, stderr=stderr, **_PLAIN)
-    return plain() if plain().is_terminal else plain(width=WIDTH)
+    """A console on a stream. With NO_COLOR it writes plain lines, as wide as the terminal, and no escape code."""
+    made = Console(file=stream, stderr=stderr, **_PLAIN)
+    if made.is_terminal and not os.environ.get("NO_COLOR"):
+        return made
+    width = made.width if made.is_terminal else WIDTH
+    return Console(file=stream, stderr=stderr, width=width, color_system=None, **{**_PLAIN, "force_terminal": False})
 
 
 console = console_on(stderr=True)
@@ -55,6 +58,16 @@ console = console_on(stderr=True)
 def note(message: str) -> None:
     """A remark, on standard error."""
     console.print(message, soft_wrap=True)
+
+
+@contextmanager
+def quiet(wanted: bool = True) -> Iterator[None]:
+    """Print neither progress nor notes while open, if `wanted`; what is raised is printed after it."""
+    before, console.quiet = console.quiet, wanted or console.quiet
+    try:
+        yield
+    finally:
+        console.quiet = before
 
 
 class _Notes(logging.Handler):

@@ -1,6 +1,6 @@
 """`show`: images of a scored run, read from the store and drawn by `drawing`.
 
-The choice of worst and best images looks at ground truth; it is for a person to look at and selects nothing.
+The worst and best images are chosen with ground truth, for a person to view; no setting is selected with them.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ class RunImages:
         self._background = masks.background if masks.rule == "constant" else None
 
     def ranking(self) -> dict[str, float]:
-        """Image id -> mean IoU of its mask over the classes in it, 0..1; without images that have no truth."""
+        """Image id -> mean IoU of its mask over the classes in it, 0..1; without images that have no ground truth."""
         values = mean_iou_of_parts(self._score.parts)
         return {name: float(value) for name, value in zip(self._score.ids, values, strict=True) if not np.isnan(value)}
 
     def draw(self, name: str) -> Figure:
-        """The panel of one image; InputError with the nearest id when the list has none of that name."""
+        """The panel of one image; InputError with the nearest id when the split has none of that name."""
         if name not in self._maps:
-            raise unknown(f"image of list {self._split.name!r}", name, self._split.ids)
+            raise unknown(f"image of split {self._split.name!r}", name, self._split.ids)
         stored = self._maps[name]
         return panel(
             self._split.read(name).image,
@@ -81,7 +81,7 @@ def show_run(
         ids: these images instead.
 
     Raises:
-        InputError: the run has no score, or an id that its list does not have.
+        InputError: the run has no score, or an id that its split does not have.
     """
     run = RunImages(experiment, store)
     chosen = [(name, name) for name in ids] if ids else list(_chosen(run.ranking(), count))
@@ -132,7 +132,7 @@ def panels(experiment: Experiment, store: Store, count: int = 2) -> Iterator[tup
 def choose(ranking: Mapping[str, float], count: int, seed: int = 0) -> dict[str, list[str]]:
     """Ids of the `count` worst (worst first), best (best first) and of random others; no id twice.
 
-    Equal scores are ordered by id. A short list is filled in that order.
+    Equal scores are ordered by id. A short split is filled in that order.
     """
     ordered = sorted(ranking, key=lambda name: (ranking[name], name))
     worst = ordered[:count]

@@ -86,9 +86,9 @@ class RuleResult(Document):
     rule: str
     """"constant", "power", "per-class" or "saliency"."""
     fitted_on: str
-    """The list that chose the setting."""
+    """The split that chose the setting."""
     oracle: bool
-    """Whether that is the list that is scored."""
+    """Whether that is the split that is scored."""
     words: str
     """Rule and setting in words."""
     setting: dict[str, int | float]
@@ -98,7 +98,7 @@ class RuleResult(Document):
     subsets: tuple[RuleSubset, ...]
     """As many as were asked for."""
     curve: dict[str, Any]
-    """Mean IoU of the fitted list at every setting; empty where there are too many."""
+    """Mean IoU of the fitted split at every setting; empty where there are too many."""
 
 
 class RunDifference(Document):
@@ -109,7 +109,7 @@ class RunDifference(Document):
     first: str
     """Name of a run."""
     second: str
-    """Name of the run that it is held against."""
+    """Name of the run that it is compared with."""
     masks: Comparison
     """The masks as made; `a` is the first run."""
     best: Comparison

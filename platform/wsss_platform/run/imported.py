@@ -2,7 +2,7 @@
 
     folder of maps ─► maps ─► masks ─► score
 
-The maps' key is the content of the files, the list and how they are read (docs/decisions/0007). No Ray here.
+The maps' key is the content of the files, the split and how they are read (docs/decisions/0007). No Ray here.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ METHOD = Method(
 
 
 def content_of(digests: Iterable[tuple[str, Mapping[str, str]]]) -> str:
-    """sha256 over (image id, file name -> sha256 of its bytes), in list order."""
+    """sha256 over (image id, file name -> sha256 of its bytes), in the split's order."""
     return fingerprint([[id, sorted(files.items())] for id, files in digests])
 
 

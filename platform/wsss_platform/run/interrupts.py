@@ -1,7 +1,7 @@
 """Ctrl-C: once ends a run at its next safe place, twice at once.
 
 A safe place is one where all that was done is stored: a chunk of images, or an epoch with its checkpoint. The same
-command goes on from there.
+command continues from there.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Interrupts:
     def __init__(self, ends: str) -> None:
         """
         Args:
-            ends: what happens now, told to the user at the first Ctrl-C.
+            ends: what happens now, said to the user at the first Ctrl-C.
         """
         self._said = f"\n{ends}; Ctrl-C again stops at once\n".encode()
         self._asked = False
@@ -61,7 +61,7 @@ def interruptible(on_event: OnEvent, asked: Callable[[], bool], experiment: Expe
 
     Args:
         on_event: gets every event first.
-        asked: looked at where the run could end.
+        asked: called where the run could end.
         experiment: the one that runs.
     """
 

@@ -194,7 +194,7 @@ class _Around(NamedTuple):
 
 @lru_cache(maxsize=8)
 def _around(folder: Path) -> _Around:
-    """Looked up once: a study starts a record per trial and seed, and what this process runs was loaded before."""
+    """Read once: a study starts a record per trial and seed, and what this process runs was loaded before."""
     return _Around(software(), git_commit(folder), cpu_words())
 
 
@@ -234,7 +234,7 @@ _PARSED: dict[Path, tuple[tuple[int, int, int], RunRecord]] = {}
 
 
 def _read(path: Path, stamp: tuple[int, int, int]) -> RunRecord:
-    """After each trial a study looks at all records; each is parsed again only when it was written again."""
+    """After each trial a study reads all records; each is parsed again only when it was written again."""
     known = _PARSED.get(path)
     if known is None or known[0] != stamp:
         known = _PARSED[path] = stamp, RunRecord.model_validate_json(path.read_bytes())

@@ -33,7 +33,7 @@ _NUMBER = re.compile(r"[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|true|false")
 
 
 def scrub(text: str) -> str:
-    """The text without what looks like a secret; ordinary words, numbers and content keys stay.
+    """The text without what may be a secret; ordinary words, numbers and content keys stay.
 
     Hidden are: user and password of a URL; the value of a name such as WANDB_API_KEY, --token or
     password (but not a number given to a dotted config path, `loss.class_token=0.1`); authorisation

@@ -1,4 +1,4 @@
-"""What a study tells while it runs; plain data for whoever shows it."""
+"""What a study reports while it runs; plain data for whoever shows it."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 A table is int64 [C + 1, C + 2]: rows are the ground truth (0 background, c + 1 for class c), columns the
 prediction, and the last column counts pixels predicted 255 ("undecided"). Pixels whose ground truth is 255 are
 in no cell. Tables add over images and shards. Scores count an undecided pixel as background, as the
-field does (IRN's eval_sem_seg), and the last column keeps the number, so that it can be told.
+field does (IRN's eval_sem_seg), and the last column keeps the number, so that it can be reported.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def slots_of(classes: int) -> NDArray[np.uint8]:
 
 @njit(cache=True, nogil=True)
 def _count(truth, prediction, slots):  # type: ignore[no-untyped-def] # pragma: no cover
-    """int64 [slots, slots]. Eight pixels at once where a run of equal pixels goes on: in masks, nearly everywhere."""
+    """int64 [slots, slots]. Eight pixels at once inside a run of equal pixels: in masks, nearly everywhere."""
     side = np.int64(slots.max()) + 1
     table = np.zeros(side * side, np.int64)
     words = truth.size // 8
@@ -107,7 +107,7 @@ def iou_of_parts(sums: NDArray[np.int64] | NDArray[np.float64]) -> NDArray[np.fl
 def mean_iou(table: NDArray[np.int64]) -> NDArray[np.float64]:
     """Mean of `iou` over the classes that occur in ground truth or prediction: float64 [...] in 0..1.
 
-    On a full VOC list these are all 21, the field's mean; on a subset a class that is nowhere does not
+    On a full VOC split these are all 21, the field's mean; on a subset a class that is nowhere does not
     count (counting it as 0 or 1 would be arbitrary). nan when nothing was counted.
     """
     return mean_iou_of_parts(parts(table))

@@ -38,7 +38,7 @@ class SweepSummary(Part):
 
 
 class Summary(Document):
-    """What a run reached on a list: score.json of a score in the store, which is without schema and version."""
+    """What a run reached on a split: score.json of a score in the store, which is without schema and version."""
 
     SCHEMA: ClassVar[str] = "wsss-platform/score"
 

@@ -8,7 +8,7 @@ Each effect is a share of pixels, summed over images before dividing:
                         image's diagonal, over the boundary pixels of both (a Dice coefficient of boundaries)
     background taken    background pixels called an object                    (fewer is better)
     context taken       the same, where the background is the context that goes with a class of the image
-    plain parts found   as objects found, on the parts of objects that do not tell their class
+    plain parts found   as objects found, on the parts of objects that do not show their class
     emblems found       the same, on the parts that do
 
 The last three need to know more than masks do; the generated sample does.
@@ -38,11 +38,11 @@ def effects(
     parts: NDArray[np.uint8] | None = None,
     context: NDArray[np.bool_] | None = None,
 ) -> Mapping[str, tuple[int, int]]:
-    """Effect -> (pixels counted, pixels looked at) of one image.
+    """Effect -> (hits, pixels counted) of one image.
 
     Args:
         mask: uint8 [H, W], 0 background, c + 1 for class c; 255 (undecided) is right nowhere and takes nothing.
-        truth: uint8 [H, W] alike; 255 is not looked at.
+        truth: uint8 [H, W] alike; 255 is not counted.
         parts: uint8 [H, W], EMBLEM and PLAIN on objects.
         context: bool [H, W], background that shows the context of a class in the image.
     """
@@ -87,7 +87,7 @@ def boundaries_met(mask: NDArray[np.uint8], truth: NDArray[np.uint8], reach: flo
 
     Args:
         mask: uint8 [H, W]; 255 (undecided) is background, as in scores.
-        truth: uint8 [H, W]; 255 is not looked at.
+        truth: uint8 [H, W]; 255 is not counted.
         reach: of the diagonal.
     """
     scored = truth != IGNORE

@@ -98,7 +98,7 @@ def bucket_table(thresholds: bytes, top: int) -> NDArray[np.uint16] | NDArray[np
 
 @njit(cache=True, nogil=True)
 def _present(truth):  # type: ignore[no-untyped-def] # pragma: no cover
-    """Which of the 256 values occur. Masks are flat: eight pixels like the eight before them tell nothing new."""
+    """Which of the 256 values occur. Masks are flat: eight pixels like the eight before them add nothing new."""
     found = np.zeros(256, np.bool_)
     whole = truth.size // 8 * 8
     eights = truth[:whole].view(np.uint64)
@@ -116,7 +116,7 @@ def _count(levels, truth, places, table, present, buckets):  # type: ignore[no-u
     """uint32 [present, K, buckets] by ground truth, best class and bucket; `places`: where a ground-truth value begins.
 
     Two counters in turn, so that runs of equal pixels do not wait for their own counter; unsigned places, so that none
-    is looked at for a count from the end.
+    is read for a count from the end.
     """
     number, _, columns = levels.shape
     height, width = truth.shape

@@ -1,4 +1,4 @@
-"""`Score`: what a run reached on a list, from the stored per-image counts."""
+"""`Score`: what a run reached on a split, from the stored per-image counts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ At = Literal["masks", "best"]
 
 @dataclass(frozen=True)
 class Score:
-    """The counts of one run over one list: masks per image, sweep summed.
+    """The counts of one run over one split: masks per image, sweep summed.
 
     IoU, precision and recall are fractions 0..1. The best threshold is chosen with the ground truth it is
     scored on, so whatever stands under it is an oracle.

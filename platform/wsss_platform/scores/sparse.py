@@ -1,4 +1,4 @@
-"""Counts per image without their zeros: an image has a few of the classes, a list of COCO has 80."""
+"""Counts per image without their zeros: an image has a few of the classes, COCO has 80."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class SparseParts:
         return len(self.starts) - 1
 
     def dense(self) -> NDArray[np.int64]:
-        """int64 [N, 3, C + 1]: 160 MB for the list of COCO."""
+        """int64 [N, 3, C + 1]: 160 MB for a split of COCO."""
         result = np.zeros((len(self), 3 * self.side), np.int64)
         result[np.repeat(np.arange(len(self)), np.diff(self.starts)), self.cell] = self.count
         return result.reshape(-1, 3, self.side)

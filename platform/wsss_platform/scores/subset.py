@@ -1,4 +1,4 @@
-"""Subsets of the scored images, told from the stored counts: no image is read again."""
+"""Subsets of the scored images, computed from the stored counts: no image is read again."""
 
 from __future__ import annotations
 
@@ -57,5 +57,5 @@ def _range(text: str, value: str, words: Iterable[str]) -> tuple[float, float]:
         if float(low) < float(high):
             return float(low), float(high)
     except ValueError:
-        pass  # told below, like a range that is empty
+        pass  # reported below, like a range that is empty
     raise InputError(f"--subset {text!r}: expected {_FORM}", field="--subset")

@@ -91,7 +91,7 @@ def sweep_image(
 
 
 def _guide(thresholds: NDArray[np.float32]) -> NDArray[np.int32]:
-    """Where to start looking for a score's bucket: a lower bound for each of the steps 0..1.
+    """Where to start the search for a score's bucket: a lower bound for each of the steps 0..1.
 
     The steps are a power of two, so score x steps and step / steps are exact in float32.
     """

@@ -51,6 +51,7 @@ class StudyPlan(Plan):
     """What a study would do (`tune METHOD --dry-run`)."""
 
     SCHEMA: ClassVar[str] = "wsss-platform/study-plan"
+    VERSION: ClassVar[int] = 2
 
     study: str
     """Its name."""
@@ -194,10 +195,10 @@ class SearchBase(Document):
     """Its name."""
     folder: str
     """Of its study."""
-    list: str
+    split: str
     """Whose images are searched."""
-    truth: str
-    """First 12 hex digits of the hash of its pixel truth."""
+    ground_truth: str
+    """First 12 hex digits of the hash of its ground truth."""
     settings: int
     """Tried, with "no CRF"."""
     rungs: tuple[int, ...]
@@ -212,6 +213,7 @@ class SearchPlan(SearchBase):
     """What a search on a run's stored maps would do (`search RUN --dry-run`)."""
 
     SCHEMA: ClassVar[str] = "wsss-platform/search-plan"
+    VERSION: ClassVar[int] = 2
 
     candidates: tuple[str, ...]
     """Names of the settings, without "no CRF"."""
@@ -241,8 +243,8 @@ class FoundSettings(Part):
     """Reference -> the winner (a) against it (b) on the images kept apart; empty where there are none."""
     confirmed: bool
     """Whether the winner is better than no CRF on images that it was not chosen on."""
-    looks_at_truth: int
-    """Settings times images that this result looked at."""
+    evaluations: int
+    """Settings times images: how often this result was evaluated on ground truth."""
     computed: int
     """Those of them that were not counted before."""
 
@@ -251,6 +253,7 @@ class SearchDocument(SearchBase, FoundSettings):
     """What a search on a run's stored maps found (`search RUN`; search.json in its folder)."""
 
     SCHEMA: ClassVar[str] = "wsss-platform/search"
+    VERSION: ClassVar[int] = 2
 
     masks: dict[str, Any]
     """The winner's whole section."""
@@ -266,6 +269,7 @@ class TrialSearchDocument(Document, FoundSettings):
     """What the search within a trial found (search.json in its folder)."""
 
     SCHEMA: ClassVar[str] = "wsss-platform/trial-search"
+    VERSION: ClassVar[int] = 2
 
     maps: tuple[str, ...]
     """Content keys of the maps searched, one for each seed."""

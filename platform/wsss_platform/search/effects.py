@@ -1,4 +1,4 @@
-"""What the axes of a search change, told by the content keys of stages."""
+"""What the axes of a search change, by the content keys of stages."""
 
 from __future__ import annotations
 

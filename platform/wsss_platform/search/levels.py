@@ -31,7 +31,7 @@ class Levels:
 
 
 def split(experiment: Experiment, space: SearchSpace, settings: int, seed: int = 0) -> Levels:
-    """Tell inner axes from outer ones.
+    """Separate inner axes from outer ones.
 
     Args:
         experiment: with the default config.

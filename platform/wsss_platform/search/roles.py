@@ -1,6 +1,6 @@
 """Which of the searched numbers are thresholds, loss weights and sampling ratios, and whether a space has each.
 
-A method's own space has an axis of each role, or says under `[without]` why it has none. A weight's path always tells,
+A method's own space has an axis of each role, or says under `[without]` why it has none. A weight's path says it,
 that of a threshold where it belongs to maps or masks; any other axis says `role = "..."` in the file.
 """
 

@@ -39,7 +39,7 @@ from wsss_platform.config import (
 
 Scalar = bool | int | float | str
 Value = Scalar | tuple[Scalar, ...]
-"""What one axis gives a config field; tuples are lists in TOML."""
+"""What one axis gives a setting; tuples are lists in TOML."""
 
 Role = Literal["threshold", "loss_weight", "sampling_ratio"]
 ROLES: tuple[Role, ...] = typing.get_args(Role)
@@ -58,13 +58,13 @@ SHORTEST_REASON = 8
 
 class _Axis(Section):
     path: str
-    """Dotted path of the config field."""
+    """Dotted path of the setting."""
     reason: str = Field(min_length=SHORTEST_REASON)
     """Why this range: the paper's value, a memory limit, what was seen before."""
     when: dict[str, Value] | None = None
     """Path of an axis above -> the value at which this axis exists, all of them; None: always."""
     role: Role | None = Field(None, exclude=True)
-    """Said of an axis whose path does not tell; no part of a study's identity, so it is not dumped."""
+    """Said of an axis whose path does not say it; no part of a study's identity, so it is not dumped."""
 
     def exists(self, values: Mapping[str, Any]) -> bool:
         """Whether it exists beside these values of the axes above it; an axis that does not exist has none."""

@@ -42,7 +42,7 @@ def load_space(path: Path, config: MethodConfig, solved: Mapping[str, str] = SOL
     Raises:
         InputError: a file that is missing or malformed, a path that the config does not have (with the
             nearest right one), an axis whose kind does not fit the field, a missing reason, a range that
-            the method's own rules refuse at either end, or a field that must not be sampled.
+            the method's own rules refuse at either end, or a setting that must not be sampled.
     """
     return read_space(read_toml(path), config, str(path), solved)
 
@@ -172,7 +172,7 @@ def _check_kind(axis: FloatAxis | IntAxis | CategoricalAxis, config: MethodConfi
 
 
 def field_type(config: Section, path: str) -> Any:
-    """The type a config field is declared with; of `X | None`, X."""
+    """The type a setting is declared with; of `X | None`, X."""
     *parents, last = path.split(".")
     section = look_up(config, ".".join(parents)) if parents else config
     kind = type(section).model_fields[last].annotation

@@ -19,7 +19,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 UNWRITABLE = (*FULL, errno.EROFS)
 """Errors of a disk, whoever wants to write."""
 PROBE = 1024**2
-"""Bytes that a look writes and deletes again."""
+"""Bytes that a check writes and deletes again."""
 LEAST = 16 * 1024**2
 """Free bytes below which a disk counts as full: little more than one checkpoint of a small network."""
 
@@ -49,7 +49,7 @@ def fault_behind(reason: str, folder: Path) -> str | None:
 
     Args:
         reason: what the failure says; errors of Ray's workers are known by their text only.
-        folder: the storage; it is looked at, since what a full disk breaks may say anything.
+        folder: the storage; it is checked, since what a full disk breaks may say anything.
 
     Returns:
         What is wrong with the disk, and the reason; None when the failure is the run's own.

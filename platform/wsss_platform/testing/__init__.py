@@ -29,7 +29,7 @@ HAS_PYTEST = find_spec("pytest") is not None
 if HAS_PYTEST:
     import pytest
 
-    # pytest explains a failed assert of test files and of the modules that it is told of before they are imported
+    # pytest explains a failed assert of test files and of the modules that are registered before they are imported
     pytest.register_assert_rewrite(f"{__name__}.method_checks", f"{__name__}.phase_checks")
 
 

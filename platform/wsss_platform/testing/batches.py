@@ -9,7 +9,7 @@ from wsss_platform.method.objective import Batch
 
 
 def noise_batch(phase: Phase, classes: int, images: int = 4, height: int = 64, width: int = 64, seed: int = 0) -> Batch:
-    """Noise with one bright square an image, whose colour tells the class; with whatever the phase reads.
+    """Noise with one bright square an image, whose colour is the class's; with whatever the phase reads.
 
     Args:
         phase: of a method.

@@ -1,4 +1,4 @@
-"""Weights & Biases, kept at arm's length: the only importer of wandb.
+"""Weights & Biases: the only importer of wandb.
 
 A `Tracker` does all its work in a thread of its own. The caller's methods put a message in a queue and
 return, so a service that is slow, away or broken cannot block or fail a run; what went wrong stands in
@@ -67,7 +67,7 @@ class Tracker:
         config: plain data; the user's home folder and secrets are taken out of it.
         protocol: plain data, stored in the run's config under "protocol".
         folder: storage folder; W&B's files go to `folder/wandb`.
-        mode: one of `MODES`. An online run that cannot be opened goes on offline.
+        mode: one of `MODES`. An online run that cannot be opened continues offline.
         project: on the server.
         id: of the run; a run of this id is continued. None: a new one.
         patience: seconds to wait for the service when opening the run.
@@ -124,7 +124,7 @@ class Tracker:
 
     def image(self, name: str, image: NDArray[np.uint8]) -> None:
         """An image, uint8 [H, W, 3] RGB."""
-        pixels = np.array(image)  # a copy: the caller may go on drawing
+        pixels = np.array(image)  # a copy: the caller may draw on
 
         def send(run: Any) -> None:
             run.log({name: _wandb().Image(pixels)})
@@ -195,7 +195,7 @@ class Tracker:
                 return self._init("online")
             except failures as error:
                 self.mode, waited = "offline", time.monotonic() - started
-                self._id = self._id and f"{self._id}-offline"  # the attempt goes on holding the id
+                self._id = self._id and f"{self._id}-offline"  # the attempt still holds the id
                 reason = f"the service did not open the run within {waited:.0f} s ({_short(error)})"
         run = self._init("offline")
         if reason:

@@ -1,4 +1,4 @@
-"""The batches of one worker: views of the training list, with what earlier phases made of each image."""
+"""The batches of one worker: views of the training split, with what earlier phases made of each image."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class MaskReader:
 
 @dataclass(frozen=True)
 class SaliencyReader:
-    """Saliency of a list: image id -> float32 [1, H, W] in 0..1."""
+    """Saliency of a split: image id -> float32 [1, H, W] in 0..1."""
 
     split: Split
 

@@ -73,7 +73,7 @@ class Training:
         return EpochEnd(**state["end"])
 
     def load_random(self, folder: Path) -> None:
-        """Restore this worker's random generators: the last thing before the loop goes on."""
+        """Restore this worker's random generators: the last thing before the loop continues."""
         set_random_state(read_torch(folder / f"random-{self.rank}.pt"), self.device)
 
 

@@ -184,7 +184,7 @@ def _forward(
         terms: dict[str, Tensor] = model(batch, progress)
     if terms.keys() != weights.keys():
         raise RunError(
-            f"the loss terms {sorted(terms)} are not the fields of the loss section {sorted(weights)}; "
+            f"the loss terms {sorted(terms)} are not the weights of the loss section {sorted(weights)}; "
             "every term needs a weight, and every weight a term"
         )
     for name, term in terms.items():

@@ -58,7 +58,7 @@ def schedule_factor(train: TrainConfig, step: int, steps: int) -> float:
 
 
 def in_force(optimiser: Optimizer, train: TrainConfig, step: int, steps: int) -> dict[str, float]:
-    """What the live optimiser was told, by field of `TrainConfig`.
+    """What the live optimiser was given, by field of `TrainConfig`.
 
     Args:
         optimiser: after its step number `step`, counted from 0.

@@ -29,7 +29,7 @@ def append_epoch(path: Path, end: EpochEnd) -> None:
 
 
 def restart_record(path: Path, last: EpochEnd | None) -> None:
-    """Make the record end with the epoch of the checkpoint that a restarted training goes on from.
+    """Make the record end with the epoch of the checkpoint that a restarted training continues from.
 
     Drops what came after it (it will be repeated), and adds its own line when a kill came between the
     checkpoint and the record.

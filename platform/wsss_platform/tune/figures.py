@@ -44,10 +44,10 @@ def draw(
         study: to be drawn.
         rows: its table.
         folder: where PNG files go.
-        on_skip: told which image could not be drawn, and why (too few trials, a missing package).
+        on_skip: called with the figure that could not be drawn, and why (too few trials, a missing package).
 
     Returns:
-        (name, caption, file) of each image, and what was told to `on_skip`.
+        (name, caption, file) of each figure, and what `on_skip` was called with.
     """
     drawn: list[tuple[str, str, Path]] = []
     skipped: list[str] = []
@@ -126,7 +126,7 @@ def failure_figure(rows: Sequence[TrialRow]) -> Figure:
 
 
 def _target(study: optuna.Study, sign: int = 1) -> dict[str, Any]:
-    """What Optuna's images of one number must be told to show the accuracy of a study of several objectives.
+    """What Optuna's figures of one number need to show the accuracy of a study of several objectives.
 
     Args:
         study: to be drawn.

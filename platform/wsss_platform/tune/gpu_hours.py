@@ -41,7 +41,7 @@ class GpuClock:
         self._running: dict[int, tuple[float, float]] = {}  # number -> GPU-seconds of earlier calls, start
 
     def start(self, trial: optuna.Trial) -> None:
-        """A trial begins, or is taken over. Told again, it begins now."""
+        """A trial begins, or is taken over. Called again, it begins now."""
         if self._gpus:
             self._running[trial.number] = (float(trial.user_attrs.get(USED, 0.0)), self._clock())
 

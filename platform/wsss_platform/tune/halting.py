@@ -30,7 +30,7 @@ class Halt:
         """
         Args:
             study: the study's folder. What an earlier driver left there is taken away.
-            asked: whether the user wants an end; looked at often.
+            asked: whether the user wants an end; called often.
         """
         self._file, self._asked = halt_file(study), asked
         self._file.unlink(missing_ok=True)

@@ -27,7 +27,7 @@ def identity(experiment: Experiment, levels: Levels, selection: Selection, optio
     """What must not change when a study is continued; resources, budget and the number of trials may.
 
     Args:
-        experiment: with the default config; its scored list is the one on which trials are judged.
+        experiment: with the default config; its scored split is the one on which trials are judged.
         levels: the space, and which axes are searched within a trial.
         selection: the ground truth that chooses.
         options: settled; those that are marked `identity` count.

@@ -22,7 +22,7 @@ from wsss_platform.tune.objectives import ACCURACY, check_measured, read_objecti
 from wsss_platform.upkeep.retention import KEEP_BEST
 
 REDUCTION = 3
-"""Of the trials at a rung about one in this many goes on; rungs are this factor apart. [stated: the paper's eta]"""
+"""Of the trials at a rung about one in this many continues; rungs are this factor apart. [stated: the paper's eta]"""
 RUNG_IMAGES = 32
 """Images of the scored split on which a rung is decided. [ours]"""
 SCHEDULERS = ("asha", "none")
@@ -70,14 +70,20 @@ class SearchOptions:
     )
     reduction: int = option(
         REDUCTION,
-        "Let one in this many trials go on at a rung of asha; rungs are this factor apart.",
+        "Let one in this many trials continue at a rung of asha; rungs are this factor apart.",
         "Search",
         low=2,
         hidden=True,
         identity=True,
     )
     rung_images: int = option(
-        RUNG_IMAGES, "Decide a rung on this many images.", "Search", low=1, hidden=True, identity=True
+        RUNG_IMAGES,
+        "Decide a rung on this many images.",
+        "Search",
+        low=1,
+        hidden=True,
+        identity=True,
+        former="--rung-pictures",
     )
     inner: int | None = option(
         None,
@@ -128,7 +134,7 @@ class BudgetOptions:
     budget: str | None = option(
         None,
         "Start no more trials after this time (45m, 6h), or once all trials, of earlier calls too, took this many "
-        "GPU-hours (20gpu-h; each its GPUs from start to end). The same command goes on.",
+        "GPU-hours (20gpu-h; each its GPUs from start to end). The same command continues.",
         "Search",
         metavar="45m|6h|20gpu-h",
     )
@@ -151,7 +157,7 @@ class StudyResources(ResourceOptions):
     )
     max_failures: int = option(
         0,
-        "Go on while at most this many images fail in maps, masks and scores; they are listed with the reason.",
+        "Continue while at most this many images fail in maps, masks and scores; they are listed with the reason.",
         "Resources",
         low=0,
         hidden=True,
@@ -209,7 +215,7 @@ class StudyOptions:
         return self.search.trials == UNLIMITED
 
     def check_names(self) -> None:
-        """What can be told before method and data are known: names and the budget.
+        """What can be checked before method and data are known: names and the budget.
 
         Raises:
             InputError: an objective, scheduler or algorithm that there is not, or a budget that is none.

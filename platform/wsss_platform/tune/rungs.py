@@ -1,7 +1,7 @@
 """When trials are compared to be stopped early. Plain arithmetic: no Ray, no Optuna.
 
-asha    at each rung about one trial in `reduction` goes on (Li et al., MLSys 2020)
-none    every trial goes on to its end
+asha    at each rung about one trial in `reduction` continues (Li et al., MLSys 2020)
+none    every trial continues to its end
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What Optuna decides in a study: which trial comes next (its samplers by name), and which one stops early (a pruner).
 
 A sampler is made anew for each trial, so that a draw depends on the seed, the trial's number and the finished trials
-alone, and a study goes on after a crash as if there had been none.
+alone, and a study continues after a crash as if there had been none.
 
     tpe      tree-structured Parzen estimators over all axes at once; running trials count as bad (the default)
     random   independent draws
@@ -81,7 +81,7 @@ def make_pruner(rungs: Sequence[int], reduction: int) -> BasePruner | None:
 
     Args:
         rungs: finished epochs at which trials are compared, each `reduction` times the one before.
-        reduction: of the trials at a rung about one in this many goes on.
+        reduction: of the trials at a rung about one in this many continues.
     """
     if not rungs:
         return None

@@ -62,7 +62,7 @@ def changes_of(space: SearchSpace, params: Mapping[str, Any]) -> dict[str, Any]:
 def default_params(space: SearchSpace, config: MethodConfig) -> tuple[dict[str, Any], list[str]]:
     """The default config as a point of the space, and the axes that do not contain it.
 
-    Trial 0 runs exactly the default config; where a default lies outside its axis the sampler is told
+    Trial 0 runs exactly the default config; where a default lies outside its axis the sampler is given
     the axis's nearest value.
     """
     values = space.values(lambda axis: look_up(config, axis.path))
@@ -77,7 +77,7 @@ class StudySearcher(Searcher):
     """Gives Tune the next trial of a study and writes to the journal what became of it.
 
     A trial's draw depends on the seed, its number and the finished trials alone, so a study that was
-    killed goes on as if it had not been (exactly so with one trial at a time).
+    killed continues as if it had not been (exactly so with one trial at a time).
     """
 
     def __init__(
@@ -99,8 +99,8 @@ class StudySearcher(Searcher):
             config: the default config, which is trial 0.
             options: of the study: its algorithm with its random seed, objectives and budget.
             pruner: decides at each rung whether a trial stops early; None never stops one.
-            started: when the hours of the budget began, as `time.monotonic` tells it; None: now.
-            on_finish: told the number of each trial that has been closed.
+            started: when the hours of the budget began, by `time.monotonic`; None: now.
+            on_finish: called with the number of each trial that has been closed.
             halt: ends the study early.
         """
         super().__init__()  # naming a metric would make Tune demand it in every report
@@ -188,7 +188,7 @@ class StudySearcher(Searcher):
         return trial
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """A rung was reached: tell Optuna, and ask whether the trial stops here. (Tune hands over flat results.)"""
+        """A rung was reached: report it to Optuna, and ask whether the trial stops. (Tune hands over flat results.)"""
         trial = self._live.get(trial_id)
         if trial is not None and result.get("event") == "epoch":
             self._advanced(trial_id, trial, (str(result["phase"]), int(result["end/epoch"])))

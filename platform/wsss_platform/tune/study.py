@@ -29,7 +29,7 @@ from optuna.trial import FrozenTrial, TrialState
 from wsss_platform.config import MethodConfig, flatten, override, to_toml
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.run.trial_rows import TrialRow, write_rows
-from wsss_platform.search.masks.table import looks as inner_looks
+from wsss_platform.search.masks.table import evaluations as inner_evaluations
 from wsss_platform.store.artefacts import write_atomic
 from wsss_platform.tune.identity import BEST
 from wsss_platform.tune.objectives import DIRECTIONS, SINGLE
@@ -112,7 +112,7 @@ class StudyFolder:
     def write_tables(self, base: MethodConfig) -> tuple[TrialRow, ...]:
         """Rewrite trials.jsonl, best.toml and the front's files from the journal.
 
-        The best config gets the background threshold that the sweep found best, selected with the same truth.
+        The best config gets the background threshold that the sweep found best, selected with the same ground truth.
         """
         rows = table(self.study)
         write_rows(self.folder, rows)
@@ -154,7 +154,7 @@ class StudyFolder:
 
         A sweep is one evaluation, which gives the score at all its thresholds.
         """
-        return sum(row.evaluations for row in table(self.study)) + inner_looks(self.folder)
+        return sum(row.evaluations for row in table(self.study)) + inner_evaluations(self.folder)
 
 
 def stop_file(folder: Path, number: int) -> Path:

@@ -43,7 +43,7 @@ def open_study(folder: Path, url: str | None = None, objectives: Mapping[str, st
         objectives: of a study that is made here: name -> "maximize" or "minimize".
 
     Raises:
-        InputError: a URL that is none or cannot be reached (told without its password), a study that lives elsewhere
+        InputError: a URL that is none or cannot be reached (named without its password), a study that lives elsewhere
             than `url` says, or one of this name that another folder drives.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -58,7 +58,7 @@ def open_study(folder: Path, url: str | None = None, objectives: Mapping[str, st
     url = absolute(url)
     shown = without_secrets(url)
     if journal.is_file():
-        raise InputError(f"study {folder.name!r} lives in its journal; go on without --study-storage, or give a --name")
+        raise InputError(f"study {folder.name!r} lives in its journal; leave out --study-storage, or give a --name")
     if found is not None and absolute(found["url"]) != shown:
         raise InputError(f"study {folder.name!r} lives in {found['url']}, not in {shown}")
     study = _study(_database(url), folder, objectives)

@@ -151,7 +151,7 @@ def _run(plan: TrialPlan, number: int, changes: Mapping[str, Any]) -> dict[str, 
 
 
 def _watcher(plan: TrialPlan, number: int, changes: Mapping[str, Any], experiment: Experiment, offset: int) -> OnEvent:
-    """What a run of a trial does at the end of each epoch: prove what was applied, tell, and stop when told."""
+    """What a run of a trial does at the end of each epoch: prove what was applied, report it, stop when asked."""
     store, last = Store(plan.storage, plan.max_failures), experiment.phases[-1].name
 
     def on_event(event: Event) -> None:
@@ -171,7 +171,7 @@ def _watcher(plan: TrialPlan, number: int, changes: Mapping[str, Any], experimen
 
 
 def _scored(experiment: Experiment, store: Store, runner: Runner, on_event: OnEvent) -> dict[str, Any]:
-    """One run's numbers with the ground truth of its scored list: its key and its score's summary."""
+    """One run's numbers with the ground truth of its scored split: its key and its score's summary."""
     outcome = run(experiment, store, runner, on_event)
     assert outcome.score is not None
     return {"key": experiment.key, "score": outcome.score}
@@ -266,13 +266,13 @@ def quick_look(experiment: Experiment, phase: Phase) -> Experiment:
 
 
 def rung_value(experiment: Experiment, stage: Stage, store: Store, epoch: int, images: int) -> float | None:
-    """Best mean IoU 0..1 of the sweep after some epochs, on a few images of the scored list.
+    """Best mean IoU 0..1 of the sweep after some epochs, on a few images of the scored split.
 
     Unlike the loss, whose weights are what the study changes, it can be compared between trials. It is made
     from the epoch's checkpoint by the same code as the final score, at one scale without flip.
 
     Returns:
-        None when the epoch's checkpoint is gone (epochs that end faster than they can be looked at).
+        None when the epoch's checkpoint is gone (epochs that end faster than they can be read).
     """
     from wsss_platform.run.chunks.maps import MapsWork
     from wsss_platform.run.chunks.masks import MasksWork

@@ -26,8 +26,8 @@ class StoreEntry(Part):
     """That made it; null where no manifest says."""
     stage: str | None
     """Kind and phase, such as "train:cam"."""
-    list: str | None
-    """The list of images that it goes through."""
+    split: str | None
+    """The split that it goes through."""
     bytes: int
     """Of all its files."""
     age_seconds: float
@@ -43,7 +43,7 @@ class StoreEntry(Part):
     def of(cls, verdict: Verdict, now: float) -> Self:
         """An entry as `upkeep.retention.judge` gives it; `now` in seconds since 1970."""
         entry = verdict.entry
-        said = {name: entry.manifest.get(name) for name in ("method", "stage", "list")}
+        said = {"split": "list", "method": "method", "stage": "stage"}  # field -> name in the manifest
         return cls(
             kind=entry.kind,
             key=entry.key,
@@ -53,7 +53,10 @@ class StoreEntry(Part):
             referred_by=verdict.owners,
             goes=verdict.goes,
             reason=verdict.reason,
-            **{name: None if value is None else str(value) for name, value in said.items()},
+            **{
+                field: None if (value := entry.manifest.get(name)) is None else str(value)
+                for field, name in said.items()
+            },
         )
 
 
@@ -61,6 +64,7 @@ class StoreList(Document):
     """Every stage output (`store list`)."""
 
     SCHEMA: ClassVar[str] = "wsss-platform/store-list"
+    VERSION: ClassVar[int] = 2
 
     storage: str
     """The storage folder."""

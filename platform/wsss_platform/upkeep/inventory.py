@@ -193,7 +193,7 @@ def _named(folder: Path, name: str) -> list[str]:
 
 
 def unchanged(entry: Entry) -> bool:
-    """Whether nobody has touched it since it was looked at."""
+    """Whether nobody has touched it since it was judged."""
     try:
         if entry.state == "finished":
             return (entry.path / MANIFEST).stat().st_mtime == entry.changed

@@ -166,7 +166,7 @@ class Mirror:
         artefact, copy = store.open(kind, key), uuid.uuid4().hex[:8]
         paths = sorted(path for path in artefact.folder.rglob("*") if path.is_file())
         names = [path.relative_to(artefact.folder).as_posix() for path in paths]
-        if MANIFEST not in names:  # dropped while we looked
+        if MANIFEST not in names:  # dropped meanwhile
             return 0, 0
 
         def send(name: str) -> tuple[int, str]:
@@ -273,7 +273,7 @@ def _place(kind: str, key: str) -> PurePosixPath:
 
 
 def _listed(data: bytes, where: str) -> dict[str, tuple[PurePosixPath, int, str]]:
-    """The file list of a copy: name -> (where it lies beside the list, bytes, sha256).
+    """The file list of a copy: name -> (where it lies beside this list, bytes, sha256).
 
     Raises:
         RunError: a name in it would lead out of the artefact's folder.

@@ -71,7 +71,7 @@ def judge(store: Store, *, days: float = DAYS, keep_best: int | None = None, now
     """Every entry of the store with its verdict.
 
     Args:
-        store: to look at.
+        store: to judge.
         days: age at which unfinished or unreferenced things may go.
         keep_best: per study, trials that keep maps and masks; None: all do.
         now: seconds since 1970; None: the clock's.
@@ -96,7 +96,7 @@ def judge(store: Store, *, days: float = DAYS, keep_best: int | None = None, now
             return Verdict(entry, False, "is being made", mine)
         old = entry.changed < before
         if entry.state == "partial":
-            why = f"unfinished and untouched for {days:g} days" if old else "unfinished, the next run goes on from it"
+            why = f"unfinished and untouched for {days:g} days" if old else "unfinished, the next run continues from it"
             return Verdict(entry, old, why, mine)
         if mine and entry.state == "damaged":
             return Verdict(entry, False, "needed, and damaged: see `store verify`", mine)
@@ -113,7 +113,7 @@ def judge(store: Store, *, days: float = DAYS, keep_best: int | None = None, now
 
 
 def carry_out(store: Store, verdicts: Iterable[Verdict]) -> tuple[list[Verdict], list[Verdict]]:
-    """Delete what may go. Each is looked at once more when nobody else can take it up: what is in use by then, was
+    """Delete what may go. Each is judged once more when nobody else can take it up: what is in use by then, was
     written to, or has got a run or study that refers to it stays.
 
     Raises:
@@ -184,7 +184,7 @@ def drop_losers(
         study: its name.
         keep_best: trials that keep theirs; 0: all.
         shared: content keys that later trials will need.
-        gone: trial, kind and key of what earlier calls found dropped, which is not looked for again; this call adds its
+        gone: trial, kind and key of what earlier calls found dropped, which is not sought again; this call adds its
             own. (A later trial that makes the same again is another one.)
 
     Raises:

@@ -36,7 +36,7 @@ def verify(
     Args:
         store: to read.
         full: decode every mask, not only `SAMPLED` of each artefact.
-        on_entry: told of each entry before it is read.
+        on_entry: called with each entry before it is read.
 
     Returns:
         What was found, in the order of `inventory.entries`. Parquet files are read whole with their page checksums.

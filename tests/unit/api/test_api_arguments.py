@@ -24,7 +24,7 @@ def test_wrong_names_get_the_nearest_right_one(run: wsss.Run, storage: Path, dat
         wsss.train("cam", data, {"loss.clasification": 1.0}, storage=storage, **GIVEN)
     with pytest.raises(InputError, match="unknown option of tune 'trails'; did you mean"):
         wsss.tune("cam", data, trails=3)
-    with pytest.raises(InputError, match="unknown list 'vla'|did you mean 'val'"):
+    with pytest.raises(InputError, match="unknown split 'vla'|did you mean 'val'"):
         wsss.sample(score="vla")
 
 

@@ -86,7 +86,7 @@ def test_images_are_drawn_into_a_folder(run: wsss.Run, tmp_path: Path, capfd: py
     kinds = {Path(file).name.split("-")[0] for file in found.files}
     assert kinds == {"sweep.png", "classes.png", "worst", "best", "random"}
     assert all(Path(file).parent == tmp_path / "some" for file in found.files)
-    assert "looked at" in found.looks.words
+    assert "evaluated on ground truth" in found.evaluations.words
     image = next(iter(run.maps))
     assert f"{image}.png" in {Path(file).name for file in run.draw(images=[image]).files}
     assert (run.folder / "images" / f"{image}.png").is_file()

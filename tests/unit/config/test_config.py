@@ -93,7 +93,7 @@ def test_assignments(text: str, expected: tuple[str, Any]) -> None:
 
 @pytest.mark.parametrize("text", ["train.epochs", "=3", "train epochs=3", "../x=1"])
 def test_a_malformed_assignment_says_what_was_expected(text: str) -> None:
-    with pytest.raises(InputError, match="expected path=value"):
+    with pytest.raises(InputError, match="expected SETTING=VALUE"):
         parse_assignment(text)
 
 

@@ -212,7 +212,7 @@ def test_ids_that_do_not_exist(id: str) -> None:
 
 
 def test_unknown_list_suggests_one() -> None:
-    with pytest.raises(InputError, match="unknown list 'trian'; did you mean 'train'"):
+    with pytest.raises(InputError, match="unknown split 'trian'; did you mean 'train'"):
         DATA.split("trian")
-    with pytest.raises(InputError, match="unknown list"):
+    with pytest.raises(InputError, match="unknown split"):
         DATA.truth("test")

@@ -66,7 +66,7 @@ def test_order_is_shuffled_by_seed_and_epoch() -> None:
 
 @pytest.mark.parametrize(("length", "batch", "world"), [(10, 5, 2), (10, 0, 1), (0, 4, 1)])
 def test_batches_that_cannot_be_split(length: int, batch: int, world: int) -> None:
-    with pytest.raises(InputError, match=r"train\.batch: .* split evenly over|list is empty"):
+    with pytest.raises(InputError, match=r"train\.batch: .* split evenly over|split is empty"):
         EpochSampler(length, batch, 0, 0, world)
 
 

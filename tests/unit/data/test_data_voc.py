@@ -141,7 +141,7 @@ def test_all_problems_are_counted(tree: Path, opened: Open) -> None:
 
 def test_empty_list_and_list_that_is_no_text(tree: Path, opened: Open) -> None:
     train_list(tree).write_text("\n")
-    with pytest.raises(InputError, match=r"train\.txt: the list is empty"):
+    with pytest.raises(InputError, match=r"train\.txt: the split is empty"):
         opened().split("train")
     train_list(tree).write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match=r"train\.txt: not a list"):
@@ -149,7 +149,7 @@ def test_empty_list_and_list_that_is_no_text(tree: Path, opened: Open) -> None:
 
 
 def test_missing_list_suggests_one(opened: Open) -> None:
-    with pytest.raises(InputError, match="Segmentation: unknown list 'trian'; did you mean 'train'"):
+    with pytest.raises(InputError, match="Segmentation: unknown (list|split) 'trian'; did you mean 'train'"):
         opened().split("trian")
     with pytest.raises(InputError, match="did you mean 'val'"):
         opened().truth("vall")

@@ -161,7 +161,7 @@ def test_what_cannot_be_written_is_named_and_no_list_says_otherwise(masks: Made,
 
 
 @pytest.mark.parametrize("layout", ["voc", "coco"])
-def test_images_without_a_mask_are_in_no_list(masks: Made, tmp_path: Path, layout: str) -> None:
+def test_images_without_a_mask_are_in_no_split(masks: Made, tmp_path: Path, layout: str) -> None:
     mine, store, made = masks
     gone = list(made)[1]
     mask_file(store.open("masks", mine.stage("masks").key).folder, gone).unlink()
@@ -169,7 +169,7 @@ def test_images_without_a_mask_are_in_no_list(masks: Made, tmp_path: Path, layou
     assert (found.images, found.lacking) == (4, (gone,))
     lists = [path.read_text() for path in (tmp_path / "out").rglob("*") if path.suffix in (".txt", ".json")]
     assert not any(gone in text for text in lists)
-    assert f"are in no list: {gone}" in (tmp_path / "out" / "README.md").read_text()
+    assert f"are in no split: {gone}" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_scores_by_image(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The built-in sample set: images rendered on demand from (seed, list, index), no files, no download.
+"""The built-in sample set: images rendered on demand from (seed, split, index), no files, no download.
 
 Ours; what it is made to show is said in `scene`.
 """
@@ -46,7 +46,7 @@ class _SampleList:
         return tuple(f"{self.name}_{index:05d}" for index in range(length))
 
     def scene(self, id: str) -> Scene:
-        """What stands where in an image; InputError when the list has no such id."""
+        """What stands where in an image; InputError when the split has no such id."""
         return _scene(self.config, self.name, self._index(id))
 
     def _index(self, id: str) -> int:
@@ -59,7 +59,7 @@ class _SampleList:
         ):
             return int(digits)
         raise InputError(
-            f"sample list {self.name!r} has no image {id!r}: ids are {self.ids[0]} to {self.ids[-1]}", field=id
+            f"sample split {self.name!r} has no image {id!r}: ids are {self.ids[0]} to {self.ids[-1]}", field=id
         )
 
     def _hash(self, what: str) -> str:
@@ -70,7 +70,7 @@ class _SampleList:
 
 @dataclass(frozen=True)
 class SampleSplit(_SampleList):
-    """A list with image-level labels; see `Split`."""
+    """A split with image-level labels; see `Split`."""
 
     @property
     def labels_from(self) -> str:
@@ -98,17 +98,17 @@ class SampleSplit(_SampleList):
         return detect(self.scene(id), self.config.difficulty, random)
 
     def fingerprint(self) -> str:
-        """sha256 of the parameters, the list and the renderer's revision."""
+        """sha256 of the parameters, the split and the renderer's revision."""
         return self._hash("split")
 
     def saliency_fingerprint(self) -> str:
-        """sha256 of the parameters, the list and the revisions of renderer and detector."""
+        """sha256 of the parameters, the split and the revisions of renderer and detector."""
         return self._hash(f"saliency {SALIENCY_REVISION}")
 
 
 @dataclass(frozen=True)
 class SampleTruth(_SampleList):
-    """Ground truth of a list; see `Truth`. Knows more than masks, for measuring what a method repairs."""
+    """Ground truth of a split; see `Truth`. Knows more than masks, for measuring what a method repairs."""
 
     def layers(self, id: str) -> Layers:
         """Mask, parts and instances, each uint8 [H, W]."""
@@ -144,12 +144,12 @@ class SampleTruth(_SampleList):
         return context
 
     def fingerprint(self) -> str:
-        """sha256 of the parameters, the list and the renderer's revision."""
+        """sha256 of the parameters, the split and the renderer's revision."""
         return self._hash("truth")
 
 
 class SampleDataset:
-    """Implements `Dataset`: the lists "train" and "val"."""
+    """Implements `Dataset`: the splits "train" and "val"."""
 
     def __init__(self, config: SampleConfig | None = None) -> None:
         self.config = config or SampleConfig()
@@ -169,16 +169,16 @@ class SampleDataset:
         return {"train": self.config.train, "val": self.config.val}
 
     def split(self, name: str) -> SampleSplit:
-        """A list with image-level labels; InputError with the nearest name when there is none."""
+        """A split with image-level labels; InputError with the nearest name when there is none."""
         return SampleSplit(self.config, self._known(name))
 
     def truth(self, name: str) -> SampleTruth:
-        """The ground truth of a list; InputError with the nearest name when there is none."""
+        """The ground truth of a split; InputError with the nearest name when there is none."""
         return SampleTruth(self.config, self._known(name))
 
     def _known(self, name: str) -> str:
         if name not in LISTS:
-            raise unknown("list", name, LISTS, name)
+            raise unknown("split", name, LISTS, name)
         return name
 
 

@@ -116,7 +116,7 @@ def _body(
 def _emblem(
     canvas: Field, shape: Shape, label: int, angle: float, difficulty: float, random: np.random.Generator
 ) -> None:
-    """The one part that tells the class: a saturated disc with its pattern."""
+    """The one part that shows the class: a saturated disc with its pattern."""
     x, y, radius = round(shape.center[0]), round(shape.center[1]), max(1, round(shape.radius))
     view, mask, corner = _window(canvas, (x - radius, y - radius, x + radius + 1, y + radius + 1))
     cv2.circle(mask, (x - int(corner[0]), y - int(corner[1])), radius, 1, -1)

@@ -21,7 +21,7 @@ CLASSES = ("boat", "train", "sheep", "bird", "car", "bottle")
 CONTEXTS = {0: "water", 1: "rails", 2: "meadow"}
 """Class -> the background it co-occurs with; the other classes have none."""
 LISTS = ("train", "val")
-"""Independent random streams, so the lists never share an image."""
+"""Independent random streams, so two splits never share an image."""
 
 Polygon = NDArray[np.int32]
 """int32 [K, 2] corners (x, y) in pixels."""

@@ -1,4 +1,4 @@
-"""Write the sample set as a VOC tree, to look at it or to read it back through `voc`."""
+"""Write the sample set as a VOC tree, to view it or to read it back through `voc`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def write_tree(dataset: SampleDataset, folder: Path) -> None:
     Annotations, ImageSets/Segmentation and image_level_labels.json (which names the classes).
 
     Args:
-        dataset: what to write, all lists.
+        dataset: what to write, all splits.
         folder: to create; it appears complete or not at all.
 
     Raises:

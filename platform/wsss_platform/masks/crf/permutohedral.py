@@ -85,7 +85,7 @@ def _radix(highest: list[float]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 @njit(cache=True, nogil=True)
 def _slot(key, mask):  # type: ignore[no-untyped-def] # pragma: no cover
-    """Where to look first: the top bits of a product mix all bits of the key (Knuth's multiplicative hashing)."""
+    """Where to search first: the top bits of a product mix all bits of the key (Knuth's multiplicative hashing)."""
     return ((key * np.int64(-7046029254386353131)) >> np.int64(29)) & mask
 
 

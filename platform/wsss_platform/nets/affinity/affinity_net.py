@@ -79,7 +79,7 @@ class AffinityNet(Objective):
         """The background (1 - max)^alpha and the classes walk on cells of 8 x 8 pixels. [K, H / 4, W / 4]: w_k / (w_k
         + w_0) of the walked scores, which is above 0.5 exactly where class k beats the background 0.
 
-        So the constant background 0.5 gives PSA's argmax, and the sweep goes on from there [ours]; PSA enlarges the
+        So the constant background 0.5 gives PSA's argmax, and the sweep starts there [ours]; PSA enlarges the
         scores to pixels before its argmax, here the last enlargement, from 4 x 4 pixels, is one of the shares.
         """
         rows, columns = -(-height // STRIDE), -(-width // STRIDE)

@@ -1,6 +1,6 @@
 """Pairs of neighbouring cells in training: distances, boundaries on the way, what labels say, and the losses.
 
-Everything about pairs is a map [B, P, h, w]: entry p at a cell tells of the cell and of the one at `offsets[p]`. A
+Everything about pairs is a map [B, P, h, w]: entry p at a cell is of the cell and of the one at `offsets[p]`. A
 pair that leads out of the grid has the value 0. The released code (psa train_aff.py, irn step/train_irn.py) leaves
 out pairs that begin within the radius of a border; here every pair inside the image counts [ours], so that small
 crops have pairs at all.

@@ -1,4 +1,4 @@
-"""Data sets: their lists, and what is wrong with files."""
+"""Data sets: their splits, and what is wrong with files."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from wsss_platform.report.table import Shown, Table, columns
 
 
 def lists_table(data: str, document: DataLists) -> Table:
-    """A line for each list; `data` is what the set is called."""
+    """A line for each split; `data` is what the set is called."""
     rows = tuple((name, str(length)) for name, length in document.lists.items())
-    return Table(f"{data}: {len(document.classes)} classes", columns("list", "images"), rows)
+    return Table(f"{data}: {len(document.classes)} classes", columns("split", "images"), rows)
 
 
 def check_result(document: DataCheck) -> list[Shown]:
-    """A line for each list, then each problem, then the verdict."""
-    names = ("list", "images", "masks", "problems", "classes per image", "labels and mask differ", "labels")
+    """A line for each split, then each problem, then the verdict."""
+    names = ("split", "images", "masks", "problems", "classes per image", "labels and mask differ", "labels")
     rows = []
     for one in document.lists:
         problems = sum(problem.list == one.list_name for problem in document.problems)

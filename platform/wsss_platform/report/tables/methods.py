@@ -1,4 +1,4 @@
-"""Methods and their fields."""
+"""Methods and their settings."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ def method_table(document: MethodList) -> Table:
 
 
 def field_table(document: MethodFields) -> Table:
-    """A line for each field of one."""
+    """A line for each setting of one."""
     rows = tuple((one.field, str(one.default), one.meaning) for one in document.fields)
-    return Table(f"{document.method}: {document.title}", columns("field", "default", "meaning"), rows)
+    return Table(f"{document.method}: {document.title}", columns("setting", "default", "meaning"), rows)

@@ -33,9 +33,9 @@ def plan_table(plan: Plan) -> Table:
     rows = []
     for stage in plan.stages:
         state = "in the store" if stage.cached else "to do" if stage.run else "not needed"
-        rows.append((stage.stage, stage.list, stage.amount, stage.key[:12], state))
+        rows.append((stage.stage, stage.split, stage.amount, stage.key[:12], state))
     title = f"{plan.method}: seed {plan.seed}; {resources}"
-    return Table(title, columns("stage", "list", "work", "key", "state"), tuple(rows))
+    return Table(title, columns("stage", "split", "work", "key", "state"), tuple(rows))
 
 
 def run_result(result: RunResult) -> list[Shown]:
@@ -56,7 +56,7 @@ def export_lines(found: Export) -> list[Shown]:
     hint = "" if found.scored else "; no IoU in scores.parquet, as the run is not scored"
     lines: list[Shown] = [f"{found.images} masks for other codebases in {found.folder}{hint}"]
     if found.lacking:
-        lines.append(f"{len(found.lacking)} images have no mask and are in no list: {' '.join(found.lacking)}")
+        lines.append(f"{len(found.lacking)} images have no mask and are in no split: {' '.join(found.lacking)}")
     return lines
 
 

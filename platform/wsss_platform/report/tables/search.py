@@ -16,17 +16,17 @@ def search_line(plan: SearchBase) -> str:
     """The search in one line."""
     return (
         f'study {plan.study}: {plan.settings} settings with "no CRF"; rungs of {", ".join(map(str, plan.rungs))} '
-        f"images of {plan.list}; the winner is confirmed on {plan.confirmed_on} others"
+        f"images of {plan.split}; the winner is confirmed on {plan.confirmed_on} others"
     )
 
 
 def search_result(found: SearchDocument, run: str) -> list[Shown]:
-    """The last rung, the confirmation, what was looked at, what to do next with a run of this name."""
+    """The last rung, the confirmation, the evaluations, what to do next with a run of this name."""
     return [
         rung_table(found),
         *([confirmation_table(found)] if found.confirmation else []),
         _verdict(found),
-        f"looks at ground truth: {found.looks_at_truth} (settings x images), {found.computed} of them computed now; "
+        f"evaluated on ground truth {found.evaluations} times (settings x images), {found.computed} of them now; "
         f"selection: {found.selection}",
         f"results: {found.results}; curves: {found.curves}",
         f"next: wsss-platform score {run} --config {found.best}",
@@ -45,7 +45,7 @@ def rung_table(found: SearchDocument) -> Table:
 
 
 def confirmation_table(found: SearchDocument) -> Table:
-    """A line for each reference that the winner was held against."""
+    """A line for each reference that the winner is compared with."""
     rows = []
     for name, item in found.confirmation.items():
         gap = item.difference

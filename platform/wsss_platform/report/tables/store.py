@@ -15,8 +15,8 @@ def list_result(document: StoreList) -> list[Shown]:
         kind = one.kind if one.state == "finished" else f"{one.kind} {one.state}"
         reason = f"{one.reason} (gc takes it)" if one.goes else one.reason
         sizes = (size_words(one.bytes), _age(one.age_seconds))
-        rows.append((kind, one.key[:12], _maker(one), one.list or "-", *sizes, reason, _few(one.referred_by)))
-    names = ("kind", "key", "made by", "list", "size", "age", "kept because", "referred to by")
+        rows.append((kind, one.key[:12], _maker(one), one.split or "-", *sizes, reason, _few(one.referred_by)))
+    names = ("kind", "key", "made by", "split", "size", "age", "kept because", "referred to by")
     total = f"{size_words(sum(one.bytes for one in document.entries))} in {len(document.entries)} places"
     return [Table("", columns(*names), tuple(rows)), f"{total} under {document.storage}"]
 

@@ -25,7 +25,7 @@ class MapsWork(ImageWork):
     """The runner gives its processes a share of a GPU, when there is any."""
     weights: Path
     maps: Path | None = None
-    """Maps of the same list that the phase refines."""
+    """Maps of the same split that the phase refines."""
 
     def _objective(self) -> Objective:
         from wsss_platform.train.checkpoint import trained_network

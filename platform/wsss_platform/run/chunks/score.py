@@ -65,7 +65,7 @@ class ScoreWork(ImageWork):
             mask, item = truth.mask(image), stored[image]
             if mask.shape != (item.height, item.width):
                 raise InputError(
-                    f"{image}: its true mask is {mask.shape[1]}x{mask.shape[0]}, its image {item.width}x{item.height}",
+                    f"{image}: ground truth of {mask.shape[1]}x{mask.shape[0]}, an image of {item.width}x{item.height}",
                     field=image,
                 )
             fixed = confusion(mask, read_mask(mask_file(self.masks, image)), classes, image)

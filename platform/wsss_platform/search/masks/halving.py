@@ -1,7 +1,7 @@
 """The search over stored maps: settings halve over images (Jamieson and Talwalkar 2016), and the winner is confirmed.
 
 Every rung scores the settings that are left on more images and keeps the best third; the references stay. All of it
-looks at ground truth: the winner's number on the images searched is a selected one, and the interval that counts comes
+uses ground truth: the winner's number on the images searched is a selected one, and the interval that counts comes
 from other images.
 """
 
@@ -60,7 +60,7 @@ class Found:
     """Background threshold 0..1 at which the sweep of the maps is best on them; NaN where it solves no setting."""
     confirmation: Mapping[str, Comparison]
     """Reference's name -> the winner (a) against it (b) on the images kept apart; empty where there are none."""
-    looks: int
+    evaluations: int
     """Settings x images scored against ground truth for this result, counts from before included."""
     computed: int
     """How many of them this call computed, on each seed's maps."""
@@ -85,7 +85,7 @@ class Found:
             "changes": {name: dict(setting.changes) for name, setting in self.settings.items()},
             "confirmation": {name: asdict(one) for name, one in self.confirmation.items()},
             "confirmed": self.confirmed,
-            "looks_at_truth": self.looks,
+            "evaluations": self.evaluations,
             "computed": self.computed,
         }
 
@@ -113,7 +113,7 @@ class _Maps:
 
 
 class Search:
-    """Settings on the same list's stored maps of one or several experiments, whose scores are averaged."""
+    """Settings on the same split's stored maps of one or several experiments, whose scores are averaged."""
 
     def __init__(
         self, experiments: Sequence[Experiment], store: Store, runner: ChunkRunner, folder: Path, watch: Watch
@@ -124,7 +124,7 @@ class Search:
             store: of the maps.
             runner: where chunks are counted.
             folder: of this search, where its table of counts is and grows.
-            watch: is told after each chunk.
+            watch: is called after each chunk.
         """
         self._maps = [_Maps(one, source_of(one)) for one in experiments]
         self._store, self._runner, self._folder, self._watch = store, runner, folder, watch
@@ -159,10 +159,10 @@ class Search:
             confirmation = self._confirmed(winner, references, plan.confirm)
             shutil.rmtree(self._chunks)
         sizes = np.diff([0, *plan.rungs])  # a later rung holds the earlier one's images
-        looks = sum(int(size) * len(rung.scores) for size, rung in zip(sizes, rungs, strict=True))
-        looks += len(plan.confirm) * (1 + len(references))
+        evaluations = sum(int(size) * len(rung.scores) for size, rung in zip(sizes, rungs, strict=True))
+        evaluations += len(plan.confirm) * (1 + len(references))
         by_name, computed = {one.name: one for one in settings}, len(self._table) - before
-        return Found(by_name, tuple(rungs), winner, threshold, confirmation, looks, computed)
+        return Found(by_name, tuple(rungs), winner, threshold, confirmation, evaluations, computed)
 
     def _halved(self, settings: Sequence[Setting], plan: Plan) -> tuple[list[Rung], Setting, float]:
         """The rungs, the winner, and the sweep's best threshold."""

@@ -1,4 +1,4 @@
-"""On which images a search looks: balanced over classes, those that confirm apart from those that choose."""
+"""On which images a search evaluates: balanced over classes, those that confirm apart from those that choose."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def plan(split: Split, images: int, confirm: int, seed: int) -> Plan:
     """Draw both sets by image-level labels.
 
     Raises:
-        InputError: the list is too short for both.
+        InputError: the split is too short for both.
     """
     if len(split.ids) < images + min(confirm, SMALLEST):
         raise InputError(
@@ -58,7 +58,7 @@ def plan(split: Split, images: int, confirm: int, seed: int) -> Plan:
 
 
 def with_maps(experiment: Experiment, store: Store) -> Split:
-    """The list of the last maps without images whose maps failed and were allowed to (--max-failures)."""
+    """The split of the last maps without images whose maps failed and were allowed to (--max-failures)."""
     maps = experiment.stage("maps")
     split, file = experiment.dataset.split(maps.list_name), store.folder("maps", maps.key) / FAILURES
     lacking = {id for id, _ in json.loads(file.read_text(encoding="utf-8"))} if file.is_file() else set()

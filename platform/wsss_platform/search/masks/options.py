@@ -28,11 +28,16 @@ class RunSearchOptions(RecipeOptions, PlanOptions):
         "Override one setting of the masks first; repeatable.",
         "Method",
         flag="--set",
-        metavar="PATH=VALUE",
+        metavar="SETTING=VALUE",
         typed=True,
     )
     split: str | None = option(
-        None, "Search this split. Default: the run's own.", "Data", flag="--score-list", metavar="NAME"
+        None,
+        "Search this split. Default: the run's own.",
+        "Data",
+        flag="--score-split",
+        former="--score-list",
+        metavar="NAME",
     )
     seed: int = option(0, "Draw settings and images with this random seed.", "Search", low=0)
     threads: int | None = option(

@@ -56,8 +56,8 @@ class RunSearch:
         return SearchPlan(
             study=self.folder.name,
             folder=str(self.folder),
-            list=list_name,
-            truth=self.experiment.truth_fingerprint(list_name)[:12],
+            split=list_name,
+            ground_truth=self.experiment.truth_fingerprint(list_name)[:12],
             settings=len(self.settings) + 1,
             rungs=tuple(self.images.rungs),
             confirmed_on=len(self.images.confirm),
@@ -96,8 +96,8 @@ def plan_search(
     """
     maps = experiment.stage("maps")
     if not store.finished("maps", maps.key):
-        make = f"wsss-platform maps {run} --score-list {maps.list_name}"
-        raise InputError(f"run {run!r} has no stored maps of list {maps.list_name!r}: `{make}`", field=run)
+        make = f"wsss-platform maps {run} --score-split {maps.list_name}"
+        raise InputError(f"run {run!r} has no stored maps of split {maps.list_name!r}: `{make}`", field=run)
     levels = split(experiment, space, settings, seed)
     for axis in levels.outer.axes:
         raise InputError(
@@ -117,7 +117,7 @@ def run_search(
     Args:
         search: see `plan_search`.
         store: of the maps.
-        watch: is told after each chunk.
+        watch: is called after each chunk.
         threads: images at once; None: one for each CPU.
 
     Returns:
@@ -173,10 +173,10 @@ def choose(
         store: of the maps.
         runner: where chunks are counted.
         study: the study's folder; the search has one in it, by the maps.
-        asked: whether the user wants an end; looked at after each chunk.
+        asked: whether the user wants an end; called after each chunk.
 
     Raises:
-        Interrupted: they do; the next call goes on with the chunk after.
+        Interrupted: they do; the next call continues with the chunk after.
         InputError: an image or its ground truth that cannot be used, or an inner axis that changes these maps.
     """
 

@@ -116,8 +116,8 @@ def searched(study: Path) -> Iterator[dict[str, Any]]:
         yield from _said(path)["maps"].values()
 
 
-def looks(study: Path) -> int:
-    """How often a study looked at ground truth for its settings: once for each on the same maps."""
+def evaluations(study: Path) -> int:
+    """How often a study evaluated settings on ground truth: once for each on the same maps."""
     return sum(len(maps["settings"]) for maps in searched(study))
 
 

@@ -196,7 +196,7 @@ def voc_root() -> Path | None:
 @pytest.mark.voc
 @pytest.mark.skipif(voc_root() is None, reason="no VOC2012 tree: set WSSS_VOC_ROOT")
 def test_a_photograph() -> None:
-    """Equal labels to the published calls on a real image, from its coarsened true mask."""
+    """Equal labels to the published calls on a real image, from its coarsened ground-truth mask."""
     root = voc_root()
     assert root is not None
     name = sorted(path.stem for path in (root / "SegmentationClass").glob("*.png"))[0]

@@ -154,7 +154,7 @@ def voc_root() -> Path | None:
 @pytest.mark.skipif(voc_root() is None, reason="no VOC2012 tree: set WSSS_VOC_ROOT")
 @pytest.mark.parametrize("number", [0, 200, 600])
 def test_photographs(number: int) -> None:
-    """IRN's two passes and PSA's scores, on blurred true masks."""
+    """IRN's two passes and PSA's scores, on blurred ground-truth masks."""
     root = voc_root()
     assert root is not None
     mask = sorted((root / "SegmentationClass").glob("*.png"))[number]

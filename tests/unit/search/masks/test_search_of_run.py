@@ -25,7 +25,7 @@ from wsss_platform.search.masks.halving import Found, Search
 from wsss_platform.search.masks.images import plan, stratified
 from wsss_platform.search.masks.searches import RunSearch, plan_search, run_search
 from wsss_platform.search.masks.settings import CONFIGURED, NO_CRF, PER_LATTICE, WIDTHS, Setting, settings_of
-from wsss_platform.search.masks.table import FILE, Table, looks, searched, seconds_per_image
+from wsss_platform.search.masks.table import FILE, Table, evaluations, searched, seconds_per_image
 from wsss_platform.search.space_file import load_space, read_space
 from wsss_platform.store.artefacts import Store
 
@@ -36,7 +36,7 @@ SIZE = 48
 
 @cache
 def scene(number: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """RGB, true mask and class of one bright object on a dark ground."""
+    """RGB, ground-truth mask and class of one bright object on a dark ground."""
     generator = np.random.default_rng(number)
     cls = number % len(CLASSES)
     top, left = generator.integers(4, 20, 2)
@@ -138,7 +138,7 @@ def test_a_search_finds_the_crf_and_confirms_it(tmp_path: Path) -> None:
     chosen = plan(images, 24, 12, 0)
     assert not set(chosen.search) & set(chosen.confirm)
     assert images.asked == {*chosen.search, *chosen.confirm}  # and of no other image
-    assert found.looks == found.computed == 8 * 13 + 16 * 5 + 12 * 3
+    assert found.evaluations == found.computed == 8 * 13 + 16 * 5 + 12 * 3
     assert seen[-1] == ("confirmation", 12, 12, 3)
     assert document.winner == found.winner.name
 
@@ -182,12 +182,12 @@ def test_what_was_counted_is_not_counted_again(tmp_path: Path) -> None:
     kept = len(read(folder))
     assert kept == 8 * 13 + 15 * 5, "all but the broken one"
     found = found_by(tmp_path)
-    assert found.computed == found.looks - kept
+    assert found.computed == found.evaluations - kept
     again = found_by(tmp_path, threads=1)
     assert again.computed == 0
     assert (again.rungs, again.winner, again.confirmation) == (found.rungs, found.winner, found.confirmation)
     more = found_by(tmp_path, 20)
-    assert 0 < more.computed < more.looks
+    assert 0 < more.computed < more.evaluations
     alone = found_by(tmp_path / "fresh", 20, threads=3)
     assert (alone.rungs, alone.winner) == (more.rungs, more.winner)
 
@@ -208,7 +208,7 @@ def test_a_killed_search_goes_on_with_its_chunks(tmp_path: Path, monkeypatch: py
     left = len(list((search.folder / "counting").glob("*.parquet")))
     assert left >= 3
     found = found_by(tmp_path)
-    assert found.looks - found.computed == 13 * left
+    assert found.evaluations - found.computed == 13 * left
     assert not (search.folder / "counting").exists()
 
 
@@ -229,7 +229,7 @@ def test_the_table_is_one_file_for_any_reader(tmp_path: Path) -> None:
     (one,) = searched(folder)
     assert (one["list"], one["truth"]) == ("train", "0" * 12)
     assert one["settings"][key]["masks"]["crf"] == "none"
-    assert looks(folder) == 3
+    assert evaluations(folder) == 3
     median, earlier = seconds_per_image(Store(tmp_path), crf=True)
     assert earlier == 3
     assert median is not None
@@ -256,15 +256,15 @@ def test_other_maps_share_no_counts(tmp_path: Path) -> None:
     store, maps = Store(tmp_path), one.stage("maps")
     space = load_space(SHIPPED, one.config, solved={})
     asked: dict[str, Any] = {"settings": 2, "images": 24, "confirm": 12, "name": "study"}
-    with pytest.raises(InputError, match="wsss-platform maps run --score-list train"):
+    with pytest.raises(InputError, match="wsss-platform maps run --score-split train"):
         plan_search("run", one, store, space, **asked)
     with store.building("maps", maps.key) as place:
         assert place is not None
         write_maps(maps_file(place, 0), [stored(id) for id in one.dataset.split("train").ids])
         store.commit("maps", maps.key, {"stage": maps.name, "method": "cam", "inputs": {}, "seconds": 1.0})
     found, _ = run_search(plan_search("run", one, store, space, **asked), store)
-    assert found.computed == found.looks
-    assert looks(tmp_path / "studies" / "study") == 2 * 3
+    assert found.computed == found.evaluations
+    assert evaluations(tmp_path / "studies" / "study") == 2 * 3
 
 
 def test_settings_share_widths_and_are_seeded() -> None:

@@ -24,7 +24,7 @@ from wsss_platform.run.pipeline import FAILURES, run
 from wsss_platform.search.levels import Levels, split
 from wsss_platform.search.masks.searches import choose
 from wsss_platform.search.masks.settings import CONFIGURED
-from wsss_platform.search.masks.table import looks, searched
+from wsss_platform.search.masks.table import evaluations, searched
 from wsss_platform.search.space_file import read_space
 from wsss_platform.store.artefacts import Store
 
@@ -112,7 +112,7 @@ def test_inner_results_are_the_pipelines(tmp_path: Path) -> None:
     winner = run(one.with_changes(choice.changes, "winner"), store, Here()).score
     assert winner is not None
     assert winner["mean_iou"] == found.value == max(rung.scores.values())
-    assert looks(tmp_path) == 7
+    assert evaluations(tmp_path) == 7
     (document,) = [json.loads(path.read_text()) for path in tmp_path.glob("inner/*/search.json")]
     assert (document["winner"], document["searched"]) == (found.winner.name, dict(rung.scores))
 
@@ -150,14 +150,14 @@ def test_nothing_is_repeated(tmp_path: Path) -> None:
     assert settings_in(tmp_path) == [(key, 5) for key, _ in settings_in(tmp_path)]
     resumed = Here()
     first = choose([one], levels(one, 2), store, resumed, tmp_path)
-    assert first.found.computed == first.found.looks - 2 * 5
-    assert looks(tmp_path) == 2
+    assert first.found.computed == first.found.evaluations - 2 * 5
+    assert evaluations(tmp_path) == 2
     again = choose([one], levels(one, 2), store, Here(), tmp_path)
-    assert (again.changes, again.found.rungs, looks(tmp_path)) == (first.changes, first.found.rungs, 2)
+    assert (again.changes, again.found.rungs, evaluations(tmp_path)) == (first.changes, first.found.rungs, 2)
     assert again.found.computed == 0
     more = choose([one], levels(one, 4), store, Here(), tmp_path)  # a further trial of the same maps
-    assert looks(tmp_path) == 4, "what both trials tried on the same maps is looked at once"
-    assert more.found.computed < more.found.looks
+    assert evaluations(tmp_path) == 4, "what both trials tried on the same maps is evaluated once"
+    assert more.found.computed < more.found.evaluations
     assert more.found.value >= first.found.value
 
 
@@ -169,7 +169,7 @@ def test_ctrl_c_ends_between_chunks_and_nothing_is_lost(tmp_path: Path) -> None:
         choose([one], levels(one, 2), store, Here(), tmp_path, asked=lambda: next(answers))
     assert [images for _, images in settings_in(tmp_path)] == [2, 2]
     choice = choose([one], levels(one, 2), store, Here(), tmp_path)
-    assert choice.found.computed == choice.found.looks - 2 * 2
+    assert choice.found.computed == choice.found.evaluations - 2 * 2
     assert len(choice.changes) > 0
 
 
@@ -186,7 +186,7 @@ def test_seeds_are_pooled(tmp_path: Path) -> None:
         means.append(score["mean_iou"])
     assert means[0] != means[1]
     assert choice.found.value == pytest.approx(np.mean(means), abs=1e-12)
-    assert looks(tmp_path) == 10
+    assert evaluations(tmp_path) == 10
 
 
 def test_an_image_that_cannot_be_used_is_named(tmp_path: Path) -> None:

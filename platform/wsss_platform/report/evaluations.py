@@ -1,13 +1,13 @@
-"""How often the ground truth of each list was looked at in a storage folder, over all its studies and scores.
+"""How often a storage folder has evaluated on the ground truth of each split, over all its studies and scores.
 
-Nothing is written for it: it is read off what is there. A look is
+Nothing is written for it: it is read from what is there. One evaluation is
 
     a score      one run's masks and its whole sweep, however often it is read again; with saliency one more
-    a rung       a trial of a study was scored on a few images to decide whether it goes on
+    a rung       a trial of a study was scored on a few images to decide whether it continues
     a setting    a setting of a search on stored maps, of a run (`search RUN`) or within a trial (on each of its seeds)
 
-A score that left the store counts as long as a record or a study's table tells of it. Looking at images (`show`) and
-fitting a rule to counts that are there (`score --rule`) are none.
+A score that left the store counts as long as a record or a study's table names it. Drawing images (`show`) and fitting
+a rule to stored counts (`score --rule`) evaluate nothing.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from wsss_platform.store.artefacts import MANIFEST, Store
 
 
 @dataclass(frozen=True)
-class Looks:
-    """At the ground truth of one list."""
+class Evaluations:
+    """On the ground truth of one split."""
 
-    list_name: str
-    truth: str
+    split: str
+    ground_truth: str
     """First 12 hex digits of its hash, as in the protocol."""
     scores: int = 0
     rungs: int = 0
@@ -47,14 +47,14 @@ class Looks:
     def words(self) -> str:
         """For a person."""
         parts = [(self.scores, "score"), (self.rungs, "rung"), (self.settings, "setting")]
-        told = ", ".join(f"{count} {name}{'s' if count != 1 else ''}" for count, name in parts if count)
+        counted = ", ".join(f"{count} {name}{'s' if count != 1 else ''}" for count, name in parts if count)
         times = "once" if self.total == 1 else f"{self.total} times"
-        return f"ground truth of {self.list_name} ({self.truth}): looked at {times} in this storage ({told})"
+        return f"{self.split}: evaluated on ground truth {times} in this storage" + (f" ({counted})" if counted else "")
 
 
-def looks(store: Store) -> tuple[Looks, ...]:
-    """Evaluations by split and ground truth; without damaged files, which `store verify` and `leaderboard` name."""
-    scores: dict[str, tuple[str, str]] = {}  # key -> (list, ground truth)
+def evaluations(store: Store) -> tuple[Evaluations, ...]:
+    """Evaluations by split and ground truth, without damaged files, which `store verify` and `leaderboard` name."""
+    scores: dict[str, tuple[str, str]] = {}  # key -> (split, ground truth)
     rungs: dict[tuple[str, str], int] = defaultdict(int)
     settings: dict[tuple[str, str], int] = defaultdict(int)
     for key, where in (*_made(store), *_recorded(store)):
@@ -75,12 +75,15 @@ def looks(store: Store) -> tuple[Looks, ...]:
     for where in scores.values():
         found[where] += 1
     places = sorted({*found, *(where for where in (*rungs, *settings) if rungs.get(where) or settings.get(where))})
-    return tuple(Looks(*where, found.get(where, 0), rungs.get(where, 0), settings.get(where, 0)) for where in places)
+    return tuple(
+        Evaluations(*where, found.get(where, 0), rungs.get(where, 0), settings.get(where, 0)) for where in places
+    )
 
 
-def looks_at(found: tuple[Looks, ...], list_name: str, truth: str) -> Looks:
-    """Those at one list's ground truth; none at all when nothing looked."""
-    return next((one for one in found if (one.list_name, one.truth) == (list_name, truth)), Looks(list_name, truth))
+def evaluations_of(found: tuple[Evaluations, ...], split: str, ground_truth: str) -> Evaluations:
+    """Those on one split's ground truth; zero of all kinds where nothing was evaluated."""
+    where = (split, ground_truth)
+    return next((one for one in found if (one.split, one.ground_truth) == where), Evaluations(*where))
 
 
 def _made(store: Store) -> Iterator[tuple[str, tuple[str, str]]]:

@@ -1,4 +1,4 @@
-"""Looks at ground truth, read off what a storage holds."""
+"""Evaluations at ground truth, read off what a storage holds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 import stored_runs
 from wsss_platform.config import MasksConfig
-from wsss_platform.report.looks import Looks, looks, looks_at
+from wsss_platform.report.evaluations import Evaluations, evaluations, evaluations_of
 from wsss_platform.run.records import write_record
 from wsss_platform.run.trial_rows import TrialRow, write_rows
 from wsss_platform.search.masks.table import FILE, Table
@@ -43,8 +43,8 @@ def row(number: int, key: str | None, rungs: int = 0, state: str = "complete", *
 
 def test_nothing_was_looked_at(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    assert looks(store) == ()
-    assert looks_at(looks(store), "val", TRUTH).total == 0
+    assert evaluations(store) == ()
+    assert evaluations_of(evaluations(store), "val", TRUTH).total == 0
 
 
 def test_one_score_is_one_look_whoever_tells_of_it(tmp_path: Path, record: Any) -> None:
@@ -54,8 +54,8 @@ def test_one_score_is_one_look_whoever_tells_of_it(tmp_path: Path, record: Any) 
     write_record(store, record("two", 0.4, stages={"score:cam": key}))
     study(store, "s", [row(0, key)])
     study(store, "t", [row(0, key)])
-    assert looks(store) == (Looks("val_bal", TRUTH, scores=1),)
-    assert "looked at once in this storage (1 score)" in looks(store)[0].words
+    assert evaluations(store) == (Evaluations("val_bal", TRUTH, scores=1),)
+    assert "evaluated on ground truth once in this storage (1 score)" in evaluations(store)[0].words
 
 
 def test_studies_runs_and_searches_add_up_by_list_and_truth(tmp_path: Path, record: Any) -> None:
@@ -72,10 +72,15 @@ def test_studies_runs_and_searches_add_up_by_list_and_truth(tmp_path: Path, reco
     for key in ("none", "irn", "afa"):
         table.put("maps", key, MasksConfig(), {"a": np.ones((3, 2), np.int64)}, 1.0)
     table.write(search / FILE)
-    found = looks(store)
-    assert found == (Looks("train", OTHER, scores=1, settings=3), Looks("val_bal", TRUTH, scores=4, rungs=3))
+    found = evaluations(store)
+    assert found == (
+        Evaluations("train", OTHER, scores=1, settings=3),
+        Evaluations("val_bal", TRUTH, scores=4, rungs=3),
+    )
     assert [one.total for one in found] == [4, 7]
-    assert looks_at(found, "val_bal", TRUTH).words.endswith("looked at 7 times in this storage (4 scores, 3 rungs)")
+    assert evaluations_of(found, "val_bal", TRUTH).words.endswith(
+        "evaluated on ground truth 7 times in this storage (4 scores, 3 rungs)"
+    )
 
 
 def test_a_score_that_is_gone_was_looked_at_all_the_same(tmp_path: Path, record: Any) -> None:
@@ -83,7 +88,7 @@ def test_a_score_that_is_gone_was_looked_at_all_the_same(tmp_path: Path, record:
     write_record(store, record("one", 0.4, stages={"train:cam": "a" * 64, "score:cam": "b" * 64}))
     study(store, "s", [row(0, "c" * 64)])
     store.remove("score", score(store, "dropped", truth=TRUTH), "nobody wants it")
-    assert looks(store) == (Looks("val_bal", TRUTH, scores=3),)
+    assert evaluations(store) == (Evaluations("val_bal", TRUTH, scores=3),)
 
 
 def test_what_is_damaged_is_left_out(tmp_path: Path) -> None:
@@ -92,4 +97,4 @@ def test_what_is_damaged_is_left_out(tmp_path: Path) -> None:
     folder = study(store, "s", [row(0, score(store, "b", truth=TRUTH), rungs=1)])
     with (folder / "trials.jsonl").open("a") as stream:
         stream.write('{"number": 1, "rungs"')
-    assert looks(store) == (Looks("val_bal", TRUTH, scores=1, rungs=1),)
+    assert evaluations(store) == (Evaluations("val_bal", TRUTH, scores=1, rungs=1),)
