@@ -130,7 +130,13 @@ def test_a_study_plan_says_what_is_shared_and_starts_nothing(tmp_path: Path) -> 
     assert not shared["train:fbr"]
     assert plan["trials"] == 3
     assert all(axis["reason"] for axis in plan["axes"])
-    assert (plan["selection"], plan["judged_on"], plan["reported_on"]) == ("train ground truth", "train", "train")
+    assert (plan["judged_on"], plan["reported_on"]) == ("train:half-1", "train:half-2")
+    assert plan["selection"] == "half of train ground truth"
+    assert plan["rows"] == ["baseline", "host", "default settings", "best trial"]
+    assert plan["cost"]["trainings"] == 1 + 3 + 1, "the seeds are the baseline's, the host has a training of its own"
+    alone = document("tune", "fbr", "--trials", "3", "--no-baseline", "--dry-run", "--storage", str(tmp_path / "store"))
+    assert alone["rows"] == ["default settings", "best trial"]
+    assert alone["cost"]["trainings"] == 1 + 3
     search = plan["search"]
     assert (search["sampler"], search["scheduler"]) == ("tpe", "asha")
     assert search["budget"] == {"trials": 3, "hours": None, "gpu_hours": None}
@@ -248,7 +254,8 @@ def test_a_study_from_search_to_leaderboard(tmp_path: Path) -> None:
     assert 1e-4 <= study["trials"][1]["changes"]["train.learning_rate"] <= 1e-3
     assert len(list((storage / "wandb").glob("offline-run-*/run-*.wandb"))) == 2
     records = [json.loads(path.read_text()) for path in sorted((storage / "runs").glob("s-*/run.json"))]
-    assert [record["protocol"]["selection"] for record in records] == ["train ground truth"] * 2
+    assert {record["protocol"]["selection"] for record in records} == {"half of train ground truth"}
+    assert [record["name"] for record in records] == ["s-0000", "s-0001", "s-baseline", "s-best-trial"]
 
     trainings = sorted((storage / "stages" / "train").glob("*/manifest.json"))
     written = [path.stat().st_mtime_ns for path in trainings]
@@ -256,10 +263,19 @@ def test_a_study_from_search_to_leaderboard(tmp_path: Path) -> None:
     assert again["trials"] == study["trials"]
     assert [path.stat().st_mtime_ns for path in trainings] == written
 
-    taken = ["--config", study["best_config"], *TINY[:6], "--local", "--storage", str(storage)]
+    taken = [
+        "--config",
+        study["best_config"],
+        "--score-split",
+        "train:half-1",
+        *TINY[:6],
+        "--local",
+        "--storage",
+        str(storage),
+    ]
     trained = document("train", "cam", "--name", "best", "--until", "score", *taken)
     assert trained["score"]["sweep"]["best_mean_iou"] == study["best"]["objective"]
     # two groups, when the best trial's threshold is not 0.3
     groups = document("leaderboard", "--storage", str(storage))["groups"]
     best_trial = f"s-{study['best']['number']:04d}"
-    assert {name for group in groups for row in group["rows"] for name in row["runs"]} == {best_trial, "best"}
+    assert {name for group in groups for row in group["rows"] for name in row["runs"]} >= {best_trial, "best"}

@@ -97,7 +97,7 @@ def test_former_flags_are_accepted_and_not_shown(tmp_path: Path) -> None:
     plan = document("compare", "cam", "--pictures", "1", "--train-list", "train", *asked)
     assert plan["schema"] == "wsss-platform/comparison-plan"
     study = document("tune", "fbr", "--rung-pictures", "7", "--train-list", "train", "--score-list", "val", *asked)
-    assert (study["options"]["rung_images"], study["reported_on"]) == (7, "val")
+    assert (study["options"]["rung_images"], study["reported_on"]) == (7, "val:half-2")
     assert study["data"]["train_list"] == "train", "settings keep their names: keys of stored stages are made of them"
     for verb_name, now, before in (
         ("compare", "--images", "--pictures"),

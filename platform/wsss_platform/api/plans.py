@@ -82,6 +82,9 @@ def study_plan(request: StudyRequest) -> StudyPlan:
         for offset in range(request.seeds):
             for one in (each.of_seed(offset), replace(each.of_seed(offset), data=reported)):
                 costs += further_costs(row, one, store, known)
+    if request.report_list is not None:  # the best trial's own stages on the reported split are not known yet
+        shown = replace(experiment, data=reported)
+        costs += further_costs(BEST, shown, store, {stage.key for stage in shown.stages[:-3]})
     gpus = options.resources.gpus_per_worker
     plan = plan_document(request.name, experiment, store, experiment.stages[-1], gpus, costs)
     keys = {stage.key for stage in shared_stages(experiment, request.space)}

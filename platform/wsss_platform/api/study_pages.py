@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from wsss_platform.report.study_figure import FIGURE, FIGURE_CAPTION
-from wsss_platform.report.study_page import PAGE, page
+from wsss_platform.report.study_page import FIGURE, FIGURE_CAPTION, PAGE, page
 from wsss_platform.search.documents import StudyComparison, StudyDocument
 from wsss_platform.search.masks.table import INNER
 from wsss_platform.store.artefacts import write_atomic

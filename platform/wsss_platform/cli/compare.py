@@ -16,7 +16,6 @@ from wsss_platform.config.options import group
 from wsss_platform.config.recipes import Recipe
 from wsss_platform.config.verb_options import CompareOptions, DataOptions
 from wsss_platform.errors import InputError
-from wsss_platform.report.comparison_page import page_file
 from wsss_platform.report.tables.comparison import comparison_plan, comparison_result
 
 Variants = Annotated[
@@ -50,6 +49,8 @@ def compare(variants: Variants = None, *, options: Options, recipe: Recipe, out:
     planned = plan_comparison(entries, data_from(options.data), changes, options.compare, recipe)
     page = options.compare.page
     if page is not None:
+        from wsss_platform.report.comparison_page import page_file  # it loads matplotlib
+
         page_file(page, planned.folder.name)  # what is wrong with it is said before anything is trained
     if options.compare.output.dry_run:
         plan = planned.document()

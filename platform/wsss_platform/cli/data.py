@@ -27,7 +27,7 @@ def _named(options: OpenOptions) -> Data:
 @app.command("lists")
 @verb("data lists", OpenOptions)
 def lists(*, options: OpenOptions, out: Output) -> None:
-    """The splits of a data set and how many images each has."""
+    """List the splits of a data set with their numbers of images."""
     from wsss_platform.report.tables.data import lists_table
 
     document = datasets.data_lists(_named(options))
@@ -46,7 +46,10 @@ class CheckOptions(OpenOptions):
 @app.command("check")
 @verb("data check", CheckOptions)
 def check(*, options: CheckOptions, out: Output) -> None:
-    """Decode every image and mask, name each one that is wrong, and end with a verdict. Exits with 2 if not ready."""
+    """Decode every image and mask, name each one that is wrong, and end with a verdict.
+
+    The exit code is 2 if the data is not ready.
+    """
     from wsss_platform.report.tables.data import check_result
 
     document = datasets.data_check(_named(options), options.names)
@@ -84,7 +87,7 @@ class SampleOptions(JsonOptions):
 @app.command("write-sample")
 @verb("data write-sample", SampleOptions)
 def write_sample(folder: Target, *, options: SampleOptions, out: Output) -> None:
-    """Write the built-in sample as a VOC tree, to look at or to try `--data FOLDER` on."""
+    """Write the built-in sample as a VOC tree, to see it or to try `--data FOLDER` on."""
     document = datasets.write_sample(_named(OpenOptions(changes=options.changes)), folder)
     out.result(document, f"a VOC tree: --data {folder}")
 
@@ -111,7 +114,10 @@ def convert_coco(
     options: CocoOptions,
     out: Output,
 ) -> None:
-    """Turn COCO's instances into class masks, labels and splits: a VOC tree. `--data COCO` reads COCO without it."""
+    """Turn COCO's instances into class masks, labels and splits: a VOC tree.
+
+    `--data COCO` reads COCO without it.
+    """
     found = datasets.converted_coco(source, folder, options.year, options.only, options.copy)
     said = ", ".join(
         f"{name}: {count} images ({found.without[name]} without annotations left out)"

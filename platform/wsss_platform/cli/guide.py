@@ -12,9 +12,9 @@ NAME = "wsss-platform"
 EXAMPLES: Mapping[str, str] = {
     "": "train cam --until score",
     "methods": "methods fbr",
-    "data": "data check --data voc12 --root VOCdevkit/VOC2012",
-    "data lists": "data lists --data voc12 --root VOCdevkit/VOC2012",
-    "data check": "data check --data voc12 --root VOCdevkit/VOC2012",
+    "data": "data check --data VOCdevkit/VOC2012",
+    "data lists": "data lists --data VOCdevkit/VOC2012",
+    "data check": "data check --data VOCdevkit/VOC2012",
     "data convert-labels": "data convert-labels cls_labels.npy labels.json",
     "data write-sample": "data write-sample sample-tree",
     "data convert-coco": "data convert-coco COCO coco-tree --year 2014",

@@ -29,7 +29,7 @@ from wsss_platform.config import (
 )
 from wsss_platform.config.imported import UNKNOWN
 from wsss_platform.data import Dataset, open_data
-from wsss_platform.data.part import PartedDataset
+from wsss_platform.data.part import PartedDataset, base_of
 from wsss_platform.data.split import NO_TRUTH
 from wsss_platform.errors import InputError
 from wsss_platform.method import PLAIN_CAM, Method, Phase
@@ -292,9 +292,9 @@ def check_truth(experiment: Experiment, wanted: Stage) -> None:
     """InputError when a score is wanted of a split that has no ground truth."""
     if wanted.kind == "score" and experiment.truth_fingerprint(wanted.list_name) == NO_TRUTH:
         raise InputError(
-            f"split {wanted.list_name!r} has no ground truth, so it cannot be scored: put its masks into masks/ID.png, "
-            "name another split with --score-list, or end with --until masks",
-            field="--score-list",
+            f"split {base_of(wanted.list_name)!r} has no ground truth, so it cannot be scored: put its masks into "
+            "masks/ID.png, name another split with --score-split, or end with --until masks",
+            field="--score-split",
         )
 
 

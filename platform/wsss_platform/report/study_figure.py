@@ -18,15 +18,10 @@ from wsss_platform.data.part import spread
 from wsss_platform.maps.storage import MapReader, full_size
 from wsss_platform.masks.rules import labels
 from wsss_platform.plan.experiment import Experiment
+from wsss_platform.report.study_page import FIGURE
 from wsss_platform.search.documents import StudyComparison
 from wsss_platform.store.artefacts import Store, write_atomic
 
-FIGURE = "comparison.png"
-"""In the study's folder."""
-FIGURE_CAPTION = (
-    "Images evenly spread over the reported split: the image, the strongest CAM of the first row, each row's mask at "
-    "its threshold, the ground truth."
-)
 IMAGES = 4
 SIDE = 1.35
 """Inches of a panel."""

@@ -15,6 +15,12 @@ from wsss_platform.search.documents import StudyComparison
 
 PAGE = "study.html"
 """In the study's folder, beside one PNG per image."""
+FIGURE = "comparison.png"
+"""In the study's folder."""
+FIGURE_CAPTION = (
+    "Images evenly spread over the reported split: the image, the strongest CAM of the first row, each row's mask at "
+    "its threshold, the ground truth."
+)
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; padding: 0 1rem; color: #222 }
 table { border-collapse: collapse; margin: 0.6rem 0 1.6rem; font-size: 13px }

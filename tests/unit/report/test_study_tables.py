@@ -103,7 +103,7 @@ def test_the_command_that_trains_the_best_config_is_whole() -> None:
         told = [str(line) for line in study_result(found, "cam", default, data, Path("my store"))]
         (said,) = [line.removeprefix("train the best: ") for line in told if line.startswith("train the best: ")]
         expected = ["wsss-platform", "train", "cam", "--recipe", "my store/best.toml", *tree]
-        assert shlex.split(said) == [*expected, "--train-list", data.train_list, "--storage", "my store"]
+        assert shlex.split(said) == [*expected, "--train-split", data.train_list, "--storage", "my store"]
     shown = study_result(none, "cam", default, DataConfig(), Path())
     assert not [line for line in shown if "train the best" in str(line)]
 
@@ -126,7 +126,7 @@ def test_the_comparison_is_the_table_of_a_study() -> None:
         StudyRow(row="host", method="AMN", miou=33.1, difference=2.7, low=0.5, high=4.9, seconds=80.0),
         StudyRow(row="best trial", method="fbr", trial=3, miou=None, seconds=81.0),
     )
-    found = study(rows, ()).model_copy(update={"comparison": compared, "report": report})
+    found = study(rows, ()).model_copy(update={"best": None, "comparison": compared, "report": report})
     shown = study_result(found, "fbr", get("fbr").config(), DataConfig(), Path())
     (table,) = [item for item in shown if isinstance(item, Table) and "train:half-2, 80 images" in item.title]
     assert [line[0] for line in table.rows] == ["baseline (cam)", "host (AMN)", "best trial"]

@@ -42,7 +42,7 @@ from wsss_platform.report.terminal import rendered
 from wsss_platform.run.documents import RuleResult, RunDifference
 from wsss_platform.run.trial_rows import TrialRow
 from wsss_platform.scores.documents import Summary
-from wsss_platform.search.documents import SearchDocument, StudyReport
+from wsss_platform.search.documents import SearchDocument, StudyReport, StudyRow
 from wsss_platform.search.space_file import load_space
 from wsss_platform.upkeep.documents import StoreClearance, StoreList
 
@@ -128,10 +128,19 @@ def axes() -> Table:
     return study.axes_table(space.axes)
 
 
+def comparison_of_rows() -> Table:
+    row = StudyRow(
+        row="default settings", method=WORDS["run"], trial=10, miou=31.25, difference=-12.34, seconds=12345.6
+    )
+    row = row.model_copy(update={"low": -16.78, "high": -10.12})
+    rows = [row.model_copy(update={"row": name}) for name in ("baseline", "host", "default settings", "best trial")]
+    return study.comparison_table(rows, filled(StudyReport))
+
+
 def trials() -> list[Table]:
     row = dataclasses.replace(filled(TrialRow), values={"accuracy": 0.61234, "seconds": 12345.6, "memory": 3.25})
     row = dataclasses.replace(row, reason="its driver died 3 times before it had finished one more epoch")
-    return [study.trials_table(WORDS["run"], [row, row], "masks"), study.report_table(filled(StudyReport))]
+    return [study.trials_table(WORDS["run"], [row, row], "masks"), comparison_of_rows()]
 
 
 TABLES: Mapping[str, Callable[[], Any]] = {

@@ -138,7 +138,7 @@ def _train(method: str, config: str, data: DataConfig, storage: Path) -> str:
     own = data.sample.model_dump(exclude_defaults=True) if data.kind == "sample" else {}
     own = {f"sample.{name}": value for name, value in own.items()} | ({"year": data.year} if data.year else {})
     tree += [word for name, value in own.items() for word in ("--set", f"data.{name}={value}")]
-    place = ["--train-list", data.train_list, "--storage", str(storage)]
+    place = ["--train-split", data.train_list, "--storage", str(storage)]
     return shlex.join(["wsss-platform", "train", method, "--recipe", config, *tree, *place])
 
 
