@@ -11,9 +11,6 @@ Output lines in a block are for the reader.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import inspect
 import os
 import re
 import shlex
@@ -26,7 +23,6 @@ from pathlib import Path
 
 import pytest
 
-import wsss_platform.api as wsss
 from wsss_platform.config.recipes import read_recipe
 
 ROOT = Path(__file__).parents[1]
@@ -205,48 +201,6 @@ def test_what_github_reads() -> None:
 @pytest.mark.parametrize("document", documents(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_relative_links_exist(document: Path) -> None:
     assert not list(dead_links(document))
-
-
-def test_reference_is_built(tmp_path: Path) -> None:
-    """What `make docs` does, where the extra `docs` is installed."""
-    python = ROOT / ".venv-docs" / "bin" / "python"
-    if not python.exists():
-        pytest.skip("no mkdocs: make docs")
-    command = [python, "-m", "mkdocs", "--quiet", "build", "--strict", "--site-dir", tmp_path / "site"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "field" in (tmp_path / "site" / "reference" / "errors" / "index.html").read_text(encoding="utf-8")
-
-
-def test_every_page_of_the_reference_is_in_its_list() -> None:
-    folder = ROOT / "docs" / "reference"
-    listed = (folder / "README.md").read_text(encoding="utf-8")
-    shown = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
-    for page in folder.glob("*.md"):
-        assert page.name == "README.md" or f"({page.name})" in listed
-        assert f"reference/{page.name}" in shown
-
-
-def shown_modules() -> list[str]:
-    pages = (ROOT / "docs" / "reference").glob("*.md")
-    return [name for page in pages for name in re.findall(r"^::: (\S+)", page.read_text(encoding="utf-8"), re.M)]
-
-
-@pytest.mark.parametrize("name", shown_modules())
-def test_modules_of_the_reference_exist(name: str) -> None:
-    assert importlib.util.find_spec(name), name
-
-
-def test_the_reference_of_the_api_shows_what_is_public_and_no_internals() -> None:
-    page = (ROOT / "docs" / "reference" / "api.md").read_text(encoding="utf-8")
-    found = re.findall(r"^::: (\S+)\n    options:\n      members: \[(.*)\]$", page, re.M)
-    assert [name for name, _ in found] == re.findall(r"^::: (\S+)", page, re.M)
-    shown = {member: module for module, members in found for member in members.split(", ") if member}
-    assert set(wsss.__all__) <= set(shown)
-    for member, module in shown.items():
-        made = getattr(importlib.import_module(module), member)
-        assert made.__module__ == module, member
-        assert member in wsss.__all__ or inspect.isclass(made), f"{member}: a function that is not public"
 
 
 def test_there_are_documents() -> None:
