@@ -79,8 +79,9 @@ $(DOCS)/.installed: pyproject.toml
 	@$(DOCS)/bin/python -m pip install --quiet --requirement $(DOCS)/requirements.txt
 	@touch $@
 
+# Not --quiet: it hides warnings from --strict, too.
 docs: $(DOCS)/.installed  ## the documents and a reference from docstrings into site/
-	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs --quiet build --strict $(ARGS)
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(DOCS) site build dist .pytest_cache .mypy_cache .ruff_cache

@@ -38,6 +38,7 @@ import wsss_platform.engine  # noqa: E402, F401  (sets what Ray reads from the e
 
 LONGEST = (
     "test_readme_commands_run",
+    "test_guide_commands_run[search.md]",
     "test_a_study_from_search_to_leaderboard",
     "test_a_run_on_ray_is_that_of_one_process",
 )

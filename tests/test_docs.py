@@ -1,58 +1,107 @@
-"""What the documents promise: the README's commands run, and relative links lead somewhere.
+"""What the documents promise: the commands of README and guides run, and relative links lead somewhere.
 
-A ```console block after the line `<!-- test -->` is executed: its `$ ` lines, in order, in one temporary
-folder with one storage. Output lines in the block are for the reader.
+What follows one of these lines is done, in order, in one temporary folder with one storage for each document:
+
+    <!-- test -->            the `$ ` lines of a ```console block, or a ```python block, are executed
+    <!-- test: dry run -->   the same, with `--dry-run` added to each command
+    <!-- file: NAME -->      the block is written to a file
+
+Output lines in a block are for the reader.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import inspect
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-import wsss_platform.api as wsss
 from wsss_platform.config.recipes import read_recipe
 
 ROOT = Path(__file__).parents[1]
-BLOCK = re.compile(r"^<!-- test -->\n+```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(
+    r"^<!-- (?P<what>test|test: dry run|file: (?P<name>\S+)) -->\n+```(?P<language>\w+)\n(?P<text>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
+MARK = re.compile(r"^<!-- (?:test|file)\b.*-->$", re.MULTILINE)
 LINK = re.compile(r"!?\[[^\]]*\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)")
 FENCE = re.compile(r"^(```|~~~).*?^\1\s*$", re.MULTILINE | re.DOTALL)
 DEFINED = re.compile(r"^\[[^\]]+\]: (\S+)$", re.MULTILINE)
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SECONDS = 600
+GUIDES = ROOT / "docs" / "guides"
+ON_RAY = ("search.md",)
+"""Guides whose commands start a cluster."""
+FIGURE = ROOT / "docs" / "figures" / "first_run.png"
+README_LINES, GUIDE_LINES, CONTRIBUTING_LINES, FIGURE_BYTES = 150, 140, 80, 400_000
+"""The lines of a guide are counted without its code blocks."""
 EXPERIMENTS = ROOT / "docs" / "experiments"
 ONE_SCREEN, IN_A_BLOCK = 80, 100
 """Lines of LEADERBOARD.md, and letters in a line of a command or recipe that a reader is to copy."""
 
 
-def commands(text: str) -> list[str]:
-    """The `$ ` lines of tested blocks, in order; a trailing backslash joins the next line (`> ` or indented)."""
-    found: list[str] = []
-    for block in BLOCK.findall(text):
-        lines = iter(block.splitlines())
-        for line in lines:
-            if line.startswith("$ "):
-                command = line[2:]
-                while command.endswith("\\"):
-                    command = command[:-1] + next(lines, "").removeprefix("> ").strip()
-                found.append(command)
+@dataclass(frozen=True)
+class Step:
+    """One thing that a reader does."""
+
+    text: str
+    """A command, or what is written to a file."""
+    file: str | None = None
+    """The file that is written; None: the text is a command."""
+
+
+def steps(text: str) -> list[Step]:
+    """What a document has its reader do, in order."""
+    found: list[Step] = []
+    for block in BLOCK.finditer(text):
+        if block["name"]:
+            found.append(Step(block["text"], block["name"]))
+        elif block["language"] == "python":
+            found.append(Step(shlex.join(["python", "-c", block["text"]])))
+        else:
+            ending = " --dry-run" if block["what"] == "test: dry run" else ""
+            found += [Step(command + ending) for command in commands(block["text"])]
     return found
+
+
+def commands(block: str) -> list[str]:
+    """The `$ ` lines of a block; a trailing backslash joins the next line (`> ` or indented)."""
+    found: list[str] = []
+    lines = iter(block.splitlines())
+    for line in lines:
+        if line.startswith("$ "):
+            command = line[2:]
+            while command.endswith("\\"):
+                command = command[:-1] + next(lines, "").removeprefix("> ").strip()
+            found.append(command)
+    return found
+
+
+def follow(document: Path, folder: Path) -> None:
+    """Do what a document says, as a reader would, in `folder`; the first command that fails fails."""
+    found = steps(document.read_text(encoding="utf-8"))
+    assert any(step.file is None for step in found), f"{document.name} has no tested block (<!-- test -->)"
+    for step in found:
+        if step.file is None:
+            execute([step.text], folder)
+        else:
+            path = folder / step.file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(step.text, encoding="utf-8")
 
 
 def execute(found: list[str], folder: Path) -> None:
     """Run commands as a reader would, in `folder`; the first that fails fails."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WSSS_")}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    environment |= {"WSSS_STORAGE": str(folder / "storage"), "WANDB_MODE": "disabled", "COLUMNS": "120"}
+    environment |= {"WANDB_MODE": "disabled", "COLUMNS": "120"}  # the storage is the default one, in `folder`
     for command in found:
         shell = ["bash", "-euo", "pipefail", "-c", command]
         done = subprocess.run(
@@ -88,58 +137,70 @@ def dead_links(document: Path) -> Iterator[str]:
             yield target
 
 
-@pytest.mark.ray
+def guides() -> list[Path]:
+    return sorted(GUIDES.glob("*.md"))
+
+
+def without_blocks(text: str) -> list[str]:
+    """The lines outside of code fences."""
+    return FENCE.sub("", text).splitlines()
+
+
+@pytest.mark.slow
 def test_readme_commands_run(tmp_path: Path) -> None:
-    found = commands((ROOT / "README.md").read_text(encoding="utf-8"))
-    assert found, "README.md has no tested block (<!-- test --> before a ```console block)"
-    execute(found, tmp_path)
+    follow(ROOT / "README.md", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "guide",
+    [
+        pytest.param(guide, marks=pytest.mark.ray if guide.name in ON_RAY else pytest.mark.slow, id=guide.name)
+        for guide in guides()
+    ],
+)
+def test_guide_commands_run(guide: Path, tmp_path: Path) -> None:
+    follow(guide, tmp_path)
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *guides()], ids=lambda page: page.name)
+def test_every_mark_has_its_block(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert len(MARK.findall(text)) == len(list(BLOCK.finditer(text)))
+
+
+def test_readme_fits_and_begins_with_a_figure() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= README_LINES
+    assert FIGURE.relative_to(ROOT).as_posix() in LINK.findall(text)
+    assert FIGURE.read_bytes().startswith(b"\x89PNG")
+    assert FIGURE.stat().st_size < FIGURE_BYTES
+    assert any(step.text.startswith("python -c ") for step in steps(text)), "no Python that is run"
+
+
+@pytest.mark.parametrize("guide", guides(), ids=lambda guide: guide.name)
+def test_guides_are_short_and_can_be_found(guide: Path) -> None:
+    assert len(without_blocks(guide.read_text(encoding="utf-8"))) <= GUIDE_LINES
+    for page, link in (("README.md", "docs/guides/"), ("docs/index.md", "guides/"), ("mkdocs.yml", "guides/")):
+        assert f"{link}{guide.name}" in (ROOT / page).read_text(encoding="utf-8"), page
+
+
+def test_contributing_is_one_page() -> None:
+    assert len((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").splitlines()) <= CONTRIBUTING_LINES
+
+
+def test_what_github_reads() -> None:
+    """Continuous integration calls make alone, and says what was tested here; a report of a bug has its machine."""
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    assert re.findall(r"run: (.*)", workflow) == ["make lint", "make test", "make docs"]
+    assert re.search(r"tested here on 3\.11 only", workflow, re.I)
+    assert "wsss-platform doctor --json" in (ROOT / ".github" / "ISSUE_TEMPLATE" / "bug.yml").read_text(
+        encoding="utf-8"
+    )
 
 
 @pytest.mark.parametrize("document", documents(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_relative_links_exist(document: Path) -> None:
     assert not list(dead_links(document))
-
-
-def test_reference_is_built(tmp_path: Path) -> None:
-    """What `make docs` does, where the extra `docs` is installed."""
-    python = ROOT / ".venv-docs" / "bin" / "python"
-    if not python.exists():
-        pytest.skip("no mkdocs: make docs")
-    command = [python, "-m", "mkdocs", "--quiet", "build", "--strict", "--site-dir", tmp_path / "site"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "field" in (tmp_path / "site" / "reference" / "errors" / "index.html").read_text(encoding="utf-8")
-
-
-def test_every_page_of_the_reference_is_in_its_list() -> None:
-    folder = ROOT / "docs" / "reference"
-    listed = (folder / "README.md").read_text(encoding="utf-8")
-    shown = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
-    for page in folder.glob("*.md"):
-        assert page.name == "README.md" or f"({page.name})" in listed
-        assert f"reference/{page.name}" in shown
-
-
-def shown_modules() -> list[str]:
-    pages = (ROOT / "docs" / "reference").glob("*.md")
-    return [name for page in pages for name in re.findall(r"^::: (\S+)", page.read_text(encoding="utf-8"), re.M)]
-
-
-@pytest.mark.parametrize("name", shown_modules())
-def test_modules_of_the_reference_exist(name: str) -> None:
-    assert importlib.util.find_spec(name), name
-
-
-def test_the_reference_of_the_api_shows_what_is_public_and_no_internals() -> None:
-    page = (ROOT / "docs" / "reference" / "api.md").read_text(encoding="utf-8")
-    found = re.findall(r"^::: (\S+)\n    options:\n      members: \[(.*)\]$", page, re.M)
-    assert [name for name, _ in found] == re.findall(r"^::: (\S+)", page, re.M)
-    shown = {member: module for module, members in found for member in members.split(", ") if member}
-    assert set(wsss.__all__) <= set(shown)
-    for member, module in shown.items():
-        made = getattr(importlib.import_module(module), member)
-        assert made.__module__ == module, member
-        assert member in wsss.__all__ or inspect.isclass(made), f"{member}: a function that is not public"
 
 
 def test_there_are_documents() -> None:
@@ -194,6 +255,11 @@ EXAMPLE = """
 $ untested
 ```
 
+<!-- file: a/note.txt -->
+```text
+$ no command
+```
+
 <!-- test -->
 ```console
 $ echo one \\
@@ -201,11 +267,53 @@ $ echo one \\
 one two
 $ false
 ```
+
+<!-- test: dry run -->
+```console
+$ wsss-platform train cam
+```
+
+<!-- test -->
+```python
+print("it's")
+```
 """
 
 
 def test_only_marked_blocks_are_read_and_lines_join() -> None:
-    assert commands(EXAMPLE) == ["echo one two", "false"]
+    assert [step.text for step in steps(EXAMPLE)] == [
+        "$ no command\n",
+        "echo one two",
+        "false",
+        "wsss-platform train cam --dry-run",
+        shlex.join(["python", "-c", 'print("it\'s")\n']),
+    ]
+
+
+def test_a_document_is_followed_until_something_fails(tmp_path: Path) -> None:
+    document = tmp_path / "a.md"
+    document.write_text(EXAMPLE)
+    with pytest.raises(AssertionError, match="false"):
+        follow(document, tmp_path)
+    assert (tmp_path / "a" / "note.txt").read_text() == "$ no command\n"
+    document.write_text("```console\n$ true\n```\n")
+    with pytest.raises(AssertionError, match="no tested block"):
+        follow(document, tmp_path)
+
+
+def test_a_mark_without_its_block_is_found() -> None:
+    for text in ("<!-- test -->\n\nwords\n\n```console\n$ true\n```\n", "<!-- test: dry  run -->\n```console\n```\n"):
+        assert len(MARK.findall(text)) == 1
+        assert not BLOCK.search(text)
+
+
+def test_python_of_a_document_runs_and_fails(tmp_path: Path) -> None:
+    text = "<!-- test -->\n```python\nassert {}\n```\n"
+    (good := tmp_path / "good.md").write_text(text.format("True"))
+    follow(good, tmp_path)
+    (bad := tmp_path / "bad.md").write_text(text.format("False"))
+    with pytest.raises(AssertionError, match="AssertionError"):
+        follow(bad, tmp_path)
 
 
 @pytest.mark.parametrize("command", ["false", "no-such-command", "false | cat", "wsss-platform no-such-verb"])

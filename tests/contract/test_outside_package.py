@@ -1,4 +1,5 @@
-"""The method of docs/add_a_method.md, as a package of somebody else: it passes the suite and trains; mistakes fail.
+"""The method of docs/guides/add_a_method.md, as a package of somebody else: it passes the suite and trains; mistakes
+fail.
 
 A pytest of its own runs the suite on the toy, another one on copies with one mistake each the check that must find it.
 """
@@ -22,7 +23,7 @@ from wsss_platform.errors import InputError
 from wsss_platform.testing import method_tests
 from wsss_platform.testing.phase_checks import SLOW
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "add_a_method.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "guides" / "add_a_method.md"
 FILE = re.compile(r"^<!-- file: (\S+) -->\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TESTS = 44
 """Seven of the method, three of its phase, nine of both variants, and for both four sizes and four limits."""

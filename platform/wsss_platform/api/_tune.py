@@ -210,7 +210,7 @@ def _draw(result: StudyResult, request: StudyRequest) -> None:
     assert result.comparison is not None
     try:
         write_figure(result.compared, result.comparison, request.store, result.folder)
-    except InputError as error:
+    except (InputError, RunError) as error:
         log.info("no figure: %s", error)
 
 

@@ -83,7 +83,8 @@ class StudyRecords:
                 experiment = first.of_seed(offset)
                 name = f"{self._request.name}-{row.replace(' ', '-')}" + (f"-seed{experiment.seed}" if offset else "")
                 summary = self._score(experiment.key)
-                record = self._start_record(name, experiment)
+                stamp = protocol(experiment, selection=self._request.selection)
+                record = start_record(experiment, name, stamp, command=self._command)  # no trial: its maps stay
                 write_record(self._store, record.done(None if summary is None else scores_of(summary), {}, None))
 
     def drop_losers(self) -> None:
