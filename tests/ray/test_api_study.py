@@ -30,8 +30,10 @@ def test_a_study_from_python(tmp_path: Path, capfd: pytest.CaptureFixture[str]) 
     study = wsss.tune("cam", data, QUICK, trials=2, **given)
     assert capfd.readouterr().out == ""
     assert [trial.number for trial in study.trials] == [0, 1]
+    assert [row.row for row in study.comparison] == ["baseline", "best trial"], "plain CAM is its own baseline"
     assert study.baseline is not None
-    assert study.baseline.settings == {}
+    assert (study.baseline.trial, study.baseline.difference) == (0, None)
+    assert (study.folder / "comparison.png").is_file()
     assert study.best is not None
     assert study.best.miou == max(trial.miou for trial in study.trials if trial.miou is not None)
     assert 0 <= study.best.miou <= 100
@@ -53,4 +55,4 @@ def test_a_study_from_python(tmp_path: Path, capfd: pytest.CaptureFixture[str]) 
     assert more.trials[:2] == study.trials
     assert len(more.trials) == 3
     best = wsss.train("cam", data, more.best_config, storage=tmp_path / "storage", wandb="disabled", progress=False)
-    assert best.protocol.selection == "train ground truth"
+    assert best.protocol.selection == "half of train ground truth"

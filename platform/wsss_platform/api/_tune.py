@@ -349,7 +349,7 @@ def tune(
         options: any other option of a study, listed below.
 
     Returns:
-        The study: `.best`, `.trials`, `.baseline`, `.figure("importance")`, `.page`.
+        The study: `.comparison`, `.baseline`, `.best`, `.trials`, `.figure("importance")`, `.page`.
 
     Raises:
         InputError: something that was given is wrong; said before anything starts.

@@ -7,7 +7,7 @@ storage/studies/<name>/
     trials.jsonl    a table of it, rewritten after every trial
     best.toml       the best config so far, as `train --recipe` reads it
     front-<n>.toml  of several objectives: the same for each trial that no other one beats (objectives)
-    selection.json  fixed, selected and oracle at the end (report)
+    comparison.json baseline, host, default settings and best trial at the end (comparison)
     study.html      all of it on one page, with Optuna's plots, which are also here as PNG (figures)
     stop/<number>   written when a trial shall stop early; the trial sees it and ends by itself
     driver.lock     held by the living driver
