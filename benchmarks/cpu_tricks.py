@@ -27,7 +27,7 @@ from wsss_platform.config import BackboneConfig, MapsConfig
 from wsss_platform.data import Sample
 from wsss_platform.maps import prepared
 from wsss_platform.maps.extract import Extractor
-from wsss_platform.method.objective import Batch
+from wsss_platform.method.module import Batch
 from wsss_platform.nets.backbones import efficientnet_lite0
 from wsss_platform.nets.cpu.memory import keep_freed_memory
 from wsss_platform.nets.heads.cam_classifier import CamClassifier
@@ -164,10 +164,10 @@ def _maps(case: Case, tricks: Tricks) -> Callable[[], None]:
 def _step(case: Case, tricks: Tricks) -> Callable[[], None]:
     """Forward, backward and update."""
     last = "channels_last" in tricks or "channels_last" not in case.tricks
-    objective = CamClassifier(case.backbone, CLASSES).train()
+    module = CamClassifier(case.backbone, CLASSES).train()
     if last:
-        objective.to(memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW([value for value in objective.parameters() if value.requires_grad], lr=1e-6)
+        module.to(memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW([value for value in module.parameters() if value.requires_grad], lr=1e-6)
     images = torch.randn(case.batch, 3, case.crop, case.crop)
     labels = torch.eye(CLASSES)[: case.batch]
     valid = torch.ones(case.batch, case.crop, case.crop, dtype=torch.bool)
@@ -176,7 +176,7 @@ def _step(case: Case, tricks: Tricks) -> Callable[[], None]:
 
     def work() -> None:
         optimiser.zero_grad(set_to_none=True)
-        torch.stack(list(objective(batch, 0.5).values())).sum().backward()
+        torch.stack(list(module(batch, 0.5).values())).sum().backward()
         optimiser.step()
 
     return work

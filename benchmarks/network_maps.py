@@ -45,21 +45,21 @@ class NetworkMaps:
         """Fit the prototypes at half size."""
         split = open_data(data()).split("train")
         self._samples = {p.id: _sample(split.read(p.id), p, classes) for p in prepared}
-        self._objective = Remembering(classes).eval()
+        self._module = Remembering(classes).eval()
         with torch.inference_mode():
             features = torch.cat([self._feature(sample.image) for sample in self._samples.values()])
         has = torch.from_numpy(np.array([sample.labels for sample in self._samples.values()]))
         for c in np.flatnonzero(has.any(0)):
             weight = features[has[:, c]].mean(0) - features.mean(0)
-            self._objective.classifier.weight.data[c, :, 0, 0] = weight
+            self._module.classifier.weight.data[c, :, 0, 0] = weight
 
     def _feature(self, image: NDArray[np.uint8]) -> Tensor:
         half = functional.interpolate(torch.from_numpy(normalise(image))[None], scale_factor=0.5, mode="bilinear")
-        return functional.normalize(self._objective.backbone(half)["final"].mean((2, 3)))
+        return functional.normalize(self._module.backbone(half)["final"].mean((2, 3)))
 
     def stored(self, id: str, **config: Any) -> AnyMap:
         """As this platform stores them, at the benchmark's scales."""
-        return Extractor(self._objective, MapsConfig(scales=SCALES, **config), STRIDE)(self._samples[id])
+        return Extractor(self._module, MapsConfig(scales=SCALES, **config), STRIDE)(self._samples[id])
 
     @torch.inference_mode()
     def full(self, id: str) -> NDArray[np.float32]:
@@ -76,7 +76,7 @@ class NetworkMaps:
             if size != list(target):
                 images = functional.interpolate(whole, size, mode="bilinear", align_corners=False, antialias=True)
             images = torch.cat([images, images.flip(3)]).contiguous(memory_format=torch.channels_last)
-            scores = self._objective.class_maps(images, torch.zeros(2))[:, torch.from_numpy(sample.labels)].relu()
+            scores = self._module.class_maps(images, torch.zeros(2))[:, torch.from_numpy(sample.labels)].relu()
             both = scores[:1] + scores[1:].flip(3)
             total = total + functional.interpolate(both, target, mode="bilinear", align_corners=False)
         full = total[0, :, :height, :width]

@@ -24,14 +24,14 @@ from wsss_methods.fbr.amn import Amn
 from wsss_methods.fbr.bank import Bank
 from wsss_methods.fbr.on_eps.host import EpsHost
 from wsss_platform.config import BackboneConfig, override
-from wsss_platform.method.objective import Batch, Objective
+from wsss_platform.method.module import Batch, TrainingModule
 from wsss_platform.nets.backbones import efficientnet_lite0
 from wsss_platform.nets.heads.cam_classifier import CamClassifier
 
 CLASSES, BATCH, SIDE, ROUNDS = 20, 4, 160, 4
 
 
-HOSTS: dict[str, tuple[str, Callable[[Any, int], Objective]]] = {
+HOSTS: dict[str, tuple[str, Callable[[Any, int], TrainingModule]]] = {
     "fbr": ("AMN", Amn),
     "fbr_cam": ("CAM", lambda config, classes: CamClassifier(config.backbone, classes)),
     "fbr_s": ("EPS with pixel correlation", EpsHost),
@@ -101,20 +101,20 @@ def _in_turn(sides: Sequence[Callable[[], None]]) -> list[float]:
 class _Step:
     """Forward, backward and update of everything that is trained."""
 
-    def __init__(self, objective: Objective, batch: Batch) -> None:
-        self.objective, self.batch = objective.train(), batch
-        self.optimiser = torch.optim.SGD([p for p in objective.parameters() if p.requires_grad], lr=1e-4)
-        for module in objective.modules():
+    def __init__(self, training_module: TrainingModule, batch: Batch) -> None:
+        self.training_module, self.batch = training_module.train(), batch
+        self.optimiser = torch.optim.SGD([p for p in training_module.parameters() if p.requires_grad], lr=1e-4)
+        for module in training_module.modules():
             if isinstance(module, Bank):
                 module.push(torch.rand_like(module.vectors))
         self()  # the first step allocates what later ones keep
 
     def __call__(self) -> None:
-        terms = self.objective(self.batch, 0.5)
+        terms = self.training_module(self.batch, 0.5)
         self.optimiser.zero_grad()
         torch.stack(list(terms.values())).sum().backward()
         self.optimiser.step()
-        self.objective.after_step()
+        self.training_module.after_step()
 
 
 def _batch() -> Batch:

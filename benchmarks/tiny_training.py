@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from wsss_platform.config import DataConfig, MapsConfig, MethodConfig, SampleConfig, Section, TrainConfig
 from wsss_platform.method import Method, Phase
-from wsss_platform.method.objective import Batch, Objective
+from wsss_platform.method.module import Batch, TrainingModule
 from wsss_platform.plan.experiment import Experiment
 
 
@@ -25,7 +25,7 @@ class BlinkConfig(MethodConfig):
     loss: BlinkLoss = BlinkLoss()
 
 
-class BlinkObjective(Objective):
+class BlinkModule(TrainingModule):
     """One convolution and a linear head."""
 
     def __init__(self, classes: int) -> None:
@@ -44,8 +44,8 @@ class BlinkObjective(Objective):
         return maps
 
 
-def _build(config: BlinkConfig, classes: int) -> Objective:
-    return BlinkObjective(classes)
+def _build(config: BlinkConfig, classes: int) -> TrainingModule:
+    return BlinkModule(classes)
 
 
 def _phases(config: BlinkConfig) -> tuple[Phase, ...]:

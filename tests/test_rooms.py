@@ -110,7 +110,7 @@ def modules() -> Iterator[Module]:
 
 def imports(module: Module) -> Iterator[tuple[int, str]]:
     """(line, dotted name) of every import, at any depth, also `import_module("...")` and the module of a string such as
-    "wsss_methods.cam.objective:CamObjective". Relative ones keep their dots."""
+    "wsss_methods.cam.module:CamModule". Relative ones keep their dots."""
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -351,13 +351,13 @@ def test_loading_is_noticed() -> None:
         ("wsss_platform.store.disk", "from .errors import InputError", "full name"),
         ("wsss_platform.unheard_of", "from wsss_platform.store import Store", "on no line of LAYERS"),
         ("wsss_platform.run.pipeline", "from wsss_platform.unheard_of import f", "on no line of LAYERS"),
-        ("wsss_methods.fbr.objective", "from wsss_methods.cam.config import C", "readable alone"),
-        ("wsss_methods.fbr.objective", "from wsss_methods import cam", "readable alone"),
-        ("wsss_methods.fbr.__init__", "Phase('fbr', 'wsss_methods.cam.objective:Cam', ())", "readable alone"),
+        ("wsss_methods.fbr.module", "from wsss_methods.cam.config import C", "readable alone"),
+        ("wsss_methods.fbr.module", "from wsss_methods import cam", "readable alone"),
+        ("wsss_methods.fbr.__init__", "Phase('fbr', 'wsss_methods.cam.module:Cam', ())", "readable alone"),
         ("wsss_methods.fbr.__init__", "Phase('fbr', 'wsss_platform.train.loop:train', ())", "a method may import"),
-        ("wsss_methods.fbr.objective", "from wsss_platform.store import Store", "a method may import"),
-        ("wsss_methods.fbr.objective", "import wsss_platform.tune.tuner", "a method may import"),
-        ("wsss_methods.fbr.objective", "import wandb", "only tracking may"),
+        ("wsss_methods.fbr.module", "from wsss_platform.store import Store", "a method may import"),
+        ("wsss_methods.fbr.module", "import wsss_platform.tune.tuner", "a method may import"),
+        ("wsss_methods.fbr.module", "import wandb", "only tracking may"),
     ],
 )
 def test_bad_imports_are_found(name: str, source: str, reason: str) -> None:
@@ -374,7 +374,7 @@ def test_bad_imports_are_found(name: str, source: str, reason: str) -> None:
         ),
         ("wsss_methods.__init__", "from wsss_methods import cam\nfrom wsss_platform.method import Method"),
         ("wsss_methods.__init__", "CATALOGUE = {'cam': 'wsss_methods.cam:METHOD'}"),
-        ("wsss_methods.fbr.__init__", "Phase('fbr', 'wsss_methods.fbr.objective:Fbr', ())"),
+        ("wsss_methods.fbr.__init__", "Phase('fbr', 'wsss_methods.fbr.module:Fbr', ())"),
         ("wsss_methods.fbr.__init__", "from wsss_methods.fbr.config import C\nfrom wsss_platform.data.views import V"),
         ("wsss_platform.api.train", "import wsss_methods\nfrom wsss_platform.engine.runner import R"),
     ],

@@ -4,7 +4,7 @@ The rooms of the house from the ground up; a room imports rooms above it in this
 
     errors      the two errors that a user sees
     config      settings: sections with units and ranges, overrides, TOML
-    method      what a method offers: `Method`, `Phase`, `Objective`
+    method      what a method offers: `Method`, `Phase`, `TrainingModule`
     store       stage outputs by content key, and the disk they lie on
     data        images, image-level labels, ground truth; the built-in sample; converters of other data sets
     nets        backbones, heads, affinity networks, released checkpoints, tricks for CPUs

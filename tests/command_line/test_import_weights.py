@@ -17,7 +17,7 @@ from wsss_platform.api import _exchange
 from wsss_platform.cli import run_command
 from wsss_platform.config import flatten, override, read_toml
 from wsss_platform.errors import InputError
-from wsss_platform.method.objective import Objective
+from wsss_platform.method.module import TrainingModule
 from wsss_platform.nets import released
 from wsss_platform.nets.backbones.backbone import read_state
 from wsss_platform.train.checkpoint import load_weights
@@ -53,7 +53,7 @@ def drs_checkpoint() -> dict[str, object]:
     return {"model": state, "optimizer": {"state": {}}, "epoch": 7, "iter": 100, "miou": np.float64(0.5)}
 
 
-def drs_objective() -> Objective:
+def drs_objective() -> TrainingModule:
     drs = method("drs")
     config = override(drs.config(), flatten(read_toml(drs.presets()["paper"])) | {"backbone.weights": "none"})
     return drs.phases(config)[0].build(config, 20)

@@ -56,28 +56,28 @@ MUTANTS = {
         "losses() gives ['certainty'], which loss has no weight for",
     ),
     "toy_idle": Mutant(
-        "objective.py",
+        "module.py",
         "        self.classifier = ",
         "        self.unused = nn.Linear(2, 2)\n        self.classifier = ",
         "test_gradient_reaches_every_trainable_parameter",
         "no gradient reaches unused.weight, unused.bias",
     ),
     "toy_misshapen": Mutant(
-        "objective.py",
+        "module.py",
         "        return maps\n",
         "        return maps[:, :, :1]\n",
         "test_class_maps_have_the_declared_shape",
         "class_maps() of 64 x 64 pixels at stride 16",
     ),
     "toy_random": Mutant(
-        "objective.py",
+        "module.py",
         "self.classifier(features)",
         "self.classifier(functional.dropout(features))",
         "test_class_maps_do_not_depend_on_chance_or_change_state",
         "class_maps() differ from call to call in eval()",
     ),
     "toy_forgetful": Mutant(
-        "objective.py",
+        "module.py",
         "self._drawn(_entropy(maps)).mean()",
         "self._drawn(_entropy(maps)).mean() * (setattr(self, 'steps', getattr(self, 'steps', 0) + 1) or self.steps)",
         "test_restored_in_the_middle_it_goes_on_with_the_same_losses",
@@ -93,7 +93,7 @@ MUTANTS = {
     "toy_heavy": Mutant(
         "__init__.py",
         "from wsss_platform.method import Method, Phase\n",
-        "from toy.objective import ToyObjective as ToyObjective\nfrom wsss_platform.method import Method, Phase\n",
+        "from toy.module import ToyModule as ToyModule\nfrom wsss_platform.method import Method, Phase\n",
         "test_describing_it_imports_no_torch",
         "torch was imported",
     ),
@@ -151,7 +151,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]
 
 
 def test_the_document_holds_three_files_a_space_and_three_lines() -> None:
-    assert list(files()) == ["toy/__init__.py", "toy/config.py", "toy/objective.py", "toy/space.toml", "test_toy.py"]
+    assert list(files()) == ["toy/__init__.py", "toy/config.py", "toy/module.py", "toy/space.toml", "test_toy.py"]
     assert len(files()["test_toy.py"].split("\n\n")[0].splitlines()) + 1 == 3
 
 

@@ -34,7 +34,7 @@ from wsss_platform.config import (
 )
 from wsss_platform.data.split import Dataset, Sample
 from wsss_platform.method import Method, Phase
-from wsss_platform.method.objective import Batch, Objective, global_batch
+from wsss_platform.method.module import Batch, TrainingModule, global_batch
 from wsss_platform.plan.experiment import Experiment
 from wsss_platform.plan.jobs import TrainJob
 
@@ -111,7 +111,7 @@ class TinyConfig(MethodConfig):
     trouble: Trouble = Trouble()
 
 
-class TinyObjective(Objective):
+class TinyModule(TrainingModule):
     """A convolution, dropout, a bank that rolls, and a slow copy of the head."""
 
     def __init__(self, classes: int, trouble: Trouble) -> None:
@@ -186,8 +186,8 @@ def _little_memory() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
-def build(config: TinyConfig, classes: int) -> Objective:
-    return TinyObjective(classes, config.trouble)
+def build(config: TinyConfig, classes: int) -> TrainingModule:
+    return TinyModule(classes, config.trouble)
 
 
 def phases(config: TinyConfig) -> tuple[Phase, ...]:

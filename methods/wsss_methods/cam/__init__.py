@@ -12,7 +12,7 @@ def _phases(config: CamConfig) -> tuple[Phase, ...]:
     return (
         Phase(
             "cam",
-            "wsss_methods.cam.objective:CamObjective",
+            "wsss_methods.cam.module:CamModule",
             ("backbone", "train", "loss"),
             image_scores=True,
             plain_cam=True,

@@ -11,12 +11,12 @@ from wsss_platform.method import Method, Phase
 def _phases(config: DrsConfig) -> tuple[Phase, ...]:
     classify = Phase(
         "classify",
-        "wsss_methods.drs.objective:ClassifyObjective",
+        "wsss_methods.drs.module:ClassifyModule",
         sections=("backbone", "extra_layers", "initial", "loss", "suppression", "train"),
     )
     refine = Phase(
         "refine",
-        "wsss_methods.drs.objective:RefineObjective",
+        "wsss_methods.drs.module:RefineModule",
         sections=("backbone", "extra_layers", "refine.loss", "refine.train"),
         train="refine.train",
         loss="refine.loss",

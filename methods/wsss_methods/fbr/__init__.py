@@ -12,7 +12,7 @@ def _phases(config: FbrConfig) -> tuple[Phase, ...]:
     return (
         Phase(
             "seed",
-            "wsss_methods.fbr.objective:SeedObjective",
+            "wsss_methods.fbr.module:SeedModule",
             sections=("backbone", "seed.train", "seed.loss"),
             train="seed.train",
             loss="seed.loss",
@@ -23,7 +23,7 @@ def _phases(config: FbrConfig) -> tuple[Phase, ...]:
         ),
         Phase(
             "fbr",
-            "wsss_methods.fbr.objective:FbrObjective",
+            "wsss_methods.fbr.module:FbrModule",
             sections=("backbone", "heads", "loss", "sampling", "train"),
             reads={"seed": "masks"},
         ),

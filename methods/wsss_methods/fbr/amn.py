@@ -7,12 +7,12 @@ from torch import Tensor, nn
 
 from wsss_methods.fbr.config import FbrConfig
 from wsss_methods.fbr.losses import balanced_cross_entropy
-from wsss_platform.method.objective import Batch, Objective
+from wsss_platform.method.module import Batch, TrainingModule
 from wsss_platform.nets.backbones.backbone import Backbone
 from wsss_platform.nets.build import build_backbone
 
 
-class Amn(Objective):
+class Amn(TrainingModule):
     """Label conditioning and a dilated classifier on the last map, trained on seed masks."""
 
     background_channel = True

@@ -14,7 +14,7 @@ from wsss_methods.fbr.config import ContrastConfig, MapSamplingConfig
 from wsss_methods.fbr.losses import class_mean, contrast, contrast_over_keys, cosines, decorrelation
 from wsss_methods.fbr.sampling import Regions, find_map_regions, find_prototypes, other_class_pixels
 from wsss_platform.config import leaves
-from wsss_platform.method.objective import Batch, global_batch
+from wsss_platform.method.module import Batch, global_batch
 
 
 @dataclass

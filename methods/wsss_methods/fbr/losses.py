@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from wsss_platform.method.objective import global_batch
+from wsss_platform.method.module import global_batch
 
 IGNORE = 255
 """Seed label of pixels that no loss uses."""

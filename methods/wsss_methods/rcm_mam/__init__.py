@@ -13,7 +13,7 @@ def _phases(config: RcmMamConfig) -> tuple[Phase, ...]:
     return (
         Phase(
             "main",
-            "wsss_methods.rcm_mam.objective:RcmMamObjective",
+            "wsss_methods.rcm_mam.module:RcmMamModule",
             sections,
             begins="support.warm_up",
             image_scores=True,

@@ -7,7 +7,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from wsss_methods.rcm_mam.config import RegionsConfig
-from wsss_platform.method.objective import global_batch
+from wsss_platform.method.module import global_batch
 
 NOWHERE = -1
 """Region of positions that RCM does not use."""

@@ -13,7 +13,7 @@ def _phases(config: RtcConfig) -> tuple[Phase, ...]:
     return (
         Phase(
             "rtc",
-            "wsss_methods.rtc.objective:RtcObjective",
+            "wsss_methods.rtc.module:RtcModule",
             sections,
             begins="segmentation.start",
             image_scores=True,

@@ -13,7 +13,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from wsss_methods.rtc.config import ContrastConfig
-from wsss_platform.method.objective import global_batch
+from wsss_platform.method.module import global_batch
 
 
 @dataclass

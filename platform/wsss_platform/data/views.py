@@ -20,7 +20,7 @@ from wsss_platform.config import TrainConfig
 from wsss_platform.data.sampler import Key
 from wsss_platform.data.split import IGNORE, Split
 from wsss_platform.errors import InputError
-from wsss_platform.method.objective import Batch
+from wsss_platform.method.module import Batch
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 """ImageNet mean of RGB in 0..1."""

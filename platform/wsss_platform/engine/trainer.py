@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from wsss_platform.engine.errors import last_line
 from wsss_platform.errors import InputError, RunError
-from wsss_platform.method.objective import Objective
+from wsss_platform.method.module import TrainingModule
 from wsss_platform.plan.jobs import METRICS, WEIGHTS, EpochEnd, TrainJob
 from wsss_platform.store.disk import UNWRITABLE
 from wsss_platform.train.checkpoint import STATE, epoch_of, export_weights
@@ -161,12 +161,12 @@ def _check_stop(folder: Path) -> None:
         raise RunError("stopped by the caller")
 
 
-def _wrapper(world: int, device: torch.device) -> Callable[[Objective], nn.Module]:
-    """Buffers are not broadcast at each step: what an objective keeps over the whole batch it gathers itself."""
+def _wrapper(world: int, device: torch.device) -> Callable[[TrainingModule], nn.Module]:
+    """Buffers are not broadcast at each step: what a training module keeps over the whole batch it gathers itself."""
     if world == 1:
-        return lambda objective: objective
+        return lambda module: module
     devices = [device] if device.type == "cuda" else None
-    return lambda objective: DistributedDataParallel(objective, device_ids=devices, forward_sync_buffers=False)
+    return lambda module: DistributedDataParallel(module, device_ids=devices, forward_sync_buffers=False)
 
 
 class _StopAtOurErrors(UserCallback):

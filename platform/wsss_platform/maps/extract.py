@@ -21,7 +21,7 @@ from wsss_platform.maps.geometry import CELL, grid_size, node_weights, padded_si
 from wsss_platform.maps.prepared import prepared
 from wsss_platform.maps.storage import AnyMap, StoredMap, quantised
 from wsss_platform.maps.views import FLOOR, Recipe, stored_views
-from wsss_platform.method.objective import Objective
+from wsss_platform.method.module import TrainingModule
 
 
 class Extractor:
@@ -32,16 +32,16 @@ class Extractor:
 
     def __init__(
         self,
-        objective: Objective,
+        module: TrainingModule,
         config: MapsConfig,
         output_stride: int,
         device: torch.device | str = "cpu",
         channels_last: bool = True,
     ) -> None:
-        """Take over `objective`: see `prepared`.
+        """Take over `module`: see `prepared`.
 
         Args:
-            objective: the trained network.
+            module: the trained network.
             config: scales, flip, fusion, activation, normalisation and stored type.
             output_stride: network inputs are multiples of it.
             device: where it runs.
@@ -50,7 +50,7 @@ class Extractor:
         self.config = config
         self.output_stride = output_stride
         self.device = torch.device(device)
-        self.objective = prepared(objective, self.device, channels_last)
+        self.module = prepared(module, self.device, channels_last)
         self._format = torch.channels_last if channels_last else torch.contiguous_format
 
     @torch.inference_mode()
@@ -89,7 +89,7 @@ class Extractor:
             return np.ones_like(sample.labels)
         padded = self._padded(sample.image)
         images = _resized(padded, [self._network_side(side, 1) for side in padded.shape[2:]])
-        scores: np.ndarray = self.objective.image_scores(images)[0].float().cpu().numpy()
+        scores: np.ndarray = self.module.image_scores(images)[0].float().cpu().numpy()
         return np.asarray(scores > self.config.gate_threshold)
 
     def _padded(self, image: np.ndarray) -> Tensor:
@@ -151,10 +151,10 @@ class Extractor:
         if self.config.flip:
             images = torch.cat([images, images.flip(3)])
         images = images.contiguous(memory_format=self._format)
-        scores = self.objective.class_maps(images, labels.expand(len(images), -1)).float()
-        expected = labels.shape[1] + self.objective.background_channel
+        scores = self.module.class_maps(images, labels.expand(len(images), -1)).float()
+        expected = labels.shape[1] + self.module.background_channel
         if scores.shape[1] != expected:
-            name = type(self.objective).__name__
+            name = type(self.module).__name__
             raise RunError(f"{name}.class_maps gives {scores.shape[1]} channels, expected {expected}")
         if self.config.flip:
             scores = torch.cat([scores[:1], scores[1:].flip(3)])
@@ -181,7 +181,7 @@ class Extractor:
         return scores.relu() if self.config.activation == "relu" else scores
 
     def _present(self, scores: Tensor, wanted: Tensor) -> Tensor:
-        return scores[:, wanted + int(self.objective.background_channel)]
+        return scores[:, wanted + int(self.module.background_channel)]
 
     def _normalised(self, scores: Tensor, height: int, width: int) -> Tensor:
         """Nodes [..., K, rows, columns] stretched per class; the extremes are those of the image's pixels."""

@@ -12,16 +12,16 @@ from wsss_platform.errors import InputError, RunError
 from wsss_platform.maps.geometry import CELL, nodes_of, padded_size
 from wsss_platform.maps.prepared import prepared
 from wsss_platform.maps.storage import AnyMap, StoredMap, quantised
-from wsss_platform.method.objective import Objective
+from wsss_platform.method.module import TrainingModule
 
 
 class Refiner:
     """Refines the maps of one image at a time; the result depends on nothing else that runs."""
 
-    def __init__(self, objective: Objective, device: torch.device | str = "cpu") -> None:
-        """Take over `objective`: see `prepared`."""
+    def __init__(self, module: TrainingModule, device: torch.device | str = "cpu") -> None:
+        """Take over `module`: see `prepared`."""
         self.device = torch.device(device)
-        self.objective = prepared(objective, self.device)
+        self.module = prepared(module, self.device)
 
     @torch.inference_mode()
     def __call__(self, sample: Sample, stored: AnyMap) -> StoredMap:
@@ -52,9 +52,9 @@ class Refiner:
         padded = torch.from_numpy(normalise(sample.image)).to(self.device)[None]
         padded = functional.pad(padded, (0, wide - width, 0, high - height))
         scores = _cells(torch.from_numpy(stored.nodes).to(self.device), high // CELL, wide // CELL)
-        refined = self.objective.refine(padded.contiguous(memory_format=torch.channels_last), scores, height, width)
+        refined = self.module.refine(padded.contiguous(memory_format=torch.channels_last), scores, height, width)
         if refined.shape != scores.shape:
-            name = type(self.objective).__name__
+            name = type(self.module).__name__
             raise RunError(f"{name}.refine gives {list(refined.shape)}, expected {list(scores.shape)}")
         if not bool(torch.isfinite(refined).all()):
             raise RunError(f"image {sample.id}: the network gives refined maps that are not finite")

@@ -1,4 +1,4 @@
-"""The whole contract between a method and the platform: `Method`, `Phase`, `Objective`, `Batch`.
+"""The whole contract between a method and the platform: `Method`, `Phase`, `TrainingModule`, `Batch`.
 
 A method is one folder that imports this module, config, nets, data.views and masks.rules, and
 nothing else of the platform; the platform calls it through these types alone.
@@ -16,10 +16,10 @@ from wsss_platform.errors import InputError, unknown
 from wsss_platform.method.dotted import check_dotted, find_dotted
 
 if TYPE_CHECKING:
-    from wsss_platform.method.objective import Objective
+    from wsss_platform.method.module import TrainingModule
 
 Reads = Literal["masks", "maps"]
-_EXAMPLE = "my_package.objective:MyObjective"
+_EXAMPLE = "my_package.module:MyModule"
 PLAIN_CAM = ("cam", 1, "cam")
 """Method, revision and phase that stand in the keys of every phase that is `plain_cam`."""
 EXTRAS = ("saliency",)
@@ -36,9 +36,9 @@ class Phase:
 
     name: str
     """Unique inside the method; part of the stage's name, such as "train:seed"."""
-    objective: str | Callable[[Any, int], Objective]
+    module: str | Callable[[Any, int], TrainingModule]
     """(method config, number of foreground classes) -> the network with its losses, initial weights loaded: a class or
-    function, or its dotted name such as "wsss_methods.cam.objective:CamObjective", which is imported when it is built,
+    function, or its dotted name such as "wsss_methods.cam.module:CamModule", which is imported when it is built,
     so that torch is not loaded with the method."""
     sections: tuple[str, ...]
     """Dotted paths of the sections whose change repeats this phase's training."""
@@ -54,15 +54,15 @@ class Phase:
     """Earlier phases whose output on the training split this phase trains on: {"seed": "masks"} gives
     `batch.extras["seed"]`, cropped and flipped with the image."""
     refines: str = ""
-    """An earlier phase whose stored maps of a split this phase turns into its own by `Objective.refine`; "" for a phase
-    that makes maps from images alone."""
+    """An earlier phase whose stored maps of a split this phase turns into its own by `TrainingModule.refine`; "" for
+    a phase that makes maps from images alone."""
     refine_sections: tuple[str, ...] = ()
-    """Dotted paths of what `Objective.refine` reads beside the weights; a change repeats the refined maps."""
+    """Dotted paths of what `TrainingModule.refine` reads beside the weights; a change repeats the refined maps."""
     begins: str = ""
     """Dotted path of the epochs before which a part of the network or a term of the loss waits (a head, a warm-up), so
     that a search compares trials an epoch later at the earliest (the last phase's counts); "" where nothing waits."""
     image_scores: bool = False
-    """Whether its objective has `image_scores`, so that its maps may have the gate "predicted"."""
+    """Whether its training module has `image_scores`, so that its maps may have the gate "predicted"."""
     plain_cam: bool = False
     """Whether it trains the platform's CAM classifier (nets.heads.cam_classifier) and nothing else. With equal settings
     such phases of all methods share one training, and its CAMs are the baseline of a study."""
@@ -77,10 +77,10 @@ class Phase:
         missing = {self.train, self.loss} - set(self.sections)
         if missing:
             raise ValueError(f"phase {self.name!r}: {sorted(missing)} must be among its sections")
-        if isinstance(self.objective, str):
-            check_dotted(f"objective of phase {self.name!r}:", self.objective, _EXAMPLE)
+        if isinstance(self.module, str):
+            check_dotted(f"training module of phase {self.name!r}:", self.module, _EXAMPLE)
 
-    def build(self, config: Any, classes: int) -> Objective:
+    def build(self, config: Any, classes: int) -> TrainingModule:
         """The network with its losses, initial weights loaded.
 
         Args:
@@ -90,13 +90,13 @@ class Phase:
         Raises:
             InputError: the dotted name leads nowhere, or to something that cannot be called.
         """
-        made = self.objective
+        made = self.module
         if isinstance(made, str):
-            what = f"objective of phase {self.name!r}:"
+            what = f"training module of phase {self.name!r}:"
             made = find_dotted(what, made, _EXAMPLE)
             if not callable(made):
-                raise InputError(f"{what} {self.objective!r}: expected a class or a function, got {made!r}")
-        built: Objective = made(config, classes)
+                raise InputError(f"{what} {self.module!r}: expected a class or a function, got {made!r}")
+        built: TrainingModule = made(config, classes)
         return built
 
 

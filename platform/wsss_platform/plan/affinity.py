@@ -15,7 +15,7 @@ from wsss_platform.errors import InputError
 from wsss_platform.method import Phase
 
 if TYPE_CHECKING:
-    from wsss_platform.method.objective import Objective
+    from wsss_platform.method.module import TrainingModule
 
 NAME = "affinity"
 """Of the phase."""
@@ -55,7 +55,7 @@ def with_affinity(phases: Sequence[Phase], config: MethodConfig) -> tuple[Phase,
     return (*phases[:-1], replace(last, masks="affinity.seeds"), phase)
 
 
-def _build(config: MethodConfig, classes: int) -> Objective:
+def _build(config: MethodConfig, classes: int) -> TrainingModule:
     if config.affinity.kind == "psa":
         from wsss_platform.nets.affinity.affinity_net import AffinityNet
 

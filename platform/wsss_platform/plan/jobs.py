@@ -50,7 +50,7 @@ class EpochEnd:
     seconds: float
     """Of this epoch."""
     applied: Mapping[str, Any]
-    """`Objective.applied()` and the loss weights in force."""
+    """`TrainingModule.applied()` and the loss weights in force."""
     memory: float
     """Peak of this worker (of the first one, where several train) since it began, GiB; see `train.peak_memory`."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from wsss_platform.method import Phase
-from wsss_platform.method.objective import Batch
+from wsss_platform.method.module import Batch
 
 
 def noise_batch(phase: Phase, classes: int, images: int = 4, height: int = 64, width: int = 64, seed: int = 0) -> Batch:

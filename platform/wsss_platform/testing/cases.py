@@ -14,7 +14,7 @@ from torch import Tensor
 from wsss_platform.config import MethodConfig, TrainConfig, fingerprint, look_up, override
 from wsss_platform.errors import InputError
 from wsss_platform.method import Method, Phase
-from wsss_platform.method.objective import Batch, Objective
+from wsss_platform.method.module import Batch, TrainingModule
 from wsss_platform.testing.batches import noise_batch
 
 CLASSES = 4
@@ -51,7 +51,7 @@ class Case:
         assert isinstance(section, TrainConfig), f"{self}: {self.phase.train} is no TrainConfig"
         return section
 
-    def build(self, seed: int = 0) -> Objective:
+    def build(self, seed: int = 0) -> TrainingModule:
         """With random weights, in training."""
         torch.manual_seed(seed)
         return self.phase.build(self.config, CLASSES).train()
@@ -60,29 +60,29 @@ class Case:
         """Noise with squares, see `noise_batch`."""
         return noise_batch(self.phase, CLASSES, images, height, width, seed)
 
-    def total(self, objective: Objective, batch: Batch) -> Tensor:
+    def total(self, module: TrainingModule, batch: Batch) -> Tensor:
         """What is minimised, in the middle of a training."""
-        terms = objective(batch, 0.5)
+        terms = module(batch, 0.5)
         assert set(terms) == set(self.weights), f"{self}: losses() gives {sorted(terms)}, not {sorted(self.weights)}"
         return torch.stack([terms[name] * weight for name, weight in self.weights.items()]).sum()
 
-    def steps(self, objective: Objective, count: int, optimiser: torch.optim.Optimizer | None = None) -> list[float]:
+    def steps(self, module: TrainingModule, count: int, optimiser: torch.optim.Optimizer | None = None) -> list[float]:
         """The losses of some seeded steps."""
-        optimiser = optimiser or self.optimiser(objective)
+        optimiser = optimiser or self.optimiser(module)
         losses = []
         for step in range(count):
             torch.manual_seed(step)
-            total = self.total(objective, self.batch(seed=step))
+            total = self.total(module, self.batch(seed=step))
             optimiser.zero_grad()
             total.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
-            objective.after_step()
+            module.after_step()
             losses.append(float(total.detach()))
         return losses
 
-    def optimiser(self, objective: Objective) -> torch.optim.Optimizer:
+    def optimiser(self, module: TrainingModule) -> torch.optim.Optimizer:
         """With the phase's own groups."""
-        return torch.optim.AdamW(objective.param_groups(self.train))
+        return torch.optim.AdamW(module.param_groups(self.train))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from wsss_platform.config import look_up
 from wsss_platform.data.split import Sample
 from wsss_platform.maps.extract import Extractor
 from wsss_platform.maps.storage import StoredMap
-from wsss_platform.method.objective import Batch, Objective
+from wsss_platform.method.module import Batch, TrainingModule
 from wsss_platform.testing.batches import LIMITS
 from wsss_platform.testing.cases import CLASSES, Case, Tested
 
@@ -49,21 +49,21 @@ class PhaseChecks:
                 assert term.detach() > 0, f"{case}: term {name!r} is idle on a batch that has everything"
 
     def test_gradient_reaches_every_trainable_parameter(self, case: Case) -> None:
-        objective = case.build()
+        module = case.build()
         for seed in range(2):
-            case.total(objective, case.batch(seed=seed)).backward()  # type: ignore[no-untyped-call]
+            case.total(module, case.batch(seed=seed)).backward()  # type: ignore[no-untyped-call]
         idle = [
             name
-            for name, parameter in objective.named_parameters()
+            for name, parameter in module.named_parameters()
             if parameter.requires_grad and (parameter.grad is None or not parameter.grad.any())
         ]
         undeclared = [name for name in idle if not any(name.startswith(way) for way in self.tested.without_gradient)]
         assert not undeclared, f"{case}: no gradient reaches {', '.join(undeclared)}"
 
     def test_parameter_groups_hold_every_trainable_parameter_once(self, case: Case) -> None:
-        objective = case.build()
-        grouped = [id(p) for group in objective.param_groups(case.train) for p in group["params"]]
-        trainable = {id(p): name for name, p in objective.named_parameters() if p.requires_grad}
+        module = case.build()
+        grouped = [id(p) for group in module.param_groups(case.train) for p in group["params"]]
+        trainable = {id(p): name for name, p in module.named_parameters() if p.requires_grad}
         missing = [name for key, name in trainable.items() if key not in grouped]
         assert not missing, f"{case}: param_groups() leaves out {missing}"
         assert sorted(grouped) == sorted(trainable), f"{case}: param_groups() has a parameter twice, or a frozen one"
@@ -89,11 +89,11 @@ class PhaseChecks:
         assert restored == expected, f"{plain}: some state is neither a buffer nor in a submodule"
 
     def test_a_phase_says_whether_it_scores_images(self, plain: Case) -> None:
-        objective = plain.build()
-        scores = type(objective).image_scores is not Objective.image_scores
+        module = plain.build()
+        scores = type(module).image_scores is not TrainingModule.image_scores
         assert plain.phase.image_scores is scores, f"{plain}: Phase.image_scores should be {scores}"
         if scores:
-            found = objective.eval().image_scores(torch.randn(2, 3, 64, 48))
+            found = module.eval().image_scores(torch.randn(2, 3, 64, 48))
             assert found.shape == (2, CLASSES), f"{plain}: image_scores() are not one a class"
             assert found.ge(0).all(), f"{plain}: image_scores() below 0"
             assert found.le(1).all(), f"{plain}: image_scores() above 1"
@@ -101,46 +101,44 @@ class PhaseChecks:
     @pytest.mark.parametrize(("height", "width"), SIZES, ids=str)
     def test_class_maps_have_the_declared_shape(self, case: Case, height: int, width: int) -> None:
         _skip_refining(case)
-        objective = case.build().eval()
-        stride = objective.map_stride or case.config.backbone.output_stride
+        module = case.build().eval()
+        stride = module.map_stride or case.config.backbone.output_stride
         with torch.inference_mode():
-            maps = objective.class_maps(torch.randn(2, 3, height, width), torch.ones(2, CLASSES))
-        channels = CLASSES + (1 if objective.background_channel else 0)
+            maps = module.class_maps(torch.randn(2, 3, height, width), torch.ones(2, CLASSES))
+        channels = CLASSES + (1 if module.background_channel else 0)
         expected = (2, channels, -(-height // stride), -(-width // stride))
         assert maps.shape == expected, f"{case}: class_maps() of {height} x {width} pixels at stride {stride}"
         assert torch.isfinite(maps).all(), f"{case}: class_maps() of {height} x {width} pixels are not finite"
 
     def test_class_maps_do_not_depend_on_chance_or_change_state(self, case: Case) -> None:
         _skip_refining(case)
-        objective = case.build()
-        case.steps(objective, 1)
-        objective.eval()
-        before = {name: value.clone() for name, value in objective.state_dict().items()}
+        module = case.build()
+        case.steps(module, 1)
+        module.eval()
+        before = {name: value.clone() for name, value in module.state_dict().items()}
         images, labels = torch.randn(1, 3, 64, 64), torch.ones(1, CLASSES)
         with torch.inference_mode():
-            first, second = objective.class_maps(images, labels), objective.class_maps(images, labels)
+            first, second = module.class_maps(images, labels), module.class_maps(images, labels)
         assert torch.equal(first, second), f"{case}: class_maps() differ from call to call in eval()"
-        for name, value in objective.state_dict().items():
+        for name, value in module.state_dict().items():
             assert torch.equal(value, before[name]), f"{case}: class_maps() changes {name}"
 
     def test_refined_maps_lie_on_the_grid_of_the_stored_ones(self, plain: Case) -> None:
         if plain.phase.refines:
-            objective, scores = plain.build().eval(), torch.rand(2, 16, 12)
+            module, scores = plain.build().eval(), torch.rand(2, 16, 12)
             with torch.inference_mode():
-                refined = objective.refine(torch.randn(1, 3, 64, 48), scores, 61, 47)
+                refined = module.refine(torch.randn(1, 3, 64, 48), scores, 61, 47)
             assert refined.shape == scores.shape, f"{plain}: refine() of maps of 16 x 12 positions"
             assert torch.isfinite(refined).all(), f"{plain}: refine() is not finite"
 
     @pytest.mark.parametrize("limit", LIMITS)
     def test_limits_give_finite_losses_and_gradients(self, case: Case, limit: Callable[[Batch], Batch]) -> None:
-        objective = case.build()
+        module = case.build()
         for _ in range(2):
-            total = case.total(objective, limit(case.batch()))
+            total = case.total(module, limit(case.batch()))
             assert torch.isfinite(total), f"{case}: the loss is {total.item()} with {limit.__name__}"
             total.backward()  # type: ignore[no-untyped-call]
-        broken = [
-            name for name, p in objective.named_parameters() if p.grad is not None and not p.grad.isfinite().all()
-        ]
+        broken = [name for name, p in module.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
         assert not broken, f"{case}: gradients of {broken} are not finite with {limit.__name__}"
 
     def test_odd_sizes_train(self, case: Case) -> None:
@@ -148,11 +146,11 @@ class PhaseChecks:
         assert torch.isfinite(total), f"{case}: the loss of 61 x 47 pixels is {total.item()}"
 
     def test_loss_falls_on_one_batch(self, case: Case) -> None:
-        objective, batch = case.build(), case.batch()
-        optimiser = torch.optim.AdamW(objective.parameters(), lr=1e-3)
+        module, batch = case.build(), case.batch()
+        optimiser = torch.optim.AdamW(module.parameters(), lr=1e-3)
         losses = []
         for _ in range(12):
-            total = case.total(objective, batch)
+            total = case.total(module, batch)
             optimiser.zero_grad()
             total.backward()  # type: ignore[no-untyped-call]
             optimiser.step()

@@ -18,7 +18,7 @@ from wsss_platform.data.sampler import EpochSampler, Key
 from wsss_platform.data.split import Split
 from wsss_platform.data.views import Reader, TrainViews, View, collate
 from wsss_platform.errors import InputError
-from wsss_platform.method.objective import Batch
+from wsss_platform.method.module import Batch
 from wsss_platform.plan.jobs import TrainJob
 
 

@@ -24,7 +24,7 @@ from torch.optim import Optimizer
 from wsss_platform.config import MethodConfig, override
 from wsss_platform.errors import InputError
 from wsss_platform.method import Phase
-from wsss_platform.method.objective import Objective
+from wsss_platform.method.module import TrainingModule
 from wsss_platform.plan.jobs import EpochEnd, TrainJob
 from wsss_platform.store.artefacts import write_atomic
 from wsss_platform.train.randomness import random_state, set_random_state
@@ -36,7 +36,7 @@ STATE = "state.pt"
 class Training:
     """The live objects whose state makes up a checkpoint."""
 
-    objective: Objective
+    module: TrainingModule
     optimiser: Optimizer
     scaler: GradScaler
     device: torch.device
@@ -48,7 +48,7 @@ class Training:
         write_torch(folder / f"random-{self.rank}.pt", random_state(self.device))
         if self.rank == 0:
             state = {
-                "model": self.objective.state_dict(),
+                "model": self.module.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
                 "scaler": self.scaler.state_dict(),
                 "end": asdict(end),
@@ -67,7 +67,7 @@ class Training:
             raise InputError(
                 f"{folder}: checkpoint of another training ({state.get('key')}, expected {key})", field=folder
             )
-        self.objective.load_state_dict(state["model"])
+        self.module.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.scaler.load_state_dict(state["scaler"])
         return EpochEnd(**state["end"])
@@ -113,8 +113,8 @@ def export_weights(checkpoint: Path, target: Path, job: TrainJob) -> None:
     write_torch(target, {"model": model, "phase": job.phase.name, "method": job.experiment.method.name})
 
 
-def load_weights(objective: Objective, path: Path) -> None:
-    """Load final weights into an objective of the same config, strictly.
+def load_weights(module: TrainingModule, path: Path) -> None:
+    """Load final weights into a training module of the same config, strictly.
 
     Raises:
         InputError: not a weights file, or names or shapes that do not fit (each listed).
@@ -123,24 +123,24 @@ def load_weights(objective: Objective, path: Path) -> None:
     model = stored.get("model")
     if not isinstance(model, dict) or not {"phase", "method"} <= stored.keys():
         raise InputError(f"{path}: not the weights of a training (expected model, phase and method)", field=path)
-    problems = _differences(objective.state_dict(), model)
+    problems = _differences(module.state_dict(), model)
     if problems:
         listed = "\n  ".join(problems[:12]) + (f"\n  and {len(problems) - 12} more" if len(problems) > 12 else "")
         source = f"method {stored['method']!r}, phase {stored['phase']!r}"
         raise InputError(f"{path} ({source}) does not fit this network:\n  {listed}", field=path)
-    objective.load_state_dict(model)
+    module.load_state_dict(model)
 
 
-def trained_network(phase: Phase, config: MethodConfig, classes: int, weights: Path) -> Objective:
+def trained_network(phase: Phase, config: MethodConfig, classes: int, weights: Path) -> TrainingModule:
     """A phase's network with the weights of a training or a released file. The backbone's initial weights, which those
     replace, need not be there.
 
     Raises:
         InputError: as `load_weights`.
     """
-    objective = phase.build(override(config, {"backbone.weights": "none"}), classes)
-    load_weights(objective, weights)
-    return objective
+    module = phase.build(override(config, {"backbone.weights": "none"}), classes)
+    load_weights(module, weights)
+    return module
 
 
 def _differences(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:

@@ -17,7 +17,7 @@ from torch.amp.grad_scaler import GradScaler
 
 from wsss_platform.config import TrainConfig
 from wsss_platform.errors import RunError
-from wsss_platform.method.objective import Batch, Objective
+from wsss_platform.method.module import Batch, TrainingModule
 from wsss_platform.nets.cpu.memory import keep_freed_memory
 from wsss_platform.plan.jobs import EpochEnd, TrainJob
 from wsss_platform.train.batches import batches
@@ -38,7 +38,7 @@ def train_phase(
     rank: int = 0,
     world: int = 1,
     device: torch.device | None = None,
-    wrap: Callable[[Objective], nn.Module] = lambda objective: objective,
+    wrap: Callable[[TrainingModule], nn.Module] = lambda module: module,
     checkpoint: Path | None = None,
     loaders: int = 0,
     before_step: Callable[[], None] = lambda: None,
@@ -54,14 +54,14 @@ def train_phase(
         rank: of this worker, 0..world-1.
         world: number of workers.
         device: default CPU.
-        wrap: puts the objective into DistributedDataParallel.
+        wrap: puts the training module into DistributedDataParallel.
         checkpoint: folder that an earlier `Save` wrote; None starts from the beginning.
         loaders: processes that read images ahead; results do not depend on it.
         before_step: called before each step; may raise to end the training.
 
     Raises:
         RunError: a term or the total is not finite (on every worker, before the optimiser's step), or the
-            objective's terms are not those of the loss section.
+            training module's terms are not those of the loss section.
         InputError: an image that cannot be read, a batch that `world` does not divide, a wrong checkpoint.
     """
     device = device or torch.device("cpu")
@@ -71,17 +71,17 @@ def train_phase(
     train = experiment.train_config(phase)
     peak = PeakMemory(device)
     seed_everything(experiment.seed)  # the same initial weights on every worker
-    objective = phase.build(experiment.config, len(experiment.dataset.classes)).to(device)
+    module = phase.build(experiment.config, len(experiment.dataset.classes)).to(device)
     if train.channels_last:
-        objective.to(memory_format=torch.channels_last)
-    optimiser = build_optimiser(objective, train)
+        module.to(memory_format=torch.channels_last)
+    optimiser = build_optimiser(module, train)
     rates = [float(group["lr"]) for group in optimiser.param_groups]
     scaler = GradScaler(device.type, enabled=train.precision == "float16")
-    training = Training(objective, optimiser, scaler, device, rank)
+    training = Training(module, optimiser, scaler, device, rank)
     last = training.load(checkpoint, job.key) if checkpoint else None
     first, step = (last.epoch, last.step) if last else (0, 0)
-    model = wrap(objective)
-    objective.train()
+    model = wrap(module)
+    module.train()
     per_epoch, stream = batches(job, first=first, rank=rank, world=world, device=device, loaders=loaders)
     steps = _Steps(job, training, model, rates, per_epoch * train.epochs, world)
     seed_everything(experiment.seed + 1_000_003 * rank)  # other noise on every worker
@@ -119,7 +119,7 @@ class _Steps:
     job: TrainJob
     training: Training
     model: nn.Module
-    """The objective, as `wrap` left it."""
+    """The training module, as `wrap` left it."""
     rates: list[float]
     """Of the optimiser's groups, before any schedule."""
     number: int
@@ -153,7 +153,7 @@ class _Steps:
         training.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
         training.scaler.step(training.optimiser)
         training.scaler.update()
-        training.objective.after_step()
+        training.module.after_step()
         return values
 
     def applied(self, step: int) -> dict[str, Any]:
@@ -161,7 +161,7 @@ class _Steps:
         phase = self.job.phase
         used = in_force(self.training.optimiser, self.train, step, self.number)
         return {
-            **self.training.objective.applied(),
+            **self.training.module.applied(),
             **{f"{phase.loss}.{name}": weight for name, weight in self.weights.items()},
             **{f"{phase.train}.{name}": value for name, value in used.items()},
         }

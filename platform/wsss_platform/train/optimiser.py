@@ -7,16 +7,16 @@ import math
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from wsss_platform.config import TrainConfig
-from wsss_platform.method.objective import Objective
+from wsss_platform.method.module import TrainingModule
 
 
-def build_optimiser(objective: Objective, train: TrainConfig) -> Optimizer:
-    """sgd, adam or adamw over `objective.param_groups(train)`.
+def build_optimiser(module: TrainingModule, train: TrainConfig) -> Optimizer:
+    """sgd, adam or adamw over `module.param_groups(train)`.
 
     Everything is passed by keyword: the WSSS code bases pass weight decay by position into the slot of
     the momentum (see `TrainConfig.momentum`).
     """
-    groups = objective.param_groups(train)
+    groups = module.param_groups(train)
     match train.optimiser:
         case "sgd":
             return SGD(

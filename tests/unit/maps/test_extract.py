@@ -17,7 +17,7 @@ from wsss_platform.errors import RunError
 from wsss_platform.maps.extract import Extractor
 from wsss_platform.maps.storage import StoredMap, full_size, grid_size
 from wsss_platform.maps.views import FLOOR
-from wsss_platform.method.objective import Objective
+from wsss_platform.method.module import TrainingModule
 from wsss_platform.nets.cpu.winograd import QuickConvolution
 from wsss_platform.nets.heads.cam_classifier import CamClassifier
 
@@ -25,7 +25,7 @@ C = 4
 STRIDE = 16
 
 
-class Pooling(Objective):
+class Pooling(TrainingModule):
     """Class scores are a fixed mixture of the mean colour of each cell; BatchNorm would show train mode."""
 
     def __init__(self, channels: int = C) -> None:
@@ -59,8 +59,8 @@ def sample(height: int, width: int, present: list[int], seed: int = 0) -> Sample
     return Sample("2007_1", np.ascontiguousarray(image), labels)
 
 
-def extract(item: Sample, objective: Objective | None = None, **config: Any) -> StoredMap:
-    return Extractor(objective or Pooling(), MapsConfig(**config), STRIDE)(item)
+def extract(item: Sample, training_module: TrainingModule | None = None, **config: Any) -> StoredMap:
+    return Extractor(training_module or Pooling(), MapsConfig(**config), STRIDE)(item)
 
 
 def shown(pixels: int) -> np.ndarray:
@@ -77,7 +77,7 @@ def nearest(scores: Tensor, height: int, width: int) -> Tensor:
     return torch.from_numpy(np.linalg.pinv(shown(high)) @ full.numpy() @ np.linalg.pinv(shown(wide)).T)
 
 
-def reference(item: Sample, objective: Objective, config: MapsConfig) -> np.ndarray:
+def reference(item: Sample, training_module: TrainingModule, config: MapsConfig) -> np.ndarray:
     """Written plainly: every view alone, all channels at every step, gate and selection last."""
     height, width = item.image.shape[:2]
     high, wide = -(-height // 16) * 16, -(-width // 16) * 16
@@ -90,7 +90,7 @@ def reference(item: Sample, objective: Objective, config: MapsConfig) -> np.ndar
         for flip in (False, True) if config.flip else (False,):
             view = torch.flip(resized, [3]) if flip else resized
             with torch.no_grad():
-                scores = objective.eval().class_maps(view, torch.from_numpy(item.labels).float()[None])
+                scores = training_module.eval().class_maps(view, torch.from_numpy(item.labels).float()[None])
             scores = torch.flip(scores, [3]) if flip else scores
             if config.activate == "view":
                 scores = activation(scores, config)
@@ -99,7 +99,7 @@ def reference(item: Sample, objective: Objective, config: MapsConfig) -> np.ndar
     fused = {"sum": stack.sum(0), "mean": stack.mean(0), "max": stack.max(0).values}[config.fuse]
     if config.activate == "fused":
         fused = activation(fused[None], config)[0]
-    fused = fused[1:] if objective.background_channel else fused
+    fused = fused[1:] if training_module.background_channel else fused
     result = []
     for c in np.flatnonzero(item.labels):
         scores = fused[c]
@@ -145,10 +145,10 @@ def test_sizes(height: int, width: int) -> None:
 
 def test_inputs_of_the_network() -> None:
     """One forward per scale with both flips in it, sides multiples of the stride, labels for each view."""
-    objective = Pooling()
-    extract(sample(40, 70, [2]), objective, scales=(0.5, 1.0, 2.0))
+    training_module = Pooling()
+    extract(sample(40, 70, [2]), training_module, scales=(0.5, 1.0, 2.0))
     labels = [[0.0, 0.0, 1.0, 0.0]]
-    assert objective.seen == [
+    assert training_module.seen == [
         ((2, 3, 32, 32), labels * 2),  # 48 x 80 padded; half of 3 x 5 cells, rounded to even
         ((2, 3, 48, 80), labels * 2),
         ((2, 3, 96, 160), labels * 2),
@@ -156,11 +156,11 @@ def test_inputs_of_the_network() -> None:
 
 
 def test_only_the_classes_present() -> None:
-    objective = Pooling()
+    training_module = Pooling()
     item = sample(40, 50, [])
-    found = extract(item, objective)
+    found = extract(item, training_module)
     assert found.scores.shape == (0, *grid_size(40, 50))
-    assert objective.seen == []  # nothing to compute
+    assert training_module.seen == []  # nothing to compute
     alone, both = extract(sample(40, 50, [1])), extract(sample(40, 50, [1, 3]))
     np.testing.assert_array_equal(alone.scores[0], both.scores[0])
 
@@ -177,10 +177,10 @@ def test_all_precisions_agree() -> None:
 def test_deterministic_and_alone() -> None:
     """The same bytes again, after another image, and whatever mode the network was in."""
     items = [sample(45, 70, [1, 2], seed) for seed in range(3)]
-    objective = Pooling().train()
-    extractor = Extractor(objective, MapsConfig(), STRIDE)
+    training_module = Pooling().train()
+    extractor = Extractor(training_module, MapsConfig(), STRIDE)
     together = [extractor(item).scores for item in items]
-    assert not objective.training
+    assert not training_module.training
     for item, scores in zip(items, together, strict=True):
         np.testing.assert_array_equal(Extractor(Pooling(), MapsConfig(), STRIDE)(item).scores, scores)
 
@@ -193,11 +193,11 @@ def test_winograds_convolutions_are_used_and_change_no_level_by_more_than_one(mo
         return extractor, extractor(sample(181, 250, [0, 3])).scores.astype(int)
 
     quick, scores = made()
-    replaced = [module for module in quick.objective.modules() if isinstance(module, QuickConvolution)]
+    replaced = [module for module in quick.training_module.modules() if isinstance(module, QuickConvolution)]
     assert [module._transformed is not None for module in replaced] == [True] * 11, "there, and called"
     monkeypatch.setattr("wsss_platform.maps.prepared.quicken", lambda network: None)
     direct, expected = made()
-    assert not any(isinstance(module, QuickConvolution) for module in direct.objective.modules())
+    assert not any(isinstance(module, QuickConvolution) for module in direct.training_module.modules())
     step = np.abs(scores - expected)
     assert step.max() <= 1
     assert 0 < expected.mean() < 2040
@@ -220,12 +220,12 @@ def test_a_bright_square_comes_back_where_it_was(top: int, left: int) -> None:
     """No shift: centre of gravity within half a stride, at scales that pad and round."""
     image = np.zeros((123, 187, 3), np.uint8)
     image[top : top + 48, left : left + 48] = 255
-    objective = Pooling()
+    training_module = Pooling()
     with torch.no_grad():
-        objective.mixture.weight.fill_(1.0)
-        objective.mixture.bias.fill_(6.0)  # black is about -6: relu leaves the square
+        training_module.mixture.weight.fill_(1.0)
+        training_module.mixture.bias.fill_(6.0)  # black is about -6: relu leaves the square
     item = Sample("square", image, np.array([True, False, False, False]))
-    scores = full_size(extract(item, objective, scales=(0.5, 1.0, 1.5, 2.0)))[0]
+    scores = full_size(extract(item, training_module, scales=(0.5, 1.0, 1.5, 2.0)))[0]
     square = image[:, :, 0] > 0
     ys, xs = np.mgrid[:123, :187]
     weight = scores * (scores > 0.5)
@@ -238,32 +238,32 @@ def test_a_bright_square_comes_back_where_it_was(top: int, left: int) -> None:
 
 def test_extremes_are_those_of_the_image_not_of_its_padding() -> None:
     """The padding (mean colour) scores higher than the dark image, and must not set the scale."""
-    objective = Pooling()
+    training_module = Pooling()
     with torch.no_grad():
-        objective.mixture.weight.fill_(1.0)
-        objective.mixture.bias.fill_(8.0)
+        training_module.mixture.weight.fill_(1.0)
+        training_module.mixture.bias.fill_(8.0)
     image = np.zeros((17, 17, 3), np.uint8)
     image[:8] = 20
     item = Sample("dark", image, np.array([True, False, False, False]))
-    found = extract(item, objective, scales=(1.0,))
+    found = extract(item, training_module, scales=(1.0,))
     assert 0.97 < full_size(found).max() < 1  # the image's last pixel; the node beyond it would be above 1, and is cut
 
 
 def test_a_map_that_is_nowhere_positive_is_zero() -> None:
-    objective = Pooling()
+    training_module = Pooling()
     with torch.no_grad():
-        objective.mixture.bias.fill_(-100.0)
-    assert extract(sample(40, 40, [0, 1]), objective).scores.max() == 0
-    assert extract(sample(40, 40, [0, 1]), objective, activation="none").scores.max() == 0
+        training_module.mixture.bias.fill_(-100.0)
+    assert extract(sample(40, 40, [0, 1]), training_module).scores.max() == 0
+    assert extract(sample(40, 40, [0, 1]), training_module, activation="none").scores.max() == 0
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_not_finite_is_named(value: float) -> None:
-    objective = Pooling()
+    training_module = Pooling()
     with torch.no_grad():
-        objective.mixture.bias.fill_(value)
+        training_module.mixture.bias.fill_(value)
     with pytest.raises(RunError, match=r"2007_1.*not finite"):
-        extract(sample(40, 40, [0]), objective)
+        extract(sample(40, 40, [0]), training_module)
 
 
 def test_channels_are_checked() -> None:

@@ -16,12 +16,12 @@ from wsss_platform.errors import InputError
 from wsss_platform.maps.extract import Extractor
 from wsss_platform.maps.storage import StoredMap, grid_size
 from wsss_platform.maps.views import FLOOR
-from wsss_platform.method.objective import Objective
+from wsss_platform.method.module import TrainingModule
 
 C, STRIDE = 3, 8
 
 
-class Colours(Objective):
+class Colours(TrainingModule):
     """The class scores are the three colours of each cell, times a number."""
 
     def __init__(self, gain: float = 1.0) -> None:
@@ -41,8 +41,8 @@ def sample(height: int, width: int, present: tuple[int, ...] = (0, 2), seed: int
     return Sample("2007_1", image, np.isin(np.arange(C), present))
 
 
-def extract(item: Sample, objective: Objective | None = None, **config: Any) -> StoredMap:
-    return Extractor(objective or Colours(), MapsConfig(precision="float16", **config), STRIDE)(item)
+def extract(item: Sample, module: TrainingModule | None = None, **config: Any) -> StoredMap:
+    return Extractor(module or Colours(), MapsConfig(precision="float16", **config), STRIDE)(item)
 
 
 def shown(pixels: int) -> np.ndarray:
@@ -111,9 +111,9 @@ def test_equals_a_plain_reference(height: int, width: int, fields: dict[str, Any
 
 
 def test_the_network_sees_the_whole_image_as_a_square() -> None:
-    objective = Colours()
-    extract(sample(45, 70), objective, sizes=(32, 50), flip=True, scales=(0.5, 1.0))
-    assert objective.seen == [(2, 3, 32, 32), (2, 3, 48, 48)]  # of 50, the nearest multiple of the stride
+    module = Colours()
+    extract(sample(45, 70), module, sizes=(32, 50), flip=True, scales=(0.5, 1.0))
+    assert module.seen == [(2, 3, 32, 32), (2, 3, 48, 48)]  # of 50, the nearest multiple of the stride
 
 
 def test_padding_is_no_part_of_the_square() -> None:

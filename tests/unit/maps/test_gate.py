@@ -16,7 +16,7 @@ from wsss_platform.errors import InputError
 from wsss_platform.maps.extract import Extractor
 from wsss_platform.maps.storage import full_size
 from wsss_platform.masks.make import make_mask
-from wsss_platform.method.objective import Objective
+from wsss_platform.method.module import TrainingModule
 from wsss_platform.plan.experiment import Experiment
 from wsss_platform.plan.protocol import protocol
 
@@ -24,7 +24,7 @@ C = 4
 SCORES = (0.9, 0.5, 0.51, 0.1)
 
 
-class Sure(Objective):
+class Sure(TrainingModule):
     """Says of every image that class c is there with `SCORES[c]`, everywhere with 1 - c / 10."""
 
     map_stride: ClassVar[int] = 4
@@ -50,9 +50,9 @@ def _sample(labels: list[bool]) -> Sample:
     return Sample("image", image, np.array(labels))
 
 
-def _extract(labels: list[bool], objective: Objective, **changes: Any) -> Any:
+def _extract(labels: list[bool], module: TrainingModule, **changes: Any) -> Any:
     config = MapsConfig(scales=(1.0,), fuse="mean", activation="none", normalise="none", **changes)
-    return Extractor(objective, config, 32)(_sample(labels))
+    return Extractor(module, config, 32)(_sample(labels))
 
 
 def test_each_gate_keeps_its_classes() -> None:
@@ -70,10 +70,10 @@ def test_each_gate_keeps_its_classes() -> None:
 def test_labels_are_not_seen(gate: str, given: list[float]) -> None:
     found = []
     for labels in ([True, False, False, False], [False] * C):
-        objective = Sure()
-        found.append(_extract(labels, objective, gate=gate))
-        assert all(row == given for call in objective.seen for row in call)
-        assert objective.sizes in ([], [(1, 3, 64, 64)]), "64 x 80 padded, to the nearest multiples of the stride"
+        module = Sure()
+        found.append(_extract(labels, module, gate=gate))
+        assert all(row == given for call in module.seen for row in call)
+        assert module.sizes in ([], [(1, 3, 64, 64)]), "64 x 80 padded, to the nearest multiples of the stride"
     assert np.array_equal(found[0].scores, found[1].scores)
     assert np.array_equal(found[0].classes, found[1].classes)
 
@@ -87,7 +87,7 @@ def test_masks_come_from_all_classes() -> None:
 
 def test_a_network_without_image_scores_says_so() -> None:
     class Unsure(Sure):
-        image_scores = Objective.image_scores
+        image_scores = TrainingModule.image_scores
 
     with pytest.raises(InputError, match=r"maps\.gate 'predicted' needs image scores, and Unsure gives none"):
         _extract([True] * C, Unsure(), gate="predicted")

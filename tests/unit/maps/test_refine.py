@@ -11,12 +11,12 @@ from wsss_platform.config import BackboneConfig
 from wsss_platform.data.split import Sample
 from wsss_platform.maps.refine import Refiner
 from wsss_platform.maps.storage import StoredMap, full_size, grid_size, quantised
-from wsss_platform.method.objective import Objective
+from wsss_platform.method.module import TrainingModule
 from wsss_platform.nets.build import build_backbone
 from wsss_platform.nets.cpu.winograd import QuickConvolution
 
 
-class Same(Objective):
+class Same(TrainingModule):
     """Gives back what it sees, plus a number."""
 
     def __init__(self, more: float = 0.0) -> None:
@@ -41,12 +41,12 @@ def case(height: int, width: int, precision: str = "uint11") -> tuple[Sample, St
 @pytest.mark.parametrize(("height", "width"), [(61, 47), (64, 48), (9, 130), (1, 1)])
 def test_a_refinement_sees_full_size_at_the_centres_of_cells(height: int, width: int) -> None:
     sample, stored = case(height, width)
-    objective = Same()
-    Refiner(objective)(sample, stored)
-    assert objective.seen.shape == (2, -(-height // 16) * 4, -(-width // 16) * 4)
+    training_module = Same()
+    Refiner(training_module)(sample, stored)
+    assert training_module.seen.shape == (2, -(-height // 16) * 4, -(-width // 16) * 4)
     rows, columns = height // 4, width // 4
     blocks = full_size(stored)[:, : 4 * rows, : 4 * columns].reshape(2, rows, 4, columns, 4)
-    np.testing.assert_allclose(objective.seen[:, :rows, :columns], blocks.mean((2, 4)), atol=1e-6)
+    np.testing.assert_allclose(training_module.seen[:, :rows, :columns], blocks.mean((2, 4)), atol=1e-6)
 
 
 @pytest.mark.parametrize("precision", ["uint8", "uint11", "float16"])
@@ -59,9 +59,9 @@ def test_what_it_leaves_as_it_is_comes_back(precision: str) -> None:
 
 
 def test_the_network_is_made_ready_as_for_maps() -> None:
-    objective = Same()
-    objective.inner = build_backbone(BackboneConfig(name="resnet50", output_stride=16, weights="none"))
-    assert any(isinstance(module, QuickConvolution) for module in Refiner(objective).objective.modules())
+    training_module = Same()
+    training_module.inner = build_backbone(BackboneConfig(name="resnet50", output_stride=16, weights="none"))
+    assert any(isinstance(module, QuickConvolution) for module in Refiner(training_module).training_module.modules())
 
 
 def test_refined_scores_are_cut_to_0_and_1() -> None:

@@ -19,12 +19,12 @@ from wsss_platform.errors import InputError, RunError
 from wsss_platform.maps.extract import Extractor
 from wsss_platform.maps.storage import MapReader, StoredMap, full_size, grid_size, maps_file, read_maps, write_maps
 from wsss_platform.maps.views import FLOOR, Recipe, StoredViews, stored_views
-from wsss_platform.method.objective import Objective
+from wsss_platform.method.module import TrainingModule
 
 C, STRIDE = 3, 16
 
 
-class Colours(Objective):
+class Colours(TrainingModule):
     """Class scores are the colours of a cell, some of them negative."""
 
     background_channel: ClassVar[bool] = False

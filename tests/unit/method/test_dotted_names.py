@@ -1,4 +1,4 @@
-"""A phase's objective by dotted name: imported when it is built, and every mistake is one clear error."""
+"""A phase's training module by dotted name: imported when it is built, and every mistake is one clear error."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tiny_method import TinyConfig, TinyObjective, build
+from tiny_method import TinyConfig, TinyModule, build
 from wsss_platform.errors import InputError
 from wsss_platform.method import Phase
 from wsss_platform.method.dotted import find_dotted
@@ -16,15 +16,15 @@ SECTIONS = ("train", "loss")
 
 
 def test_a_name_and_a_callable_build_the_same() -> None:
-    for objective in ("tiny_method:build", build):
-        built = Phase("one", objective, SECTIONS).build(TinyConfig(), 3)
-        assert isinstance(built, TinyObjective)
+    for module in ("tiny_method:build", build):
+        built = Phase("one", module, SECTIONS).build(TinyConfig(), 3)
+        assert isinstance(built, TinyModule)
         assert built.head.out_channels == 3
 
 
 def test_nothing_is_imported_before_it_is_built() -> None:
-    phase = Phase("one", "no_such_package.objective:Mine", SECTIONS)
-    with pytest.raises(InputError, match=r"objective of phase 'one': .*cannot import 'no_such_package.objective'"):
+    phase = Phase("one", "no_such_package.module:Mine", SECTIONS)
+    with pytest.raises(InputError, match=r"training module of phase 'one': .*cannot import 'no_such_package.module'"):
         phase.build(TinyConfig(), 3)
 
 
@@ -32,7 +32,7 @@ def test_it_travels_and_can_be_compared() -> None:
     phase = Phase("one", "tiny_method:build", SECTIONS)
     assert pickle.loads(pickle.dumps(phase)) == phase
     assert phase == Phase("one", "tiny_method:build", SECTIONS)
-    assert phase != Phase("one", "tiny_method:TinyObjective", SECTIONS)
+    assert phase != Phase("one", "tiny_method:TinyModule", SECTIONS)
 
 
 @pytest.mark.parametrize(
@@ -44,13 +44,13 @@ def test_it_travels_and_can_be_compared() -> None:
     ],
 )
 def test_a_wrong_name_is_explained(name: str, said: str) -> None:
-    with pytest.raises(InputError, match=f"objective of phase 'one': '{name}': .*{said}"):
+    with pytest.raises(InputError, match=f"training module of phase 'one': '{name}': .*{said}"):
         Phase("one", name, SECTIONS).build(TinyConfig(), 3)
 
 
 @pytest.mark.parametrize("name", ["tiny_method", "tiny_method.build", ":build", "tiny method:build", "../m:build", ""])
 def test_what_is_no_dotted_name_is_refused_with_the_phase(name: str) -> None:
-    with pytest.raises(InputError, match=r"objective of phase 'one': .*expected module:ATTRIBUTE"):
+    with pytest.raises(InputError, match=r"training module of phase 'one': .*expected module:ATTRIBUTE"):
         Phase("one", name, SECTIONS)
 
 

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 import wsss_methods
 from wsss_methods.drs import METHOD
 from wsss_methods.drs.config import DrsConfig
-from wsss_methods.drs.objective import RefineObjective, largest, regression
+from wsss_methods.drs.module import RefineModule, largest, regression
 from wsss_platform.config import DataConfig, SampleConfig, flatten, override, read_toml
 from wsss_platform.data.palette import mask_file, read_mask
 from wsss_platform.data.sample.dataset import SampleDataset
 from wsss_platform.maps.storage import MapReader, full_size
-from wsss_platform.method.objective import Batch
+from wsss_platform.method.module import Batch
 from wsss_platform.nets.heads.drs_classifier import DrsClassifier
 from wsss_platform.nets.heads.suppression import Suppression
 from wsss_platform.plan.experiment import Experiment
@@ -121,9 +121,9 @@ def test_absent_classes_are_pulled_to_nothing() -> None:
 
 def test_the_network_gives_maps_of_the_images_size_to_the_loss() -> None:
     torch.manual_seed(0)
-    objective, given = RefineObjective(config(), CLASSES).eval(), batch()
-    found = float(objective.losses(given, 0.0)["regression"].detach())
-    scores = objective.class_maps(given.images, given.labels).detach()
+    training_module, given = RefineModule(config(), CLASSES).eval(), batch()
+    found = float(training_module.losses(given, 0.0)["regression"].detach())
+    scores = training_module.class_maps(given.images, given.labels).detach()
     assert scores.shape == (2, CLASSES, 3, 3)
     large = nn.functional.interpolate(scores, (48, 40), mode="bilinear", align_corners=False)
     assert found == pytest.approx(by_loops(large, given.extras["classify"], given.valid), rel=1e-4)
@@ -132,7 +132,7 @@ def test_the_network_gives_maps_of_the_images_size_to_the_loss() -> None:
 def test_the_refinement_network_is_the_classifiers_layout_without_suppression() -> None:
     """VGG-16 with three extra convolutions, N(0, 0.01), no suppression whatever the classifier's control is."""
     values = paper()
-    refine = RefineObjective(values, 20)
+    refine = RefineModule(values, 20)
     assert not any(isinstance(module, Suppression) for module in refine.modules())
     assert sum(p.numel() for p in refine.parameters()) == 14_714_688 + 3 * (512 * 512 * 9 + 512) + 512 * 20 + 20
     extra = [module for module in refine.tail if isinstance(module, nn.Conv2d)]
@@ -248,6 +248,6 @@ def test_initial_values_are_a_field_of_the_training() -> None:
     assert keys[0] != keys[1]
     for values, deviation in ((default, (2 / CLASSES) ** 0.5), (small, 0.01)):
         torch.manual_seed(0)
-        objective = method.phases(values)[0].build(values, CLASSES)
-        assert isinstance(objective, DrsClassifier)
-        assert float(objective.classifier.weight.detach().std()) == pytest.approx(deviation, rel=0.1)
+        training_module = method.phases(values)[0].build(values, CLASSES)
+        assert isinstance(training_module, DrsClassifier)
+        assert float(training_module.classifier.weight.detach().std()) == pytest.approx(deviation, rel=0.1)

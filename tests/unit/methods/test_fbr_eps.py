@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from wsss_methods.fbr.on_eps.config import FbrEpsConfig
-from wsss_methods.fbr.on_eps.objective import FbrEpsObjective
+from wsss_methods.fbr.on_eps.module import FbrEpsModule
 from wsss_methods.fbr.sampling import find_map_regions, find_prototypes
 from wsss_platform.config import override
 from wsss_platform.errors import InputError
-from wsss_platform.method.objective import Batch
+from wsss_platform.method.module import Batch
 from wsss_platform.nets.heads.seam import evidence
 
 SMALL = {
@@ -28,19 +28,17 @@ SMALL = {
 }
 
 
-def _objective(**changes: Any) -> FbrEpsObjective:
+def _module(**changes: Any) -> FbrEpsModule:
     config = override(FbrEpsConfig(), {**SMALL, **changes})
     torch.manual_seed(0)
-    objective = FbrEpsObjective(config, 3).train()
-    kernels = {
-        name: 0.05 * torch.randn(objective.backbone.taps[name], 3, 8, 8) for name in ("stage3", "stage4", "final")
-    }
+    module = FbrEpsModule(config, 3).train()
+    kernels = {name: 0.05 * torch.randn(module.backbone.taps[name], 3, 8, 8) for name in ("stage3", "stage4", "final")}
 
     def forward(images: Tensor) -> dict[str, Tensor]:
         return {name: functional.conv2d(images, kernel, stride=8).relu() for name, kernel in kernels.items()}
 
-    objective.backbone.forward = forward  # type: ignore[method-assign]
-    return objective
+    module.backbone.forward = forward  # type: ignore[method-assign]
+    return module
 
 
 def _batch(count: int = 3) -> Batch:
@@ -58,30 +56,30 @@ def _cosine(one: Tensor, other: Tensor) -> float:
 
 
 def test_the_terms_are_the_means_over_both_views_of_the_definitions() -> None:
-    objective, batch = _objective(), _batch()
+    module, batch = _module(), _batch()
     with torch.no_grad():
-        found = objective.losses(batch, 0.0)
+        found = module.losses(batch, 0.0)
         views: list[dict[str, Any]] = []
         small = functional.interpolate(batch.images, (32, 32), mode="bilinear", align_corners=True)
         inside = functional.interpolate(batch.valid.unsqueeze(1).float(), (4, 4), mode="nearest-exact").flatten(1) > 0
         for images in (batch.images, small):
-            taps = objective.backbone(images)
-            weight = objective.classifier.weight[:, :, 0, 0]
+            taps = module.backbone(images)
+            weight = module.classifier.weight[:, :, 0, 0]
             maps = torch.einsum("kd,bdyx->bkyx", weight, taps["final"])  # classes, then the background
             maps = torch.cat([maps[:, 3:], maps[:, :3]], dim=1)
-            refined = objective.pcm(evidence(maps), images, taps["stage3"], taps["stage4"])
+            refined = module.pcm(evidence(maps), images, taps["stage3"], taps["stage4"])
             grid = functional.interpolate(refined[:, 1:], (4, 4), mode="bilinear", align_corners=True)
-            front = objective.contrast.project_foreground(taps["final"]).relu()
-            raw = objective.contrast.project_background(taps["final"])
+            front = module.contrast.project_foreground(taps["final"]).relu()
+            raw = module.contrast.project_background(taps["final"])
             back = (raw / math.sqrt(1 + 1e-5) + 1e-4).relu()
-            regions = find_map_regions(grid.flatten(2), batch.labels, inside, objective.sampling)
+            regions = find_map_regions(grid.flatten(2), batch.labels, inside, module.sampling)
             vectors = functional.interpolate(front, (4, 4), mode="bilinear", align_corners=True).flatten(2)
-            prototypes = find_prototypes(vectors, regions.activation, objective.sampling.prototype_fraction)
+            prototypes = find_prototypes(vectors, regions.activation, module.sampling.prototype_fraction)
             positions = [(b, n) for b in range(3) for n in range(16)]
             members = [vectors[b, :, n] for b, n in positions if regions.pseudo[b, n] == 0]
             everything = {0: sum(members) / len(members)}
             everything |= {c + 1: prototypes[c] for c in range(3) if regions.activation[:, c].any()}
-            side = torch.einsum("d,bdyx->byx", objective.background_classifier.weight[0, :, 0, 0], back)
+            side = torch.einsum("d,bdyx->byx", module.background_classifier.weight[0, :, 0, 0], back)
             views.append(
                 {
                     "maps": maps,
@@ -117,7 +115,7 @@ def test_the_terms_are_the_means_over_both_views_of_the_definitions() -> None:
             for channel in view["features"][b].flatten(1).tolist():
                 kept = [value for value in channel if value > 0.1 * max(channel)]
                 pooled.append(sum(kept) / max(len(kept), 1))
-            scores.append(objective.classifier.weight.detach()[:3, :, 0, 0] @ torch.tensor(pooled))
+            scores.append(module.classifier.weight.detach()[:3, :, 0, 0] @ torch.tensor(pooled))
         logs = [
             [
                 -float(y) * math.log(1 / (1 + math.exp(-float(s))))
@@ -158,17 +156,17 @@ def test_the_released_weights_are_those_of_the_released_sum() -> None:
         **dict.fromkeys(("cross_prototype", "cross_label", "intra_foreground", "decorrelation", "background_map"), 0.1),
         "negative_regions": 0.01,
     }
-    assert set(_objective().losses(_batch(), 0.0)) == set(weights)
+    assert set(_module().losses(_batch(), 0.0)) == set(weights)
 
 
 def test_saliency_is_summed_over_maps_and_refined_maps_and_averaged_over_views() -> None:
     from wsss_methods.fbr.on_eps.losses import saliency_loss
     from wsss_platform.nets.heads.seam import min_pooling
 
-    objective, batch = _objective(), _batch()
+    module, batch = _module(), _batch()
     with torch.no_grad():
-        first, second = objective.looks(batch)
-        found = objective.host_terms(first, second, batch.labels)
+        first, second = module.looks(batch)
+        found = module.host_terms(first, second, batch.labels)
     wanted = 0.0
     for look in (first, second):
         for maps in (look.maps, look.refined):
@@ -180,21 +178,21 @@ def test_saliency_is_summed_over_maps_and_refined_maps_and_averaged_over_views()
 
 
 def test_the_background_is_last_inside_and_first_outside() -> None:
-    objective, batch = _objective(), _batch()
+    module, batch = _module(), _batch()
     with torch.no_grad():
-        objective.classifier.weight.zero_()
-        objective.classifier.weight[-1] = 1
-        maps = objective.eval().class_maps(batch.images, batch.labels)
+        module.classifier.weight.zero_()
+        module.classifier.weight[-1] = 1
+        maps = module.eval().class_maps(batch.images, batch.labels)
     assert maps.shape == (3, 4, 8, 8)
     assert maps[:, 0].min() > 0
     assert not maps[:, 1:].any()
 
 
-def _gradient(objective: FbrEpsObjective, term: str) -> set[str]:
-    loss = objective.losses(_batch(), 0.0)[term]
+def _gradient(module: FbrEpsModule, term: str) -> set[str]:
+    loss = module.losses(_batch(), 0.0)[term]
     if not loss.requires_grad:
         return set()
-    named = {name: parameter for name, parameter in objective.named_parameters() if not name.startswith("backbone")}
+    named = {name: parameter for name, parameter in module.named_parameters() if not name.startswith("backbone")}
     gradients = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
     return {name for name, gradient in zip(named, gradients, strict=True) if gradient is not None and gradient.any()}
 
@@ -203,9 +201,9 @@ def test_the_released_variant_trains_the_intra_foreground_term_alone() -> None:
     """Trap 2: of the two contrast terms the release detaches the anchors of one on this host (of both on AMN)."""
     foreground = {"contrast.project_foreground.weight"}
     released = {"sampling.variant": "as_released"}
-    assert _gradient(_objective(), "negative_regions") == _gradient(_objective(), "intra_foreground") == foreground
-    assert _gradient(_objective(**released), "intra_foreground") == foreground
-    assert _gradient(_objective(**released), "negative_regions") == set()
+    assert _gradient(_module(), "negative_regions") == _gradient(_module(), "intra_foreground") == foreground
+    assert _gradient(_module(**released), "intra_foreground") == foreground
+    assert _gradient(_module(**released), "negative_regions") == set()
 
 
 @pytest.mark.parametrize(
@@ -222,56 +220,54 @@ def test_the_released_variant_trains_the_intra_foreground_term_alone() -> None:
     ],
 )
 def test_each_term_trains_what_it_should(term: str, parts: set[str]) -> None:
-    assert _gradient(_objective(), term) == parts
+    assert _gradient(_module(), term) == parts
 
 
 def test_each_view_has_its_bank_and_both_are_stored() -> None:
-    objective = _objective()
-    objective.losses(_batch(), 0.0)
-    banks = [objective.contrast.bank(view) for view in range(2)]
+    module = _module()
+    module.losses(_batch(), 0.0)
+    banks = [module.contrast.bank(view) for view in range(2)]
     assert all(int(bank.filled) > 0 for bank in banks)
     assert not torch.equal(banks[0].contents()[:4], banks[1].contents()[:4])
-    assert int(objective.contrast.draw_step) == 2, "the views draw anew"
-    other = _objective()
-    other.load_state_dict(objective.state_dict())
+    assert int(module.contrast.draw_step) == 2, "the views draw anew"
+    other = _module()
+    other.load_state_dict(module.state_dict())
     assert torch.equal(other.contrast.bank(1).contents(), banks[1].contents())
 
 
 def test_one_class_no_class_and_no_saliency_are_finite() -> None:
     for labels in ([0.0, 1, 0], [0.0, 0, 0]):
         for variant in ("paper", "as_released"):
-            objective, batch = _objective(**{"sampling.variant": variant}), _batch()
+            module, batch = _module(**{"sampling.variant": variant}), _batch()
             batch.labels[:] = torch.tensor(labels)
             batch.extras["saliency"].zero_()
-            terms = objective.losses(batch, 0.0)
+            terms = module.losses(batch, 0.0)
             assert all(torch.isfinite(term) for term in terms.values()), terms
             assert float(terms["intra_foreground"].detach()) == 0
             assert (float(terms["cross_prototype"].detach()) > 0) == bool(sum(labels))
             torch.stack(list(terms.values())).sum().backward()
-            gradients = [parameter.grad for parameter in objective.parameters() if parameter.grad is not None]
+            gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
             assert all(torch.isfinite(gradient).all() for gradient in gradients)
 
 
 def test_all_padding_contrasts_nothing() -> None:
-    objective, batch = _objective(), _batch()
+    module, batch = _module(), _batch()
     batch.valid.zero_()
-    terms = objective.losses(batch, 0.0)
+    terms = module.losses(batch, 0.0)
     assert all(torch.isfinite(term) for term in terms.values())
     for name in ("cross_prototype", "cross_label", "intra_foreground", "negative_regions"):
         assert float(terms[name].detach()) == 0, name
-    assert int(objective.contrast.bank(0).filled) == 0
+    assert int(module.contrast.bank(0).filled) == 0
 
 
 def test_dropout_is_off_when_maps_are_made() -> None:
     """Trap 7: here it stands before the side head, which makes no maps; in evaluation it is off as well."""
-    objective, batch = _objective(**{"heads.dropout": 0.5}), _batch()
-    noisy = [float(objective.losses(batch, 0.0)["background_map"].detach()) for _ in range(2)]
+    module, batch = _module(**{"heads.dropout": 0.5}), _batch()
+    noisy = [float(module.losses(batch, 0.0)["background_map"].detach()) for _ in range(2)]
     assert noisy[0] != noisy[1]
-    assert torch.equal(
-        objective.class_maps(batch.images, batch.labels), objective.class_maps(batch.images, batch.labels)
-    )
-    objective.eval()
-    quiet = [float(objective.losses(batch, 0.0)["background_map"].detach()) for _ in range(2)]
+    assert torch.equal(module.class_maps(batch.images, batch.labels), module.class_maps(batch.images, batch.labels))
+    module.eval()
+    quiet = [float(module.losses(batch, 0.0)["background_map"].detach()) for _ in range(2)]
     assert quiet[0] == quiet[1]
 
 
@@ -286,9 +282,9 @@ def test_a_second_view_larger_than_the_crop_is_refused() -> None:
 
 
 def test_autocast_keeps_the_terms_in_float32() -> None:
-    objective = _objective()
+    module = _module()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        terms = objective.losses(_batch(), 0.0)
+        terms = module.losses(_batch(), 0.0)
     assert {term.dtype for term in terms.values()} == {torch.float32}
     assert all(torch.isfinite(term) for term in terms.values())
 
@@ -302,8 +298,8 @@ def test_on_wide_resnet38_the_layers_and_rates_are_the_released_ones() -> None:
     preset = Path(wsss_methods.fbr.on_eps.__file__).parent / "presets" / "paper.toml"
     config = override(FbrEpsConfig(), {**flatten(read_toml(preset)), "backbone.weights": "none"})
     with torch.device("meta"):
-        objective = FbrEpsObjective(config, 20)
-    shapes = {name: tuple(p.shape[:2]) for name, p in objective.named_parameters() if not name.startswith("backbone")}
+        module = FbrEpsModule(config, 20)
+    shapes = {name: tuple(p.shape[:2]) for name, p in module.named_parameters() if not name.startswith("backbone")}
     assert shapes == {
         "classifier.weight": (21, 4096),  # fc8
         "pcm.low.weight": (64, 512),  # f8_3
@@ -313,10 +309,10 @@ def test_on_wide_resnet38_the_layers_and_rates_are_the_released_ones() -> None:
         "contrast.project_background.weight": (128, 4096),  # proj_bg
         "background_classifier.weight": (1, 128),  # bg_classifier
     }
-    assert objective.taps == ("conv4", "conv5")
-    assert objective.background_norm.bias.shape == (128,)  # bg_bn
-    groups = {group["name"]: group for group in objective.param_groups(config.train)}
+    assert module.taps == ("conv4", "conv5")
+    assert module.background_norm.bias.shape == (128,)  # bg_bn
+    groups = {group["name"]: group for group in module.param_groups(config.train)}
     assert groups["new"]["lr"] == pytest.approx(0.1)
     assert groups["pretrained"]["lr"] == pytest.approx(0.01)
     assert groups["new"]["weight_decay"] == config.train.momentum == 5e-4, "trap 6"
-    assert objective.contrast.bank(1).vectors.shape == (50_000, 128)
+    assert module.contrast.bank(1).vectors.shape == (50_000, 128)

@@ -20,10 +20,10 @@ from wsss_methods.fbr.losses import (
     cosines,
     decorrelation,
 )
-from wsss_methods.fbr.objective import FbrObjective
+from wsss_methods.fbr.module import FbrModule
 from wsss_methods.fbr.sampling import Regions
 from wsss_platform.config import override
-from wsss_platform.method.objective import Batch
+from wsss_platform.method.module import Batch
 
 
 def test_classification_is_the_balanced_smoothed_cross_entropy() -> None:
@@ -125,17 +125,17 @@ def test_class_mean_averages_anchors_then_present_classes() -> None:
     assert float(empty) == 0
 
 
-# The whole objective.
+# The whole training module.
 
 
-def _objective(**changes: Any) -> FbrObjective:
+def _module(**changes: Any) -> FbrModule:
     small = {"backbone.weights": "none", "heads.projection": 8, "heads.dilations": [1], "sampling.bank_size": 50}
     config = override(FbrConfig(), {**small, "sampling.negatives": 12, **changes})
     torch.manual_seed(0)
-    objective = FbrObjective(config, 3).train()
-    features = torch.randn(1, objective.backbone.channels, 6, 6)
-    objective.backbone.forward = lambda images: {"final": features.expand(len(images), -1, -1, -1) * images[:, :1]}  # type: ignore[method-assign]
-    return objective
+    module = FbrModule(config, 3).train()
+    features = torch.randn(1, module.backbone.channels, 6, 6)
+    module.backbone.forward = lambda images: {"final": features.expand(len(images), -1, -1, -1) * images[:, :1]}  # type: ignore[method-assign]
+    return module
 
 
 def _batch(count: int = 3) -> Batch:
@@ -147,11 +147,11 @@ def _batch(count: int = 3) -> Batch:
     return Batch([str(index) for index in range(count)], images, labels, valid, {"seed": seed})
 
 
-def _gradient(objective: FbrObjective, term: str) -> list[str]:
-    loss = objective.losses(_batch(), 0.0)[term]
+def _gradient(module: FbrModule, term: str) -> list[str]:
+    loss = module.losses(_batch(), 0.0)[term]
     if not loss.requires_grad:
         return []
-    named = dict(objective.named_parameters())
+    named = dict(module.named_parameters())
     trainable = {name: parameter for name, parameter in named.items() if parameter.requires_grad}
     gradients = torch.autograd.grad(loss, list(trainable.values()), allow_unused=True)
     return [
@@ -162,26 +162,24 @@ def _gradient(objective: FbrObjective, term: str) -> list[str]:
 @pytest.mark.parametrize("term", ["intra_foreground", "negative_regions"])
 def test_contrast_trains_the_foreground_space_in_the_paper_variant_only(term: str) -> None:
     """Traps 2 and 3: the release detaches the anchors of both terms."""
-    live = _gradient(_objective(), term)
+    live = _gradient(_module(), term)
     assert {"contrast.project_foreground.weight", "conditioning.weight"} <= set(live)
     assert not any(name.startswith(("contrast.project_background", "classifier")) for name in live)
-    assert _gradient(_objective(**{"sampling.variant": "as_released"}), term) == []
+    assert _gradient(_module(**{"sampling.variant": "as_released"}), term) == []
 
 
 def test_negative_regions_follow_the_definition() -> None:
     """Anchors, prototypes and bank from the parts tested above; every negative drawn from a bank of one vector."""
     from wsss_methods.fbr.sampling import find_prototypes, find_regions
 
-    objective = _objective(**{"sampling.bank_size": 1, "sampling.negatives": 5, "heads.dropout": 0.0})
+    module = _module(**{"sampling.bank_size": 1, "sampling.negatives": 5, "heads.dropout": 0.0})
     batch = _batch()
-    features = objective.features(batch.images, batch.labels)
-    foreground = functional.relu(objective.contrast.project_foreground(features)).flatten(2)
-    regions = find_regions(
-        objective.classify(features).flatten(2), batch.labels, batch.valid.flatten(1), objective.sampling
-    )
-    prototypes = find_prototypes(foreground, regions.activation, objective.sampling.prototype_fraction)
-    found = float(objective.losses(batch, 0.0)["negative_regions"].detach())
-    stored = objective.contrast.bank().contents()[0]
+    features = module.features(batch.images, batch.labels)
+    foreground = functional.relu(module.contrast.project_foreground(features)).flatten(2)
+    regions = find_regions(module.classify(features).flatten(2), batch.labels, batch.valid.flatten(1), module.sampling)
+    prototypes = find_prototypes(foreground, regions.activation, module.sampling.prototype_fraction)
+    found = float(module.losses(batch, 0.0)["negative_regions"].detach())
+    stored = module.contrast.bank().contents()[0]
     per_class: dict[int, list[float]] = {c: [] for c in range(3) if (regions.pseudo == c + 1).any()}
     for b in range(3):
         for n in range(36):
@@ -200,62 +198,58 @@ def _cosine(one: Tensor, other: Tensor) -> float:
 
 
 def test_one_class_in_the_batch_leaves_only_the_negative_regions() -> None:
-    objective, batch = _objective(), _batch()
+    module, batch = _module(), _batch()
     batch.labels[:] = torch.tensor([0.0, 1, 0])
-    terms = objective.losses(batch, 0.0)
+    terms = module.losses(batch, 0.0)
     assert float(terms["intra_foreground"].detach()) == 0
     assert float(terms["negative_regions"].detach()) > 0
 
 
 def test_without_foreground_the_contrast_terms_are_zero_and_the_bank_fills() -> None:
-    objective, batch = _objective(), _batch()
+    module, batch = _module(), _batch()
     batch.labels.zero_()
-    terms = objective.losses(batch, 0.0)
+    terms = module.losses(batch, 0.0)
     assert float(terms["intra_foreground"].detach()) == float(terms["negative_regions"].detach()) == 0
-    assert int(objective.contrast.bank().filled) == 24
+    assert int(module.contrast.bank().filled) == 24
 
 
 def test_an_empty_bank_gives_zero() -> None:
-    objective = _objective()
-    terms = objective.eval().losses(_batch(), 0.0)  # evaluation neither fills the bank nor moves the draws
+    module = _module()
+    terms = module.eval().losses(_batch(), 0.0)  # evaluation neither fills the bank nor moves the draws
     assert float(terms["negative_regions"].detach()) == 0
-    assert int(objective.contrast.bank().filled) == int(objective.contrast.draw_step) == 0
+    assert int(module.contrast.bank().filled) == int(module.contrast.draw_step) == 0
 
 
 def test_a_full_bank_goes_round() -> None:
-    objective = _objective(**{"sampling.bank_size": 10})
+    module = _module(**{"sampling.bank_size": 10})
     for _ in range(3):
-        terms = objective.losses(_batch(), 0.0)
+        terms = module.losses(_batch(), 0.0)
         assert torch.isfinite(terms["negative_regions"])
-    assert int(objective.contrast.bank().filled) == 10
+    assert int(module.contrast.bank().filled) == 10
 
 
 def test_padding_stays_out_of_the_bank_and_the_anchors() -> None:
-    objective, batch = _objective(**{"sampling.clusters": 36, "sampling.bank_size": 100}), _batch()
+    module, batch = _module(**{"sampling.clusters": 36, "sampling.bank_size": 100}), _batch()
     batch.labels.zero_()
     batch.valid[:, 3:] = False
-    objective.losses(batch, 0.0)
-    assert int(objective.contrast.bank().filled) == 3 * 18
+    module.losses(batch, 0.0)
+    assert int(module.contrast.bank().filled) == 3 * 18
 
 
 def test_dropout_is_off_when_maps_are_made() -> None:
     """Trap 7: the release's network ignores eval(), so its dropout stays on."""
-    objective, batch = _objective(**{"heads.dropout": 0.5}), _batch()
-    assert not torch.equal(
-        objective.class_maps(batch.images, batch.labels), objective.class_maps(batch.images, batch.labels)
-    )
-    objective.eval()
-    assert torch.equal(
-        objective.class_maps(batch.images, batch.labels), objective.class_maps(batch.images, batch.labels)
-    )
+    module, batch = _module(**{"heads.dropout": 0.5}), _batch()
+    assert not torch.equal(module.class_maps(batch.images, batch.labels), module.class_maps(batch.images, batch.labels))
+    module.eval()
+    assert torch.equal(module.class_maps(batch.images, batch.labels), module.class_maps(batch.images, batch.labels))
 
 
 def test_autocast_keeps_the_terms_in_float32() -> None:
-    objective = _objective()
+    module = _module()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        terms = objective.losses(_batch(), 0.0)
+        terms = module.losses(_batch(), 0.0)
     assert {term.dtype for term in terms.values()} == {torch.float32}
-    assert objective.contrast.bank().vectors.dtype == torch.float32
+    assert module.contrast.bank().vectors.dtype == torch.float32
 
 
 def test_agreeing_anchors_are_those_of_the_seeds_label() -> None:
@@ -263,18 +257,18 @@ def test_agreeing_anchors_are_those_of_the_seeds_label() -> None:
     seen: dict[str, Tensor] = {}
     given = _batch()
     for anchors in ("all", "agreeing"):
-        objective = _objective(**{"sampling.anchors": anchors})
-        whole = objective.contrast.forward
+        module = _module(**{"sampling.anchors": anchors})
+        whole = module.contrast.forward
 
         def watch(regions: Regions, *rest: Any, name: str = anchors, go: Any = whole) -> Any:
             seen[name], seen["pseudo"] = regions.hard.clone(), regions.pseudo
             return go(regions, *rest)
 
-        objective.contrast.forward = watch  # type: ignore[method-assign]
-        objective.losses(given, 0.0)
+        module.contrast.forward = watch  # type: ignore[method-assign]
+        module.losses(given, 0.0)
     agree = seen["pseudo"] == given.extras["seed"].flatten(1)
     assert torch.equal(seen["agreeing"], seen["all"] & agree)
     assert 0 < int(seen["agreeing"].sum()) < int(seen["all"].sum())
     given.extras["seed"][:] = 255
-    terms = _objective(**{"sampling.anchors": "agreeing"}).losses(given, 0.0)
+    terms = _module(**{"sampling.anchors": "agreeing"}).losses(given, 0.0)
     assert float(terms["intra_foreground"]) == float(terms["negative_regions"]) == 0

@@ -15,7 +15,7 @@ from wsss_methods.fbr.config import MapSamplingConfig
 from wsss_methods.fbr.contrast import Contrast, Terms
 from wsss_methods.fbr.sampling import Regions
 from wsss_platform.config import override
-from wsss_platform.method.objective import Batch, Objective
+from wsss_platform.method.module import Batch, TrainingModule
 from wsss_platform.nets.heads.cam_classifier import CamClassifier
 
 METHOD = wsss_methods.get("fbr_cam")
@@ -26,7 +26,7 @@ def _config(**changes: Any) -> Any:
     return override(METHOD.config(), {**SMALL, **changes})
 
 
-def _objective(**changes: Any) -> Any:
+def _module(**changes: Any) -> Any:
     config = _config(**changes)
     torch.manual_seed(0)
     return METHOD.phases(config)[-1].build(config, 3).train()
@@ -41,21 +41,21 @@ def _batch(count: int = 3) -> Batch:
 
 
 def test_maps_and_classification_are_the_hosts() -> None:
-    objective, host, batch = _objective(), CamClassifier(_config().backbone, 3), _batch()
-    state = {key: value for key, value in objective.state_dict().items() if not key.startswith("contrast.")}
+    module, host, batch = _module(), CamClassifier(_config().backbone, 3), _batch()
+    state = {key: value for key, value in module.state_dict().items() if not key.startswith("contrast.")}
     host.load_state_dict(state)  # strictly: nothing of the host was renamed or added to
-    assert torch.equal(objective.class_maps(batch.images, batch.labels), host.class_maps(batch.images, batch.labels))
-    term = objective.losses(batch, 0.0)["classification"]
+    assert torch.equal(module.class_maps(batch.images, batch.labels), host.class_maps(batch.images, batch.labels))
+    term = module.losses(batch, 0.0)["classification"]
     torch.testing.assert_close(term, host.losses(batch, 0.0)["classification"])
-    rates = [{group["name"]: group["lr"] for group in one.param_groups(_config().train)} for one in (host, objective)]
+    rates = [{group["name"]: group["lr"] for group in one.param_groups(_config().train)} for one in (host, module)]
     assert rates[0].items() <= rates[1].items()
 
 
-def _gradient(objective: Objective, term: str) -> set[str]:
-    loss = objective.losses(_batch(), 0.0)[term]
+def _gradient(module: TrainingModule, term: str) -> set[str]:
+    loss = module.losses(_batch(), 0.0)[term]
     if not loss.requires_grad:
         return set()
-    named = {name: parameter for name, parameter in objective.named_parameters() if parameter.requires_grad}
+    named = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
     gradients = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
     return {name for name, gradient in zip(named, gradients, strict=True) if gradient is not None and gradient.any()}
 
@@ -64,11 +64,11 @@ def test_the_contrast_trains_the_hosts_features_but_not_its_classifier() -> None
     """Trap 2; pseudo labels, prototypes and negatives have no gradient."""
     released = {"sampling.variant": "as_released"}
     for term, variant in (("intra_foreground", {}), ("negative_regions", {}), ("intra_foreground", released)):
-        trained = _gradient(_objective(**variant), term)
+        trained = _gradient(_module(**variant), term)
         assert "contrast.project_foreground.weight" in trained
         assert any(part.startswith("backbone.") for part in trained)
         assert not any(part.startswith(("classifier", "contrast.project_background")) for part in trained)
-    assert _gradient(_objective(**released), "negative_regions") == set()
+    assert _gradient(_module(**released), "negative_regions") == set()
 
 
 def test_limits() -> None:
@@ -81,18 +81,18 @@ def test_limits() -> None:
         ([1.0, 1, 0], True, {"sampling.bank_size": 3}),
         ([1.0, 1, 0], True, {"sampling.clusters": 200, "sampling.prototype_fraction": 1.0}),
     ):
-        objective, batch = _objective(**changes), _batch()
+        module, batch = _module(**changes), _batch()
         batch.labels[:] = torch.tensor(labels)
         batch.valid[:] = valid
         for _ in range(2):
-            terms = objective.losses(batch, 0.0)
+            terms = module.losses(batch, 0.0)
         assert all(torch.isfinite(term) for term in terms.values())
         torch.stack(list(terms.values())).sum().backward()
-        assert all(torch.isfinite(p.grad).all() for p in objective.parameters() if p.grad is not None)
+        assert all(torch.isfinite(p.grad).all() for p in module.parameters() if p.grad is not None)
         if sum(labels) < 2 or not valid:
             assert float(terms["intra_foreground"].detach()) == 0
-        assert (int(objective.contrast.bank().filled) > 0) == valid
-    quiet = _objective().eval()
+        assert (int(module.contrast.bank().filled) > 0) == valid
+    quiet = _module().eval()
     assert float(quiet.losses(_batch(), 0.0)["negative_regions"].detach()) == 0
     assert int(quiet.contrast.bank().filled) == 0
 

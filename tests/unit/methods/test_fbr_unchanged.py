@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from wsss_methods.fbr.config import FbrConfig
-from wsss_methods.fbr.objective import FbrObjective
+from wsss_methods.fbr.module import FbrModule
 from wsss_platform.config import override
-from wsss_platform.method.objective import Batch
+from wsss_platform.method.module import Batch
 
 # Of the code that also gave that time's numbers; from fixed arrays, because processors round networks differently.
 RECORDED: dict[str, list[dict[str, float]]] = {
@@ -74,14 +74,14 @@ def _fixed(*shape: int, seed: int) -> Tensor:
 def test_the_terms_are_the_recorded_ones(variant: str) -> None:
     """Two batches of fixed features through fixed weights: the second meets what the first left in the bank."""
     torch.manual_seed(0)
-    objective = FbrObjective(_config(variant), 3).train()
-    assert int(objective.contrast.draw_seed) == 2009720019
-    objective.dropout = torch.nn.Identity()
-    trained = [*objective.classifier.parameters(), *objective.contrast.parameters()]
+    module = FbrModule(_config(variant), 3).train()
+    assert int(module.contrast.draw_seed) == 2009720019
+    module.dropout = torch.nn.Identity()
+    trained = [*module.classifier.parameters(), *module.contrast.parameters()]
     for place, weight in enumerate(trained):
         weight.data = _fixed(*weight.shape, seed=place)
     for step, recorded in enumerate(RECORDED[variant]):
-        features = _fixed(3, objective.backbone.channels, 6, 6, seed=100 + step)
-        objective.features = lambda images, labels, given=features: given
-        terms = objective.losses(_batch(step), 0.0)
+        features = _fixed(3, module.backbone.channels, 6, 6, seed=100 + step)
+        module.features = lambda images, labels, given=features: given
+        terms = module.losses(_batch(step), 0.0)
         assert {name: float(term.detach()) for name, term in terms.items()} == pytest.approx(recorded, rel=1e-4)

@@ -14,7 +14,7 @@ from torch import Tensor
 import wsss_methods
 from two_workers import leave
 from wsss_platform.config import override
-from wsss_platform.method.objective import Batch
+from wsss_platform.method.module import Batch
 
 pytestmark = pytest.mark.slow
 
@@ -56,13 +56,13 @@ def _two_steps(case: str, rows: slice) -> dict[str, Tensor]:
     method = wsss_methods.get(name)
     config = override(method.config(), {**SMALL, **changes})
     torch.manual_seed(0)
-    objective = method.phases(config)[-1].build(config, 3).train()
+    module = method.phases(config)[-1].build(config, 3).train()
     for _ in range(2):  # the second draws from a bank that both shares filled
-        objective.zero_grad()
-        terms = objective.losses(_batch(rows), 0.0)
+        module.zero_grad()
+        terms = module.losses(_batch(rows), 0.0)
         torch.stack(list(terms.values())).sum().backward()
-    gradients = {f"gradient {n}": p.grad for n, p in objective.named_parameters() if p.grad is not None}
-    banks = {name: value.clone() for name, value in objective.state_dict().items() if "bank" in name}
+    gradients = {f"gradient {n}": p.grad for n, p in module.named_parameters() if p.grad is not None}
+    banks = {name: value.clone() for name, value in module.state_dict().items() if "bank" in name}
     return {**{f"term {name}": term.detach() for name, term in terms.items()}, **gradients, **banks}
 
 

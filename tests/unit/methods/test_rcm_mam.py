@@ -12,11 +12,11 @@ from torch import Tensor
 
 import wsss_methods
 from wsss_methods.rcm_mam.config import RcmMamConfig
+from wsss_methods.rcm_mam.module import RcmMamModule
 from wsss_methods.rcm_mam.net import Support, epochs_done
-from wsss_methods.rcm_mam.objective import RcmMamObjective
 from wsss_platform.config import override
 from wsss_platform.errors import InputError
-from wsss_platform.method.objective import Batch
+from wsss_platform.method.module import Batch
 
 CLASSES = 3
 EPOCHS = 8
@@ -33,9 +33,9 @@ def config(*changes: dict[str, Any]) -> RcmMamConfig:
     return override(RcmMamConfig(), given)
 
 
-def build(*changes: dict[str, Any]) -> RcmMamObjective:
+def build(*changes: dict[str, Any]) -> RcmMamModule:
     torch.manual_seed(0)
-    return RcmMamObjective(config(*changes), CLASSES).train()
+    return RcmMamModule(config(*changes), CLASSES).train()
 
 
 def batch(seed: int = 0, side: int = 64) -> Batch:
@@ -47,16 +47,16 @@ def batch(seed: int = 0, side: int = 64) -> Batch:
     return Batch(["a", "b", "c"], images * valid.unsqueeze(1), labels, valid)
 
 
-def support_of(objective: RcmMamObjective) -> Support:
-    assert objective.support is not None
-    return objective.support
+def support_of(training_module: RcmMamModule) -> Support:
+    assert training_module.support is not None
+    return training_module.support
 
 
-def disturb(objective: RcmMamObjective, by: float = 0.05, seed: int = 3) -> None:
+def disturb(training_module: RcmMamModule, by: float = 0.05, seed: int = 3) -> None:
     """MainNet moves, as an optimiser would move it."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter in objective.main.parameters():
+        for parameter in training_module.main.parameters():
             parameter += by * parameter.std(unbiased=False) * torch.randn(parameter.shape, generator=generator)
 
 
@@ -78,18 +78,18 @@ def counted(module: torch.nn.Module) -> Iterator[list[tuple[int, ...]]]:
 
 
 def step(
-    objective: RcmMamObjective, progress: float, given: Batch | None = None, rate: float = 0.01
+    training_module: RcmMamModule, progress: float, given: Batch | None = None, rate: float = 0.01
 ) -> dict[str, float]:
     """One step of plain gradient descent on the weighted sum."""
-    terms = objective.losses(given or batch(), progress)
-    section = objective.config.loss.model_dump()
-    objective.zero_grad()
+    terms = training_module.losses(given or batch(), progress)
+    section = training_module.config.loss.model_dump()
+    training_module.zero_grad()
     torch.stack([section[name] * term for name, term in terms.items()]).sum().backward()
     with torch.no_grad():
-        for parameter in objective.parameters():
+        for parameter in training_module.parameters():
             if parameter.grad is not None:
                 parameter -= rate * parameter.grad
-    objective.after_step()
+    training_module.after_step()
     return {name: float(term.detach()) for name, term in terms.items()}
 
 
@@ -128,9 +128,9 @@ def test_with_both_off_it_is_plain_cam_bit_for_bit() -> None:
 def test_each_network_looks_no_more_often_than_needed(
     switched: dict[str, Any], progress: float, main: list[int], support: list[int]
 ) -> None:
-    objective = build(switched)
-    with counted(objective.main) as ours, counted(support_of(objective).network) as theirs:
-        terms = objective.losses(batch(), progress)
+    training_module = build(switched)
+    with counted(training_module.main) as ours, counted(support_of(training_module).network) as theirs:
+        terms = training_module.losses(batch(), progress)
     assert sorted(ours) == sorted((side, side) for side in main)
     assert sorted(theirs) == sorted((side, side) for side in support)
     on = progress > 0.5
@@ -140,8 +140,8 @@ def test_each_network_looks_no_more_often_than_needed(
 
 def test_one_alone_is_what_it_is_beside_the_other() -> None:
     both, rcm, mam = build(AT_ONCE), build(AT_ONCE, RCM), build(AT_ONCE, MAM)
-    for objective in (both, rcm, mam):
-        disturb(objective)
+    for training_module in (both, rcm, mam):
+        disturb(training_module)
     together = both.losses(batch(), 0.5)
     assert torch.equal(together["regional_contrast"], rcm.losses(batch(), 0.5)["regional_contrast"])
     assert torch.equal(together["attentive"], mam.losses(batch(), 0.5)["attentive"])
@@ -149,12 +149,12 @@ def test_one_alone_is_what_it_is_beside_the_other() -> None:
 
 def test_warm_up_then_ramp_then_all_of_it() -> None:
     """Two epochs of warm-up of eight, two of ramp: MainNet and SupportNet stand still, so only the ramp changes."""
-    objective = build({"support.warm_up": 2, "support.ramp": 2})
-    disturb(objective)
+    training_module = build({"support.warm_up": 2, "support.ramp": 2})
+    disturb(training_module)
     steps = 5  # of an epoch
     seen = []
     for number in range(EPOCHS * steps):
-        terms = objective.losses(batch(), number / (EPOCHS * steps))
+        terms = training_module.losses(batch(), number / (EPOCHS * steps))
         seen.append([float(terms[name].detach()) for name in ("regional_contrast", "attentive")])
     for column in zip(*seen, strict=True):
         assert column[-1] > 0
@@ -176,22 +176,22 @@ def test_the_first_step_of_an_epoch_belongs_to_it_whatever_rounding_says() -> No
 
 @pytest.mark.parametrize("update", ["ema", "frozen", "epoch_copy"])
 def test_supportnet_is_mainnet_until_the_warm_up_ends(update: str) -> None:
-    objective = build({"support.update": update, "support.warm_up": 2})
+    training_module = build({"support.update": update, "support.warm_up": 2})
     for number in range(4):  # two steps an epoch
-        step(objective, number / 16)
-        assert equal(weights(support_of(objective).network), weights(objective.main))
+        step(training_module, number / 16)
+        assert equal(weights(support_of(training_module).network), weights(training_module.main))
 
 
 def test_ema_is_the_average_weight_by_weight() -> None:
-    objective = build(AT_ONCE, {"support.ema": 0.75})
-    wanted = [value.double() for value in weights(support_of(objective).network)]
+    training_module = build(AT_ONCE, {"support.ema": 0.75})
+    wanted = [value.double() for value in weights(support_of(training_module).network)]
     for number in range(3):
-        step(objective, number / 16)
-        for index, value in enumerate(weights(objective.main)):
+        step(training_module, number / 16)
+        for index, value in enumerate(weights(training_module.main)):
             wanted[index] = 0.75 * wanted[index] + 0.25 * value.double()
     moved = 0
     initial = weights(build(AT_ONCE).main)
-    for found, value, first in zip(weights(support_of(objective).network), wanted, initial, strict=True):
+    for found, value, first in zip(weights(support_of(training_module).network), wanted, initial, strict=True):
         torch.testing.assert_close(found.double(), value, rtol=1e-5, atol=1e-7)
         moved += not torch.equal(found, first)
     assert moved > 20
@@ -200,74 +200,74 @@ def test_ema_is_the_average_weight_by_weight() -> None:
 def test_ema_of_0_is_a_copy_and_of_almost_1_stands_still() -> None:
     follows, stays = build(AT_ONCE, {"support.ema": 0.0}), build(AT_ONCE, {"support.ema": 1 - 1e-12})
     before = weights(support_of(stays).network)
-    for objective in (follows, stays):
-        step(objective, 0.1)
+    for training_module in (follows, stays):
+        step(training_module, 0.1)
     assert equal(weights(support_of(follows).network), weights(follows.main))
     assert equal(weights(support_of(stays).network), before)
 
 
 def test_frozen_stays_what_the_warm_up_made() -> None:
-    objective = build({"support.update": "frozen", "support.warm_up": 1})
-    step(objective, 0 / 16)
-    step(objective, 1 / 16)
-    made = weights(objective.main)
+    training_module = build({"support.update": "frozen", "support.warm_up": 1})
+    step(training_module, 0 / 16)
+    step(training_module, 1 / 16)
+    made = weights(training_module.main)
     for number in range(2, 6):
-        step(objective, number / 16)
-    assert equal(weights(support_of(objective).network), made)
-    assert not equal(weights(objective.main), made)
+        step(training_module, number / 16)
+    assert equal(weights(support_of(training_module).network), made)
+    assert not equal(weights(training_module.main), made)
 
 
 def test_epoch_copy_copies_where_an_epoch_begins() -> None:
-    objective = build({"support.update": "epoch_copy", "support.warm_up": 1})
+    training_module = build({"support.update": "epoch_copy", "support.warm_up": 1})
     for number in range(8):  # two steps an epoch
-        before = weights(objective.main)
-        kept = weights(support_of(objective).network)
-        objective.losses(batch(), number / 16)
-        used = weights(support_of(objective).network)
+        before = weights(training_module.main)
+        kept = weights(support_of(training_module).network)
+        training_module.losses(batch(), number / 16)
+        used = weights(support_of(training_module).network)
         assert equal(used, before if number % 2 == 0 and number >= 2 else kept)
-        step(objective, number / 16)
+        step(training_module, number / 16)
 
 
 def test_supportnet_is_never_trained_and_never_in_training_mode() -> None:
-    objective = build(AT_ONCE)
+    training_module = build(AT_ONCE)
     for mode in (True, False):
-        objective.train(mode)
-        assert not any(module.training for module in support_of(objective).network.modules())
-        assert objective.main.training is mode
-    objective.train()
-    step(objective, 0.5)
-    assert all(p.grad is None and not p.requires_grad for p in support_of(objective).parameters())
-    trained = [p for group in objective.param_groups(objective.config.train) for p in group["params"]]
-    assert {id(p) for p in trained} == {id(p) for p in objective.main.parameters()}
+        training_module.train(mode)
+        assert not any(module.training for module in support_of(training_module).network.modules())
+        assert training_module.main.training is mode
+    training_module.train()
+    step(training_module, 0.5)
+    assert all(p.grad is None and not p.requires_grad for p in support_of(training_module).parameters())
+    trained = [p for group in training_module.param_groups(training_module.config.train) for p in group["params"]]
+    assert {id(p) for p in trained} == {id(p) for p in training_module.main.parameters()}
 
 
 def test_statistics_of_trained_batch_norms_go_to_supportnet() -> None:
     for update, same in (("ema", True), ("frozen", False)):
-        objective = build(AT_ONCE, {"support.update": update, "backbone.batch_norm": "train"})
-        step(objective, 0.5)
-        ours, theirs = list(objective.main.buffers()), list(support_of(objective).network.buffers())
+        training_module = build(AT_ONCE, {"support.update": update, "backbone.batch_norm": "train"})
+        step(training_module, 0.5)
+        ours, theirs = list(training_module.main.buffers()), list(support_of(training_module).network.buffers())
         assert len(ours) > 50
         assert equal(ours, theirs) is same
 
 
 def test_maps_are_mainnets_alone() -> None:
-    objective = build().eval()
+    training_module = build().eval()
     images = torch.randn(1, 3, 64, 64)
-    with torch.no_grad(), counted(support_of(objective).network) as theirs:
-        before = objective.class_maps(images, torch.ones(1, CLASSES))
-        for parameter in support_of(objective).parameters():
+    with torch.no_grad(), counted(support_of(training_module).network) as theirs:
+        before = training_module.class_maps(images, torch.ones(1, CLASSES))
+        for parameter in support_of(training_module).parameters():
             parameter.zero_()
-        assert torch.equal(objective.class_maps(images, torch.ones(1, CLASSES)), before)
+        assert torch.equal(training_module.class_maps(images, torch.ones(1, CLASSES)), before)
     assert theirs == []
 
 
 def test_evaluation_changes_nothing() -> None:
-    objective = build({"support.update": "epoch_copy"})
-    step(objective, 0.5)
-    disturb(objective)
-    state = {name: value.clone() for name, value in objective.state_dict().items()}
-    objective.eval().losses(batch(), 0.9)
-    assert all(torch.equal(value, state[name]) for name, value in objective.state_dict().items())
+    training_module = build({"support.update": "epoch_copy"})
+    step(training_module, 0.5)
+    disturb(training_module)
+    state = {name: value.clone() for name, value in training_module.state_dict().items()}
+    training_module.eval().losses(batch(), 0.9)
+    assert all(torch.equal(value, state[name]) for name, value in training_module.state_dict().items())
 
 
 def looked(network: Any, image: Tensor, side: int, label: Tensor, inside: Tensor, grid: int) -> Tensor:
@@ -287,47 +287,47 @@ def looked(network: Any, image: Tensor, side: int, label: Tensor, inside: Tensor
 @pytest.mark.parametrize("target", ["max", "mean"])
 @pytest.mark.parametrize("main_scales", ["one", "all"])
 def test_the_attentive_term_image_by_image(target: str, main_scales: str) -> None:
-    objective = build(AT_ONCE, MAM, {"attention.target": target, "attention.main_scales": main_scales})
-    disturb(objective)
+    training_module = build(AT_ONCE, MAM, {"attention.target": target, "attention.main_scales": main_scales})
+    disturb(training_module)
     given, grid, sides = batch(), 4, (32, 64, 96)
     total = 0.0
     with torch.no_grad():
         for b in range(3):
             inside = given.valid[b, 8::16, 8::16].float()  # the middle of each position's cell
             seen = [(given.images[b], side, given.labels[b], inside, grid) for side in sides]
-            theirs = torch.stack([looked(support_of(objective).network, *item) for item in seen])
+            theirs = torch.stack([looked(support_of(training_module).network, *item) for item in seen])
             wanted = theirs.amax(0) if target == "max" else theirs.mean(0)
-            ours = [looked(objective.main, *item) for item in (seen if main_scales == "all" else seen[1:2])]
+            ours = [looked(training_module.main, *item) for item in (seen if main_scales == "all" else seen[1:2])]
             gap = (wanted - torch.stack(ours).mean(0)).abs().flatten().tolist()
             total += sum(value * value for value in gap) / sum(gap)
-        found = objective.losses(given, 0.5)["attentive"]
+        found = training_module.losses(given, 0.5)["attentive"]
     assert float(found) == pytest.approx(total / 3, rel=1e-4)
 
 
 def test_regions_and_prototypes_are_supportnets_features_are_mainnets() -> None:
     """Another classifier of MainNet changes nothing and gets no gradient; another one of SupportNet does change it."""
-    objective = build(AT_ONCE, RCM, {"heads.projection": 8, "regions.background": 0.3})
-    disturb(objective)
-    first = objective.losses(batch(), 0.5)["regional_contrast"]
+    training_module = build(AT_ONCE, RCM, {"heads.projection": 8, "regions.background": 0.3})
+    disturb(training_module)
+    first = training_module.losses(batch(), 0.5)["regional_contrast"]
     with torch.no_grad():
-        objective.main.classifier.weight.neg_()
-    assert torch.equal(objective.losses(batch(), 0.5)["regional_contrast"], first)
-    gradients = torch.autograd.grad(first, [objective.main.classifier.weight], allow_unused=True)
+        training_module.main.classifier.weight.neg_()
+    assert torch.equal(training_module.losses(batch(), 0.5)["regional_contrast"], first)
+    gradients = torch.autograd.grad(first, [training_module.main.classifier.weight], allow_unused=True)
     assert gradients == (None,)
     with torch.no_grad():
-        support_of(objective).network.classifier.weight.neg_()
-    assert not torch.equal(objective.losses(batch(), 0.5)["regional_contrast"], first)
+        support_of(training_module).network.classifier.weight.neg_()
+    assert not torch.equal(training_module.losses(batch(), 0.5)["regional_contrast"], first)
 
 
 @pytest.mark.parametrize("switched", [RCM, MAM], ids=["RCM", "MAM"])
 def test_a_term_falls_when_it_is_trained_against_a_fixed_teacher(switched: dict[str, Any]) -> None:
-    objective = build(AT_ONCE, switched, {"support.update": "frozen", "heads.features": 0})
-    disturb(objective, 0.1)
+    training_module = build(AT_ONCE, switched, {"support.update": "frozen", "heads.features": 0})
+    disturb(training_module, 0.1)
     name = "regional_contrast" if switched is RCM else "attentive"
-    optimiser = torch.optim.SGD(objective.main.parameters(), lr=0.005)
+    optimiser = torch.optim.SGD(training_module.main.parameters(), lr=0.005)
     values = []
     for _ in range(10):
-        term = objective.losses(batch(), 0.5)[name]
+        term = training_module.losses(batch(), 0.5)[name]
         optimiser.zero_grad()
         term.backward()
         optimiser.step()
@@ -336,14 +336,16 @@ def test_a_term_falls_when_it_is_trained_against_a_fixed_teacher(switched: dict[
 
 
 def test_half_precision_takes_a_step() -> None:
-    objective = build(AT_ONCE, {"heads.projection": 8})
+    training_module = build(AT_ONCE, {"heads.projection": 8})
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        terms = objective.losses(batch(), 0.5)
+        terms = training_module.losses(batch(), 0.5)
     total = torch.stack(list(terms.values())).sum()
     total.backward()
     assert torch.isfinite(total)
     assert all(
-        p.grad is not None and torch.isfinite(p.grad).all() for p in objective.main.parameters() if p.requires_grad
+        p.grad is not None and torch.isfinite(p.grad).all()
+        for p in training_module.main.parameters()
+        if p.requires_grad
     )
     assert all(term.dtype == torch.float32 for term in terms.values())
 

@@ -15,9 +15,9 @@ from torch.nn.parallel import DistributedDataParallel
 from short_training import short_job, train
 from two_workers import leave
 from wsss_methods.rcm_mam.config import RcmMamConfig
-from wsss_methods.rcm_mam.objective import RcmMamObjective
+from wsss_methods.rcm_mam.module import RcmMamModule
 from wsss_platform.config import override
-from wsss_platform.method.objective import Batch
+from wsss_platform.method.module import Batch
 from wsss_platform.train.checkpoint import STATE, read_torch
 
 pytestmark = pytest.mark.slow
@@ -49,20 +49,20 @@ def _two_steps(case: str, rows: slice, share: int) -> dict[str, Tensor]:
     """
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    objective = RcmMamObjective(override(RcmMamConfig(), {**SMALL, **CASES[case]}), 3).double().train()
+    module = RcmMamModule(override(RcmMamConfig(), {**SMALL, **CASES[case]}), 3).double().train()
     for _ in range(2):
-        objective.zero_grad()
-        terms = objective.losses(_batch(rows), 0.5)
+        module.zero_grad()
+        terms = module.losses(_batch(rows), 0.5)
         torch.stack(list(terms.values())).sum().backward()
-        for parameter in objective.main.parameters():
+        for parameter in module.main.parameters():
             if parameter.grad is not None:
                 _mean(parameter.grad, share)
                 with torch.no_grad():
                     parameter -= 1e-3 * parameter.grad
-        objective.after_step()
+        module.after_step()
     found = {f"term {name}": _mean(term.detach(), share) for name, term in terms.items()}
-    found |= {f"gradient {n}": p.grad for n, p in objective.named_parameters() if p.grad is not None}
-    return found | {n: v.clone() for n, v in objective.state_dict().items() if n.startswith("support.network.")}
+    found |= {f"gradient {n}": p.grad for n, p in module.named_parameters() if p.grad is not None}
+    return found | {n: v.clone() for n, v in module.state_dict().items() if n.startswith("support.network.")}
 
 
 def _mean(value: Tensor, share: int) -> Tensor:
@@ -93,7 +93,7 @@ def _worker(rank: int, folder: Path) -> None:
         folder / "trained",
         rank=rank,
         world=2,
-        wrap=lambda objective: DistributedDataParallel(objective, forward_sync_buffers=False),
+        wrap=lambda module: DistributedDataParallel(module, forward_sync_buffers=False),
     )
     torch.save(losses, folder / f"losses-{rank}.pt")
     leave()
@@ -124,8 +124,8 @@ def test_each_workers_own_share_is_another_task() -> None:
     halves = []
     for rows in (slice(0, 2), slice(2, 4)):
         torch.manual_seed(0)
-        objective = RcmMamObjective(override(RcmMamConfig(), SMALL), 3).double().train()
-        halves.append(float(objective.losses(_batch(rows), 0.5)["regional_contrast"].detach()))
+        module = RcmMamModule(override(RcmMamConfig(), SMALL), 3).double().train()
+        halves.append(float(module.losses(_batch(rows), 0.5)["regional_contrast"].detach()))
     assert sum(halves) / 2 != pytest.approx(float(alone["term regional_contrast"]), rel=0.05)
 
 

@@ -16,13 +16,13 @@ import wsss_methods
 import wsss_platform.api as wsss
 from wsss_methods.rtc import contrast, losses
 from wsss_methods.rtc.config import RtcConfig
+from wsss_methods.rtc.module import RtcModule
 from wsss_methods.rtc.net import ClassHead, detail_tap
-from wsss_methods.rtc.objective import RtcObjective
 from wsss_methods.rtc.refinement import pseudo_labels
 from wsss_platform.config import BackboneConfig, flatten, override, read_toml
 from wsss_platform.errors import InputError
 from wsss_platform.maps.storage import maps_file, read_maps
-from wsss_platform.method.objective import Batch
+from wsss_platform.method.module import Batch
 from wsss_platform.nets import released
 from wsss_platform.nets.build import build_backbone
 from wsss_platform.nets.heads.seam import evidence, min_pooling
@@ -43,19 +43,19 @@ SMALL: dict[str, Any] = {
 SIDES = {"stage1": 4, "stage3": 8, "stage4": 8, "final": 8}
 
 
-def _objective(**changes: Any) -> RtcObjective:
+def _module(**changes: Any) -> RtcModule:
     """With the strides of WideResNet-38, and features that one convolution makes."""
     config = override(RtcConfig(), {**SMALL, **{path.replace("__", "."): value for path, value in changes.items()}})
     torch.manual_seed(0)
-    objective = RtcObjective(config, 3).train()
-    taps = objective.backbone.taps
+    module = RtcModule(config, 3).train()
+    taps = module.backbone.taps
     kernels = {name: 0.1 * torch.randn(taps[name], 3, side, side) for name, side in SIDES.items()}
 
     def forward(images: Tensor) -> dict[str, Tensor]:
         return {name: functional.conv2d(images, kernel, stride=SIDES[name]).relu() for name, kernel in kernels.items()}
 
-    objective.backbone.forward = forward  # type: ignore[method-assign]
-    return objective
+    module.backbone.forward = forward  # type: ignore[method-assign]
+    return module
 
 
 def _batch(count: int = 3) -> Batch:
@@ -67,10 +67,10 @@ def _batch(count: int = 3) -> Batch:
     return Batch([str(index) for index in range(count)], images, labels, valid)
 
 
-def _released_state(objective: RtcObjective) -> dict[str, Tensor]:
+def _released_state(module: RtcModule) -> dict[str, Tensor]:
     """The heads' tensors under the released names."""
     rules = {ours: theirs for theirs, ours in PAIRS.items()}
-    state = objective.state_dict()
+    state = module.state_dict()
     return {rules[name]: value for name, value in state.items() if not name.startswith("backbone.")}
 
 
@@ -129,20 +129,20 @@ RATE = 12
 
 
 def test_the_network_computes_what_the_released_one_does() -> None:
-    objective = _objective(backbone__output_stride=8).eval()
+    module = _module(backbone__output_stride=8).eval()
     image = torch.randn(2, 3, 64, 48, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        taps = objective.backbone(image)
-        embedding, maps, refined, scores = _released_pass(_released_state(objective), taps, image)
-        ours, our_maps = objective.head(taps["final"])
+        taps = module.backbone(image)
+        embedding, maps, refined, scores = _released_pass(_released_state(module), taps, image)
+        ours, our_maps = module.head(taps["final"])
         torch.testing.assert_close(ours, embedding)
         torch.testing.assert_close(our_maps, maps)
-        torch.testing.assert_close(objective.correlations(evidence(our_maps), image, taps), refined)
-        torch.testing.assert_close(objective.segmentation(taps), scores)
+        torch.testing.assert_close(module.correlations(evidence(our_maps), image, taps), refined)
+        torch.testing.assert_close(module.segmentation(taps), scores)
         full = functional.interpolate(maps, (64, 48), mode="bilinear", align_corners=True)
         wanted = scores.softmax(1) * full.mean((2, 3), keepdim=True).sigmoid()
-        torch.testing.assert_close(objective.class_maps(image, torch.zeros(2, 3)), wanted[:, 1:])
-        torch.testing.assert_close(objective.image_scores(image), full.mean((2, 3)).sigmoid()[:, 1:])
+        torch.testing.assert_close(module.class_maps(image, torch.zeros(2, 3)), wanted[:, 1:])
+        torch.testing.assert_close(module.image_scores(image), full.mean((2, 3)).sigmoid()[:, 1:])
 
 
 def test_every_released_name_is_known_and_nothing_is_missing() -> None:
@@ -199,17 +199,17 @@ def _winners_one_by_one(maps: Tensor) -> Tensor:
 
 def test_terms_are_put_together_as_in_the_release() -> None:
     """Prototypes of view 1's map come from view 2's embedding and the other way round; labels are swapped likewise."""
-    objective, batch = _objective(), _batch()
-    found = objective.losses(batch, 0.9)
-    labels, config = batch.labels, objective.config.contrast
+    module, batch = _module(), _batch()
+    found = module.losses(batch, 0.9)
+    labels, config = batch.labels, module.config.contrast
     small = functional.interpolate(batch.images, (32, 32), mode="bilinear", align_corners=True)
     full, z, low = [], [], []
     for images in (batch.images, small):
-        taps = objective.backbone(images)
-        embedding, maps = objective.head(taps["final"])
+        taps = module.backbone(images)
+        embedding, maps = module.head(taps["final"])
         z.append(functional.interpolate(embedding, (4, 4), mode="bilinear", align_corners=True).flatten(2))
         full.append(functional.interpolate(maps, images.shape[2:], mode="bilinear", align_corners=True))
-        low.append(objective.correlations(evidence(maps), images, taps))
+        low.append(module.correlations(evidence(maps), images, taps))
     refined = [
         functional.interpolate(maps, images.shape[2:], mode="bilinear", align_corners=True)
         for maps, images in zip(low, (batch.images, small), strict=True)
@@ -235,8 +235,8 @@ def test_terms_are_put_together_as_in_the_release() -> None:
     wanted["structure"] = sum(
         losses.structure(back.view(3, 4, 4, 4), view, labels, 0.8) for back, view in zip(backs, views, strict=True)
     )
-    target = pseudo_labels(low[0], batch.images, labels, batch.valid, objective.config.segmentation)
-    scores = objective.segmentation(objective.backbone(batch.images))
+    target = pseudo_labels(low[0], batch.images, labels, batch.valid, module.config.segmentation)
+    scores = module.segmentation(module.backbone(batch.images))
     wanted["segmentation"] = losses.balanced_cross_entropy(scores, target, labels)
     one, other, one_refined, other_refined = (
         [_stretched_one_by_one(one, kinds) for one, kinds in zip(maps, labels, strict=True)]
@@ -267,49 +267,49 @@ def test_terms_are_put_together_as_in_the_release() -> None:
 def test_the_batch_is_not_written_into() -> None:
     batch = _batch()
     before = batch.images.clone()
-    _objective().losses(batch, 0.9)
+    _module().losses(batch, 0.9)
     assert torch.equal(batch.images, before)
 
 
-def _reached(objective: RtcObjective, name: str, progress: float = 0.9) -> set[str]:
-    objective.zero_grad()
-    term = objective.losses(_batch(), progress)[name]
+def _reached(module: RtcModule, name: str, progress: float = 0.9) -> set[str]:
+    module.zero_grad()
+    term = module.losses(_batch(), progress)[name]
     if term.requires_grad:
         term.backward()
-    return {name for name, p in objective.named_parameters() if p.grad is not None and p.grad.any()}
+    return {name for name, p in module.named_parameters() if p.grad is not None and p.grad.any()}
 
 
 @pytest.mark.parametrize("name", ["structure", "equivariance", "classification"])
 def test_gradient_of_the_maps_terms_reaches_the_class_head_only(name: str) -> None:
-    assert {part.split(".")[0] for part in _reached(_objective(), name)} == {"head"}
+    assert {part.split(".")[0] for part in _reached(_module(), name)} == {"head"}
 
 
 def test_gradient_of_contrast_refined_maps_and_segmentation() -> None:
-    objective = _objective()
-    assert _reached(objective, "intra") == {"head.project.weight"}
-    assert {name.split(".")[0] for name in _reached(objective, "min_pooling")} == {"correlations"}
-    assert {name.split(".")[0] for name in _reached(objective, "segmentation")} == {"segmentation"}
-    assert not _reached(objective, "class_relation")
-    assert _reached(_objective(loss__class_relation=0.1), "class_relation") == {"head.project.weight"}
+    module = _module()
+    assert _reached(module, "intra") == {"head.project.weight"}
+    assert {name.split(".")[0] for name in _reached(module, "min_pooling")} == {"correlations"}
+    assert {name.split(".")[0] for name in _reached(module, "segmentation")} == {"segmentation"}
+    assert not _reached(module, "class_relation")
+    assert _reached(_module(loss__class_relation=0.1), "class_relation") == {"head.project.weight"}
 
 
 @pytest.mark.parametrize(("progress", "starts"), [(0.0, False), (0.2499, False), (0.25, True), (0.9, True)])
 def test_segmentation_starts_with_an_epoch(progress: float, starts: bool) -> None:
     """2 of 8 epochs; before, its parameters have no gradient at all, so no weight decay either."""
-    objective = _objective(segmentation__start=2.0)
-    terms = objective.losses(_batch(), progress)
+    module = _module(segmentation__start=2.0)
+    terms = module.losses(_batch(), progress)
     assert (float(terms["segmentation"].detach()) > 0) == starts
     torch.stack(list(terms.values())).sum().backward()
-    assert all((p.grad is not None) == starts for p in objective.segmentation.parameters())
+    assert all((p.grad is not None) == starts for p in module.segmentation.parameters())
 
 
 def test_the_start_of_every_epoch_of_the_release_is_met() -> None:
     """Epoch 7 of 25 with 1,322 steps each: the first step is in, the one before is not, whatever the rounding."""
-    objective = _objective(segmentation__start=7.0, train__epochs=25)
-    look = objective._look(_batch().images)
+    module = _module(segmentation__start=7.0, train__epochs=25)
+    look = module._look(_batch().images)
     steps = 25 * 1322
-    assert objective._segments(look, 7 * 1322 / steps) is not None
-    assert objective._segments(look, (7 * 1322 - 1) / steps) is None
+    assert module._segments(look, 7 * 1322 / steps) is not None
+    assert module._segments(look, (7 * 1322 - 1) / steps) is None
 
 
 def test_a_start_after_the_end_and_a_large_second_view_are_refused() -> None:
@@ -360,21 +360,21 @@ def test_where_the_class_maps_begin(initial: str, of_24: float, of_4: float) -> 
 
 @pytest.mark.parametrize(("reach", "rate"), [(96, 6), (32, 2), (8, 1), (1, 1)])
 def test_how_far_the_segmentation_head_reaches(reach: int, rate: int) -> None:
-    head = _objective(heads__reach=reach).segmentation
+    head = _module(heads__reach=reach).segmentation
     assert [layer.dilation for layer in (head.wide1, head.wide2)] == [(rate, rate)] * 2
     assert [layer.padding for layer in (head.wide1, head.wide2)] == [(rate, rate)] * 2
 
 
 def test_half_precision_trains() -> None:
-    objective, batch = _objective(), _batch()
+    module, batch = _module(), _batch()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        terms = objective.losses(batch, 0.9)
-    whole = _objective().losses(batch, 0.9)
+        terms = module.losses(batch, 0.9)
+    whole = _module().losses(batch, 0.9)
     for name, term in terms.items():
         assert term.dtype == torch.float32, name
         assert float(term.detach()) == pytest.approx(float(whole[name].detach()), rel=0.2, abs=0.05), name
     torch.stack(list(terms.values())).sum().backward()
-    assert all(torch.isfinite(p.grad).all() for p in objective.parameters() if p.grad is not None)
+    assert all(torch.isfinite(p.grad).all() for p in module.parameters() if p.grad is not None)
 
 
 def test_one_training_scores_images_without_labels(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import wsss_methods
 from short_training import short_job, train
 from two_workers import leave
 from wsss_platform.config import override
-from wsss_platform.method.objective import Batch
+from wsss_platform.method.module import Batch
 from wsss_platform.train.checkpoint import STATE, read_torch
 
 pytestmark = pytest.mark.slow
@@ -53,10 +53,10 @@ def _step(case: str, rows: slice) -> dict[str, Tensor]:
     rtc = wsss_methods.get("rtc")
     config = override(rtc.config(), {**SMALL, **CASES[case]})
     torch.manual_seed(0)
-    objective = rtc.phases(config)[0].build(config, 3).train()
-    terms = objective.losses(_batch(rows), 0.5)
+    module = rtc.phases(config)[0].build(config, 3).train()
+    terms = module.losses(_batch(rows), 0.5)
     torch.stack(list(terms.values())).sum().backward()
-    gradients = {f"gradient {n}": p.grad for n, p in objective.named_parameters() if p.grad is not None}
+    gradients = {f"gradient {n}": p.grad for n, p in module.named_parameters() if p.grad is not None}
     return {**{f"term {name}": term.detach() for name, term in terms.items()}, **gradients}
 
 
@@ -86,7 +86,7 @@ def _worker(rank: int, rendezvous: str, folder: str) -> None:
         Path(folder) / "trained",
         rank=rank,
         world=2,
-        wrap=lambda objective: DistributedDataParallel(objective, forward_sync_buffers=False),
+        wrap=lambda module: DistributedDataParallel(module, forward_sync_buffers=False),
     )
     torch.save(losses, f"{folder}/losses-{rank}.pt")
     leave()

@@ -160,7 +160,7 @@ def test_it_travels_to_other_processes() -> None:
     given = experiment(affinity__kind="psa")
     phase = pickle.loads(pickle.dumps(given)).phases[-1]
     assert phase == given.phases[-1]
-    assert phase.objective is given.phases[-1].objective
+    assert phase.module is given.phases[-1].module
 
 
 def test_a_study_of_its_training_stops_no_trial_early(tmp_path: Path) -> None:

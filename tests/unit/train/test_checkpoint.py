@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from tiny_method import TinyObjective, Trouble
+from tiny_method import TinyModule, Trouble
 from wsss_platform.errors import InputError
 from wsss_platform.plan.jobs import EpochEnd
 from wsss_platform.train.checkpoint import load_weights, read_torch, write_torch
@@ -35,19 +35,19 @@ def _weights(path: Path, model: dict[str, torch.Tensor]) -> Path:
 
 
 def test_weights_load_strictly(tmp_path: Path) -> None:
-    source, target = TinyObjective(3, Trouble()), TinyObjective(3, Trouble())
+    source, target = TinyModule(3, Trouble()), TinyModule(3, Trouble())
     source.bank.fill_(5)
     load_weights(target, _weights(tmp_path / "weights.pt", source.state_dict()))
     torch.testing.assert_close(target.state_dict(), source.state_dict(), rtol=0, atol=0)
 
 
 def test_weights_that_do_not_fit_are_listed(tmp_path: Path) -> None:
-    model = TinyObjective(4, Trouble()).state_dict()
+    model = TinyModule(4, Trouble()).state_dict()
     del model["bank"]
     model["other"] = torch.zeros(1)
     path = _weights(tmp_path / "weights.pt", model)
     with pytest.raises(InputError) as caught:
-        load_weights(TinyObjective(3, Trouble()), path)
+        load_weights(TinyModule(3, Trouble()), path)
     message = str(caught.value)
     assert str(path) in message
     assert "missing bank" in message
@@ -56,19 +56,19 @@ def test_weights_that_do_not_fit_are_listed(tmp_path: Path) -> None:
 
 
 def test_files_that_are_no_weights_are_named(tmp_path: Path) -> None:
-    objective = TinyObjective(3, Trouble())
+    module = TinyModule(3, Trouble())
     path = tmp_path / "weights.pt"
     with pytest.raises(InputError, match="no such file"):
-        load_weights(objective, path)
+        load_weights(module, path)
     path.write_bytes(b"not a zip")
     with pytest.raises(InputError, match=r"weights\.pt: not a file of plain tensors"):
-        load_weights(objective, path)
+        load_weights(module, path)
     torch.save({"model": Path("x")}, path)  # a class that weights_only refuses
     with pytest.raises(InputError, match="not a file of plain tensors"):
-        load_weights(objective, path)
+        load_weights(module, path)
     write_torch(path, {"bank": torch.zeros(1)})
     with pytest.raises(InputError, match="not the weights of a training"):
-        load_weights(objective, path)
+        load_weights(module, path)
 
 
 def _end(epoch: int, loss: float) -> EpochEnd:

@@ -7,13 +7,13 @@ import torch
 import torch.distributed as distributed
 from torch.nn.parallel import DistributedDataParallel as DDP
 
-from tiny_method import TinyConfig, TinyLoss, TinyObjective, TinySplit, Trouble, tiny_job
+from tiny_method import TinyConfig, TinyLoss, TinyModule, TinySplit, Trouble, tiny_job
 from two_workers import leave
 from wsss_platform.config import TrainConfig
 from wsss_platform.data.split import Sample
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.method import Phase
-from wsss_platform.method.objective import Batch
+from wsss_platform.method.module import Batch
 from wsss_platform.plan.jobs import EpochEnd, TrainJob
 from wsss_platform.train.checkpoint import STATE, read_torch
 from wsss_platform.train.loop import train_phase
@@ -122,18 +122,18 @@ def test_nan_stops_with_step_term_and_images() -> None:
 
 def test_infinite_total_is_found_before_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each term is finite, their weighted sum is not; no weight may have moved."""
-    made: list[TinyObjective] = []
-    plain = TinyObjective.__init__
+    made: list[TinyModule] = []
+    plain = TinyModule.__init__
 
-    def remember(self: TinyObjective, *arguments: Any) -> None:
+    def remember(self: TinyModule, *arguments: Any) -> None:
         plain(self, *arguments)
         made.append(self)
 
-    monkeypatch.setattr(TinyObjective, "__init__", remember)
+    monkeypatch.setattr(TinyModule, "__init__", remember)
     with pytest.raises(RunError, match="step 1: loss term 'total' is inf"):
         _run(tiny_job(train=SHORT, loss=TinyLoss(contrast=3e38, classification=3e38)))
     torch.manual_seed(0)
-    fresh = TinyObjective(made[0].head.out_channels, Trouble())
+    fresh = TinyModule(made[0].head.out_channels, Trouble())
     assert torch.equal(made[0].head.weight, fresh.head.weight)
 
 
@@ -141,21 +141,21 @@ def _with_phase(job: TrainJob, build: Any) -> TrainJob:
     return dataclasses.replace(job, phase=Phase("tiny", build, job.phase.sections))
 
 
-class _OtherTerms(TinyObjective):
+class _OtherTerms(TinyModule):
     def losses(self, batch: Batch, progress: float) -> dict[str, torch.Tensor]:
         terms = super().losses(batch, progress)
         terms["contrats"] = terms.pop("contrast")
         return terms
 
 
-class _Unreduced(TinyObjective):
+class _Unreduced(TinyModule):
     def losses(self, batch: Batch, progress: float) -> dict[str, torch.Tensor]:
         terms = super().losses(batch, progress)
         return {**terms, "contrast": terms["contrast"].expand(4)}
 
 
 def test_terms_must_be_the_loss_section() -> None:
-    def build(config: TinyConfig, classes: int) -> TinyObjective:
+    def build(config: TinyConfig, classes: int) -> TinyModule:
         return _OtherTerms(classes, config.trouble)
 
     with pytest.raises(RunError, match=r"\['classification', 'contrats'\].*\['classification', 'contrast'\]"):
@@ -163,7 +163,7 @@ def test_terms_must_be_the_loss_section() -> None:
 
 
 def test_terms_must_be_scalars() -> None:
-    def build(config: TinyConfig, classes: int) -> TinyObjective:
+    def build(config: TinyConfig, classes: int) -> TinyModule:
         return _Unreduced(classes, config.trouble)
 
     with pytest.raises(RunError, match=r"'contrast' has shape \[4\]"):
@@ -197,7 +197,7 @@ def test_a_batch_that_workers_cannot_share_is_refused() -> None:
         _run(tiny_job(train=SHORT, workers=3), world=3)
 
 
-class Steady(TinyObjective):
+class Steady(TinyModule):
     """Without what differs between workers on purpose (dropout, noise), its BatchNorm frozen."""
 
     def train(self, mode: bool = True) -> "Steady":
@@ -215,9 +215,9 @@ def steady(config: TinyConfig, classes: int) -> Steady:
     return Steady(classes, config.trouble)
 
 
-def _nan_on_rank_one(config: TinyConfig, classes: int) -> TinyObjective:
+def _nan_on_rank_one(config: TinyConfig, classes: int) -> TinyModule:
     rank = distributed.get_rank()
-    return TinyObjective(classes, Trouble(nan_step=1 if rank == 1 else -1))
+    return TinyModule(classes, Trouble(nan_step=1 if rank == 1 else -1))
 
 
 def _ddp_worker(rank: int, folder: Path, good: TrainJob, bad: TrainJob) -> None:

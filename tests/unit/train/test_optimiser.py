@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from tiny_method import TinyObjective, Trouble
+from tiny_method import TinyModule, Trouble
 from wsss_platform.config import MethodConfig, TrainConfig, override
 from wsss_platform.errors import InputError
 from wsss_platform.train.optimiser import build_optimiser, pretrained_rate, schedule_factor
@@ -11,7 +11,7 @@ from wsss_platform.train.optimiser import build_optimiser, pretrained_rate, sche
 
 def test_momentum_lands_in_momentum_and_decay_in_decay() -> None:
     train = TrainConfig(optimiser="sgd", momentum=0.8, weight_decay=3e-4, learning_rate=0.01, new_layer_factor=10)
-    optimiser = build_optimiser(TinyObjective(3, Trouble()), train)
+    optimiser = build_optimiser(TinyModule(3, Trouble()), train)
     groups = {group["name"]: group for group in optimiser.param_groups}
     assert set(groups) == {"pretrained", "pretrained_no_decay", "new", "new_no_decay"}
     assert {group["momentum"] for group in groups.values()} == {0.8}
@@ -23,10 +23,10 @@ def test_momentum_lands_in_momentum_and_decay_in_decay() -> None:
 
 def test_momentum_moves_a_weight_as_momentum_does() -> None:
     """Two steps of gradient 1 without decay: the second moves by lr (1 + momentum)."""
-    objective = TinyObjective(3, Trouble())
+    module = TinyModule(3, Trouble())
     train = TrainConfig(optimiser="sgd", momentum=0.5, weight_decay=0.0, learning_rate=0.1, new_layer_factor=1)
-    optimiser = build_optimiser(objective, train)
-    weight = objective.head.weight
+    optimiser = build_optimiser(module, train)
+    weight = module.head.weight
     before = weight.detach().clone()
     for _ in range(2):
         weight.grad = torch.ones_like(weight)
@@ -35,15 +35,15 @@ def test_momentum_moves_a_weight_as_momentum_does() -> None:
 
 
 def test_frozen_parameters_are_left_out() -> None:
-    objective = TinyObjective(3, Trouble())
-    trained = {id(p) for group in build_optimiser(objective, TrainConfig()).param_groups for p in group["params"]}
-    assert not trained & {id(p) for p in objective.slow.parameters()}
-    assert trained == {id(p) for p in objective.parameters() if p.requires_grad}
+    module = TinyModule(3, Trouble())
+    trained = {id(p) for group in build_optimiser(module, TrainConfig()).param_groups for p in group["params"]}
+    assert not trained & {id(p) for p in module.slow.parameters()}
+    assert trained == {id(p) for p in module.parameters() if p.requires_grad}
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
 def test_every_optimiser_is_the_one_named(name: str) -> None:
-    optimiser = build_optimiser(TinyObjective(3, Trouble()), TrainConfig(optimiser=name))  # type: ignore[arg-type]
+    optimiser = build_optimiser(TinyModule(3, Trouble()), TrainConfig(optimiser=name))  # type: ignore[arg-type]
     assert type(optimiser).__name__.lower() == name
 
 
@@ -69,12 +69,12 @@ def test_step_schedule_drops_at_the_start_of_an_epoch() -> None:
 
 def test_nesterov_looks_ahead() -> None:
     """Two steps of gradient 1: v = 1, then 0.5 + 1; each step moves by lr (gradient + momentum v)."""
-    objective = TinyObjective(3, Trouble())
+    module = TinyModule(3, Trouble())
     train = TrainConfig(
         optimiser="sgd", momentum=0.5, nesterov=True, weight_decay=0.0, learning_rate=0.1, new_layer_factor=1
     )
-    optimiser = build_optimiser(objective, train)
-    weight = objective.head.weight
+    optimiser = build_optimiser(module, train)
+    weight = module.head.weight
     before = weight.detach().clone()
     for _ in range(2):
         weight.grad = torch.ones_like(weight)
@@ -85,11 +85,11 @@ def test_nesterov_looks_ahead() -> None:
 def test_biases_have_their_own_rate_and_may_decay() -> None:
     """DRS: lr x 1, 2, 10, 20 with decay on all; PSA: the same rates with no decay on biases."""
     fields = {"learning_rate": 1e-3, "weight_decay": 5e-4, "new_layer_factor": 10, "bias_factor": 2}
-    objective = TinyObjective(3, Trouble())
-    names = {id(parameter): name for name, parameter in objective.named_parameters()}
+    module = TinyModule(3, Trouble())
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
     for decay_biases in (False, True):
         train = TrainConfig.model_validate({**fields, "decay_biases": decay_biases})
-        groups = build_optimiser(objective, train).param_groups
+        groups = build_optimiser(module, train).param_groups
         for group in groups:
             bias = {names[id(parameter)].endswith("bias") for parameter in group["params"]}
             assert len(bias) == 1

@@ -10,7 +10,7 @@ from wsss_platform.method import Method, Phase
 
 def _phases(config: FbrCamConfig) -> tuple[Phase, ...]:
     sections = ("backbone", "heads", "loss", "sampling", "train")
-    return (Phase("fbr", "wsss_methods.fbr.on_cam.objective:FbrCamObjective", sections, image_scores=True),)
+    return (Phase("fbr", "wsss_methods.fbr.on_cam.module:FbrCamModule", sections, image_scores=True),)
 
 
 METHOD = Method(

@@ -10,7 +10,7 @@ from wsss_platform.method import Method, Phase
 
 def _phases(config: FbrEpsConfig) -> tuple[Phase, ...]:
     sections = ("backbone", "heads", "host", "loss", "sampling", "train")
-    return (Phase("fbr", "wsss_methods.fbr.on_eps.objective:FbrEpsObjective", sections, extras=("saliency",)),)
+    return (Phase("fbr", "wsss_methods.fbr.on_eps.module:FbrEpsModule", sections, extras=("saliency",)),)
 
 
 METHOD = Method(

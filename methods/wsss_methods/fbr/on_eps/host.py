@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from wsss_methods.fbr.on_eps.config import FbrEpsConfig
 from wsss_methods.fbr.on_eps.losses import consistency, saliency_loss, thresholded_average
-from wsss_platform.method.objective import Batch, Objective
+from wsss_platform.method.module import Batch, TrainingModule
 from wsss_platform.nets.backbones.backbone import Backbone
 from wsss_platform.nets.build import build_backbone
 from wsss_platform.nets.heads.pcm import PixelCorrelation, correlation_taps
@@ -33,7 +33,7 @@ class Look:
     """0..1, [B, 1, H, W]."""
 
 
-class EpsHost(Objective):
+class EpsHost(TrainingModule):
     """A classifier with a background channel, trained with saliency on a crop and on the crop made small."""
 
     background_channel = True

@@ -8,7 +8,7 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from wsss_platform.config import AffinityConfig, BackboneConfig
-from wsss_platform.method.objective import Batch, Objective
+from wsss_platform.method.module import Batch, TrainingModule
 from wsss_platform.nets.affinity.pairs import affinity_losses, at_cells, pair_distances, pair_kinds
 from wsss_platform.nets.affinity.walk import half_plane, walk
 from wsss_platform.nets.build import build_backbone
@@ -26,7 +26,7 @@ STRIDE = 8
 """Pixels per cell [code]. Taps of other strides are resized to it."""
 
 
-class AffinityNet(Objective):
+class AffinityNet(TrainingModule):
     """Three side features and an embedding f, each a 1x1 convolution without bias and an ELU:
 
     f = ELU(W [ELU(W_3 conv4); ELU(W_4 conv5); ELU(W_5 conv6)]),    A[i, j] = exp(-mean over channels |f_i - f_j|)

@@ -9,7 +9,7 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from wsss_platform.config import AffinityConfig, BackboneConfig
-from wsss_platform.method.objective import Batch, Objective, global_batch
+from wsss_platform.method.module import Batch, TrainingModule, global_batch
 from wsss_platform.nets.affinity.affinity_net import grown, walked_on
 from wsss_platform.nets.affinity.pairs import affinity_losses, at_cells, displacement_losses, pair_kinds, path_maxima
 from wsss_platform.nets.affinity.walk import half_plane
@@ -30,7 +30,7 @@ _WIDE = (256, 16)
 _MOMENTUM = 0.1  # of the running mean of displacements [code: MeanShift]
 
 
-class Irn(Objective):
+class Irn(TrainingModule):
     """Two branches on a backbone that is not trained, each layer a 1x1 convolution, GroupNorm and ReLU:
 
         boundary:     32 channels of each tap, resized to stride 4 -> 1
@@ -68,7 +68,7 @@ class Irn(Objective):
         return self
 
     def param_groups(self, train: Any) -> list[dict[str, Any]]:
-        """`Objective.param_groups`, with `displacement_factor` times the rate for the displacement branch."""
+        """`TrainingModule.param_groups`, with `displacement_factor` times the rate for the displacement branch."""
         faster = {id(parameter) for name, parameter in self.named_parameters() if name.startswith("displacement_")}
         groups = []
         for group in super().param_groups(train):

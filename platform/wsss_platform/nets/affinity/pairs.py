@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wsss_platform.method.objective import global_batch
+from wsss_platform.method.module import global_batch
 from wsss_platform.nets.affinity.walk import Offset
 
 BACKGROUND, FOREGROUND, DIFFERENT = 1, 2, 3

@@ -6,11 +6,11 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from wsss_platform.config import BackboneConfig
-from wsss_platform.method.objective import Batch, Objective
+from wsss_platform.method.module import Batch, TrainingModule
 from wsss_platform.nets.build import build_backbone
 
 
-class CamClassifier(Objective):
+class CamClassifier(TrainingModule):
     """Image-level classification whose class scores are averages of class maps.
 
     The linear layer is a 1x1 convolution without bias before the global average pooling, which is the same

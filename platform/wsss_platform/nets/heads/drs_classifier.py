@@ -10,7 +10,7 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from wsss_platform.config import BackboneConfig, SuppressionConfig
-from wsss_platform.method.objective import Batch, Objective
+from wsss_platform.method.module import Batch, TrainingModule
 from wsss_platform.nets.build import build_backbone
 from wsss_platform.nets.heads.suppression import Suppression, activation, suppress
 
@@ -18,7 +18,7 @@ WIDTH = 512
 """Most channels of an extra convolution: those of VGG-16's last map [code]."""
 
 
-class DrsClassifier(Objective):
+class DrsClassifier(TrainingModule):
     """Image-level classification whose class scores are averages of class maps (qjadud1994/DRS, models/vgg.py).
 
     On VGG-16 with three extra layers this is the released network: 13 + 3 suppressed activations, before the pools.

@@ -26,7 +26,7 @@ from wsss_platform.search.documents import (
 from wsss_platform.search.space import Axis, CategoricalAxis
 
 _COSTS = {"seconds": "own seconds", "memory": "peak GiB"}
-"""Objective -> heading."""
+"""TrainingModule -> heading."""
 
 
 def study_plan(plan: StudyPlan) -> list[Shown]:

@@ -14,7 +14,7 @@ from wsss_platform.run.chunks.images import ImageWork, StoredMaps
 if TYPE_CHECKING:
     from wsss_platform.maps.extract import Extractor
     from wsss_platform.maps.refine import Refiner
-    from wsss_platform.method.objective import Objective
+    from wsss_platform.method.module import TrainingModule
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class MapsWork(ImageWork):
     maps: Path | None = None
     """Maps of the same split that the phase refines."""
 
-    def _objective(self) -> Objective:
+    def _module(self) -> TrainingModule:
         from wsss_platform.train.checkpoint import trained_network
 
         keep_freed_memory()
@@ -40,7 +40,7 @@ class MapsWork(ImageWork):
         from wsss_platform.maps.extract import Extractor
 
         return Extractor(
-            self._objective(),
+            self._module(),
             self.experiment.maps_config(self.phase),
             self.experiment.config.backbone.output_stride,
             torch.device("cuda" if torch.cuda.is_available() else "cpu"),
@@ -52,7 +52,7 @@ class MapsWork(ImageWork):
 
         from wsss_platform.maps.refine import Refiner
 
-        return Refiner(self._objective(), "cuda" if torch.cuda.is_available() else "cpu")
+        return Refiner(self._module(), "cuda" if torch.cuda.is_available() else "cpu")
 
     def __call__(self, chunk: Chunk) -> ChunkReport:
         """Make and write the maps of one chunk."""

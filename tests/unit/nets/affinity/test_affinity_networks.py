@@ -15,7 +15,7 @@ from wsss_platform.data.split import Sample
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.maps.refine import Refiner
 from wsss_platform.maps.storage import StoredMap, grid_size
-from wsss_platform.method.objective import Batch, Objective
+from wsss_platform.method.module import Batch, TrainingModule
 from wsss_platform.nets.affinity.affinity_net import AffinityNet
 from wsss_platform.nets.affinity.irn import Irn
 from wsss_platform.nets.affinity.pairs import pair_distances, path_maxima
@@ -30,7 +30,7 @@ def config(**changes: Any) -> AffinityConfig:
     return override(AffinityConfig(), {name.replace("__", "."): value for name, value in changes.items()})
 
 
-def build(kind: str, backbone: BackboneConfig = SMALL, **changes: Any) -> Objective:
+def build(kind: str, backbone: BackboneConfig = SMALL, **changes: Any) -> TrainingModule:
     torch.manual_seed(0)
     return (AffinityNet if kind == "psa" else Irn)(backbone, config(**changes))
 
@@ -48,8 +48,8 @@ def batch(height: int = 64, width: int = 64) -> Batch:
     return Batch(["a", "b"], images, torch.tensor([[0.0, 1]] * 2), valid, {"seed": seeds})
 
 
-def total(objective: Objective, given: Batch) -> Tensor:
-    return torch.stack(list(objective(given, 0.5).values())).sum()
+def total(training_module: TrainingModule, given: Batch) -> Tensor:
+    return torch.stack(list(training_module(given, 0.5).values())).sum()
 
 
 def shapes(network: nn.Module, prefix: str) -> list[tuple[int, ...]]:
@@ -268,7 +268,7 @@ def test_maps_that_do_not_fit_and_maps_of_nothing() -> None:
 
 
 def test_refined_maps_that_are_not_finite_name_the_image() -> None:
-    class Broken(Objective):
+    class Broken(TrainingModule):
         def refine(self, image: Tensor, scores: Tensor, height: int, width: int) -> Tensor:
             return scores * float("nan")
 

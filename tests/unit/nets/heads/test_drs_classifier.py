@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from wsss_platform.config import BackboneConfig, SuppressionConfig, TrainConfig
-from wsss_platform.method.objective import Batch
+from wsss_platform.method.module import Batch
 from wsss_platform.nets.heads.drs_classifier import DrsClassifier
 from wsss_platform.nets.heads.suppression import Suppression
 
@@ -37,33 +37,35 @@ def test_counts_are_those_of_the_released_network() -> None:
 
 @pytest.mark.parametrize(("layers", "channels"), [(0, 1280), (2, 512)])
 def test_on_another_backbone_the_extra_layers_are_at_most_512_wide(layers: int, channels: int) -> None:
-    objective = DrsClassifier(LITE, SuppressionConfig(), layers, 5)
+    training_module = DrsClassifier(LITE, SuppressionConfig(), layers, 5)
     images = torch.randn(2, 3, 61, 47)
     with torch.inference_mode():
-        features = objective.tail(objective.backbone(images)["final"])
+        features = training_module.tail(training_module.backbone(images)["final"])
         assert features.shape == (2, channels, 4, 3)
-        torch.testing.assert_close(objective.class_maps(images, torch.zeros(2, 5)), objective.classifier(features))
+        torch.testing.assert_close(
+            training_module.class_maps(images, torch.zeros(2, 5)), training_module.classifier(features)
+        )
 
 
 def test_loss_is_the_soft_margin_of_pooled_maps() -> None:
     torch.manual_seed(0)
-    objective = DrsClassifier(LITE, SuppressionConfig(), 1, 3)
+    training_module = DrsClassifier(LITE, SuppressionConfig(), 1, 3)
     images, labels = torch.randn(2, 3, 64, 48), torch.tensor([[1.0, 0, 1], [0, 1, 0]])
     batch = Batch(["a", "b"], images, labels, torch.ones(2, 64, 48, dtype=torch.bool))
-    logits = objective.class_maps(images, labels).mean((2, 3)).tolist()
+    logits = training_module.class_maps(images, labels).mean((2, 3)).tolist()
     total = 0.0
     for b in range(2):
         for c in range(3):
             probability = 1 / (1 + math.exp(-logits[b][c]))
             total -= math.log(probability if labels[b, c] else 1 - probability)
-    assert float(objective.losses(batch, 0.0)["classification"].detach()) == pytest.approx(total / 6, rel=1e-4)
+    assert float(training_module.losses(batch, 0.0)["classification"].detach()) == pytest.approx(total / 6, rel=1e-4)
 
 
 def test_groups_are_the_released_ones() -> None:
     """DRS, scripts/train_cls.py: lr x 1, 2, 10, 20, weight decay on every one; names with "extra" or "fc" are new."""
-    objective = DrsClassifier(VGG, SuppressionConfig(), 3, 20)
+    training_module = DrsClassifier(VGG, SuppressionConfig(), 3, 20)
     train = TrainConfig(learning_rate=1e-3, weight_decay=5e-4, bias_factor=2, decay_biases=True)
-    groups = {group["name"]: group for group in objective.param_groups(train)}
+    groups = {group["name"]: group for group in training_module.param_groups(train)}
     rates = {name: group["lr"] for name, group in groups.items()}
     assert rates == pytest.approx({"pretrained": 1e-3, "pretrained_biases": 2e-3, "new": 1e-2, "new_biases": 2e-2})
     assert all(group["weight_decay"] == 5e-4 for group in groups.values())
@@ -74,21 +76,21 @@ def test_groups_are_the_released_ones() -> None:
         "new_biases": 4,
     }
     together = [id(parameter) for group in groups.values() for parameter in group["params"]]
-    assert sorted(together) == sorted(id(parameter) for parameter in objective.parameters())
+    assert sorted(together) == sorted(id(parameter) for parameter in training_module.parameters())
 
 
 @pytest.mark.parametrize(("initial", "extra", "last"), [("he", math.sqrt(2 / (9 * 512)), 0.1), ("small", 0.01, 0.01)])
 def test_initial_values(initial: str, extra: float, last: float) -> None:
-    objective = DrsClassifier(VGG, OFF, 3, 200, initial=initial)  # type: ignore[arg-type]
-    convolutions = [module for module in objective.tail if isinstance(module, nn.Conv2d)]
+    training_module = DrsClassifier(VGG, OFF, 3, 200, initial=initial)  # type: ignore[arg-type]
+    convolutions = [module for module in training_module.tail if isinstance(module, nn.Conv2d)]
     assert len(convolutions) == 3
     for convolution in convolutions:
         assert float(convolution.weight.detach().std()) == pytest.approx(extra, rel=0.02)
         assert convolution.bias is not None
         assert not convolution.bias.any()
-    assert float(objective.classifier.weight.detach().std()) == pytest.approx(last, rel=0.03)
-    assert objective.classifier.bias is not None
-    assert not objective.classifier.bias.any()
+    assert float(training_module.classifier.weight.detach().std()) == pytest.approx(last, rel=0.03)
+    assert training_module.classifier.bias is not None
+    assert not training_module.classifier.bias.any()
 
 
 def test_applied_is_read_from_the_layers() -> None:

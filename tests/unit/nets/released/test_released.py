@@ -14,7 +14,7 @@ from torch.nn import functional
 from wsss_methods import get as method
 from wsss_platform.config import BackboneConfig, SuppressionConfig, override
 from wsss_platform.errors import InputError
-from wsss_platform.method.objective import Objective
+from wsss_platform.method.module import TrainingModule
 from wsss_platform.nets import released
 from wsss_platform.nets.backbones.wide_resnet38 import WideResNet38
 from wsss_platform.nets.heads.drs_classifier import DrsClassifier
@@ -73,20 +73,20 @@ def drs_maps(state: Mapping[str, Tensor], image: Tensor) -> Tensor:
     return functional.conv2d(x, state["extra_conv4.weight"], state["extra_conv4.bias"])
 
 
-def _loaded(objective: Objective, state: Mapping[str, Tensor], kind: str) -> Objective:
-    result = convert(state, released.get(kind), objective.state_dict())
+def _loaded(module: TrainingModule, state: Mapping[str, Tensor], kind: str) -> TrainingModule:
+    result = convert(state, released.get(kind), module.state_dict())
     assert not result.problems
-    objective.load_state_dict(result.tensors)
-    return objective.eval()
+    module.load_state_dict(result.tensors)
+    return module.eval()
 
 
 @pytest.mark.parametrize(("kind", "control"), [("drs-classify", "learnable"), ("drs-refine", "off")])
 def test_drs_computes_what_the_released_network_does(kind: str, control: str) -> None:
     state, image = drs_state(learnable=control == "learnable"), torch.randn(1, 3, 32, 48)
     config = SuppressionConfig.model_validate({"control": control})
-    objective = _loaded(DrsClassifier(VGG, config, 3, 20), state, kind)
+    module = _loaded(DrsClassifier(VGG, config, 3, 20), state, kind)
     with torch.inference_mode():
-        maps = objective.class_maps(image, torch.ones(1, 20))
+        maps = module.class_maps(image, torch.ones(1, 20))
         torch.testing.assert_close(maps, drs_maps(state, image), rtol=1e-3, atol=1e-3)
 
 
@@ -145,13 +145,13 @@ def test_fbr_on_amn_computes_what_the_released_network_does() -> None:
     fbr = method("fbr")
     changes = {"backbone.name": "resnet50", "backbone.weights": "none", "sampling.bank_size": 16}
     config = override(fbr.config(), changes)
-    objective = _loaded(fbr.phases(config)[1].build(config, 20), state, "fbr-amn")
+    module = _loaded(fbr.phases(config)[1].build(config, 20), state, "fbr-amn")
     image, labels = torch.randn(1, 3, 64, 48), torch.zeros(1, 20)
     labels[0, 3] = labels[0, 14] = 1
     with torch.inference_mode():
         wanted = amn_scores(network, state, image, labels)
-        torch.testing.assert_close(objective.class_maps(image, labels), wanted, rtol=1e-3, atol=1e-3)
-    ours = objective.state_dict()
+        torch.testing.assert_close(module.class_maps(image, labels), wanted, rtol=1e-3, atol=1e-3)
+    ours = module.state_dict()
     assert torch.equal(ours["contrast.project_foreground.weight"], state["proj_fg.weight"])
     assert torch.equal(ours["contrast.project_background.weight"], state["proj_bg.weight"])
 

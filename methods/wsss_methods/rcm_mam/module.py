@@ -12,10 +12,10 @@ from wsss_methods.rcm_mam.config import RcmMamConfig
 from wsss_methods.rcm_mam.losses import activation, attentive, find_prototypes, find_regions, regional_contrast
 from wsss_methods.rcm_mam.net import Look, Network, Support, epochs_done, full_precision, on_grid, scaled
 from wsss_platform.config import leaves
-from wsss_platform.method.objective import Batch, Objective
+from wsss_platform.method.module import Batch, TrainingModule
 
 
-class RcmMamObjective(Objective):
+class RcmMamModule(TrainingModule):
     """`main` is what is trained and what makes maps; `support` is there when RCM or MAM has a weight."""
 
     def __init__(self, config: RcmMamConfig, classes: int) -> None:

@@ -14,7 +14,7 @@ from wsss_methods.fbr.on_eps.config import FbrEpsConfig
 from wsss_methods.fbr.on_eps.host import EpsHost, Look
 from wsss_methods.fbr.on_eps.losses import background_target, to_prototypes
 from wsss_methods.fbr.sampling import Regions, find_map_regions, find_prototypes
-from wsss_platform.method.objective import Batch, global_batch
+from wsss_platform.method.module import Batch, global_batch
 from wsss_platform.nets.backbones.backbone import FrozenBatchNorm
 
 
@@ -34,7 +34,7 @@ class Contrasted:
     """"decorrelation" and "background_map"."""
 
 
-class FbrEpsObjective(EpsHost):
+class FbrEpsModule(EpsHost):
     """The host with two spaces, a bank for each view, and a background side head on the background space."""
 
     def __init__(self, config: FbrEpsConfig, classes: int) -> None:

@@ -1,4 +1,4 @@
-"""`Objective`: a network with its losses, and the `Batch` it is given. Needs torch; `method` does not."""
+"""`TrainingModule`: a network with its losses, and the `Batch` it is given. Needs torch; `method` does not."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Batch:
         return Batch(**moved)
 
 
-class Objective(nn.Module):
+class TrainingModule(nn.Module):
     """A network together with what it is trained for. All state is in the module: banks, prototypes and
     EMA networks are buffers or submodules, so checkpoints, resume and DDP need no hooks.
     """

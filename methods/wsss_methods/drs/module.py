@@ -7,18 +7,18 @@ from torch import Tensor
 
 from wsss_methods.drs.config import DrsConfig
 from wsss_platform.config import SuppressionConfig
-from wsss_platform.method.objective import Batch
+from wsss_platform.method.module import Batch
 from wsss_platform.nets.heads.drs_classifier import DrsClassifier
 
 
-class ClassifyObjective(DrsClassifier):
+class ClassifyModule(DrsClassifier):
     """The classifier with suppressed activations."""
 
     def __init__(self, config: DrsConfig, classes: int) -> None:
         super().__init__(config.backbone, config.suppression, config.extra_layers, classes, initial=config.initial)
 
 
-class RefineObjective(DrsClassifier):
+class RefineModule(DrsClassifier):
     """The classifier's layout without suppression, from fresh weights, giving maps instead of classes.
 
     [code: qjadud1994/DRS, models/vgg_refine.py, scripts/train_refine.py]

@@ -10,18 +10,18 @@ from wsss_methods.fbr.config import FbrConfig
 from wsss_methods.fbr.contrast import Contrast, Terms, grid_of
 from wsss_methods.fbr.losses import decorrelation, seed_at
 from wsss_methods.fbr.sampling import find_regions
-from wsss_platform.method.objective import Batch
+from wsss_platform.method.module import Batch
 from wsss_platform.nets.heads.cam_classifier import CamClassifier
 
 
-class SeedObjective(CamClassifier):
+class SeedModule(CamClassifier):
     """A plain CAM classifier, whose masks AMN trains on."""
 
     def __init__(self, config: FbrConfig, classes: int) -> None:
         super().__init__(config.backbone, classes)
 
 
-class FbrObjective(Amn):
+class FbrModule(Amn):
     """AMN with a foreground and a background space."""
 
     def __init__(self, config: FbrConfig, classes: int) -> None:

@@ -13,7 +13,7 @@ from wsss_methods.rtc import contrast, losses
 from wsss_methods.rtc.config import RtcConfig
 from wsss_methods.rtc.net import ClassHead, SegmentationHead, TwoCorrelations
 from wsss_methods.rtc.refinement import pseudo_labels
-from wsss_platform.method.objective import Batch, Objective
+from wsss_platform.method.module import Batch, TrainingModule
 from wsss_platform.nets.backbones.backbone import Backbone
 from wsss_platform.nets.build import build_backbone
 from wsss_platform.nets.heads.pcm import resized
@@ -36,7 +36,7 @@ class Look:
     """The same at the view's own size."""
 
 
-class RtcObjective(Objective):
+class RtcModule(TrainingModule):
     """One network with class maps, pixel correlations and a segmentation head; its maps are the last one's."""
 
     map_stride = 4

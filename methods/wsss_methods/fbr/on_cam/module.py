@@ -7,12 +7,12 @@ from torch import Tensor
 
 from wsss_methods.fbr.contrast import Contrast, plugged_in
 from wsss_methods.fbr.on_cam.config import FbrCamConfig
-from wsss_platform.method.objective import Batch
+from wsss_platform.method.module import Batch
 from wsss_platform.nets.backbones.backbone import Backbone
 from wsss_platform.nets.heads.cam_classifier import CamClassifier
 
 
-class FbrCamObjective(CamClassifier):
+class FbrCamModule(CamClassifier):
     """Its classifier and maps are the host's, its state dict is the host's and the contrast's."""
 
     backbone: Backbone
