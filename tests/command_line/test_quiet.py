@@ -28,7 +28,7 @@ def test_every_verb_has_it() -> None:
 def test_a_quiet_run_prints_its_result_alone(tmp_path: Path) -> None:
     asked = ("train", "cam", *TINY, "--local", "--until", "maps", "--wandb", "disabled", "--storage", str(tmp_path))
     loud = command(*asked)
-    assert "in the store" in loud.stderr or "epoch" in loud.stderr
+    assert "cached" in loud.stderr or "epoch" in loud.stderr
     hushed = command(*asked, "--quiet")
     assert hushed.stderr == ""
     assert hushed.stdout == loud.stdout

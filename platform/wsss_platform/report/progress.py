@@ -186,7 +186,7 @@ class StageBars:
         elif isinstance(event, StageProgress):
             self._advance(event)
         elif event.cached:
-            stored = ("in the store", "green")
+            stored = ("cached", "green")
             console.print(Text.assemble(f"{_label(event.stage)} ", stored, f" ({event.stage.key[:12]})"))
         elif event.stage.key in self._tasks:
             self._end(event)

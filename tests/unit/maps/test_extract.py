@@ -193,11 +193,11 @@ def test_winograds_convolutions_are_used_and_change_no_level_by_more_than_one(mo
         return extractor, extractor(sample(181, 250, [0, 3])).scores.astype(int)
 
     quick, scores = made()
-    replaced = [module for module in quick.training_module.modules() if isinstance(module, QuickConvolution)]
+    replaced = [module for module in quick.module.modules() if isinstance(module, QuickConvolution)]
     assert [module._transformed is not None for module in replaced] == [True] * 11, "there, and called"
     monkeypatch.setattr("wsss_platform.maps.prepared.quicken", lambda network: None)
     direct, expected = made()
-    assert not any(isinstance(module, QuickConvolution) for module in direct.training_module.modules())
+    assert not any(isinstance(module, QuickConvolution) for module in direct.module.modules())
     step = np.abs(scores - expected)
     assert step.max() <= 1
     assert 0 < expected.mean() < 2040

@@ -61,7 +61,7 @@ def test_what_it_leaves_as_it_is_comes_back(precision: str) -> None:
 def test_the_network_is_made_ready_as_for_maps() -> None:
     training_module = Same()
     training_module.inner = build_backbone(BackboneConfig(name="resnet50", output_stride=16, weights="none"))
-    assert any(isinstance(module, QuickConvolution) for module in Refiner(training_module).training_module.modules())
+    assert any(isinstance(module, QuickConvolution) for module in Refiner(training_module).module.modules())
 
 
 def test_refined_scores_are_cut_to_0_and_1() -> None:

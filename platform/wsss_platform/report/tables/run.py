@@ -32,7 +32,7 @@ def plan_table(plan: Plan) -> Table:
     resources = f"workers {on.workers}, gpus per worker {on.gpus_per_worker:g}, storage {on.storage}"
     rows = []
     for stage in plan.stages:
-        state = "in the store" if stage.cached else "to do" if stage.run else "not needed"
+        state = "cached" if stage.cached else "to do" if stage.run else "not needed"
         rows.append((stage.stage, stage.split, stage.amount, stage.key[:12], state))
     title = f"{plan.method}: seed {plan.seed}; {resources}"
     return Table(title, columns("stage", "split", "work", "key", "state"), tuple(rows))
