@@ -101,8 +101,7 @@ class ObjectiveOptions:
 
     selection: str | None = option(
         None,
-        "Let this ground truth choose: half (of the scored split; the result is reported on the other half), "
-        "held-out:K (K images per class of the training split), train or val. Default: half.",
+        "Let this ground truth choose; half: of half the scored split, and the other half is reported. Default: half.",
         "Search",
         metavar="half|held-out:K|train|val",
     )
@@ -133,8 +132,7 @@ class BudgetOptions:
 
     budget: str | None = option(
         None,
-        "Start no more trials after this time (45m, 6h), or once all trials, of earlier calls too, took this many "
-        "GPU-hours (20gpu-h; each its GPUs from start to end). The same command continues.",
+        "Start no more trials after this time, or this many GPU-hours of all trials.",
         "Search",
         metavar="45m|6h|20gpu-h",
     )
