@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as compute
 import pyarrow.parquet as parquet
 from filelock import FileLock
 from numpy.typing import NDArray
@@ -58,17 +59,12 @@ class CocoIndex:
             source: Parquet as `_written` makes it, or its file.
 
         Raises:
-            OSError, pa.ArrowException, ValueError, KeyError: it is no such Parquet.
+            OSError, pa.ArrowException, ValueError: it is no such Parquet.
         """
         self.digest, self._source = digest, source
-        table = self._read(_FEW)
-        said = json.loads(table.schema.metadata[b"wsss_platform"])
-        if said["digest"] != digest:
-            raise ValueError("the index of another file")
-        self.classes: tuple[str, ...] = tuple(said["classes"])
-        self.without = int(said["without"])
-        self.ids: tuple[str, ...] = tuple(name.removesuffix(".jpg") for name in table["file"].to_pylist())
-        self._few = table
+        self.classes, self.without = _said(parquet.read_schema(self._opened()), digest)
+        self._few = _checked(self._read(_FEW), len(self.classes))
+        self.ids: tuple[str, ...] = tuple(name.removesuffix(".jpg") for name in self._few["file"].to_pylist())
 
     @cached_property
     def labels(self) -> NDArray[np.bool_]:
@@ -102,8 +98,40 @@ class CocoIndex:
         return self._read(None)
 
     def _read(self, columns: list[str] | None) -> pa.Table:
-        source = self._source if isinstance(self._source, Path) else pa.BufferReader(self._source)
-        return parquet.read_table(source, columns=columns)
+        return parquet.read_table(self._opened(), columns=columns)
+
+    def _opened(self) -> Any:
+        return self._source if isinstance(self._source, Path) else pa.BufferReader(self._source)
+
+
+def _said(schema: pa.Schema, digest: str) -> tuple[tuple[str, ...], int]:
+    """Classes and number of images without annotations; ValueError where this is not the schema of that file's."""
+    if not schema.equals(_SCHEMA, check_metadata=False):
+        raise ValueError("not the columns of an index")
+    said = json.loads((schema.metadata or {}).get(b"wsss_platform", b"null"))
+    if not isinstance(said, dict) or said.get("digest") != digest:
+        raise ValueError("the index of another file")
+    classes, without = said.get("classes"), said.get("without")
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes) or type(without) is not int:
+        raise ValueError("no classes, or no number of images without annotations")
+    return tuple(classes), without
+
+
+def _checked(table: pa.Table, classes: int) -> pa.Table:
+    """The columns that splits need; ValueError for names, sizes and values that no annotation file gives."""
+    names = table["file"].to_pylist()
+    if not names or any(table[name].null_count for name in _FEW) or len(set(names)) < len(names):
+        raise ValueError("an index with nothing, with gaps, or with an image twice")
+    values = table["values"].combine_chunks().flatten()
+    if (
+        values.null_count
+        or not len(values)
+        or not 1 <= compute.min(values).as_py() <= compute.max(values).as_py() <= classes
+    ):
+        raise ValueError(f"values that are not in 1..{classes}")
+    if min(compute.min(table[name]).as_py() for name in ("height", "width")) < 1:
+        raise ValueError("an image without pixels")
+    return table
 
 
 def open_index(path: Path) -> CocoIndex:
@@ -153,10 +181,10 @@ def _opened(path: Path, size: int, changed_ns: int) -> CocoIndex:
 
 
 def _cached(digest: str, file: Path) -> CocoIndex | None:
-    """None where there is no index, or a damaged one."""
+    """None where there is no index, or a damaged or foreign one."""
     try:
         return CocoIndex(digest, file)
-    except (OSError, pa.ArrowException, ValueError, KeyError):
+    except (OSError, pa.ArrowException, ValueError):
         return None
 
 

@@ -187,9 +187,9 @@ def _label_file(root: Path, said: str) -> Path:
     if not found:
         raise InputError(f"data.root: {root} has no label file: {', '.join(LABEL_FILES[:-1])} or {LABEL_FILES[-1]}")
     if found[1:]:
-        names = " and ".join(path.name for path in found)
+        *first, last = (path.name for path in found)
         raise InputError(
-            f"{root}: {names} both hold labels; keep one, or choose with --set data.labels={found[0]}",
+            f"{root}: {', '.join(first)} and {last} hold labels; keep one, or choose with --set data.labels={found[0]}",
             field="data.labels",
         )
     return found[0]

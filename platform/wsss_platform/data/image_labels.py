@@ -67,8 +67,8 @@ def read_labels(path: Path) -> LabelTable:
         path: the file; `classes.txt` and `ids.txt` are looked for beside it.
 
     Raises:
-        InputError: the file as a whole is wrong: missing, of another form, without rows, or with a wrong list of
-            classes; names the file.
+        InputError: the file as a whole is wrong: missing, of another form, without a right row (names the first wrong
+            one), or with a wrong list of classes; names the file.
     """
     read = {".csv": _read_csv, ".json": _read_json, ".npy": _read_npy}.get(path.suffix.lower())
     if read is None:
@@ -79,8 +79,8 @@ def read_labels(path: Path) -> LabelTable:
         _check_classes(said, listed)
     table = LabelTable(path)
     own = read(table, said)
-    if not table.labels and not table.problems:
-        raise InputError(f"{path}: it names no image", field=path)
+    if not table.labels:
+        raise InputError(str(table.problems[0]) if table.problems else f"{path}: it names no image", field=path)
     table.classes = tuple(said if said is not None else own)
     _check_classes(table.classes, path)
     for id, names in table.labels.items():
@@ -142,8 +142,10 @@ def _read_json(table: LabelTable, said: list[str] | None) -> Iterable[str]:
     if isinstance(data, dict) and isinstance(data.get("labels"), dict) and "classes" in data:
         found = read_label_json(table.path)
         table.name = found.name
-        table.labels = {id: list(dict.fromkeys(names)) for id, names in found.labels.items()}
-        table.places = {id: str(table.path) for id in table.labels}
+        for key, names in found.labels.items():
+            id = _new(table, key, f"{table.path}:{line_of(text, key)}")
+            if id is not None:
+                table.labels[id] = list(dict.fromkeys(names))
         return found.classes
     if not isinstance(data, dict):
         raise InputError(f"{table.path}: expected {{image id: [class names]}}", field=table.path)

@@ -33,8 +33,16 @@ def recognise(folder: Path) -> str:
 
     Raises:
         InputError: no such folder, one that fits several kinds (with what forces each), or none (with what was found
-            and what each kind needs).
+            and what each kind needs), or one that may not be read.
     """
+    try:
+        return _recognised(folder)
+    except PermissionError:
+        told = f"{folder}: may not be read; expected a folder that this user may read"
+        raise InputError(told, field=folder) from None
+
+
+def _recognised(folder: Path) -> str:
     if not folder.is_dir():
         raise InputError(f"{folder}: {'a file' if folder.exists() else 'no such folder'}; expected a folder of data")
     fitting = _fitting(folder)
@@ -44,7 +52,7 @@ def recognise(folder: Path) -> str:
         forms = " or ".join(f"{prefix}:{folder}" for prefix in fitting)
         titles = " and ".join(TITLES[PREFIXES[prefix]] for prefix in fitting)
         raise InputError(f"{folder}: it is {titles} at once; say which: {forms}")
-    near = next((folder / hint for hint in (*_HINTS, *_inner(folder)) if _fitting(folder / hint)), None)
+    near = next((folder / hint for hint in (*_HINTS, *_inner(folder)) if _may_be_meant(folder / hint)), None)
     meant = f"; did you mean {near.resolve()}?" if near else "."
     raise InputError(f"{folder}: no data set{meant} It holds {_contents(folder)}; {'; '.join(NEEDS.values())}")
 
@@ -91,6 +99,13 @@ def as_said(kind: str, root: str) -> str:
 
 def _fitting(folder: Path) -> list[str]:
     return [prefix for prefix, fits in _FITS.items() if fits(folder)]
+
+
+def _may_be_meant(folder: Path) -> bool:
+    try:
+        return bool(_fitting(folder))
+    except PermissionError:
+        return False
 
 
 def _inner(folder: Path) -> list[str]:

@@ -150,6 +150,7 @@ class ScoredVariant:
             "label": self.variant.label,
             "method": self.variant.experiments[0].method.name,
             "seeds": [experiment.seed for experiment in self.variant.experiments],
+            "scores": [experiment.stage("score").key for experiment in self.variant.experiments],
             "mean_iou": fmean(values),
             "mean_iou_by_seed": values,
             "spread": stdev(values) if len(values) > 1 else None,

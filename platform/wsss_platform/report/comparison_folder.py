@@ -22,6 +22,9 @@ RESULT, TABLE, CLASSES, EFFECTS = "comparison.json", "table.md", "classes.png", 
 def summarise(title: str, folder: Path, scored: Sequence[ScoredVariant], at: Where, recipe: str) -> ComparisonDocument:
     """The variants and their differences to the baseline.
 
+    The origin says when the scores were first compared: of a comparison of the same scores that is in the folder, date,
+    commit and version are kept.
+
     Args:
         title: the comparison's name.
         folder: for its files.
@@ -29,17 +32,27 @@ def summarise(title: str, folder: Path, scored: Sequence[ScoredVariant], at: Whe
         at: which prediction was compared.
         recipe: TOML that makes the comparison again.
     """
+    rows = tuple(ComparedVariant.model_validate(one.summary()) for one in scored)
     return ComparisonDocument(
         comparison=title,
         folder=str(folder),
         at=at,
-        rows=tuple(ComparedVariant.model_validate(one.summary()) for one in scored),
+        rows=rows,
         differences=differences(scored[0], scored[1:]),
         protocols={one.variant.label: protocol(one.variant.experiments[0]) for one in scored},
-        origin=Origin(
-            date=now()[: len("YYYY-MM-DD")], commit=git_commit(Path.cwd()), version=__version__, recipe=recipe
-        ),
+        origin=_origin(folder / RESULT, rows, recipe),
     )
+
+
+def _origin(stored: Path, rows: Sequence[ComparedVariant], recipe: str) -> Origin:
+    """Of the stored comparison where it has the same scores, else of today; with this recipe."""
+    try:
+        before = json.loads(stored.read_text(encoding="utf-8"))
+        if [(row["label"], row["scores"]) for row in before["rows"]] == [(row.label, list(row.scores)) for row in rows]:
+            return Origin.model_validate(before["origin"] | {"recipe": recipe})
+    except (OSError, ValueError, KeyError, TypeError):  # none, of an older version, or damaged
+        pass
+    return Origin(date=now()[: len("YYYY-MM-DD")], commit=git_commit(Path.cwd()), version=__version__, recipe=recipe)
 
 
 def write(document: ComparisonDocument, scored: Sequence[ScoredVariant], images: int) -> ComparisonDocument:

@@ -24,6 +24,8 @@ LARGEST = 400_000
 """Bytes of a figure that is copied beside a page: pages lie in repositories."""
 _WORDS = {"train_list": "trained on", "score_list": "scored on", "truth": "ground truth"}
 """Fields of a protocol whose name alone would not be understood."""
+_KINDS = ("effects", "image")
+"""Of the figures beside a page; ends their names."""
 
 
 def write_page(document: ComparisonDocument, path: Path) -> Path:
@@ -42,10 +44,10 @@ def write_page(document: ComparisonDocument, path: Path) -> Path:
     file = page_file(path, Path(document.folder).name)
     file.parent.mkdir(parents=True, exist_ok=True)
     figures = []
-    for caption, source, ending in _figures(document):
-        name = f"{file.stem}-{ending}.png"
-        write_atomic(file.with_name(name), source.read_bytes())
-        figures.append((caption, name))
+    for caption, source, kind in _figures(document):
+        figure = _figure_file(file, kind)
+        write_atomic(figure, source.read_bytes())
+        figures.append((caption, figure.name))
     made = f"{BEGIN}\n\n{page_text(document, figures)}\n\n{END}"
     if file.exists():
         before, _, rest = file.read_text(encoding="utf-8").partition(BEGIN)
@@ -64,8 +66,8 @@ def page_file(path: Path, name: str) -> Path:
         name: of the comparison; in a folder, the page's.
 
     Raises:
-        InputError: a file with another ending, a file where a folder is needed, or one that is there and is no page of
-            a comparison.
+        InputError: a file with another ending, a file where a folder is needed, one that is there and is no page of a
+            comparison, or a new page beside a file that has the name of one of its figures.
     """
     if path.suffix != ".md" and (path.is_file() or (path.suffix and not path.is_dir())):
         near = path.with_suffix(".md")
@@ -77,12 +79,30 @@ def page_file(path: Path, name: str) -> Path:
     for parent in file.parents:
         if parent.exists() and not parent.is_dir():
             raise InputError(f"--page {path}: {parent} is a file; expected a folder", field="--page")
-    if file.exists():
-        before, begin, rest = file.read_text(encoding="utf-8").partition(BEGIN)
+    if not file.exists():
+        if taken := next((each for each in (_figure_file(file, kind) for kind in _KINDS) if each.exists()), None):
+            raise InputError(
+                f"--page {file}: {taken} is there, and a figure of the page would replace it; expected another name",
+                field="--page",
+            )
+    else:
+        before, begin, rest = _read(file).partition(BEGIN)
         if not begin or END not in rest or END in before:
             told = f"--page {file}: is there and holds no line {BEGIN} before a line {END}, so compare did not write it"
             raise InputError(f"{told}; expected another file", field="--page")
     return file
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        told = f"--page {file}: is there and no text in UTF-8, so compare did not write it; expected another file"
+        raise InputError(told, field="--page") from None
+
+
+def _figure_file(page: Path, kind: str) -> Path:
+    return page.with_name(f"{page.stem}-{kind}.png")
 
 
 def page_text(document: ComparisonDocument, figures: Sequence[tuple[str, str]] = ()) -> str:
@@ -93,7 +113,7 @@ def page_text(document: ComparisonDocument, figures: Sequence[tuple[str, str]] =
         _facts(document),
         "## Result",
         f"Percent; {AT[document.at]}. Differences are paired over images"
-        f"{' and seeds' if _seeds(document) > 1 else ''}, with 95 % intervals.",
+        f"{' and random seeds' if _seeds(document) > 1 else ''}, with 95 % intervals.",
         result_table(document).to_markdown().rstrip(),
         *shown,
         "## Conclusion",
@@ -154,12 +174,12 @@ def _spread(document: ComparisonDocument) -> str:
     count = _seeds(document)
     known = [(row.spread, row.label) for row in document.rows if row.spread is not None]
     if not known:
-        return "One seed: the spread over seeds is not known, and the intervals are over images alone."
+        return "One random seed: the spread over random seeds is not known, and the intervals are over images alone."
     low, high = min(known), max(known)
     if low == high:
-        return f"The spread over {count} seeds (standard deviation) is {100 * low[0]:.2f} points."
+        return f"The spread over {count} random seeds (standard deviation) is {100 * low[0]:.2f} points."
     return (
-        f"The spread over {count} seeds (standard deviation) is {100 * low[0]:.2f} points for {low[1]} up to "
+        f"The spread over {count} random seeds (standard deviation) is {100 * low[0]:.2f} points for {low[1]} up to "
         f"{100 * high[0]:.2f} for {high[1]}."
     )
 
@@ -174,7 +194,7 @@ def _facts(document: ComparisonDocument) -> str:
             f"- Data: {said.data}",
             f"- Images: trained on {said.train_list} ({said.train_images}), scored on {said.score_list} "
             f"({said.score_images})",
-            f"- Seeds: {seeds}",
+            f"- Random seeds: {seeds}",
         )
     )
 
@@ -189,7 +209,7 @@ def _protocol(document: ComparisonDocument) -> Iterator[str]:
     first = next(iter(told.values()))
     common = [name for name in first if all(each[name] == first[name] for each in told.values())]
     rows = tuple((_words(name), _value(first[name])) for name in common)
-    yield Table("", aligned(("field", "all variants"), ("field", "all variants")), rows).to_markdown().rstrip()
+    yield Table("", aligned(("setting", "all variants"), ("setting", "all variants")), rows).to_markdown().rstrip()
     if differing := [name for name in first if name not in common]:
         headings = ("variant", *map(_words, differing))
         lines = tuple((label, *(_value(each[name]) for name in differing)) for label, each in told.items())
@@ -206,7 +226,7 @@ def _value(value: object) -> str:
 
 
 def _figures(document: ComparisonDocument) -> Iterator[tuple[str, Path, str]]:
-    """(caption, file, ending of its name) of each figure for the page: the bars, and an image of the sample."""
+    """(caption, file, one of `_KINDS`) of each figure for the page: the bars, and an image of the sample."""
     folder = Path(document.folder)
     if _small(folder / EFFECTS):
         yield "what the masks get right and wrong, in percent", folder / EFFECTS, "effects"

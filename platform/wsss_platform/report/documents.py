@@ -20,6 +20,8 @@ class ComparedVariant(Part):
     """Name of the method."""
     seeds: tuple[int, ...]
     """One run each."""
+    scores: tuple[str, ...] = ()
+    """Key of each seed's score in the store; empty in documents of older versions."""
     mean_iou: float | None
     """Mean over seeds."""
     mean_iou_by_seed: tuple[float | None, ...]
@@ -63,7 +65,7 @@ class Difference(Part):
 
 
 class Origin(Part):
-    """When, from what and how a comparison was made."""
+    """When, from what and how a comparison was made. Day, commit and version stay while it shows the same scores."""
 
     date: str
     """Day, YYYY-MM-DD, UTC."""

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
 import pytest
 
 import wsss_platform.api as wsss
@@ -99,6 +101,61 @@ def test_a_damaged_index_is_made_again(tmp_path: Path, cache: Path) -> None:
     whole = file.read_bytes()
     for damaged in (whole[: len(whole) // 2], b"", b"PAR1 and more"):
         file.write_bytes(damaged)
+        coco_index._opened.cache_clear()
+        assert opened(folder).split("train").ids == ids
+        assert file.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("values", [[9], [200]]),
+        ("values", [[0], [1]]),
+        ("values", [None, [1]]),
+        ("values", [[None], [1]]),
+        ("height", [0, 5]),
+        ("file", ["a.jpg", "a.jpg"]),
+        ("file", [None, "a.jpg"]),
+    ],
+)
+def test_an_index_that_no_annotation_file_gives_is_made_again(
+    column: str, values: list[Any], tmp_path: Path, cache: Path
+) -> None:
+    folder = write_coco(tmp_path / "coco", splits=["train"])
+    ids = opened(folder).split("train").ids
+    (file,) = cache.glob("*.parquet")
+    whole, table = file.read_bytes(), parquet.read_table(file).slice(0, 2)
+    place = table.schema.get_field_index(column)
+    changed = table.set_column(place, table.schema.field(place), pa.array(values, table.schema.field(place).type))
+    parquet.write_table(changed, file)
+    coco_index._opened.cache_clear()
+    assert opened(folder).split("train").ids == ids
+    assert file.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        None,
+        "no JSON",
+        "[]",
+        '{"digest": "DIGEST"}',
+        '{"digest": "DIGEST", "classes": null, "without": 0}',
+        '{"digest": "DIGEST", "classes": [1], "without": 0}',
+        '{"digest": "DIGEST", "classes": ["a"], "without": null}',
+        '{"digest": "other", "classes": ["a"], "without": 0}',
+    ],
+)
+def test_a_foreign_index_is_made_again(said: str | None, tmp_path: Path, cache: Path) -> None:
+    folder = write_coco(tmp_path / "coco", splits=["train"])
+    ids = opened(folder).split("train").ids
+    (file,) = cache.glob("*.parquet")
+    whole, table = file.read_bytes(), parquet.read_table(file)
+    digest = file.name.partition("-")[0]
+    metadata = None if said is None else {"wsss_platform": said.replace("DIGEST", digest)}
+    foreign = pa.table({"other": [1]}).replace_schema_metadata(table.schema.metadata)
+    for written in (table.replace_schema_metadata(metadata), foreign):
+        parquet.write_table(written, file)
         coco_index._opened.cache_clear()
         assert opened(folder).split("train").ids == ids
         assert file.read_bytes() == whole

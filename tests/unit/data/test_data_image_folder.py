@@ -74,6 +74,10 @@ def test_it_is_the_sample_it_was_written_from(tmp_path: Path) -> None:
         ("labels.csv", "id,cat,dog\na,1,0\nb,0,1\nc,1,1\n"),
         ("labels.json", json.dumps(CAT_DOG)),
         ("labels.json", json.dumps({"classes": ["cat", "dog"], "labels": CAT_DOG})),
+        (
+            "labels.json",
+            json.dumps({"classes": ["cat", "dog"], "labels": {f"{id}.jpg": names for id, names in CAT_DOG.items()}}),
+        ),
     ],
 )
 def test_forms_of_labels(folder: Path, name: str, text: str) -> None:
@@ -143,6 +147,10 @@ def test_a_wrong_row_is_named_and_nothing_else(folder: Path, text: str, expected
         ("labels.csv", "", "labels.csv: it is empty"),
         ("labels.csv", "id,class\n", "labels.csv: it names no image"),
         ("labels.csv", "id\na\n", "labels.csv:1: it names no class"),
+        ("labels.csv", "a;cat\nb;dog\n", "labels.csv:1: expected id,class, got 'a;cat'"),
+        ("labels.csv", "id,class\na,\nb,\n", "labels.csv:2: image a: its class is empty"),
+        ("labels.csv", "id,cat,dog\na,x,0\n", "labels.csv:2: image a: expected 2 values of 0 or 1, got 'x,0'"),
+        ("labels.json", '{"a": "cat"}', "labels.json:1: image a: expected a list of class names, got 'cat'"),
         ("labels.csv", "id,cat,\na,1,0\n", "labels.csv:1: a class has an empty name"),
         ("labels.csv", "id,cat,cat\na,1,0\n", "labels.csv:1: class 'cat' comes twice"),
         ("labels.json", "[", "labels.json: not a label JSON"),
@@ -166,6 +174,14 @@ def test_wrong_entries_of_a_json_are_named_with_their_line(folder: Path) -> None
     assert any(one.startswith("labels.json:4: image id 'a/b' is not a plain name") for one in found)
     assert any(one.startswith("labels.json:5: image a comes twice") for one in found)
     assert len(found) == 4
+
+
+def test_an_id_that_comes_twice_in_a_label_json_is_named(folder: Path) -> None:
+    rows = {"a": ["cat"], "b": ["dog"], "c": ["cat"], "a.jpg": ["dog"]}
+    (folder / "labels.json").write_text(json.dumps({"classes": ["cat", "dog"], "labels": rows}, indent=0))
+    found = said(folder)
+    assert any("image a comes twice; it is already in" in one for one in found), found
+    assert len(found) == 1
 
 
 def test_files_that_are_no_image_or_the_same_one(folder: Path) -> None:
@@ -233,9 +249,12 @@ def test_which_label_file(folder: Path) -> None:
         opened(folder)
     (folder / "labels.csv").write_text("a,cat\nb,dog\nc,cat\n")
     write_label_json(folder / "labels.json", ["cat", "dog"], CAT_DOG, name="pets")
-    with pytest.raises(InputError, match="labels.csv and labels.json both hold labels; .*--set data.labels="):
+    with pytest.raises(InputError, match="labels.csv and labels.json hold labels; .*--set data.labels="):
         opened(folder)
     assert opened(folder, labels="labels.json").name == "pets"
+    (folder / "labels.npy").touch()
+    with pytest.raises(InputError, match="labels.csv, labels.json and labels.npy hold labels; keep one"):
+        opened(folder)
     with pytest.raises(InputError, match="ends in .csv, .json or .npy"):
         opened(folder, labels="a.jpg")
     with pytest.raises(InputError, match="'masks': a folder of images has labels in a file"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,35 @@ def test_a_folder_that_is_none_says_what_it_holds_and_what_each_kind_needs(tmp_p
         recognise(tmp_path / "notes.txt")
     with pytest.raises(InputError, match="no such folder"):
         recognise(tmp_path / "none")
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Modes do not stop root, who may run the tests."""
+    (closed := tmp_path / "closed").mkdir()
+    listed, is_dir = Path.iterdir, Path.is_dir
+
+    def refuse(path: Path) -> None:
+        if path == closed or closed in path.parents:
+            raise PermissionError(13, "Permission denied", str(path))
+
+    def iterdir(folder: Path) -> Iterator[Path]:
+        refuse(folder)
+        return listed(folder)
+
+    def is_dir_inside(folder: Path) -> bool:
+        if folder != closed:
+            refuse(folder)
+        return is_dir(folder)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    with pytest.raises(InputError, match="closed: may not be read") as raised:
+        recognise(closed)
+    assert raised.value.field == str(closed)
+    monkeypatch.setattr(Path, "is_dir", is_dir_inside)
+    with pytest.raises(InputError, match="may not be read"):
+        recognise(closed)
+    with pytest.raises(InputError, match=r"no data set\. It holds closed/;"):
+        recognise(tmp_path)
 
 
 def test_the_folder_that_was_probably_meant_is_named(tmp_path: Path) -> None:

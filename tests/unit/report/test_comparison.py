@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,10 @@ from wsss_methods import get
 from wsss_platform.config import DataConfig
 from wsss_platform.errors import InputError
 from wsss_platform.plan.experiment import Experiment
-from wsss_platform.report.comparison import Variant, Where, score_variants
+from wsss_platform.report import comparison_folder
+from wsss_platform.report.comparison import ScoredVariant, Variant, Where, score_variants
+from wsss_platform.report.comparison_folder import RESULT, summarise
+from wsss_platform.report.documents import Origin
 from wsss_platform.scores.confusion import confusion
 from wsss_platform.scores.counts import write_confusions, write_sweeps
 from wsss_platform.scores.sweep import grid, sweep_image
@@ -96,6 +100,34 @@ def test_other_seeds_and_missing_scores_are_refused(tmp_path: Path) -> None:
         score_variants([narrow, Variant("one", wide.experiments[:1])], store, "background")
     with pytest.raises(InputError, match="wide, seed 0, has no score yet"):
         score_variants([wide], Store(tmp_path / "empty"), "best")
+
+
+def test_a_stored_comparison_keeps_its_day_while_its_scores_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path / "store")
+    both = variants(store)
+    folder = tmp_path / "c"
+    folder.mkdir()
+    monkeypatch.setattr(ScoredVariant, "effects", {})  # there are no masks
+
+    def made(day: str, commit: str, compared: list[Variant], recipe: str = "") -> Origin:
+        monkeypatch.setattr(comparison_folder, "now", lambda: f"{day}T00:00:00+00:00")
+        monkeypatch.setattr(comparison_folder, "git_commit", lambda _: commit)
+        document = summarise("c", folder, score_variants(compared, store, "best"), "best", recipe)
+        (folder / RESULT).write_text(json.dumps(document.to_json()), encoding="utf-8")
+        return document.origin
+
+    first = made("2026-01-01", "a" * 40, both)
+    assert first.date == "2026-01-01"
+    again = made("2026-02-02", "b" * 40, both, "at = 1")
+    assert again == first.model_copy(update={"recipe": "at = 1"}), "the recipe is that of this call"
+    fewer = made("2026-03-03", "b" * 40, both[:1])
+    assert (fewer.date, fewer.commit) == ("2026-03-03", "b" * 40)
+    (folder / RESULT).write_text('{"rows": [{"label": "narrow"}]}', encoding="utf-8")  # of an older version
+    assert made("2026-04-04", "b" * 40, both[:1]).date == "2026-04-04"
+    (folder / RESULT).write_bytes(b"\xff")
+    assert made("2026-05-05", "b" * 40, both[:1]).date == "2026-05-05"
 
 
 @pytest.mark.parametrize("seed", [0, 1])

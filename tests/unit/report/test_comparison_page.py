@@ -74,7 +74,7 @@ def compared(folder: Path, *, kind: str = "sample", labels: tuple[str, ...] = tu
 def test_the_page_says_the_numbers(tmp_path: Path) -> None:
     text = page_text(compared(tmp_path))
     assert text.startswith("# four\n\n- Made: 2026-01-02, commit 0123456789ab with changed files, wsss-platform 0.1\n")
-    assert "- Images: trained on x (1), scored on x (1)\n- Seeds: 0, 1, 2\n" in text
+    assert "- Images: trained on x (1), scored on x (1)\n- Random seeds: 0, 1, 2\n" in text
     assert "| cam | labels | 32.54 ± 1.52 | baseline | 84 |" in text
     assert "| fbr | labels | 40.45 ± 0.48 | +7.91 [+5.60, +10.31] | 84 |" in text
     unlabelled = "| rtc | labels; none when maps are made | 33.40 ± 2.30 | +0.85 [-2.11, +3.51] | not recorded |"
@@ -97,7 +97,7 @@ def test_the_conclusions_follow_from_the_intervals(tmp_path: Path) -> None:
         "No difference to cam is shown for rtc (+0.85 [-2.11, +3.51]); "
         "below cam, with an interval below 0: drs (-9.22 [-11.91, -6.65])."
     )
-    assert third == "The spread over 3 seeds (standard deviation) is 0.48 points for fbr up to 2.50 for drs."
+    assert third == "The spread over 3 random seeds (standard deviation) is 0.48 points for fbr up to 2.50 for drs."
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_conclusions_of_fewer_variants(labels: tuple[str, ...], said: tuple[str,
 
 def test_one_seed_says_nothing_of_the_spread(tmp_path: Path) -> None:
     found = compared(tmp_path, seeds=1)
-    assert conclusions(found)[2].startswith("One seed: the spread over seeds is not known")
+    assert conclusions(found)[2].startswith("One random seed: the spread over random seeds is not known")
     assert "Differences are paired over images, with 95 % intervals." in page_text(found)
 
 
@@ -191,6 +191,27 @@ def test_a_file_that_is_no_page_is_refused(tmp_path: Path) -> None:
     (tmp_path / "c.md").mkdir()
     with pytest.raises(InputError, match="is a folder"):
         page_file(tmp_path, "c")
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="a.md: is there and no text in UTF-8") as refused:
+        page_file(tmp_path / "a.md", "c")
+    assert refused.value.field == "--page"
+
+
+@pytest.mark.parametrize("kind", ["effects", "image"])
+def test_a_file_of_another_is_not_replaced_by_a_figure(kind: str, tmp_path: Path) -> None:
+    (figure := tmp_path / f"page-{kind}.png").write_bytes(b"mine")
+    with pytest.raises(InputError, match=f"page-{kind}.png is there") as refused:
+        write_page(compared(tmp_path / "c"), tmp_path / "page.md")
+    assert refused.value.field == "--page"
+    assert figure.read_bytes() == b"mine"
+    assert not (tmp_path / "page.md").exists()
+    figure.unlink()
+    write_page(compared(tmp_path / "c"), tmp_path / "page.md")
+    write_page(compared(tmp_path / "c"), tmp_path / "page.md")  # whose figures those are, now
+    assert figure.read_bytes() != b"mine"
 
 
 def test_a_folder_need_not_exist(tmp_path: Path) -> None:
