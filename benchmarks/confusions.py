@@ -24,18 +24,18 @@ def rows(images: list[PreparedImage], classes: int, folder: Path) -> Iterator[Ro
     truths = [image.truth for image in images]
     masks = [make_mask(image.stored(), None, MasksConfig(background=0.3)) for image in images]
     for number, (truth, mask) in enumerate(zip(truths, masks, strict=True)):
-        write_mask(folder / f"ground truth-{number}.png", truth)
+        write_mask(folder / f"truth-{number}.png", truth)
         write_mask(folder / f"mask-{number}.png", mask)
         if not np.array_equal(folded(confusion(truth, mask, classes)), fast_hist(truth, mask, classes + 1)):
             raise AssertionError("the two confusions differ")
     numbers = range(len(images))
 
     def ours_decoded() -> list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-        return [(read_mask(folder / f"ground truth-{n}.png"), read_mask(folder / f"mask-{n}.png")) for n in numbers]
+        return [(read_mask(folder / f"truth-{n}.png"), read_mask(folder / f"mask-{n}.png")) for n in numbers]
 
     def theirs_decoded() -> list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
         return [
-            (np.array(Image.open(folder / f"ground truth-{n}.png")), np.array(Image.open(folder / f"mask-{n}.png")))
+            (np.array(Image.open(folder / f"truth-{n}.png")), np.array(Image.open(folder / f"mask-{n}.png")))
             for n in numbers
         ]
 

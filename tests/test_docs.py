@@ -44,7 +44,7 @@ README_LINES, GUIDE_LINES, CONTRIBUTING_LINES, FIGURE_BYTES = 150, 140, 80, 400_
 """The lines of a guide are counted without its code blocks."""
 EXPERIMENTS = ROOT / "docs" / "experiments"
 ONE_SCREEN, IN_A_BLOCK = 80, 100
-"""Lines of LEADERBOARD.md, and letters in a line of a command or recipe that a reader is to copy."""
+"""Lines of LEADERBOARD.md; and letters in a line of a command or recipe that a reader is to copy."""
 
 
 @dataclass(frozen=True)
@@ -233,7 +233,7 @@ def test_every_experiment_is_in_the_index_and_the_index_in_the_navigation() -> N
     assert "experiments/README.md" in (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("page", results(), ids=lambda path: path.name)
+@pytest.mark.parametrize("page", [*results(), ROOT / "docs" / "log.md"], ids=lambda path: path.name)
 def test_what_a_reader_copies_is_short(page: Path) -> None:
     assert not long_lines(page.read_text(encoding="utf-8"))
 
@@ -246,6 +246,14 @@ def test_recipes_of_experiments_are_recipes(page: Path, tmp_path: Path) -> None:
             path.write_text(block, encoding="utf-8")
             found = read_recipe(path, tomllib.loads(block)["verb"])
             assert found.method or found.variants
+
+
+@pytest.mark.parametrize("page", results()[1:], ids=lambda path: path.name)
+def test_every_experiment_has_a_recipe_and_commands_of_today(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    if page.name != "README.md":
+        assert "```toml\nverb = " in text
+    assert not re.search(r"--(score|train)-list", text), "today --score-split, --train-split"
 
 
 # --- the checks can fail --------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ def scored(data: str, *more: str) -> Any:
 
 def test_coco_trains_and_scores_where_it_lies(tmp_path: Path) -> None:
     folder = write_coco(tmp_path / "coco")
-    listed = command("data", "lists", "--data", str(folder))
+    listed = command("data", "splits", "--data", str(folder))
     assert f"data: {folder} is a COCO folder" in listed.stderr
     made = scored(str(folder), "--score-list", "val")
     assert made["protocol"]["data"] == "coco2014"
@@ -99,8 +99,8 @@ def test_a_recipe_names_a_folder_and_the_command_line_another_one(tmp_path: Path
 
 def test_root_still_works_and_help_does_not_show_it(tmp_path: Path) -> None:
     command("data", "write-sample", str(tmp_path / "tree"), "--set", "data.sample.train=4")
-    asked = ["data", "lists", "--data", "voc12", "--root", str(tmp_path / "tree")]
-    assert document(*asked)["lists"] == document("data", "lists", "--data", str(tmp_path / "tree"))["lists"]
+    asked = ["data", "splits", "--data", "voc12", "--root", str(tmp_path / "tree")]
+    assert document(*asked)["lists"] == document("data", "splits", "--data", str(tmp_path / "tree"))["lists"]
     shown = command("train", "--help").stdout
     assert "--root" not in shown
     assert "--data" in shown

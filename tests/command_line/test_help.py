@@ -17,7 +17,7 @@ from wsss_platform.cli.options_page import VERBS
 
 ROOT = typer.main.get_command(app)
 IMPERATIVES = (
-    *("Check", "Clear", "Compare", "Copy", "Decode", "List", "Look", "Make", "Rank", "Read", "Say", "Score", "Search"),
+    *("Check", "Clear", "Compare", "Copy", "Decode", "List", "Make", "Rank", "Read", "Say", "Score", "Search"),
     *("Show", "Train", "Turn", "Write"),
 )
 
@@ -25,6 +25,8 @@ IMPERATIVES = (
 def commands(parent: Any = ROOT, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     yield path, parent
     for name, each in getattr(parent, "commands", {}).items():
+        if each.hidden:  # a name of before
+            continue
         yield from commands(each, (*path, name))
 
 

@@ -20,7 +20,8 @@ from wsss_platform.run.interrupts import Interrupted
     [
         (["methods"], "methods"),
         (["methods", "drs"], "method"),
-        (["data", "lists"], "data-lists"),
+        (["data", "splits"], "data-lists"),
+        (["data", "lists"], "data-lists"),  # the name of before
         (["train", "cam", "--until", "score", "--dry-run"], "run-plan"),
         (["tune", "fbr", "--trials", "3", "--dry-run"], "study-plan"),
         (["compare", "cam", "drs", "--seeds", "1", "--dry-run"], "comparison-plan"),

@@ -75,7 +75,7 @@ def _checks(storage: str | Path | None) -> Iterator[Check]:
     yield Check("optuna", _optuna, needed=True)
     yield Check("wandb", _wandb, needed=True)
     yield Check("dense crf", _dense_crf, needed=True)
-    yield Check("scipy", partial(_extra, "scipy", "search", "tune --sampler gp, and a study's contour image"))
+    yield Check("scipy", partial(_extra, "scipy", "search", "tune --sampler gp, and a study's contour figure"))
     yield Check("cmaes", partial(_extra, "cmaes", "search", "tune --sampler cmaes"))
     yield Check("pycocotools", partial(_package, "pycocotools.mask", "pycocotools", meaning="reads COCO"))
     yield Check("psycopg", _psycopg, needed=_database() == "postgresql")

@@ -1,4 +1,4 @@
-"""`data`: look at a data set, check every file of it, convert labels, write the sample to disk."""
+"""`data`: list the splits of a data set, check every file of it, convert labels, write the sample to disk."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from wsss_platform.cli.options import settings, verb
 from wsss_platform.cli.output import Output
 from wsss_platform.config.options import option
 from wsss_platform.config.verb_options import JsonOptions, OpenOptions
+from wsss_platform.config.words import counted
 from wsss_platform.errors import InputError
 
-app = typer.Typer(help="Look at, check and convert data.", no_args_is_help=True)
+app = typer.Typer(help="List, check and convert data.", no_args_is_help=True)
 Target = Annotated[Path, typer.Argument(help="Folder to create.", show_default=False)]
 
 
@@ -24,9 +25,10 @@ def _named(options: OpenOptions) -> Data:
     return data_named(options.data, options.root, settings=settings(options.changes))
 
 
-@app.command("lists")
-@verb("data lists", OpenOptions)
-def lists(*, options: OpenOptions, out: Output) -> None:
+@app.command("lists", hidden=True)  # as it was called before
+@app.command("splits")
+@verb("data splits", OpenOptions)
+def splits(*, options: OpenOptions, out: Output) -> None:
     """List the splits of a data set with their numbers of images."""
     from wsss_platform.report.tables.data import lists_table
 
@@ -39,7 +41,7 @@ class CheckOptions(OpenOptions):
     """Of `data check`."""
 
     names: list[str] | None = option(
-        None, "Check this split; repeatable. Default: all.", "Data", flag="--list", metavar="NAME"
+        None, "Check this split; repeatable. Default: all.", "Data", flag="--split", metavar="NAME", former="--list"
     )
 
 
@@ -55,7 +57,7 @@ def check(*, options: CheckOptions, out: Output) -> None:
     document = datasets.data_check(_named(options), options.names)
     out.result(document, *check_result(document))
     if not document.ready:
-        raise InputError(f"{len(document.problems)} problems, named above")
+        raise InputError(f"{counted(len(document.problems), 'problem')}, named above")
 
 
 @app.command("convert-labels")
@@ -68,7 +70,7 @@ def convert_labels(
 ) -> None:
     """Turn a pickled cls_labels.npy into label JSON, with a reader that runs no code from the file."""
     document = datasets.convert_labels(source, target)
-    out.result(document, f"{document.images} images' labels written to {target}")
+    out.result(document, f"labels of {counted(document.images, 'image')} written to {target}")
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,12 @@ class CocoOptions(JsonOptions):
 
     year: str = option("2014", "Read this release.", "Data", metavar="2014|2017")
     only: str | None = option(
-        None, "Convert this split alone. Default: both.", "Data", flag="--list", metavar="train|val"
+        None,
+        "Convert this split alone. Default: both.",
+        "Data",
+        flag="--split",
+        metavar="train|val",
+        former="--list",
     )
     copy: bool = option(False, "Copy the images instead of linking to them.", "Output")
 
@@ -120,7 +127,7 @@ def convert_coco(
     """
     found = datasets.converted_coco(source, folder, options.year, options.only, options.copy)
     said = ", ".join(
-        f"{name}: {count} images ({found.without[name]} without annotations left out)"
+        f"{name}: {counted(count, 'image')} ({found.without[name]} without annotations left out)"
         for name, count in found.tree.lists.items()
     )
     out.result(found.tree, f"{said}; --data {folder}")

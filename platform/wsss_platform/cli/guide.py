@@ -13,7 +13,7 @@ EXAMPLES: Mapping[str, str] = {
     "": "train cam --until score",
     "methods": "methods fbr",
     "data": "data check --data VOCdevkit/VOC2012",
-    "data lists": "data lists --data VOCdevkit/VOC2012",
+    "data splits": "data splits --data VOCdevkit/VOC2012",
     "data check": "data check --data VOCdevkit/VOC2012",
     "data convert-labels": "data convert-labels cls_labels.npy labels.json",
     "data write-sample": "data write-sample sample-tree",

@@ -35,7 +35,7 @@ VERBS: Mapping[str, type[Any]] = {
     "import-weights": WeightsOptions,
     "methods": JsonOptions,
     "leaderboard": LeaderboardOptions,
-    "data lists": OpenOptions,
+    "data splits": OpenOptions,
     "data check": CheckOptions,
     "data write-sample": SampleOptions,
     "data convert-coco": CocoOptions,

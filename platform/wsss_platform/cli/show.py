@@ -10,6 +10,7 @@ from wsss_platform.cli.options import RunName, verb
 from wsss_platform.cli.output import Output
 from wsss_platform.config.options import option
 from wsss_platform.config.verb_options import StoredOptions
+from wsss_platform.config.words import counted
 
 
 @dataclass(frozen=True)
@@ -27,4 +28,4 @@ class ShowOptions(StoredOptions):
 def show(run: RunName, *, options: ShowOptions, out: Output) -> None:
     """Write images of a scored run: image, maps, mask and ground truth side by side, and the sweep curve."""
     document = open_run(run, options.storage).draw(options.folder, options.count, options.ids)
-    out.result(document, f"{len(document.files)} images in {document.folder}", document.evaluations.words)
+    out.result(document, f"{counted(len(document.files), 'image')} in {document.folder}", document.evaluations.words)

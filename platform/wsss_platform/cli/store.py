@@ -12,6 +12,7 @@ from wsss_platform.cli.options import RunName, verb
 from wsss_platform.cli.output import Output, note
 from wsss_platform.config.options import option
 from wsss_platform.config.verb_options import StoredOptions
+from wsss_platform.config.words import counted
 from wsss_platform.errors import RunError
 from wsss_platform.upkeep.retention import DAYS, KEEP_BEST
 
@@ -50,7 +51,9 @@ def verify_(*, options: VerifyOptions, out: Output) -> None:
     document = store_verify(options.storage, options.full)
     out.result(document, *verification_lines(document))
     if damaged := document.damaged:
-        raise RunError(f"{len(damaged)} problems, named above; delete such a folder, and the next run makes it again")
+        raise RunError(
+            f"{counted(len(damaged), 'problem')}, named above; delete such a folder, and the next run makes it again"
+        )
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from wsss_platform.config.words import counted
 from wsss_platform.data.files import FileSplit, FolderDataset
 from wsss_platform.data.reading import Problem
 from wsss_platform.data.split import IGNORE, Dataset, Split, Truth
@@ -129,11 +130,11 @@ def verdict(reports: Sequence[Report]) -> tuple[bool, str]:
     """Whether splits can be used, and what is said of them in one line; an image of several splits counts once."""
     images = len(frozenset[str]().union(*(report.labelled for report in reports)))
     masks = len(frozenset[str]().union(*(report.masked for report in reports)))
-    said = f"{images} images with labels, {masks or 'none'} with ground truth"
+    said = f"{counted(images, 'image')} with labels, {masks or 'none'} with ground truth"
     problems = len({problem for report in reports for problem in report.problems})
     if not problems:
         return True, f"ready: {said}; nothing wrong"
-    return False, f"not ready: {problems} {'problems' if problems > 1 else 'problem'}, see above; the rest is {said}"
+    return False, f"not ready: {counted(problems, 'problem')}, see above; the rest is {said}"
 
 
 def _open(dataset: Dataset, list_name: str) -> tuple[Split, Truth | None, list[Problem]]:

@@ -9,7 +9,7 @@ from wsss_platform.data.check import ListSummary
 
 
 class DataLists(Document):
-    """The splits of a data set (`data lists`)."""
+    """The splits of a data set (`data splits`)."""
 
     SCHEMA: ClassVar[str] = "wsss-platform/data-lists"
 

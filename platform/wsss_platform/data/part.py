@@ -1,6 +1,6 @@
-"""Parts of a list (or of a part), by name: a run can see the ground truth of some images and be scored on the others.
+"""Parts of a split (or of a part), by name: a run can see the ground truth of some images and be scored on the others.
 
-    train:held-out-3   images of "train" that hold at least 3 of each class (fewer where the list has fewer)
+    train:held-out-3   images of "train" that hold at least 3 of each class (fewer where the split has fewer)
     train:rest-3       the images of "train" that are not in train:held-out-3
     train:half-1       every second image of "train" in the order of a hash of its id; train:half-2 the others
     train:spread-64    at most 64 images of "train", evenly spread
@@ -30,7 +30,7 @@ _NAME = re.compile(r"(?P<base>.+):(?P<kind>[a-z-]+)-(?P<count>\d{1,9})")
 def part_name(base: str, kind: str, count: int) -> str:
     """The name of a part, such as "train:rest-3"; InputError for a kind or a count that does not exist."""
     if kind not in KINDS:
-        raise unknown("part of a list", kind, KINDS)
+        raise unknown("part of a split", kind, KINDS)
     if count < 1:
         raise InputError(f"{base}:{kind}-{count}: expected a count of at least 1", field=f"{base}:{kind}-{count}")
     if kind == "half" and count not in HALVES:
@@ -39,15 +39,15 @@ def part_name(base: str, kind: str, count: int) -> str:
 
 
 def base_of(name: str) -> str:
-    """The list that a part is cut from; a whole list's own name."""
+    """The split that a part is cut from; a whole split's own name."""
     found = _NAME.fullmatch(name)
     return found["base"] if found else name
 
 
 def held_out(split: Split, per_class: int) -> tuple[str, ...]:
-    """Ids of `split` with at least `per_class` images of each class, in list order.
+    """Ids of `split` with at least `per_class` images of each class, in the order of the split.
 
-    Images are looked at in the order of a hash of their id; one is taken when a class of it still lacks images, so
+    Images are visited in the order of a hash of their id; one is taken when a class of it still lacks images, so
     an image of two classes counts for both, and a common class may get more than it needs.
     """
     missing = np.full(len(split.classes), per_class)
@@ -61,7 +61,7 @@ def held_out(split: Split, per_class: int) -> tuple[str, ...]:
 
 
 def half(ids: Sequence[str], number: int) -> tuple[str, ...]:
-    """Half of the ids, in list order.
+    """Half of the ids, in their order.
 
     Args:
         ids: of a split.
@@ -78,13 +78,13 @@ def _draw(name: str) -> bytes:
 
 
 def spread(ids: Sequence[str], count: int) -> tuple[str, ...]:
-    """At most `count` ids, evenly spread over a list."""
+    """At most `count` ids, evenly spread over a split."""
     return tuple(ids) if len(ids) <= count else tuple(ids[index * len(ids) // count] for index in range(count))
 
 
 @dataclass(frozen=True)
 class SplitPart:
-    """Some images of a list; see `Split`."""
+    """Some images of a split; see `Split`."""
 
     whole: Split
     name: str
@@ -92,12 +92,12 @@ class SplitPart:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Of the whole list."""
+        """Of the whole split."""
         return self.whole.classes
 
     @property
     def labels_from(self) -> str:
-        """Of the whole list."""
+        """Of the whole split."""
         return self.whole.labels_from
 
     def labels(self, id: str) -> NDArray[np.bool_]:
@@ -117,7 +117,7 @@ class SplitPart:
         return self.whole.saliency(self._checked(id))
 
     def fingerprint(self) -> str:
-        """sha256 over the whole list's fingerprint and the ids of this part."""
+        """sha256 over the whole split's fingerprint and the ids of this part."""
         return _digest(self.whole.fingerprint(), self.ids)
 
     def saliency_fingerprint(self) -> str:
@@ -126,7 +126,7 @@ class SplitPart:
 
     def _checked(self, id: str) -> str:
         if id not in self._known:
-            raise InputError(f"image {id!r} is not in the list {self.name}", field=id)
+            raise InputError(f"image {id!r} is not in the split {self.name}", field=id)
         return id
 
     @cached_property
@@ -136,7 +136,7 @@ class SplitPart:
 
 @dataclass(frozen=True)
 class TruthPart:
-    """Ground truth of some images of a list; that of the others is refused. See `Truth`."""
+    """Ground truth of some images of a split; that of the others is refused. See `Truth`."""
 
     whole: Truth
     name: str
@@ -144,7 +144,7 @@ class TruthPart:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Of the whole list."""
+        """Of the whole split."""
         return self.whole.classes
 
     def mask(self, id: str) -> NDArray[np.uint8]:
@@ -167,7 +167,7 @@ class TruthPart:
 
 @dataclass(frozen=True)
 class PartedDataset:
-    """A data set whose lists also have parts. See `Dataset`."""
+    """A data set whose splits also have parts. See `Dataset`."""
 
     whole: Dataset
     _found: dict[str, tuple[str, ...] | None] = field(default_factory=dict, compare=False, repr=False)
@@ -185,14 +185,14 @@ class PartedDataset:
         return self.whole.classes
 
     def lists(self) -> Mapping[str, int]:
-        """The whole lists and their lengths."""
+        """The whole splits and their lengths."""
         return self.whole.lists()
 
     def split(self, name: str) -> Split:
-        """A list or a part of one. Read once, and pickled with the data set: it is asked for with every chunk.
+        """A split or a part of one. Read once, and pickled with the data set: it is asked for with every chunk.
 
         Raises:
-            InputError: no such list or kind of part (with the nearest name), or a part without images.
+            InputError: no such split or kind of part (with the nearest name), or a part without images.
         """
         if name not in self._splits:
             ids = self._ids(name)
@@ -202,7 +202,7 @@ class PartedDataset:
         return self._splits[name]
 
     def truth(self, name: str) -> Truth:
-        """The ground truth of a list or of a part; read once."""
+        """The ground truth of a split or of a part; read once."""
         if name not in self._truths:
             ids = self._ids(name)
             self._truths[name] = (
@@ -211,7 +211,7 @@ class PartedDataset:
         return self._truths[name]
 
     def _ids(self, name: str) -> tuple[str, ...] | None:
-        """The images of a part; None when the name is that of a whole list."""
+        """The images of a part; None when the name is that of a whole split."""
         if name not in self._found:
             self._found[name] = self._cut(name)
         return self._found[name]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from wsss_platform.config.words import counted
 from wsss_platform.data.convert.coco import annotations_in
 from wsss_platform.data.image_folder import label_files
 from wsss_platform.data.image_labels import IMAGE_ENDINGS
@@ -117,6 +118,6 @@ def _contents(folder: Path) -> str:
     names = sorted(path.name + ("/" if path.is_dir() else "") for path in folder.iterdir())
     images = [name for name in names if name.lower().endswith(IMAGE_ENDINGS)]
     others = [name for name in names if name not in images]
-    parts = [f"{len(images)} images"] if images else []
+    parts = [counted(len(images), "image")] if images else []
     parts += others[:_SHOWN] + ([f"{len(others) - _SHOWN} more"] if others[_SHOWN:] else [])
     return ", ".join(parts) or "nothing"

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wsss_platform.config.words import counted
 from wsss_platform.errors import InputError
 from wsss_platform.run.records import read_records
 from wsss_platform.run.trial_rows import read_rows
@@ -47,9 +48,9 @@ class Evaluations:
     def words(self) -> str:
         """For a person."""
         parts = [(self.scores, "score"), (self.rungs, "rung"), (self.settings, "setting")]
-        counted = ", ".join(f"{count} {name}{'s' if count != 1 else ''}" for count, name in parts if count)
+        said = ", ".join(counted(count, name) for count, name in parts if count)
         times = "once" if self.total == 1 else f"{self.total} times"
-        return f"{self.split}: evaluated on ground truth {times} in this storage" + (f" ({counted})" if counted else "")
+        return f"{self.split}: evaluated on ground truth {times} in this storage" + (f" ({said})" if said else "")
 
 
 def evaluations(store: Store) -> tuple[Evaluations, ...]:

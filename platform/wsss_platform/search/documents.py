@@ -262,7 +262,7 @@ class SearchDocument(SearchBase, FoundSettings):
     results: str
     """Table of all counts."""
     curves: str
-    """Image of how settings fared."""
+    """Figure of how settings fared."""
 
 
 class TrialSearchDocument(Document, FoundSettings):

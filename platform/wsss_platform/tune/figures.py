@@ -1,4 +1,4 @@
-"""A study as images: Optuna's own plots, and what failed and why."""
+"""A study as figures: Optuna's own plots, and what failed and why."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ESTIMATOR = (
 )
 """Which estimator the importance comes from."""
 PAIRS = 4
-"""Axes in the images of pairs: the most important ones."""
+"""Axes in the figures of pairs: the most important ones."""
 UNITS = {ACCURACY: "accuracy, 0..1", SECONDS: "seconds as if nothing had been stored", MEMORY: "peak memory, GiB"}
 
 
@@ -38,7 +38,7 @@ def draw(
     folder: Path,
     on_skip: Callable[[str], None] = lambda message: None,
 ) -> tuple[list[tuple[str, str, Path]], list[str]]:
-    """Draw a study's images.
+    """Draw a study's figures.
 
     Args:
         study: to be drawn.
@@ -51,7 +51,7 @@ def draw(
     """
     drawn: list[tuple[str, str, Path]] = []
     skipped: list[str] = []
-    for name, (caption, figure_of) in _images(study, rows).items():
+    for name, (caption, figure_of) in _figures(study, rows).items():
         path = folder / f"{name}.png"
         try:
             with _plain_pyplot():
@@ -66,7 +66,7 @@ def draw(
 
 
 def figure(study: optuna.Study, rows: Sequence[TrialRow], name: str) -> Figure:
-    """One of a study's images.
+    """One of a study's figures.
 
     Args:
         study: to be drawn.
@@ -74,14 +74,14 @@ def figure(study: optuna.Study, rows: Sequence[TrialRow], name: str) -> Figure:
         name: such as "importance".
 
     Raises:
-        InputError: no such image of this study (with the nearest name), or one that it has too few trials for.
+        InputError: no such figure of this study (with the nearest name), or one that it has too few trials for.
     """
-    images = _images(study, rows)
-    if name not in images:
-        raise unknown("image of a study", name, images)
+    figures = _figures(study, rows)
+    if name not in figures:
+        raise unknown("figure of a study", name, figures)
     try:
         with _plain_pyplot():
-            return images[name][1]()
+            return figures[name][1]()
     except Exception as error:
         raise InputError(f"{name}: cannot be drawn of this study: {type(error).__name__}: {error}") from error
 
@@ -107,7 +107,7 @@ def left_out(study: optuna.Study) -> str:
 
 
 def failure_figure(rows: Sequence[TrialRow]) -> Figure:
-    """The failed trials with their reasons, as an image of text.
+    """The failed trials with their reasons, as a figure of text.
 
     Raises:
         ValueError: none failed.
@@ -137,7 +137,7 @@ def _target(study: optuna.Study, sign: int = 1) -> dict[str, Any]:
     return {"target": lambda trial: sign * trial.values[0], "target_name": ACCURACY}
 
 
-def _images(study: optuna.Study, rows: Sequence[TrialRow]) -> Mapping[str, tuple[str, Callable[[], Figure]]]:
+def _figures(study: optuna.Study, rows: Sequence[TrialRow]) -> Mapping[str, tuple[str, Callable[[], Figure]]]:
     """name -> what it shows and how to draw it."""
     from optuna.visualization import matplotlib as plots
 
@@ -150,7 +150,7 @@ def _images(study: optuna.Study, rows: Sequence[TrialRow]) -> Mapping[str, tuple
         return figure
 
     def several() -> list[str]:
-        """The most important axes; at least two, or an image of pairs says nothing."""
+        """The most important axes; at least two, or a figure of pairs says nothing."""
         known = list(importance(study))[:PAIRS]
         if len(known) < 2:
             raise ValueError("it needs two axes and two different complete trials")
@@ -161,7 +161,7 @@ def _images(study: optuna.Study, rows: Sequence[TrialRow]) -> Mapping[str, tuple
             raise ImportError("it interpolates with scipy, which is not installed; rank.png shows the same pairs")
         return plots.plot_contour(study, params=params, **target)
 
-    images: dict[str, tuple[str, Callable[[], Figure]]] = {
+    figures: dict[str, tuple[str, Callable[[], Figure]]] = {
         "history": (
             "Every trial's objective, and the best so far.",
             lambda: sized(plots.plot_optimization_history(study, **target)),
@@ -190,24 +190,24 @@ def _images(study: optuna.Study, rows: Sequence[TrialRow]) -> Mapping[str, tuple
     }
     if target and study.best_trials:
         names = [UNITS[name] for name in study.metric_names or ()]
-        images["front"] = (
+        figures["front"] = (
             "Accuracy against cost. Best trials are the Pareto front: no other trial is at least as good in everything "
-            "and better in something. All other images show the accuracy.",
+            "and better in something. All other figures show the accuracy.",
             lambda: sized(plots.plot_pareto_front(study, target_names=names), 9, 6),
         )
     if any(item.rungs for item in rows):
-        images["rungs"] = (
+        figures["rungs"] = (
             "What early stopping saw: the sweep's best on a few images, by finished epochs.",
             lambda: sized(plots.plot_intermediate_values(study)),
         )
     if any(item.state == "fail" for item in rows):
-        images["failures"] = ("Failed trials and why.", lambda: failure_figure(rows))
-    return images
+        figures["failures"] = ("Failed trials and why.", lambda: failure_figure(rows))
+    return figures
 
 
 @contextmanager
 def _plain_pyplot() -> Iterator[None]:
-    """Optuna draws through pyplot and changes its style for good; here both end with the image."""
+    """Optuna draws through pyplot and changes its style for good; here both end with the figure."""
     import matplotlib
 
     matplotlib.use("Agg")

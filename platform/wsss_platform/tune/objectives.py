@@ -18,9 +18,9 @@ from wsss_platform.search.space import SearchSpace
 
 ACCURACY, SECONDS, MEMORY = "accuracy", "seconds", "memory"
 DIRECTIONS = {ACCURACY: "maximize", SECONDS: "minimize", MEMORY: "minimize"}
-"""TrainingModule -> Optuna's word for what is better. The order is that of a trial's values."""
+"""Objective -> Optuna's word for what is better. The order is that of a trial's values."""
 REPORTED = {ACCURACY: "objective", SECONDS: "cost_seconds", MEMORY: "cost_memory"}
-"""TrainingModule -> its name in a trial's last report."""
+"""Objective -> its name in a trial's last report."""
 SINGLE = (ACCURACY,)
 
 

@@ -105,9 +105,7 @@ class ObjectiveOptions:
         "Search",
         metavar="half|held-out:K|train|val",
     )
-    no_baseline: bool = option(
-        False, "Leave out the baseline (plain CAM) and the host at the end.", "Search", hidden=True
-    )
+    no_baseline: bool = option(False, "Leave out the baseline (plain CAM) and the host at the end.", "Search")
     objectives: str = option(
         ACCURACY,
         "Search for several things at once; trials that no other one beats are marked. seconds: of all stages of a "

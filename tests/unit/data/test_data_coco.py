@@ -298,14 +298,14 @@ def test_an_image_of_another_size_is_named(tmp_path: Path) -> None:
         convert({"train": read(root)}, tmp_path / "tree", "coco2014", lambda *_: None, processes=1)
 
 
-def test_one_list_alone(tmp_path: Path) -> None:
+def test_one_split_alone(tmp_path: Path) -> None:
     root = layout(tmp_path / "coco")
     (root / "annotations" / "instances_val2014.json").write_text("{}")
-    with pytest.raises(InputError, match=r"val2014: no such folder.*--list train leaves val out"):
+    with pytest.raises(InputError, match=r"val2014: no such folder.*--split train leaves val out"):
         annotation_files(root, "2014")
-    asked = ["data", "convert-coco", str(root), str(tmp_path / "tree"), "--list", "train", "--json"]
+    asked = ["data", "convert-coco", str(root), str(tmp_path / "tree"), "--split", "train", "--json"]
     the_command.process(*asked)
-    with pytest.raises(InputError, match="unknown (list|split)"):
+    with pytest.raises(InputError, match="unknown split"):
         annotation_files(root, "2014", "trian")
 
 

@@ -41,7 +41,7 @@ def test_the_truth_of_the_others_is_refused() -> None:
     assert truth.mask(few.ids[0]).ndim == 2
     with pytest.raises(InputError, match="is not in train:held-out-2"):
         truth.mask(rest.ids[0])
-    with pytest.raises(InputError, match="not in the list train:rest-2"):
+    with pytest.raises(InputError, match="not in the split train:rest-2"):
         rest.read(few.ids[0])
 
 

@@ -83,7 +83,7 @@ def _annotation_file(root: Path, name: str, year: str) -> Path:
 
 
 def annotation_files(root: Path, year: str, only: str | None = None) -> dict[str, tuple[Path, Path]]:
-    """List name -> (annotation file, folder of images) of what lies in COCO's folder.
+    """Split -> (annotation file, folder of images) of what lies in COCO's folder.
 
     Images lie in `train2014`, or in `images/train2014`.
 
@@ -93,12 +93,12 @@ def annotation_files(root: Path, year: str, only: str | None = None) -> dict[str
         only: "train" or "val"; None is both, as far as there are annotations.
 
     Raises:
-        InputError: another year or list, no annotations, or annotations without their folder of images.
+        InputError: another year or split, no annotations, or annotations without their folder of images.
     """
     if year not in _YEARS:
         raise unknown("year (--year)", year, _YEARS, "--year")
     if only is not None and only not in _LISTS:
-        raise unknown("list (--list)", only, _LISTS, "--list")
+        raise unknown("split (--split)", only, _LISTS, "--split")
     found: dict[str, tuple[Path, Path]] = {}
     names = _LISTS if only is None else (only,)
     for name in names:
@@ -110,7 +110,8 @@ def annotation_files(root: Path, year: str, only: str | None = None) -> dict[str
         if images is None:
             other = next(each for each in _LISTS if each != name)
             raise InputError(
-                f"{folders[0]}: no such folder, but {path} is there; --list {other} leaves {name} out", field=folders[0]
+                f"{folders[0]}: no such folder, but {path} is there; --split {other} leaves {name} out",
+                field=folders[0],
             )
         found[name] = path, images
     if not found:

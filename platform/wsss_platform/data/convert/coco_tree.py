@@ -58,7 +58,7 @@ def convert(
         processes: that paint; None is one per core that this process may use.
 
     Raises:
-        InputError: the folder is not new, another process is at it, the lists have other classes or an image in
+        InputError: the folder is not new, another process is at it, the splits have other classes or an image in
             common, an image is missing or has another size, or a file cannot be written.
         RunError: a process that paints was killed.
     """
@@ -70,7 +70,7 @@ def convert(
         raise InputError(f"the annotation files have different categories: {paths}")
     images = [image for split in splits.values() for image in split.images]
     if len({image.id for image in images}) < len(images):
-        raise InputError(f"an image is in two lists: {paths}")
+        raise InputError(f"an image is in two splits: {paths}")
     try:
         _check_there(images)
         said = json.dumps({list_name: _identity(split.path) for list_name, split in splits.items()}, indent=1) + "\n"

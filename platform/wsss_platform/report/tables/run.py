@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from wsss_platform.config.words import counted
 from wsss_platform.plan.documents import MissingInputs, Plan, RunPlan
 from wsss_platform.plan.protocol import Protocol
 from wsss_platform.report.table import Alert, Shown, Table, columns
@@ -44,7 +45,7 @@ def run_result(result: RunResult) -> list[Shown]:
     if result.score is not None:
         shown += [score_table(result.run, result.score), protocol_line(result.protocol)]
     if result.failures:
-        shown.append(Alert(f"{result.failures} images failed and are missing: {result.folder}/{FAILURES}"))
+        shown.append(Alert(f"{counted(result.failures, 'image')} failed and missing: {result.folder}/{FAILURES}"))
     shown.append(f"{result.stage} of run {result.run}: {result.folder}")
     if (following := _NEXT.get(result.stage.partition(":")[0])) is not None:
         shown.append(f"next: wsss-platform {following} {result.run}")
@@ -54,9 +55,11 @@ def run_result(result: RunResult) -> list[Shown]:
 def export_lines(found: Export) -> list[Shown]:
     """Masks that were written for other codebases."""
     hint = "" if found.scored else "; no IoU in scores.parquet, as the run is not scored"
-    lines: list[Shown] = [f"{found.images} masks for other codebases in {found.folder}{hint}"]
+    lines: list[Shown] = [f"{counted(found.images, 'mask')} for other codebases in {found.folder}{hint}"]
     if found.lacking:
-        lines.append(f"{len(found.lacking)} images have no mask and are in no split: {' '.join(found.lacking)}")
+        lines.append(
+            f"{counted(len(found.lacking), 'image')} without a mask, left out of every split: {' '.join(found.lacking)}"
+        )
     return lines
 
 

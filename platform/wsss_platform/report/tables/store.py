@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from wsss_platform.config.words import counted
 from wsss_platform.report.table import Shown, Table, columns
 from wsss_platform.upkeep.documents import Copy, StoreClearance, StoreEntry, StoreList, StoreVerification
 
@@ -17,14 +18,18 @@ def list_result(document: StoreList) -> list[Shown]:
         sizes = (size_words(one.bytes), _age(one.age_seconds))
         rows.append((kind, one.key[:12], _maker(one), one.split or "-", *sizes, reason, _few(one.referred_by)))
     names = ("kind", "key", "made by", "split", "size", "age", "kept because", "referred to by")
-    total = f"{size_words(sum(one.bytes for one in document.entries))} in {len(document.entries)} places"
+    total = f"{size_words(sum(one.bytes for one in document.entries))} in {counted(len(document.entries), 'place')}"
     return [Table("", columns(*names), tuple(rows)), f"{total} under {document.storage}"]
 
 
 def verification_lines(document: StoreVerification) -> list[Shown]:
     """Remarks, what is damaged, and how many."""
     damaged = [f"damaged: {one.reason}" for one in document.damaged]
-    return [*document.remarks, *damaged, f"{document.entries} entries read, {len(damaged)} problems"]
+    return [
+        *document.remarks,
+        *damaged,
+        f"{counted(document.entries, 'entry', 'entries')} read, {counted(len(damaged), 'problem')}",
+    ]
 
 
 def clearance_result(document: StoreClearance) -> list[Shown]:
@@ -48,7 +53,7 @@ def copy_lines(document: Copy) -> list[Shown]:
     where = f"{'to' if document.away else 'from'} {document.remote}"
     source = "in the store" if document.away else "at the mirror"
     return [
-        f"run {document.run}: {document.files} files, {size_words(document.size)}, {where}",
+        f"run {document.run}: {counted(document.files, 'file')}, {size_words(document.size)}, {where}",
         *(f"{stage}: there already" for stage in document.there),
         *(f"{stage}: not {source} (not made, or dropped)" for stage in document.lacking),
     ]

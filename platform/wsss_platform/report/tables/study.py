@@ -26,7 +26,7 @@ from wsss_platform.search.documents import (
 from wsss_platform.search.space import Axis, CategoricalAxis
 
 _COSTS = {"seconds": "own seconds", "memory": "peak GiB"}
-"""TrainingModule -> heading."""
+"""Objective -> heading."""
 
 
 def study_plan(plan: StudyPlan) -> list[Shown]:
@@ -184,7 +184,7 @@ def front_lines(found: StudyDocument) -> list[str]:
 def best_table(best: TrialRow, default: MethodConfig) -> Table:
     """What the best trial has that the default config has not."""
     rows = tuple((path, _value(look_up(default, path)), _value(value)) for path, value in best.changes.items())
-    return Table(f"trial {best.number}, the best", columns("field", "default", "best"), rows)
+    return Table(f"trial {best.number}, the best", columns("setting", "default", "best"), rows)
 
 
 def _comparison(found: StudyDocument) -> list[Shown]:

@@ -46,7 +46,7 @@ def plan(split: Split, images: int, confirm: int, seed: int) -> Plan:
     """
     if len(split.ids) < images + min(confirm, SMALLEST):
         raise InputError(
-            f"list {split.name!r} has {len(split.ids)} images; --images {images} to search on leaves too few "
+            f"split {split.name!r} has {len(split.ids)} images; --images {images} to search on leaves too few "
             "to confirm the winner on"
         )
     vectors = np.array([split.labels(name) for name in split.ids])
