@@ -6,6 +6,7 @@ Code between backquotes, code blocks and the braces of f-strings are exempt: an 
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,15 +17,15 @@ ROOT = Path(__file__).parents[1]
 FORBIDDEN = {
     "picture": (re.compile(r"\bpictures?\b", re.I), "image"),
     "told": (re.compile(r"\btold\b", re.I), "reported, said or printed"),
-    "looks": (re.compile(r"\blook(s|ed)\b(?! like)", re.I), "evaluated on ground truth N times, read, checked"),
+    "looks": (re.compile(r"\blook(s|ed|ing)?\b(?! like)", re.I), "evaluated on ground truth N times, read, checked"),
     "held to": (re.compile(r"\bheld (to|against)\b", re.I), "compared with"),
     "arm": (re.compile(r"\barms?\b", re.I), "variant or baseline"),
     "price": (re.compile(r"\bat (the same|a|what) price\b", re.I), "at the same background, or in seconds"),
     "truth": (re.compile(r"(?<!ground )(?<!ground-)(?<!ground\n)\btruth\b", re.I), "ground truth"),
 }
 """Word -> (what finds it, what to say)."""
-HISTORY = ("log.md", "decisions", "experiments")
-"""Pages that say what was found or decided on a day, in the words of that day."""
+HISTORY = ("log.md", "decisions")
+"""Of docs: what was found or decided on a day, in the words of that day; so is CHANGELOG.md."""
 SAID = (
     "InputError",
     "RunError",
@@ -35,8 +36,14 @@ SAID = (
     "Typer",
     "note",
     "Finding",
+    "Problem",
+    "Check",
+    "Warned",
     "in_context",
     "Alert",
+    "info",
+    "warning",
+    "print",
 )
 """Functions whose texts a person reads."""
 CODE = re.compile(r"```.*?```|~~~.*?~~~|``.*?``|`[^`]*`|<(style|script)\b.*?</\1>|^ +\w+:(?= )|^--[\w-]+$", re.S | re.M)
@@ -94,8 +101,9 @@ PAGES = [
         if page.relative_to(ROOT / "docs").parts[0] not in HISTORY
     ),
     *sorted((ROOT / "methods").rglob("*.md")),
-    ROOT / "CONTRIBUTING.md",
+    *(ROOT / name for name in ("README.md", "LEADERBOARD.md", "CONTRIBUTING.md")),
 ]
+NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 
 
 def test_errors_notes_and_option_texts() -> None:
@@ -134,6 +142,29 @@ def test_pages(page: Path) -> None:
     assert not wrong(page.read_text(encoding="utf-8"))
 
 
+def cells(notebook: str) -> list[str]:
+    """The sources of a notebook's cells, text and code."""
+    return ["".join(cell["source"]) for cell in json.loads(notebook)["cells"]]
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.name)
+def test_notebooks(notebook: Path) -> None:
+    found = cells(notebook.read_text(encoding="utf-8"))
+    assert found
+    assert not [problem for cell in found for problem in wrong(cell)]
+
+
+def test_a_forbidden_word_in_a_notebook_is_found() -> None:
+    told = [{"cell_type": kind, "source": ["# A\n", "# picture"]} for kind in ("markdown", "code")]
+    assert len([problem for cell in cells(json.dumps({"cells": told})) for problem in wrong(cell)]) == 2
+
+
+def test_there_are_pages_and_notebooks() -> None:
+    assert NOTEBOOKS
+    assert {"README.md", "LEADERBOARD.md"} <= {page.name for page in PAGES}
+    assert any(page.parent.name == "experiments" for page in PAGES)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -141,6 +172,8 @@ def test_pages(page: Path) -> None:
         "it was told",
         "looked at twice",
         "Looks at ground truth: 3",
+        "Look at, check and convert data.",
+        "to look at",
         "held to the first",
         "the first arm",
         "at the same price",
@@ -175,3 +208,8 @@ def test_texts_of_errors_are_found_behind_names_and_in_parts() -> None:
     texts = [text for _, text in said(source)]
     assert "a `filled` arm" in texts
     assert "ab c" in texts
+
+
+@pytest.mark.parametrize("call", ["log.info", "log.warning", "console.print", "Warned", "print"])
+def test_texts_of_logs_and_warnings_are_found(call: str) -> None:
+    assert [text for _, text in said(f'{call}("it was told")\n')] == ["it was told"]

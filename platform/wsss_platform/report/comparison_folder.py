@@ -64,7 +64,7 @@ def write(document: ComparisonDocument, scored: Sequence[ScoredVariant], images:
     folder = Path(document.folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / TABLE, comparison_markdown(document))
-    save(bars(document.rows, "classes", "IoU per class, mean over seeds"), folder / CLASSES)
+    save(bars(document.rows, "classes", "IoU per class, mean over random seeds"), folder / CLASSES)
     save(bars(document.rows, "effects", "what the masks get right and wrong"), folder / EFFECTS)
     drawn = []
     for image, figure in differing(scored, images):
