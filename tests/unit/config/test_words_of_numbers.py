@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from wsss_platform.config import DataConfig
+from wsss_platform.config import SampleConfig
 from wsss_platform.config.words import counted
 from wsss_platform.data.check import inspect, verdict
 from wsss_platform.data.reading import Problem
@@ -21,7 +21,7 @@ def test_one_is_singular(count: int, expected: str) -> None:
 
 
 def test_a_verdict_on_one_image() -> None:
-    dataset = SampleDataset(DataConfig.model_validate({"sample": {"train": 1, "val": 1, "size": 48}}))
+    dataset = SampleDataset(SampleConfig(train=1, val=1, size=48))
     one = inspect(dataset, "train")
     assert verdict([one])[1] == "ready: 1 image with labels, 1 with ground truth; nothing wrong"
     wrong = replace(one, problems=(Problem("b.jpg", "broken"),), masked=frozenset())

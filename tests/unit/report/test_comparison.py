@@ -102,6 +102,7 @@ def test_other_seeds_and_missing_scores_are_refused(tmp_path: Path) -> None:
         score_variants([wide], Store(tmp_path / "empty"), "best")
 
 
+@pytest.mark.filterwarnings("ignore:Mean of empty slice")  # a class that no image has
 def test_a_stored_comparison_keeps_its_day_while_its_scores_are_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
