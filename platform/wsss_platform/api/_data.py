@@ -45,7 +45,7 @@ class Data:
         return f"<{config.kind}{place}: trains on {config.train_list!r}, scores {config.score_list!r}>"
 
 
-def sample(train: int = 200, val: int = 100, *, score: str = "train", size: int = 128, seed: int = 0) -> Data:
+def sample(train: int = 160, val: int = 80, *, score: str = "train", size: int = 128, seed: int = 0) -> Data:
     """The built-in generated data set: nothing to download.
 
     Args:

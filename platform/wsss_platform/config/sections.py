@@ -299,9 +299,9 @@ class SampleConfig(Section):
 
     seed: int = Field(0, ge=0)
     """Seed of the whole set."""
-    train: int = Field(200, ge=1, le=100_000)
+    train: int = Field(160, ge=1, le=100_000)
     """Images in the split "train"."""
-    val: int = Field(100, ge=1, le=100_000)
+    val: int = Field(80, ge=1, le=100_000)
     """Images in the split "val"."""
     size: int = Field(128, ge=48, le=1024)
     """Longer side of an image in pixels; the shorter side varies from 3/4 of it."""
