@@ -22,7 +22,7 @@ from wsss_platform.plan.speed import like
 from wsss_platform.run.trial_rows import ENDED, read_rows
 from wsss_platform.search.effects import axes_by_stage
 from wsss_platform.search.space import Axis, SearchSpace
-from wsss_platform.store.artefacts import MANIFEST, Store
+from wsss_platform.store.artefacts import MANIFEST, Store, images_of
 
 if TYPE_CHECKING:
     from wsss_platform.search.levels import Levels
@@ -74,8 +74,9 @@ class Speeds:
 
 def _seconds_per_image(folder: Path, manifest: dict[str, Any]) -> float | None:
     """None when nothing was worked on (weights from a file)."""
-    if "images" in manifest:
-        return float(manifest["seconds"]) / manifest["images"] if manifest["images"] else None
+    counted = images_of(manifest)
+    if counted is not None:
+        return float(manifest["seconds"]) / counted if counted else None
     from wsss_platform.train.record import read_epochs
 
     ends = read_epochs(folder / METRICS)

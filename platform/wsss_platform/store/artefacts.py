@@ -77,6 +77,11 @@ class Artefact:
     manifest: Mapping[str, Any]
 
 
+def images_of(manifest: Mapping[str, Any]) -> int | None:
+    """How many images a stage worked on; None for a training. Manifests of earlier versions have another name."""
+    return manifest.get("images", manifest.get("pictures"))
+
+
 class Store:
     """Stage outputs under one storage folder (a local or shared file system)."""
 
