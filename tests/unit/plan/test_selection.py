@@ -36,6 +36,7 @@ def test_what_is_searched_and_what_is_told(
     rule = read_rule(text, data)
     assert (rule.stamp, rule.searched(data), rule.reported(data)) == (stamp, searched, reported)
     assert check_selection(rule.stamp) == stamp
+    assert rule.asked(reported, data) == data.score_list
 
 
 def test_wrong_rules_are_told() -> None:
