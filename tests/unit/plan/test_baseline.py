@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,6 +39,17 @@ def test_the_seeds_of_fbr_are_the_baseline_s_training() -> None:
     assert baseline.stage("maps").key == fbr.stage("maps", "seed").key
     cheaper = of("fbr", **{"seed.train.epochs": 2})
     assert known(cheaper).stage("train").key != baseline.stage("train").key
+
+
+def test_seeds_from_a_file_are_the_baseline_s_weights(tmp_path: Path) -> None:
+    file = tmp_path / "weights.pt"
+    file.write_bytes(b"x")
+    fbr = of("fbr", released=(f"seed={file}",))
+    baseline = known(fbr)
+    assert baseline.config.released_file("cam") == str(file)
+    assert baseline.stage("train").key == fbr.stage("train", "seed").key
+    assert baseline.stage("maps").key == fbr.stage("maps", "seed").key
+    assert known(of("fbr", released=(f"fbr={file}",))).config.released == (), "it is another network's"
 
 
 def test_what_trained_the_seeds_of_fbr_is_taken_for_the_baseline(tmp_path: Any) -> None:
