@@ -205,7 +205,8 @@ def comparison_table(rows: Sequence[StudyRow], report: StudyReport) -> Table:
         gap = "" if row.difference is None else f"{row.difference:+.2f}"
         span = "" if row.low is None or row.high is None else f"{row.low:+.2f} to {row.high:+.2f}"
         value = "-" if row.miou is None else f"{row.miou:.2f}"
-        lines.append((named, trial, value, gap, span, f"{row.seconds:.0f}"))
+        spent = "-" if row.seconds is None else f"{row.seconds:.0f}"
+        lines.append((named, trial, value, gap, span, spent))
     title = f"mean IoU in percent on {report.reported_on}, {report.images} images"
     headings = ["row", "trial", "mean IoU", "difference", "95 % interval", "seconds"]
     return Table(title, aligned(headings, ("row", "95 % interval")), tuple(lines))
