@@ -30,7 +30,7 @@ def write_tree(folder: Path) -> Path:
 def the_command(asked: StudyRequest, best: Path) -> list[str]:
     """Its words, as a shell takes them."""
     said = dict.fromkeys(("report", "inner", "best", "figure"))
-    empty = {name: () for name in ("objectives", "front", "comparison", "trials")}
+    empty = dict.fromkeys(("objectives", "front", "comparison", "trials"), ())
     words = {"study": "s", "folder": "f", "objective": "masks", "selection": asked.selection, "evaluations": 1}
     found = StudyDocument.model_validate({**said, **empty, **words, "best_config": str(best)})
     lines = [str(line) for line in study_result(found, "cam", asked.asked, asked.store.root)]

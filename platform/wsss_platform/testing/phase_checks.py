@@ -103,7 +103,9 @@ class PhaseChecks:
         terms = sorted(cam.losses(plain.batch(), 0.0))
         assert sorted(plain.weights) == terms, f"{plain}: plain_cam, but {plain.phase.loss} has not the fields {terms}"
         fields = type(plain.train).model_fields.keys()
-        assert fields == TrainConfig.model_fields.keys(), f"{plain}: plain_cam, but {plain.phase.train} has other fields"
+        assert fields == TrainConfig.model_fields.keys(), (
+            f"{plain}: plain_cam, but the fields of {plain.phase.train} are others"
+        )
         prefix = plain.phase.train.removesuffix("train")
         read = sorted(path.removeprefix(prefix) for path in plain.phase.sections)
         expected = ["backbone", "loss", "train"]

@@ -79,7 +79,7 @@ class WithMoreTraining(CAM.config):  # type: ignore[name-defined, misc]
         ({"module": MoreLayers}, "not the layers of it"),
         ({"sections": ("backbone", "train", "loss", "maps")}, "its sections are"),
         ({"config": WithMoreWeights(backbone={"weights": "none"})}, r"loss has not the fields \['classification'\]"),
-        ({"config": WithMoreTraining(backbone={"weights": "none"})}, "train has other fields"),
+        ({"config": WithMoreTraining(backbone={"weights": "none"})}, "the fields of train are others"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -13,6 +13,7 @@ from wsss_platform.plan.baseline import baseline_of, host_of
 from wsss_platform.plan.experiment import Experiment
 from wsss_platform.run.local_runner import LocalRunner
 from wsss_platform.run.pipeline import run
+from wsss_platform.search.costs import Speeds
 from wsss_platform.store.artefacts import Store
 
 CAM = wsss_methods.get("cam")
@@ -60,6 +61,10 @@ def test_what_trained_the_seeds_of_fbr_is_taken_for_the_baseline(tmp_path: Any) 
     done = run(known(fbr), store, LocalRunner(threads=1))
     assert [end.cached for end in done.stages if end.stage.kind == "train"] == [True]
     assert done.score is not None
+    longer = known(of("fbr", **small | {"seed.train.epochs": 2}))
+    seconds, earlier = Speeds(store).of(longer, longer.stage("train"))
+    assert earlier == 1, "its speed is known, too"
+    assert seconds is not None
 
 
 @pytest.mark.parametrize("name", ["drs", "rcm_mam", "fbr_s", "fbr_cam"])

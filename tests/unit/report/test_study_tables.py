@@ -46,8 +46,8 @@ def study(rows: tuple[TrialRow, ...], front: tuple[int, ...]) -> StudyDocument:
     )
 
 
-def of(method: str, data: DataConfig = DataConfig()) -> Experiment:
-    return Experiment(get(method), get(method).config(), data)
+def of(method: str, data: DataConfig | None = None) -> Experiment:
+    return Experiment(get(method), get(method).config(), data or DataConfig())
 
 
 def shown(rows: tuple[TrialRow, ...]) -> list[str]:

@@ -174,7 +174,7 @@ def test_without_trial_0_the_best_stands_alone(tmp_path: Path) -> None:
     failed = (replace(trials[0], state="fail"), *trials[1:])
     assert [row.name for row in rows_of(asked, folder, failed)] == ["best trial"]
     cam = replace(asked, baseline=asked.experiment)  # as a study of plain CAM has it
-    assert [(row.name, row.trial) for row in rows_of(cam, folder, trials)][0] == ("baseline", 0)
+    assert next((row.name, row.trial) for row in rows_of(cam, folder, trials)) == ("baseline", 0)
     best = folder.best()
     assert best is not None
     rows = rows_of(cam, folder, failed)
