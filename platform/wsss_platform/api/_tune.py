@@ -204,13 +204,14 @@ def _solved(request: StudyRequest, progress: bool, interrupts: Any, command: tup
 
 
 def _draw(result: StudyResult, request: StudyRequest) -> None:
-    """The figure of the comparison; a study ends without one where maps that it needs were removed."""
+    """The figure of the comparison; a study ends without one where maps that it needs were removed, or where it cannot
+    be written."""
     from wsss_platform.report.study_figure import write_figure
 
     assert result.comparison is not None
     try:
         write_figure(result.compared, result.comparison, request.store, result.folder)
-    except (InputError, RunError) as error:
+    except (InputError, RunError, OSError) as error:
         log.info("no figure: %s", error)
 
 

@@ -79,7 +79,8 @@ class Artefact:
 
 def images_of(manifest: Mapping[str, Any]) -> int | None:
     """How many images a stage worked on; None for a training. Manifests of earlier versions have another name."""
-    return manifest.get("images", manifest.get("pictures"))
+    counted: int | None = manifest.get("images", manifest.get("pictures"))
+    return counted
 
 
 class Store:
