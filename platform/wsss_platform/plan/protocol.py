@@ -33,11 +33,18 @@ FORMER = {"train_pictures": "train_images", "score_pictures": "score_images"}
 """Fields of protocols that earlier versions stored, with their names of today."""
 
 
-def check_selection(text: object, where: str = "selection") -> str:
-    """The text, if it names a selection; InputError with the nearest right one otherwise. The words of earlier
-    versions become those of today: "train truth" is "train ground truth"."""
+def current_selection(text: object) -> object:
+    """A selection of an earlier version in the words of today: "train truth" is "train ground truth"; all else as it
+    is."""
     if isinstance(text, str) and re.fullmatch(r"(held-out:\d+|train|val) truth", text):
-        text = text.replace("truth", "ground truth")
+        return text.replace("truth", "ground truth")
+    return text
+
+
+def check_selection(text: object, where: str = "selection") -> str:
+    """The text, if it names a selection; InputError with the nearest right one otherwise. Those of earlier versions
+    become those of today."""
+    text = current_selection(text)
     if not isinstance(text, str) or not re.fullmatch(
         r"none|unknown|(held-out:[1-9]\d{0,5}|(half of )?(train|val)) ground truth", text
     ):

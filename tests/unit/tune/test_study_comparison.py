@@ -14,6 +14,7 @@ import pytest
 from study_requests import study_request, study_searcher
 from tiny_method import METHOD, TinyConfig
 from wsss_platform.config import DataConfig, MapsConfig, SampleConfig, TrainConfig
+from wsss_platform.errors import InputError
 from wsss_platform.plan.experiment import Experiment
 from wsss_platform.plan.selection import judged_by, read_rule
 from wsss_platform.report.evaluations import evaluations
@@ -230,3 +231,13 @@ def test_without_the_training_of_a_score_its_seconds_are_unknown(tmp_path: Path)
 def test_a_study_says_in_its_identity_who_chose(tmp_path: Path) -> None:
     asked = study(tmp_path, "held-out:2")
     assert asked.identity()["selection"] == "held-out:2 ground truth"
+
+
+def test_a_study_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
+    asked = study(tmp_path, "train")
+    folder = asked.store.study_folder(asked.name)
+    old = json.loads(json.dumps(asked.identity())) | {"selection": "train truth"}
+    StudyFolder(folder, old)
+    StudyFolder(folder, asked.identity())
+    with pytest.raises(InputError, match="selection is"):
+        StudyFolder(folder, asked.identity() | {"selection": "val ground truth"})
