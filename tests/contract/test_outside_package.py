@@ -25,8 +25,8 @@ from wsss_platform.testing.phase_checks import SLOW
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "guides" / "add_a_method.md"
 FILE = re.compile(r"^<!-- file: (\S+) -->\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-TESTS = 44
-"""Seven of the method, three of its phase, nine of both variants, and for both four sizes and four limits."""
+TESTS = 45
+"""Seven of the method, four of its phase, nine of both variants, and for both four sizes and four limits."""
 
 
 def files() -> dict[str, str]:
@@ -89,6 +89,13 @@ MUTANTS = {
         '[axes."train.weight_decay"]',
         "test_search_space_has_each_role_or_says_why_not",
         "no axis is a loss_weight",
+    ),
+    "toy_plain": Mutant(
+        "__init__.py",
+        '"train")),)',
+        '"train"), plain_cam=True),)',
+        "test_a_phase_that_says_it_is_plain_cam_is",
+        "plain_cam, but its module is no CamClassifier",
     ),
     "toy_heavy": Mutant(
         "__init__.py",

@@ -20,6 +20,7 @@ def _phases(config: CamConfig) -> tuple[Phase, ...]:
     )
 
 
+# The keys of plain CAM phases, this one's included, say method.PLAIN_CAM: who raises the revision raises that one, too.
 METHOD = Method(
     name="cam",
     title="Class activation maps of an image classifier",

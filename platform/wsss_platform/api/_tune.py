@@ -204,13 +204,14 @@ def _solved(request: StudyRequest, progress: bool, interrupts: Any, command: tup
 
 
 def _draw(result: StudyResult, request: StudyRequest) -> None:
-    """The figure of the comparison; a study ends without one where maps that it needs were removed."""
+    """The figure of the comparison; a study ends without one where maps that it needs were removed, or where it cannot
+    be written."""
     from wsss_platform.report.study_figure import write_figure
 
     assert result.comparison is not None
     try:
         write_figure(result.compared, result.comparison, request.store, result.folder)
-    except (InputError, RunError) as error:
+    except (InputError, RunError, OSError) as error:
         log.info("no figure: %s", error)
 
 
@@ -253,11 +254,11 @@ def plan_study(
     rule = read_rule(options.objective.selection, whole.data)
     check_base(rule.stamp, strongest(experiments.chosen_in(recipe), experiments.check_released(whole)))
     experiment = judged_by(rule, whole)
-    experiments.check_lists(experiment)
+    _check_scored(experiment)
     space = load_space(options.search.space or space_of(experiment.method), experiment.config)
     experiments.check_gates(experiment, space.axes)
     reported = rule.reported(whole.data)
-    experiments.check_lists(_scored_on(whole, reported))
+    _check_scored(_scored_on(whole, reported))
     baseline, host = (None, None) if options.objective.no_baseline else beside_of(experiment)
     options = _with_database(options)
     store = Store(options.storage.storage, options.resources.max_failures)
@@ -272,6 +273,15 @@ def beside_of(experiment: Experiment) -> tuple[Experiment | None, Experiment | N
     from wsss_platform.plan.baseline import baseline_of, host_of
 
     return baseline_of(experiment, find_method("cam")), host_of(experiment)
+
+
+def _check_scored(experiment: Experiment) -> None:
+    """Both splits must be there, and the scored one needs ground truth."""
+    from wsss_platform.api.experiments import check_lists
+    from wsss_platform.plan.experiment import check_truth
+
+    check_lists(experiment)
+    check_truth(experiment, experiment.stages[-1])
 
 
 def _scored_on(experiment: Experiment, split: str) -> Experiment:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from wsss_platform.config.options import flat
 from wsss_platform.plan.documents import PlannedStage, Resources, RunPlan
 from wsss_platform.plan.experiment import Experiment, Stage, is_cached, needed
-from wsss_platform.search.costs import Cost, cost_document, further_costs, run_costs, study_costs
+from wsss_platform.search.costs import Cost, Speeds, best_costs, cost_document, further_costs, run_costs, study_costs
 from wsss_platform.search.documents import BEST, PlannedBudget, SearchSettings, StudyPlan, StudyStage
 from wsss_platform.search.effects import shared_stages
 from wsss_platform.store.artefacts import Store
@@ -64,6 +64,8 @@ def plan_document(
 
 def study_plan(request: StudyRequest) -> StudyPlan:
     """What a study would do."""
+    from wsss_platform.tune.comparison import COMPARISON
+
     experiment, options, store = request.experiment, request.options, request.store
     ends, keep_best = options.ends(), options.storage.keep_best
     costs = study_costs(
@@ -78,13 +80,16 @@ def study_plan(request: StudyRequest) -> StudyPlan:
     )
     reported = experiment.data.model_copy(update={"score_list": request.reported_on})
     known = {stage.key for offset in range(request.seeds) for stage in experiment.of_seed(offset).stages}
+    speeds, missing = Speeds(store), bool(costs)
     for row, each in request.rows().items():
         for offset in range(request.seeds):
             for one in (each.of_seed(offset), replace(each.of_seed(offset), data=reported)):
-                costs += further_costs(row, one, store, known)
-    if request.report_list is not None:  # the best trial's own stages on the reported split are not known yet
-        shown = replace(experiment, data=reported)
-        costs += further_costs(BEST, shown, store, {stage.key for stage in shown.stages[:-3]})
+                costs += further_costs(row, one, store, known, speeds)
+    compared = (store.study_folder(request.name) / COMPARISON).is_file() and not missing
+    if request.report_list is not None and not compared:
+        for offset in range(request.seeds):
+            shown = replace(experiment.of_seed(offset), data=reported)
+            costs += best_costs(BEST, shown, request.space, experiment.data.score_list, speeds)
     gpus = options.resources.gpus_per_worker
     plan = plan_document(request.name, experiment, store, experiment.stages[-1], gpus, costs)
     keys = {stage.key for stage in shared_stages(experiment, request.space)}

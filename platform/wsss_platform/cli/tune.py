@@ -67,8 +67,8 @@ def tune(
         out.result(plan, *study_plan(plan))
         return
     found = planned.run()
-    document, asked = found.document(), found.request.experiment
-    out.result(document, *study_result(document, wanted, asked.config, asked.data, study.storage.storage))
+    document = found.document()
+    out.result(document, *study_result(document, wanted, found.request.asked, study.storage.storage))
 
 
 def _search(run: str, options: TuneOptions, images: int | None, confirm: int | None, out: Output) -> None:

@@ -132,6 +132,12 @@ def parse_assignment(text: str) -> tuple[str, Any]:
         return path, value
 
 
+def assignment(path: str, value: Any) -> str:
+    """The text that `parse_assignment` reads as this path and value: ("data.year", 2017) -> `data.year=2017`."""
+    plain = f"{path}={value}"
+    return plain if isinstance(value, str) and parse_assignment(plain)[1] == value else f"{path}={json.dumps(value)}"
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """A TOML file as plain data; InputError with the file and line when it is missing or malformed."""
     try:

@@ -90,7 +90,7 @@ def train_on_ray(
             resources_per_worker={"CPU": resources.cpus} | ({"GPU": resources.gpus} if resources.gpus else {}),
         ),
         run_config=RunConfig(
-            name=f"{job.phase.name}-{job.key}",
+            name=f"train-{job.key}",  # without method or phase: a plain CAM phase goes on under another one's name
             storage_path=str(folder / RAY_FOLDER),
             failure_config=FailureConfig(max_failures=max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=2),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Reads = Literal["masks", "maps"]
 _EXAMPLE = "my_package.module:MyModule"
 PLAIN_CAM = ("cam", 1, "cam")
-"""Method, revision and phase that stand in the keys of every phase that is `plain_cam`."""
+"""Method, revision and phase of plain CAM, which stand in the keys of every phase that is `plain_cam`."""
 EXTRAS = ("saliency",)
 """Supervision beyond image-level labels that a phase may ask for."""
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from wsss_platform.config import ImportedConfig, look_up, validated
-from wsss_platform.method import Method
+from wsss_platform.method import PLAIN_CAM, Method
 from wsss_platform.plan.experiment import Experiment
 
 VIEWS = ("scales", "sizes", "flip")
@@ -39,6 +39,9 @@ def baseline_of(experiment: Experiment, cam: Method) -> Experiment | None:
     found: dict[str, Any] = {"backbone": config.backbone.model_dump(), "train": experiment.train_config(first)}
     if first.plain_cam:
         found |= {"loss": look_up(config, first.loss), "maps": maps}
+        file = config.released_file(first.name)
+        if file is not None:
+            found["released"] = [f"{PLAIN_CAM[2]}={file}"]
     else:
         found["maps"] = {name: getattr(maps, name) for name in VIEWS}
     plain = validated(cam.config, {name: _plain(section) for name, section in found.items()}, "baseline")

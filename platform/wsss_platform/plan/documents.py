@@ -40,6 +40,8 @@ class StageCost(Part):
 
     stage: str
     """As in the plan; "inner settings" for settings that are counted within a trial."""
+    row: str
+    """Of the comparison at the end of a study, which needs it; "" for a run and for trials."""
     times: int
     """How often it is made, at most."""
     seconds: float | None
@@ -68,7 +70,7 @@ class PlanCost(Part):
     earlier_stages: int
     """Stages in the store that the speed comes from."""
     not_measured: tuple[str, ...]
-    """Stages that the hours leave out, as there was none like them."""
+    """Stages that the hours leave out, as there was none like them; behind a row's name where they are of one."""
     stages: tuple[StageCost, ...]
     """Each stage that is to be made."""
 

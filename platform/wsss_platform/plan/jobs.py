@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 from wsss_platform.method import Phase
 from wsss_platform.plan.experiment import Experiment
@@ -53,6 +53,11 @@ class EpochEnd:
     """`TrainingModule.applied()` and the loss weights in force."""
     memory: float
     """Peak of this worker (of the first one, where several train) since it began, GiB; see `train.peak_memory`."""
+
+    @classmethod
+    def of(cls, said: Mapping[str, Any]) -> Self:
+        """What a record or a checkpoint says. Those of earlier versions have other names for images."""
+        return cls(**{name.replace("pictures", "images"): value for name, value in said.items()})
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ Two scores may be ranked against each other only when their protocols are equal 
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, model_validator
 
 from wsss_platform.config import ImportedConfig, MapsConfig, MasksConfig, Section, fingerprint
 from wsss_platform.config.imported import UNKNOWN
@@ -28,8 +29,22 @@ SELECTIONS = (
 """What a selection can be; 3 stands for any number of images per class."""
 
 
+FORMER = {"train_pictures": "train_images", "score_pictures": "score_images"}
+"""Fields of protocols that earlier versions stored, with their names of today."""
+
+
+def current_selection(text: object) -> object:
+    """A selection of an earlier version in the words of today: "train truth" is "train ground truth"; all else as it
+    is."""
+    if isinstance(text, str) and re.fullmatch(r"(held-out:\d+|train|val) truth", text):
+        return text.replace("truth", "ground truth")
+    return text
+
+
 def check_selection(text: object, where: str = "selection") -> str:
-    """The text, if it names a selection; InputError with the nearest right one otherwise."""
+    """The text, if it names a selection; InputError with the nearest right one otherwise. Those of earlier versions
+    become those of today."""
+    text = current_selection(text)
     if not isinstance(text, str) or not re.fullmatch(
         r"none|unknown|(held-out:[1-9]\d{0,5}|(half of )?(train|val)) ground truth", text
     ):
@@ -100,6 +115,13 @@ class Protocol(Section):
     """Second-stage network trained on the masks, or "none" (the masks themselves are scored)."""
     truth: str
     """Hash of the ground truth."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_earlier_versions(cls, said: Any) -> Any:
+        if not isinstance(said, Mapping):
+            return said
+        return {FORMER.get(name, name): value for name, value in said.items()}
 
     def group(self) -> str:
         """Scores with equal groups may be ranked together (12 hex digits).

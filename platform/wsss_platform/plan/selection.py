@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from wsss_platform.config import DataConfig
-from wsss_platform.data.part import part_name
+from wsss_platform.data.part import base_of, part_name
 from wsss_platform.errors import InputError, unknown
 from wsss_platform.plan.experiment import Experiment
 from wsss_platform.plan.protocol import Selection
@@ -67,6 +67,11 @@ class SelectionRule:
         if self.kind == "held-out" and data.score_list == data.train_list:
             return part_name(data.train_list, "rest", self.per_class)
         return data.score_list
+
+    def asked(self, reported: str, data: DataConfig) -> str:
+        """The split that a person asked to score, of which `reported` may be a part."""
+        rest = self.kind == "held-out" and reported == part_name(data.train_list, "rest", self.per_class)
+        return base_of(reported) if self.kind == "half" or rest else reported
 
 
 def read_rule(text: str | None, data: DataConfig) -> SelectionRule:

@@ -88,7 +88,8 @@ def _comparison(found: StudyComparison) -> str:
         span = "" if row.low is None or row.high is None else f"{row.low:+.2f} to {row.high:+.2f}"
         gap = "" if row.difference is None else f"{row.difference:+.2f}"
         shown = [row.row, row.method, row.trial, None if row.miou is None else round(row.miou, 2), gap, span]
-        rows.append([*shown, "as made" if row.threshold is None else row.threshold, round(row.seconds)])
+        spent = "" if row.seconds is None else round(row.seconds)
+        rows.append([*shown, "as made" if row.threshold is None else row.threshold, spent])
     headings = ["row", "method", "trial", "mean IoU", "difference", "95 % interval", "threshold", "seconds"]
     return f"<p>{escape(' '.join(found.report.words))}</p>" + _table(headings, rows)
 

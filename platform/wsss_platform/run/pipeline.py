@@ -172,6 +172,7 @@ def _commit(experiment: Experiment, end: StageEnd, store: Store, **said: Any) ->
     manifest = {
         "stage": stage.name,
         "method": experiment.method.name,
+        "identity": experiment.identity(stage.phase),
         "list": stage.list_name,
         "inputs": {role: source.key for role, source in stage.inputs.items()},
         "seconds": round(end.seconds, 3),

@@ -10,7 +10,6 @@ import math
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,7 +21,7 @@ from wsss_platform.plan.speed import like
 from wsss_platform.run.trial_rows import ENDED, read_rows
 from wsss_platform.search.effects import axes_by_stage
 from wsss_platform.search.space import Axis, SearchSpace
-from wsss_platform.store.artefacts import MANIFEST, Store
+from wsss_platform.store.artefacts import MANIFEST, Store, images_of
 
 if TYPE_CHECKING:
     from wsss_platform.search.levels import Levels
@@ -42,6 +41,15 @@ class Cost:
     """Of one; None when nothing like it was made before."""
     earlier: int
     """Stages in the store that the speed is the median of."""
+    row: str = ""
+    """Of the comparison at the end of a study, which needs it; "" for a run and for trials."""
+    split: str = ""
+    """That it goes through; "" for inner settings."""
+
+    @property
+    def name(self) -> str:
+        """For a person: the stage, behind its row where it has one."""
+        return f"{self.row}: {self.stage}" if self.row else self.stage
 
 
 class Speeds:
@@ -53,7 +61,7 @@ class Speeds:
         for path in (store.root / "stages").glob(f"*/*/{MANIFEST}"):
             try:
                 manifest = json.loads(path.read_text(encoding="utf-8"))
-                slot, alike = (manifest["method"], manifest["stage"]), manifest["like"]
+                slot, alike = _slot_of(manifest), manifest["like"]
                 seconds = _seconds_per_image(path.parent, manifest)
             except (OSError, ValueError, KeyError, TypeError):
                 continue
@@ -63,8 +71,8 @@ class Speeds:
     def of(self, experiment: Experiment, stage: Stage) -> tuple[float | None, int]:
         """Seconds that the stage will take, and the number of earlier stages that say so; (None, 0) without any."""
         wanted = like(experiment, stage)
-        made = self._made.get((experiment.method.name, stage.name), [])
-        found = [seconds for had, seconds in made if had == wanted]
+        slots = {_slot(stage.kind, experiment.identity(stage.phase)), (experiment.method.name, stage.name)}
+        found = [seconds for slot in slots for had, seconds in self._made.get(slot, []) if had == wanted]
         if not found:
             return None, 0
         images = len(experiment.dataset.split(stage.list_name).ids)
@@ -72,10 +80,23 @@ class Speeds:
         return statistics.median(found) * images * epochs, len(found)
 
 
+def _slot(kind: str, identity: Sequence[Any]) -> tuple[str, str]:
+    """What stages share whose speeds may be alike: method and stage, of a plain CAM phase those of plain CAM."""
+    method, _, phase = identity
+    return method, f"{kind}:{phase}"
+
+
+def _slot_of(manifest: Mapping[str, Any]) -> tuple[str, str]:
+    if "identity" in manifest:
+        return _slot(manifest["kind"], manifest["identity"])
+    return manifest["method"], manifest["stage"]  # of an earlier version, which knew no phase of several methods
+
+
 def _seconds_per_image(folder: Path, manifest: dict[str, Any]) -> float | None:
     """None when nothing was worked on (weights from a file)."""
-    if "images" in manifest:
-        return float(manifest["seconds"]) / manifest["images"] if manifest["images"] else None
+    counted = images_of(manifest)
+    if counted is not None:
+        return float(manifest["seconds"]) / counted if counted else None
     from wsss_platform.train.record import read_epochs
 
     ends = read_epochs(folder / METRICS)
@@ -119,14 +140,42 @@ def run_costs(experiment: Experiment, store: Store, until: Stage) -> list[Cost]:
     return [_cost(experiment, stage, 1, speeds) for stage in todo]
 
 
-def further_costs(what: str, experiment: Experiment, store: Store, known: set[str]) -> list[Cost]:
-    """Costs of what an experiment needs beside stages whose keys are known; its own keys are added to them."""
-    speeds, found = Speeds(store), []
+def further_costs(row: str, experiment: Experiment, store: Store, known: set[str], speeds: Speeds) -> list[Cost]:
+    """Costs of what a row of the comparison needs beside known stages; its own keys are added to these."""
+    found = []
     for stage in needed(experiment.stages, store, experiment.stages[-1]):
         if stage.key not in known and not _is_copied(experiment, stage):
-            found.append(replace(_cost(experiment, stage, 1, speeds), stage=f"{what} {stage.name}"))
+            found.append(replace(_cost(experiment, stage, 1, speeds), row=row))
     known.update(stage.key for stage in experiment.stages)
     return found
+
+
+def best_costs(row: str, experiment: Experiment, space: SearchSpace, chosen_on: str, speeds: Speeds) -> list[Cost]:
+    """Costs of the best trial on the reported split, whichever trial it will be: it has been trained then, but no stage
+    of it that an axis changes is known, and its masks are those of the threshold that was chosen.
+
+    Args:
+        row: its name.
+        experiment: the default config, scored on the reported split.
+        space: what is searched.
+        chosen_on: the split that chooses; where that is the reported one, its trial has made the maps.
+        speeds: of the store.
+    """
+    changing, found = axes_by_stage(experiment, space), []
+    for stage in _scored_chain(experiment.stages[-1]).values():
+        anew = stage.kind != "maps" or (bool(changing[stage.key]) and stage.list_name != chosen_on)
+        if anew:
+            found.append(replace(_cost(experiment, stage, 1, speeds, changing[stage.key]), row=row))
+    return found
+
+
+def _scored_chain(stage: Stage) -> dict[str, Stage]:
+    """A score and the stages of images that it is made from, refined maps with what they refine, in order, by key."""
+    found: dict[str, Stage] = {}
+    for source in stage.inputs.values():
+        if source.kind != "train":
+            found |= _scored_chain(source)
+    return {**found, stage.key: stage}
 
 
 def study_costs(
@@ -227,16 +276,29 @@ def hours(costs: Sequence[Cost]) -> float | None:
     Stages of images that follow each other run beside each other: the slowest counts.
     """
     total, known = 0.0, False
-    for kind, group in groupby(costs, _line):
-        seconds = [cost.seconds for cost in group if cost.seconds is not None]
+    for line in _lines(costs):
+        seconds = [cost.seconds for cost in line if cost.seconds is not None]
         known = known or bool(seconds)
-        total += kind[1] * (sum(seconds) if kind[0] else max(seconds, default=0.0))
+        total += line[0].times * max(seconds, default=0.0)
     return total / 3600 if known else None
 
 
-def _line(cost: Cost) -> tuple[bool, int, str]:
-    """What stages must share to run behind each other; whether it runs alone, and how often, come first."""
-    return cost.kind in ("train", "inner"), cost.times, cost.stage.partition(" ")[2]
+def _lines(costs: Sequence[Cost]) -> list[list[Cost]]:
+    """The costs in groups that run beside each other: stages of images that follow each other on one split. A training
+    runs alone, and a stage that comes again is that of another random seed."""
+    lines: list[list[Cost]] = []
+    for cost in costs:
+        last = lines[-1][-1] if lines else None
+        beside = last is not None and (
+            not {"train", "inner"} & {cost.kind, last.kind}
+            and (cost.times, cost.row, cost.split) == (last.times, last.row, last.split)
+            and cost.stage not in [one.stage for one in lines[-1]]
+        )
+        if beside:
+            lines[-1].append(cost)
+        else:
+            lines.append([cost])
+    return lines
 
 
 def cost_document(costs: Sequence[Cost]) -> PlanCost:
@@ -251,10 +313,11 @@ def cost_document(costs: Sequence[Cost]) -> PlanCost:
         inner_crf_settings=sum(cost.times for cost in costs if cost.crf and cost.kind == "inner"),
         hours=None if took is None else round(took, 4),
         earlier_stages=sum(cost.earlier for cost in costs),
-        not_measured=tuple(cost.stage for cost in costs if cost.seconds is None),
+        not_measured=tuple(cost.name for cost in costs if cost.seconds is None),
         stages=tuple(
             StageCost(
                 stage=cost.stage,
+                row=cost.row,
                 times=cost.times,
                 seconds=None if cost.seconds is None else round(cost.seconds, 2),
                 earlier=cost.earlier,
@@ -293,7 +356,7 @@ def _cost(experiment: Experiment, stage: Stage, times: int, speeds: Speeds, axes
         if seconds is not None and stage.kind == "train" and axis.path == f"{stage.phase.train}.epochs":
             ends = [float(value) for value in axis.probes() if isinstance(value, (int, float))]
             seconds *= statistics.mean(ends) / experiment.train_config(stage.phase).epochs
-    return Cost(stage.name, stage.kind, times, crf, seconds, earlier)
+    return Cost(stage.name, stage.kind, times, crf, seconds, earlier, split=stage.list_name)
 
 
 def _may_have_crf(experiment: Experiment, phase: Phase, axes: Iterable[Axis]) -> bool:

@@ -104,8 +104,8 @@ class StudyRow(Part):
     """Upper end."""
     threshold: float | None = None
     """Background threshold 0..1, of the first random seed; null: its masks as they were made."""
-    seconds: float
-    """Of all its stages, as if nothing had been cached; the mean over random seeds."""
+    seconds: float | None = None
+    """Of all its stages, as if nothing had been cached; the mean over random seeds; null where a stage was removed."""
 
 
 class StudyReport(Part):

@@ -77,6 +77,12 @@ class Artefact:
     manifest: Mapping[str, Any]
 
 
+def images_of(manifest: Mapping[str, Any]) -> int | None:
+    """How many images a stage worked on; None for a training. Manifests of earlier versions have another name."""
+    counted: int | None = manifest.get("images", manifest.get("pictures"))
+    return counted
+
+
 class Store:
     """Stage outputs under one storage folder (a local or shared file system)."""
 

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from wsss_platform.config import look_up
+from wsss_platform.config import TrainConfig, look_up
 from wsss_platform.data.split import Sample
 from wsss_platform.maps.extract import Extractor
 from wsss_platform.maps.storage import StoredMap
 from wsss_platform.method.module import Batch, TrainingModule
+from wsss_platform.nets.heads.cam_classifier import CamClassifier
 from wsss_platform.testing.batches import LIMITS
 from wsss_platform.testing.cases import CLASSES, Case, Tested
 
@@ -22,6 +23,8 @@ SLOW = ("test_two_seeded_runs_are_bit_equal", "test_loss_falls_on_one_batch")
 """Marked `slow` where there is such a marker."""
 SIZES = ((64, 64), (16, 16), (96, 32), (61, 47))
 """Height and width of images, also odd ones."""
+_CAM = [name for name in dir(TrainingModule) if not name.startswith("__") and callable(getattr(TrainingModule, name))]
+"""What a module that is plain CAM takes over from the classifier as it is."""
 
 
 class PhaseChecks:
@@ -87,6 +90,26 @@ class PhaseChecks:
         resumed.load_state_dict(moments)
         restored, expected = plain.steps(second, 3, resumed), plain.steps(first, 3, optimiser)
         assert restored == expected, f"{plain}: some state is neither a buffer nor in a submodule"
+
+    def test_a_phase_that_says_it_is_plain_cam_is(self, plain: Case) -> None:
+        if not plain.phase.plain_cam:
+            return
+        module = plain.build()
+        assert isinstance(module, CamClassifier), f"{plain}: plain_cam, but its module is no CamClassifier"
+        own = sorted(name for name in _CAM if getattr(type(module), name) is not getattr(CamClassifier, name))
+        assert not own, f"{plain}: plain_cam, but its module has its own {', '.join(own)}()"
+        cam = CamClassifier(plain.config.backbone, CLASSES)
+        assert module.state_dict().keys() == cam.state_dict().keys(), f"{plain}: plain_cam, but not the layers of it"
+        terms = sorted(cam.losses(plain.batch(), 0.0))
+        assert sorted(plain.weights) == terms, f"{plain}: plain_cam, but {plain.phase.loss} has not the fields {terms}"
+        fields = type(plain.train).model_fields.keys()
+        assert fields == TrainConfig.model_fields.keys(), (
+            f"{plain}: plain_cam, but the fields of {plain.phase.train} are others"
+        )
+        prefix = plain.phase.train.removesuffix("train")
+        read = sorted(path.removeprefix(prefix) for path in plain.phase.sections)
+        expected = ["backbone", "loss", "train"]
+        assert read == expected, f"{plain}: plain_cam, but its sections are {read}, not {expected}"
 
     def test_a_phase_says_whether_it_scores_images(self, plain: Case) -> None:
         module = plain.build()

@@ -70,7 +70,7 @@ class Training:
         self.module.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.scaler.load_state_dict(state["scaler"])
-        return EpochEnd(**state["end"])
+        return EpochEnd.of(state["end"])
 
     def load_random(self, folder: Path) -> None:
         """Restore this worker's random generators: the last thing before the loop continues."""
@@ -104,7 +104,7 @@ def read_torch(path: Path) -> dict[str, Any]:
 
 def epoch_of(checkpoint: Path) -> EpochEnd:
     """What the epoch of a checkpoint said."""
-    return EpochEnd(**read_torch(checkpoint / STATE)["end"])
+    return EpochEnd.of(read_torch(checkpoint / STATE)["end"])
 
 
 def export_weights(checkpoint: Path, target: Path, job: TrainJob) -> None:

@@ -17,7 +17,7 @@ def read_epochs(path: Path) -> list[EpochEnd]:
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     for line in text.splitlines(keepends=True):
         if line.endswith("\n"):
-            end = EpochEnd(**json.loads(line))
+            end = EpochEnd.of(json.loads(line))
             epochs[end.epoch] = end
     return [epochs[epoch] for epoch in sorted(epochs)]
 

@@ -25,7 +25,8 @@ from wsss_platform.run.trial_rows import TrialRow
 from wsss_platform.scores.bootstrap import compare_seeds
 from wsss_platform.scores.confusion import mean_iou, mean_iou_of_parts
 from wsss_platform.scores.score import Score
-from wsss_platform.search.documents import BEST, HOST, ORACLE, StudyComparison, StudyReport, StudyRow
+from wsss_platform.search.documents import BASELINE, BEST, HOST, ORACLE, StudyComparison, StudyReport, StudyRow
+from wsss_platform.search.masks.table import evaluations
 from wsss_platform.store.artefacts import write_atomic
 from wsss_platform.tune.request import StudyRequest
 from wsss_platform.tune.study import StudyFolder
@@ -63,7 +64,8 @@ class Measured:
     """[S, N, 3, C + 1] by random seed and image, see `confusion.parts`."""
     threshold: float | None
     """None: its masks as made."""
-    seconds: float
+    seconds: float | None
+    """None where a stage is not in the store any more."""
 
 
 def rows_of(request: StudyRequest, folder: StudyFolder, trials: Sequence[TrialRow]) -> tuple[Row, ...]:
@@ -76,6 +78,8 @@ def rows_of(request: StudyRequest, folder: StudyFolder, trials: Sequence[TrialRo
             rows.append(Row(row, experiment, base.method.host_name if row == HOST else experiment.method.name))
         elif trials[0].state == "complete":
             rows.append(Row(row, base, name, 0))
+        elif row == BASELINE:  # a study of plain CAM has one, whatever became of trial 0
+            rows.append(Row(row, base, name))
     chosen = folder.selected_changes(base.config)
     rows.append(Row(BEST, base.with_changes(chosen, "best trial"), name, best.number))
     return tuple(rows)
@@ -106,7 +110,7 @@ def compare_rows(
     on_event(Reporting(request.reported_on, tuple(row.name for row in rows)))
     maker = _Maker(request, runner, on_event, asked)
     measured = [maker.measure(row) for row in rows]
-    ids = tuple(name for name in measured[0].ids if all(name in set(one.ids) for one in measured[1:]))
+    ids = _common([one.ids for one in measured])
     if not ids:
         raise InputError(f"{request.reported_on}: no image was scored in every row of the comparison")
     first = measured[0]
@@ -124,7 +128,7 @@ def compare_rows(
             objective=request.objective,
             overlap=_overlap(request),
             against=first.row.name,
-            evaluations=maker.evaluations(folder, len(rows)),
+            evaluations=maker.evaluations(folder, trials),
         ),
         rows=tuple(found),
     )
@@ -139,21 +143,20 @@ class _Maker:
         self, request: StudyRequest, runner: Runner, on_event: OnStudyEvent, asked: Callable[[], bool]
     ) -> None:
         self.request, self.runner, self.on_event, self.asked = request, runner, on_event, asked
+        self._read: dict[str, set[str]] = {}
+        """Split -> keys of the scores that were read."""
 
     def measure(self, row: Row) -> Measured:
         """A row's counts at what the choosing split says is best."""
         place = choice(list(self._scores(row.experiment)))
-        parts, names, threshold = [], None, None
-        for score in self._scores(row.on(self.request.reported_on)):
-            names = score.ids if names is None else names
-            order = {name: number for number, name in enumerate(score.ids)}
-            counts = score.parts if place is None else score.parts_over(place)
-            parts.append(counts[[order[name] for name in names]])
+        reported, found = row.on(self.request.reported_on), []
+        threshold: float | None = None
+        for score in self._scores(reported):
+            found.append((score.ids, score.parts if place is None else score.parts_over(place)))
             threshold = None if place is None else float(score.thresholds[place])
-        assert names is not None
-        reported = row.on(self.request.reported_on)
-        spent = fmean(seconds(reported.of_seed(offset), self.request.store) for offset in range(self.request.seeds))
-        return Measured(row, tuple(names), np.stack(parts), threshold, spent)
+        names = _common([ids for ids, _ in found])
+        parts = np.stack([_ordered(counts, ids, names) for ids, counts in found])
+        return Measured(row, names, parts, threshold, self._spent(reported, self.request.seeds))
 
     def oracle(self, trials: Sequence[TrialRow]) -> StudyRow:
         """The best that a trial reaches at any threshold, chosen with the ground truth that it is scored on."""
@@ -171,22 +174,28 @@ class _Maker:
                     trial=trial.number,
                     miou=100 * value,
                     threshold=None if place is None else float(score.thresholds[place]),
-                    seconds=seconds(reported, self.request.store),
+                    seconds=self._spent(reported, 1),
                 )
         assert best is not None
         return best
 
-    def evaluations(self, folder: StudyFolder, rows: int) -> dict[str, int]:
-        """Split -> how often this study was evaluated on its ground truth."""
-        seeds = self.request.seeds
-        others = sum(one is not None and one != self.request.experiment for one in self._others())
-        found = {self.request.experiment.data.score_list: folder.evaluations() + others * seeds}
-        if self.request.reported_on not in found:
-            found[self.request.reported_on] = rows * seeds
+    def evaluations(self, folder: StudyFolder, trials: Sequence[TrialRow]) -> dict[str, int]:
+        """Split -> how often this study was evaluated on its ground truth: once for each score of a trial, a row or the
+        oracle, for each rung, and for each setting searched within a trial. Call it last."""
+        chosen_on = self.request.experiment.data.score_list
+        scores = {chosen_on: {key for trial in trials for key in trial.scores}}
+        for split, keys in self._read.items():
+            scores.setdefault(split, set()).update(keys)
+        found = {split: len(keys) for split, keys in scores.items()}
+        found[chosen_on] += sum(len(trial.rungs) for trial in trials) + evaluations(folder.folder)
         return found
 
-    def _others(self) -> tuple[Experiment | None, ...]:
-        return self.request.baseline, self.request.host
+    def _spent(self, experiment: Experiment, seeds: int) -> float | None:
+        """The mean over random seeds; None where it is not known any more, as a score outlives its training."""
+        try:
+            return fmean(seconds(experiment.of_seed(offset), self.request.store) for offset in range(seeds))
+        except InputError:
+            return None
 
     def _scores(self, experiment: Experiment) -> Iterator[Score]:
         """Of each random seed, one in memory at a time."""
@@ -194,6 +203,7 @@ class _Maker:
             seeded = experiment.of_seed(offset)
             watch = interruptible(lambda event: self.on_event(SharedStage(event)), self.asked, seeded)
             run(seeded, self.request.store, self.runner, watch)
+            self._read.setdefault(seeded.data.score_list, set()).add(seeded.key)
             yield read_score(seeded, self.request.store, "the study")
 
 
@@ -209,24 +219,31 @@ def choice(scores: Sequence[Score]) -> int | None:
 
 
 def _compared(one: Measured, first: Measured, ids: Sequence[str]) -> StudyRow:
-    counts = _ordered(one, ids)
+    counts = _ordered(one.parts, one.ids, ids)
     known: dict[str, Any] = {
         "row": one.row.name,
         "method": one.row.label,
         "trial": one.row.trial,
         "threshold": one.threshold,
-        "seconds": round(one.seconds, 1),
+        "seconds": None if one.seconds is None else round(one.seconds, 1),
     }
     miou = float(np.mean(mean_iou_of_parts(counts.sum(1).astype(np.float64))))
     if one is first:
         return StudyRow(**known, miou=100 * miou)
-    gap = compare_seeds(counts, _ordered(first, ids), mean_iou_of_parts).difference
+    gap = compare_seeds(counts, _ordered(first.parts, first.ids, ids), mean_iou_of_parts).difference
     return StudyRow(**known, miou=100 * miou, difference=100 * gap.value, low=100 * gap.low, high=100 * gap.high)
 
 
-def _ordered(one: Measured, ids: Sequence[str]) -> NDArray[np.int64]:
-    place = {name: number for number, name in enumerate(one.ids)}
-    return one.parts[:, [place[name] for name in ids]]
+def _common(lists: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """The ids that are in all lists, in the order of the first: images may fail in one row or with one random seed."""
+    common = set(lists[0]).intersection(*lists[1:])
+    return tuple(name for name in lists[0] if name in common)
+
+
+def _ordered(parts: NDArray[np.int64], had: Sequence[str], ids: Sequence[str]) -> NDArray[np.int64]:
+    """Counts [..., N, 3, C + 1] of the images `had` as those of `ids`."""
+    place = {name: number for number, name in enumerate(had)}
+    return parts[..., [place[name] for name in ids], :, :]
 
 
 def _overlap(request: StudyRequest) -> bool:

@@ -117,6 +117,13 @@ class StudyRequest:
         return self.report_list or self.experiment.data.score_list
 
     @property
+    def asked(self) -> Experiment:
+        """The experiment on the split that a person asked to score, before the rule took a part of it."""
+        data = self.experiment.data
+        split = self.reported_on if self.rule is None else self.rule.asked(self.reported_on, data)
+        return replace(self.experiment, data=data.model_copy(update={"score_list": split}))
+
+    @property
     def selection(self) -> Selection:
         """The ground truth that chooses, as stamped in the protocol."""
         data = self.experiment.data

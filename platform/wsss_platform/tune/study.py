@@ -28,6 +28,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from wsss_platform.config import MethodConfig, flatten, override, to_toml
 from wsss_platform.errors import InputError, RunError
+from wsss_platform.plan.protocol import current_selection
 from wsss_platform.run.trial_rows import TrialRow, write_rows
 from wsss_platform.search.masks.table import evaluations as inner_evaluations
 from wsss_platform.store.artefacts import write_atomic
@@ -69,6 +70,7 @@ class StudyFolder:
             return
         found = read_json(path)
         old, new = flatten(found), flatten(wanted)
+        old |= {name: current_selection(value) for name, value in old.items() if name == "selection"}
         differing = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
         if differing:
             shown = "; ".join(

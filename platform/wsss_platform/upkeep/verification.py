@@ -10,7 +10,7 @@ from pathlib import Path
 from wsss_platform.errors import InputError
 from wsss_platform.plan.jobs import METRICS, WEIGHTS
 from wsss_platform.run.pipeline import FAILURES, SUMMARY
-from wsss_platform.store.artefacts import Store
+from wsss_platform.store.artefacts import Store, images_of
 from wsss_platform.upkeep.inventory import Entry, entries
 
 SAMPLED = 32
@@ -88,7 +88,7 @@ def _problems(entry: Entry, full: bool) -> Iterator[str]:
     except InputError as error:
         yield str(error)
         return
-    said = entry.manifest.get("images")
+    said = images_of(entry.manifest)
     if images is not None and said is not None and images != said:
         yield f"{entry.path}: holds {images} images, its manifest says {said}"
 

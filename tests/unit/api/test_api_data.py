@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 
 import wsss_platform.api as wsss
+from data_folders import write_images
 from wsss_platform.api._datasets import data_check, data_lists
+from wsss_platform.api._tune import plan_study
+from wsss_platform.config.options import build
 from wsss_platform.errors import InputError
+from wsss_platform.tune.options import StudyOptions
 
 
 def test_data_sets_from_folders(tmp_path: Path) -> None:
@@ -49,3 +53,16 @@ def test_files_of_a_data_set_are_checked(tmp_path: Path, capfd: pytest.CaptureFi
     with pytest.raises(InputError, match="did you mean 'val'"):
         data_check(data, ["vall"], progress=False)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_study_needs_ground_truth_of_the_split_that_chooses_and_of_the_reported_one(tmp_path: Path) -> None:
+    bare = wsss.open_data(write_images(tmp_path / "bare", masks=False))
+    with pytest.raises(InputError, match="split 'train' has no ground truth, so it cannot be scored"):
+        plan_study("cam", bare, {"backbone.weights": "none"})
+    half = write_images(tmp_path / "half", splits=True)
+    for id in (half / "val.txt").read_text().split():
+        (half / "masks" / f"{id}.png").unlink()
+    options = build(StudyOptions, {"selection": "train"}, "option")
+    with pytest.raises(InputError, match="split 'val' has no ground truth, so it cannot be scored"):
+        plan_study("cam", wsss.open_data(half, score="val"), {"backbone.weights": "none"}, options=options)
+    plan_study("cam", wsss.open_data(half, score="train"), {"backbone.weights": "none"}, options=options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from wsss_platform.plan.baseline import baseline_of, host_of
 from wsss_platform.plan.experiment import Experiment
 from wsss_platform.run.local_runner import LocalRunner
 from wsss_platform.run.pipeline import run
+from wsss_platform.search.costs import Speeds
 from wsss_platform.store.artefacts import Store
 
 CAM = wsss_methods.get("cam")
@@ -40,6 +42,17 @@ def test_the_seeds_of_fbr_are_the_baseline_s_training() -> None:
     assert known(cheaper).stage("train").key != baseline.stage("train").key
 
 
+def test_seeds_from_a_file_are_the_baseline_s_weights(tmp_path: Path) -> None:
+    file = tmp_path / "weights.pt"
+    file.write_bytes(b"x")
+    fbr = of("fbr", released=(f"seed={file}",))
+    baseline = known(fbr)
+    assert baseline.config.released_file("cam") == str(file)
+    assert baseline.stage("train").key == fbr.stage("train", "seed").key
+    assert baseline.stage("maps").key == fbr.stage("maps", "seed").key
+    assert known(of("fbr", released=(f"fbr={file}",))).config.released == (), "it is another network's"
+
+
 def test_what_trained_the_seeds_of_fbr_is_taken_for_the_baseline(tmp_path: Any) -> None:
     small = {f"seed.train.{name}": value for name, value in TINY.items()} | {"seed.maps.scales": [1.0]}
     small |= {f"train.{name}": value for name, value in TINY.items()} | {"seed.masks.crf": "none"}
@@ -48,6 +61,10 @@ def test_what_trained_the_seeds_of_fbr_is_taken_for_the_baseline(tmp_path: Any) 
     done = run(known(fbr), store, LocalRunner(threads=1))
     assert [end.cached for end in done.stages if end.stage.kind == "train"] == [True]
     assert done.score is not None
+    longer = known(of("fbr", **small | {"seed.train.epochs": 2}))
+    seconds, earlier = Speeds(store).of(longer, longer.stage("train"))
+    assert earlier == 1, "its speed is known, too"
+    assert seconds is not None
 
 
 @pytest.mark.parametrize("name", ["drs", "rcm_mam", "fbr_s", "fbr_cam"])

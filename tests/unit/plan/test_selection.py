@@ -6,12 +6,13 @@ import contextlib
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 import wsss_methods
 from wsss_platform.config import DataConfig, SampleConfig, override
 from wsss_platform.errors import InputError
 from wsss_platform.plan.experiment import Experiment
-from wsss_platform.plan.protocol import check_selection, strongest
+from wsss_platform.plan.protocol import Protocol, check_selection, protocol, strongest
 from wsss_platform.plan.selection import judged_by, read_rule
 
 SAME, OTHER = DataConfig(), DataConfig(score_list="val")
@@ -35,6 +36,7 @@ def test_what_is_searched_and_what_is_told(
     rule = read_rule(text, data)
     assert (rule.stamp, rule.searched(data), rule.reported(data)) == (stamp, searched, reported)
     assert check_selection(rule.stamp) == stamp
+    assert rule.asked(reported, data) == data.score_list
 
 
 def test_wrong_rules_are_told() -> None:
@@ -85,3 +87,14 @@ def test_a_search_does_not_launder_what_it_starts_from(rule: str, base: str, ref
     asked = read_rule(rule, DataConfig(train_list="train", score_list="val"))
     with pytest.raises(InputError, match=f"was chosen with '{base}'") if refused else contextlib.nullcontext():
         check_base(asked.stamp, base)
+
+
+@pytest.mark.parametrize("kind", ["train", "val", "held-out:3"])
+def test_protocols_of_earlier_versions_are_read(kind: str) -> None:
+    now = protocol(Experiment(wsss_methods.get("cam"), wsss_methods.get("cam").config(), SAME))
+    old = now.model_dump() | {"selection": f"{kind} truth"}
+    old |= {f"{which}_pictures": old.pop(f"{which}_images") for which in ("train", "score")}
+    read = Protocol.model_validate(old)
+    assert read == now.model_copy(update={"selection": f"{kind} ground truth"})
+    with pytest.raises(ValidationError, match="score_images"):
+        Protocol.model_validate({name: value for name, value in old.items() if name != "score_pictures"})

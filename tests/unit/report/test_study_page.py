@@ -15,7 +15,8 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from wsss_platform.api.study_pages import write_page
-from wsss_platform.report.study_page import PAGE
+from wsss_platform.report.study_page import PAGE, _comparison
+from wsss_platform.search.documents import StudyComparison
 from wsss_platform.tune.figures import ESTIMATOR, failure_figure, importance
 from wsss_platform.tune.study import StudyFolder, row
 
@@ -109,6 +110,13 @@ ROWS = [
     {"row": "best trial", "method": "cam", "trial": 4, "miou": 42.0, "difference": 12.0, "low": 2.0, "high": 20.0}
     | {"seconds": 50.0},
 ]
+
+
+def test_seconds_that_are_not_known_are_left_out() -> None:
+    rows = [{**ROWS[0], "seconds": None}, ROWS[1]]
+    text = _comparison(StudyComparison.model_validate({"report": REPORT, "rows": rows}))
+    cells = [re.findall(r"<td[^>]*>(.*?)</td>", line) for line in re.findall(r"<tr>(.*?)</tr>", text, re.S)][1:]
+    assert [line[-1] for line in cells] == ["", "50"]
 
 
 def test_the_importance_finds_the_axis_that_decides(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from wsss_methods import get
 from wsss_platform.config import DataConfig, SampleConfig
+from wsss_platform.plan.experiment import Experiment
 from wsss_platform.report.table import Table
 from wsss_platform.report.tables.study import front_lines, search_words, study_result, trials_table
 from wsss_platform.report.terminal import rendered
@@ -43,6 +44,10 @@ def study(rows: tuple[TrialRow, ...], front: tuple[int, ...]) -> StudyDocument:
         figure=None,
         trials=rows,
     )
+
+
+def of(method: str, data: DataConfig | None = None) -> Experiment:
+    return Experiment(get(method), get(method).config(), data or DataConfig())
 
 
 def shown(rows: tuple[TrialRow, ...]) -> list[str]:
@@ -88,7 +93,7 @@ def test_the_plan_says_how_it_searches() -> None:
 
 
 def test_the_command_that_trains_the_best_config_is_whole() -> None:
-    rows, default = (row(0, 0.2, 50.0, None),), get("cam").config()
+    rows = (row(0, 0.2, 50.0, None),)
     none = study(rows, ()).model_copy(update={"best": None})
     found = none.model_copy(update={"best_config": "my store/best.toml"})
     photographs = DataConfig(kind="voc12", root="my tree", train_list="train_aug")
@@ -100,11 +105,12 @@ def test_the_command_that_trains_the_best_config_is_whole() -> None:
         (DataConfig(kind="coco", root="COCO", year=2017), ["--data", "coco:COCO", "--set", "data.year=2017"]),
     )
     for data, tree in trees:
-        told = [str(line) for line in study_result(found, "cam", default, data, Path("my store"))]
+        told = [str(line) for line in study_result(found, "cam", of("cam", data), Path("my store"))]
         (said,) = [line.removeprefix("train the best: ") for line in told if line.startswith("train the best: ")]
-        expected = ["wsss-platform", "train", "cam", "--recipe", "my store/best.toml", *tree]
-        assert shlex.split(said) == [*expected, "--train-split", data.train_list, "--storage", "my store"]
-    shown = study_result(none, "cam", default, DataConfig(), Path())
+        expected = ["wsss-platform", "train", "cam", "--recipe", "my store/best.toml", *tree, "--train-split"]
+        scored = [] if data.train_list == "train" else ["--score-split", "train"]
+        assert shlex.split(said) == [*expected, data.train_list, *scored, "--storage", "my store"]
+    shown = study_result(none, "cam", of("cam"), Path())
     assert not [line for line in shown if "train the best" in str(line)]
 
 
@@ -124,14 +130,15 @@ def test_the_comparison_is_the_table_of_a_study() -> None:
     compared = (
         StudyRow(row="baseline", method="cam", miou=30.4, threshold=0.6, seconds=46.2),
         StudyRow(row="host", method="AMN", miou=33.1, difference=2.7, low=0.5, high=4.9, seconds=80.0),
-        StudyRow(row="best trial", method="fbr", trial=3, miou=None, seconds=81.0),
+        StudyRow(row="best trial", method="fbr", trial=3, miou=None, seconds=None),
     )
     found = study(rows, ()).model_copy(update={"best": None, "comparison": compared, "report": report})
-    shown = study_result(found, "fbr", get("fbr").config(), DataConfig(), Path())
+    shown = study_result(found, "fbr", of("fbr"), Path())
     (table,) = [item for item in shown if isinstance(item, Table) and "train:half-2, 80 images" in item.title]
     assert [line[0] for line in table.rows] == ["baseline (cam)", "host (AMN)", "best trial"]
     assert table.rows[1] == ("host (AMN)", "", "33.10", "+2.70", "+0.50 to +4.90", "80")
     assert table.rows[2][2] == "-"
+    assert table.rows[2][-1] == "-"
     said = " ".join(map(str, shown))
     assert "chosen on train:half-1 (half of train ground truth)" in said
     assert "evaluated on ground truth 6 times on train:half-1, 4 times on train:half-2" in said

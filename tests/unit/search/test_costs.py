@@ -22,7 +22,7 @@ from wsss_platform.search.levels import split
 from wsss_platform.search.masks.table import FILE, Table
 from wsss_platform.search.space import SearchSpace
 from wsss_platform.search.space_file import read_space
-from wsss_platform.store.artefacts import Store
+from wsss_platform.store.artefacts import MANIFEST, Store
 
 LEARNING_RATE = {"kind": "float", "low": 1e-4, "high": 1e-3}
 CRF = {"kind": "categorical", "choices": ["none", "irn", "psa"]}
@@ -247,3 +247,16 @@ def test_masks_alone_are_one_trial_with_all_settings(tmp_path: Path) -> None:
     write_rows(folder, [row(0)])
     more = study_costs(one, axes, 1, store, "s", 3, levels=levels)
     assert times(more)["inner settings"] == 4
+
+
+def test_manifests_of_earlier_versions_are_measured_from(tmp_path: Path) -> None:
+    store, one = Store(tmp_path), experiment()
+    other = experiment(train={"epochs": 2})
+    for stage in other.stages[1:]:
+        put(store, other, stage, 20.0, images=None, pictures=10)
+        file = store.folder(stage.kind, stage.key) / MANIFEST
+        said = json.loads(file.read_text())
+        del said["images"]
+        file.write_text(json.dumps(said))
+    costs = {cost.kind: cost.seconds for cost in run_costs(one, store, one.stages[-1])}
+    assert costs == {"train": None, "maps": 20.0, "masks": 20.0, "score": 20.0 * 10 / 10}

@@ -1,4 +1,6 @@
+import json
 import random
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import torch
 from tiny_method import TinyModule, Trouble
 from wsss_platform.errors import InputError
 from wsss_platform.plan.jobs import EpochEnd
-from wsss_platform.train.checkpoint import load_weights, read_torch, write_torch
+from wsss_platform.train.checkpoint import STATE, epoch_of, load_weights, read_torch, write_torch
 from wsss_platform.train.randomness import random_state, seed_everything, set_random_state
 from wsss_platform.train.record import append_epoch, read_epochs, restart_record
 
@@ -89,3 +91,13 @@ def test_record_counts_an_epoch_once(tmp_path: Path) -> None:
     assert read_epochs(path) == [_end(1, 1.0), _end(2, 2.5), _end(3, 3.5)]
     restart_record(path, None)
     assert read_epochs(path) == []
+
+
+def test_a_record_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    now = EpochEnd(1, 2, 5, {"total": 1.0}, 0.1, 12.5, 4.0, {}, 1.0)
+    old = {name.replace("images", "pictures"): value for name, value in asdict(now).items()}
+    assert "pictures_per_second" in old
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(old) + "\n")
+    assert read_epochs(tmp_path / "metrics.jsonl") == [now]
+    write_torch(tmp_path / STATE, {"end": old})
+    assert epoch_of(tmp_path) == now

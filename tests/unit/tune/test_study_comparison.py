@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,14 @@ import pytest
 from study_requests import study_request, study_searcher
 from tiny_method import METHOD, TinyConfig
 from wsss_platform.config import DataConfig, MapsConfig, SampleConfig, TrainConfig
+from wsss_platform.errors import InputError
 from wsss_platform.plan.experiment import Experiment
 from wsss_platform.plan.selection import judged_by, read_rule
+from wsss_platform.report.evaluations import evaluations
 from wsss_platform.run.local_runner import LocalRunner
 from wsss_platform.run.pipeline import read_score
 from wsss_platform.run.trial_events import Reporting, StudyEvent
-from wsss_platform.scores.confusion import mean_iou
+from wsss_platform.scores.confusion import mean_iou, mean_iou_of_parts
 from wsss_platform.scores.score import Score
 from wsss_platform.search.documents import StudyComparison
 from wsss_platform.search.space_file import read_space
@@ -86,7 +89,8 @@ def test_one_half_chooses_and_the_other_is_reported(tmp_path: Path) -> None:
     assert (rule.chosen_on, rule.reported_on) == ("train:half-1", "train:half-2")
     assert (rule.images, rule.overlap, rule.against) == (8, False, "baseline")
     assert [row.row for row in found.rows] == ["baseline", "host", "default settings", "best trial"]
-    assert rule.evaluations == {"train:half-1": 3 + 2, "train:half-2": 4}
+    assert rule.evaluations == {one.split: one.total for one in evaluations(asked.store)}, "each score in the storage"
+    assert rule.evaluations["train:half-2"] == 4
     assert isinstance(events[0], Reporting)
     first = found.rows[0]
     assert first.difference is None
@@ -131,7 +135,8 @@ def test_the_split_that_chose_may_be_reported_and_is_called_optimistic(tmp_path:
     found, _ = compared(asked, folder)
     assert found.report.overlap
     assert found.report.against == "default settings"
-    assert found.report.evaluations == {"train": 3}
+    assert found.report.evaluations == {one.split: one.total for one in evaluations(asked.store)}
+    assert found.report.evaluations["train"] >= 2
     best = folder.best()
     assert best is not None
     row = found.rows[-1]
@@ -148,6 +153,8 @@ def test_the_oracle_sees_every_trial_where_it_is_asked_for(tmp_path: Path) -> No
     assert oracle.miou is not None
     assert all(row.miou is not None and oracle.miou >= row.miou - 1e-9 for row in found.rows[:-1])
     assert found.report.reported_on == "train:rest-1"
+    assert found.report.evaluations == {one.split: one.total for one in evaluations(asked.store)}
+    assert found.report.evaluations["train:rest-1"] >= 2, "those of each config that was tried"
 
 
 def test_two_random_seeds_are_one_row(tmp_path: Path) -> None:
@@ -167,8 +174,70 @@ def test_without_trial_0_the_best_stands_alone(tmp_path: Path) -> None:
     trials = folder.write_tables(asked.experiment.config)
     failed = (replace(trials[0], state="fail"), *trials[1:])
     assert [row.name for row in rows_of(asked, folder, failed)] == ["best trial"]
+    cam = replace(asked, baseline=asked.experiment)  # as a study of plain CAM has it
+    assert next((row.name, row.trial) for row in rows_of(cam, folder, trials)) == ("baseline", 0)
+    best = folder.best()
+    assert best is not None
+    rows = rows_of(cam, folder, failed)
+    assert [(row.name, row.trial) for row in rows] == [("baseline", None), ("best trial", best.number)]
+    assert rows[0].experiment == asked.experiment
+
+
+class Lacking:
+    """A score without its first image."""
+
+    def __init__(self, score: Score) -> None:
+        self._score, self.ids, self.parts = score, score.ids[1:], score.parts[1:]
+
+    def parts_over(self, threshold: int) -> Any:
+        return self._score.parts_over(threshold)[1:]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._score, name)
+
+
+@pytest.mark.parametrize("worse", [0, 1])
+def test_an_image_that_fails_with_one_random_seed_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worse: int
+) -> None:
+    asked = study(tmp_path, "half", seeds=2, max_failures=1)
+    folder = play(asked, trials=1)
+
+    def read(experiment: Experiment, store: Store, whose: str) -> Any:
+        score = read_score(experiment, store, whose)
+        return Lacking(score) if experiment.seed == worse else score
+
+    monkeypatch.setattr("wsss_platform.tune.comparison.read_score", read)
+    found, _ = compared(asked, folder)
+    assert found.report.images == 7
+    whole = [scored(replace(asked, experiment=asked.experiment.of_seed(offset)), "train:half-2") for offset in (0, 1)]
+    place = list(whole[0].thresholds).index(np.float32(found.rows[0].threshold))
+    each = [float(mean_iou_of_parts(score.parts_over(place)[1:].sum(0)[None].astype(float))[0]) for score in whole]
+    assert found.rows[0].miou == pytest.approx(50 * sum(each))
+
+
+def test_without_the_training_of_a_score_its_seconds_are_unknown(tmp_path: Path) -> None:
+    asked = study(tmp_path, "half", oracle=True)
+    folder = play(asked, trials=1)
+    first, _ = compared(asked, folder)
+    assert all(row.seconds for row in first.rows)
+    stage = asked.experiment.stage("train")
+    shutil.rmtree(asked.store.folder(stage.kind, stage.key))
+    again, _ = compared(asked, folder)
+    assert {row.row: row.seconds for row in again.rows} == dict.fromkeys(("default settings", "best trial", "oracle"))
+    assert [row.miou for row in again.rows] == [row.miou for row in first.rows]
 
 
 def test_a_study_says_in_its_identity_who_chose(tmp_path: Path) -> None:
     asked = study(tmp_path, "held-out:2")
     assert asked.identity()["selection"] == "held-out:2 ground truth"
+
+
+def test_a_study_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
+    asked = study(tmp_path, "train")
+    folder = asked.store.study_folder(asked.name)
+    old = json.loads(json.dumps(asked.identity())) | {"selection": "train truth"}
+    StudyFolder(folder, old)
+    StudyFolder(folder, asked.identity())
+    with pytest.raises(InputError, match="selection is"):
+        StudyFolder(folder, asked.identity() | {"selection": "val ground truth"})

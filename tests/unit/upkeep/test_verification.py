@@ -148,3 +148,14 @@ def test_a_folder_under_another_name_is_not_what_it_says(store: Store) -> None:
     folder = one(store, f"maps/*/{MANIFEST}").parent
     folder.rename(folder.with_name("d" * 64))
     assert any("of this key" in finding.reason for finding in damaged(store))
+
+
+def test_manifests_of_earlier_versions_say_how_many_images_under_another_name(store: Store) -> None:
+    file = one(store, f"maps/*/{MANIFEST}")
+    said = json.loads(file.read_text())
+    said["pictures"] = said.pop("images")
+    file.write_text(json.dumps(said))
+    assert damaged(store) == []
+    file.write_text(json.dumps(said | {"pictures": 41}))
+    (finding,) = damaged(store)
+    assert "holds 40 images, its manifest says 41" in finding.reason

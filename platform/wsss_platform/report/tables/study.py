@@ -7,8 +7,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from wsss_platform.config import DataConfig, MethodConfig, look_up
+from wsss_platform.config import MethodConfig, look_up
+from wsss_platform.config.section import assignment, flatten
 from wsss_platform.data.recognise import as_said
+from wsss_platform.plan.experiment import Experiment
 from wsss_platform.report.study_page import PAGE
 from wsss_platform.report.table import Shown, Table, aligned, columns
 from wsss_platform.report.tables.run import plan_table
@@ -106,40 +108,41 @@ def _span(axis: Axis) -> str:
     return f"{axis.low:g} .. {axis.high:g}" + (" log" if axis.log else "")
 
 
-def study_result(
-    found: StudyDocument, method: str, default: MethodConfig, data: DataConfig, storage: Path
-) -> list[Shown]:
+def study_result(found: StudyDocument, method: str, asked: Experiment, storage: Path) -> list[Shown]:
     """The trials, the best one, what it is worth, and where everything is.
 
     Args:
         found: what the study came to.
         method: whose settings were searched, as on the command line.
-        default: the config that the search started from.
-        data: on which was trained.
+        asked: with the config that the search started from, scored on the split that was asked for.
         storage: the storage folder, for the next commands.
     """
     best = found.best
     return [
         trials_table(found.study, found.trials, found.objective),
         *front_lines(found),
-        *([best_table(best, default)] if best is not None and best.changes else []),
+        *([best_table(best, asked.config)] if best is not None and best.changes else []),
         *([f"every setting that was searched within a trial: {found.inner}"] if found.inner is not None else []),
         *([] if found.best_config is not None else ["no trial was completed, so there is no best config"]),
         *_comparison(found),
-        *([f"train the best: {_train(method, found.best_config, data, storage)}"] if found.best_config else []),
+        *([f"train the best: {_train(method, found.best_config, asked, storage)}"] if found.best_config else []),
         *([f"figure: {found.figure}"] if found.figure else []),
         f"page with everything: {Path(found.folder) / PAGE}",
     ]
 
 
-def _train(method: str, config: str, data: DataConfig, storage: Path) -> str:
-    """The command that trains the best config on the data of the study."""
-    tree = [] if data.kind == "sample" else ["--data", as_said(data.kind, data.root)]
-    own = data.sample.model_dump(exclude_defaults=True) if data.kind == "sample" else {}
-    own = {f"sample.{name}": value for name, value in own.items()} | ({"year": data.year} if data.year else {})
-    tree += [word for name, value in own.items() for word in ("--set", f"data.{name}={value}")]
-    place = ["--train-split", data.train_list, "--storage", str(storage)]
-    return shlex.join(["wsss-platform", "train", method, "--recipe", config, *tree, *place])
+def _train(method: str, config: str, asked: Experiment, storage: Path) -> str:
+    """The command that trains the best config as the study did: data, random seed, processes."""
+    data = asked.data
+    options = [] if data.kind == "sample" else ["--data", as_said(data.kind, data.root)]
+    settings = flatten(data.model_dump(exclude_defaults=True, exclude={"kind", "root", "train_list", "score_list"}))
+    for name, value in settings.items():
+        options += ["--set", assignment(f"data.{name}", value)]
+    options += ["--train-split", data.train_list]
+    options += ["--score-split", data.score_list] if data.score_list != data.train_list else []
+    options += ["--seed", str(asked.seed)] if asked.seed else []
+    options += ["--workers", str(asked.workers)] if asked.workers > 1 else []
+    return shlex.join(["wsss-platform", "train", method, "--recipe", config, *options, "--storage", str(storage)])
 
 
 def trials_table(study: str, rows: Iterable[TrialRow], objective: str) -> Table:
@@ -202,7 +205,8 @@ def comparison_table(rows: Sequence[StudyRow], report: StudyReport) -> Table:
         gap = "" if row.difference is None else f"{row.difference:+.2f}"
         span = "" if row.low is None or row.high is None else f"{row.low:+.2f} to {row.high:+.2f}"
         value = "-" if row.miou is None else f"{row.miou:.2f}"
-        lines.append((named, trial, value, gap, span, f"{row.seconds:.0f}"))
+        spent = "-" if row.seconds is None else f"{row.seconds:.0f}"
+        lines.append((named, trial, value, gap, span, spent))
     title = f"mean IoU in percent on {report.reported_on}, {report.images} images"
     headings = ["row", "trial", "mean IoU", "difference", "95 % interval", "seconds"]
     return Table(title, aligned(headings, ("row", "95 % interval")), tuple(lines))
