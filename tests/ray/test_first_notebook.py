@@ -27,7 +27,7 @@ def test_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MPLBACKEND", raising=False)
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     place = {"metadata": {"path": str(tmp_path)}}
-    NotebookClient(notebook, timeout=600, startup_timeout=300, resources=place).execute()  # raises at a cell that fails
+    NotebookClient(notebook, timeout=1500, startup_timeout=300, resources=place).execute()  # raises where a cell fails
     assert images(notebook) == IMAGES
     assert not [output for output in outputs(notebook) if output.get("name") == "stdout"], "results are values"
     study = next(cell for cell in notebook.cells if "study.trials" in cell.source)
