@@ -98,7 +98,7 @@ class FileSplit(ABC):
 
 @dataclass(frozen=True, eq=False)
 class FileTruth:
-    """Ground truth of a list as PNGs of class numbers, named by image id; see `Truth`."""
+    """Ground truth of a split as PNGs of class numbers, named by image id; see `Truth`."""
 
     folder: Path
     name: str

@@ -123,7 +123,7 @@ class VocDataset(FolderDataset):
     def _entries(self, name: str) -> tuple[Path, list[Entry], list[Problem]]:
         paths = {path.stem: path for path in self._list_files()}
         if name not in paths:
-            error = unknown("list", name, paths, name)
+            error = unknown("split", name, paths, name)
             raise error.in_context(f"{self.root / 'ImageSets' / 'Segmentation'}: {error}")
         return paths[name], *read_list(paths[name], len(self.classes))
 

@@ -80,9 +80,14 @@ def score_table(name: str, summary: Summary) -> Table:
     return Table(title, columns("class", right=headings), tuple(rows), totals)
 
 
+_WORDS = {"train_list": "train split", "score_list": "score split", "truth": "ground truth"}
+"""Fields of a protocol that are called otherwise in stored scores."""
+
+
 def protocol_line(protocol: Protocol) -> str:
     """The protocol in one line."""
-    words = "; ".join(f"{name.replace('_', ' ')} {value}" for name, value in protocol.model_dump().items())
+    said = protocol.model_dump().items()
+    words = "; ".join(f"{_WORDS.get(name, name).replace('_', ' ')} {value}" for name, value in said)
     return f"protocol {protocol.group()}: {words}"
 
 
