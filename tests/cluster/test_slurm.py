@@ -325,3 +325,18 @@ def test_a_ray_that_does_not_start_fails_the_job(slurm: Slurm, tmp_path: Path) -
     assert code == 1, output
     assert "ended with code 3" in output
     assert "no such luck" in output
+
+
+def test_a_ray_that_starts_too_slowly_is_started_again(slurm: Slurm, tmp_path: Path) -> None:
+    slow = tmp_path / "bin" / "ray"
+    slow.parent.mkdir()
+    real = Path(sys.executable).with_name("ray")
+    slow.write_text(
+        f'#!/bin/sh\nif [ "$1" = start ] && [ ! -e {tmp_path}/tried ]; then\n'
+        f"  touch {tmp_path}/tried; echo 'Exception: The current node timed out during startup.'; exit 1\nfi\n"
+        f'exec {real} "$@"\n'
+    )
+    slow.chmod(0o755)
+    code, output = slurm.submit("-c", "0", settings={**PYTHON, "WSSS_VENV": str(tmp_path)})
+    assert code == 0, output
+    assert "too slow to start; trying again" in output

@@ -346,7 +346,10 @@ def cost_words(cost: PlanCost, at_most: bool = False) -> str:
     earlier = _number(cost.earlier_stages, "earlier stage", "earlier stages")
     line += f"about {length} one after the other, from {earlier}"
     lacking = cost.not_measured
-    return line + (f"; without {', '.join(lacking)}, of which there is no earlier one" if lacking else "")
+    if not lacking:
+        return line
+    named = lacking[0] if len(lacking) == 1 else f"{len(lacking)} stages, such as {lacking[0]}"
+    return f"{line}; without {named}, of which there is no earlier one"
 
 
 def _cost(experiment: Experiment, stage: Stage, times: int, speeds: Speeds, axes: Iterable[Axis] = ()) -> Cost:

@@ -109,7 +109,7 @@ def test_only_what_is_alike_is_measured_from(tmp_path: Path) -> None:
     assert costs["score"].seconds == pytest.approx(10.0)
     document = cost_document(list(costs.values()))
     assert document.not_measured == ("train:cam", "maps:cam", "masks:cam")
-    assert "without train:cam, maps:cam, masks:cam, of which there is no earlier one" in cost_words(document)
+    assert "without 3 stages, such as train:cam, of which there is no earlier one" in cost_words(document)
 
 
 def test_a_resumed_training_is_not_taken_for_a_quick_one(tmp_path: Path) -> None:
