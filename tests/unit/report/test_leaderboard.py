@@ -81,7 +81,7 @@ def test_seeds_of_one_config_are_one_row_with_their_spread(board: list[Any]) -> 
     assert row.best == pytest.approx(0.44)
     assert row.per_class == {"background": pytest.approx(0.42), "cat": pytest.approx(0.42), "dog": None}
     words = dict(zip(COLUMNS, cells(row), strict=True))
-    assert words["seeds"] == "2 seeds (0, 1)"
+    assert words["random seeds"] == "2 (0, 1)"
     assert words["mIoU fixed"] == "42.0 ± 2.8"
     assert words["mIoU best (oracle)"] == "44.0 ± 2.8 @ 0.35"
 
@@ -91,7 +91,7 @@ def test_one_seed_says_one_seed_and_claims_no_spread(record: Any) -> None:
     (row,) = group.rows
     assert (row.spread, row.best_spread, row.seeds) == (None, None, (5,))
     words = dict(zip(COLUMNS, cells(row), strict=True))
-    assert (words["seeds"], words["mIoU fixed"], words["time"]) == ("1 seed (5)", "41.2", "1 min 12 s")
+    assert (words["random seeds"], words["mIoU fixed"], words["time"]) == ("1 (5)", "41.2", "1 min 12 s")
 
 
 def test_the_same_seed_twice_counts_once_and_the_later_wins(record: Any) -> None:
@@ -191,7 +191,7 @@ def test_the_terminal_shows_one_table_for_each_protocol_with_its_words(board: li
     for group in groups:
         assert protocol_words(group.protocol) in text
         assert f"[{group.key}]" in text
-    assert text.count("1 seed (0)") == 4
+    assert text.count("1 (0)") == 4
     assert "42.0 ± 2.8" in text
 
 

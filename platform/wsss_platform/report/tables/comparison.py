@@ -55,7 +55,7 @@ def variants_table(variants: Sequence[ComparedVariant], at: str) -> Table:
                 *(_percent(variant.effects[name], 1) for name in effects),
             )
         )
-    headings = ("variant", "seeds", "trained", "mean IoU", "threshold", *effects)
+    headings = ("variant", "random seeds", "trained", "mean IoU", "threshold", *effects)
     return Table(f"percent; {AT[at]}", aligned(headings, ("variant",)), tuple(rows))
 
 
