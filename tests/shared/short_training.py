@@ -16,7 +16,7 @@ def short_job(name: str, changes: dict[str, Any]) -> TrainJob:
     """The training of a method with one phase, from random weights unless `changes` say otherwise."""
     method = wsss_methods.get(name)
     short = {"backbone.weights": "none", "train.epochs": 3, "train.batch": 4, "train.crop": 48}
-    data = DataConfig(sample=SampleConfig(train=8, val=2, size=48, difficulty=0.5))
+    data = DataConfig(sample=SampleConfig(train=8, val=2, size=48, difficulty=0.5, co_occurrence=0.9))
     experiment = Experiment(method, override(method.config(), {**short, **changes}), data)
     stage = experiment.stage("train")
     return TrainJob(experiment, stage.phase, stage.key)

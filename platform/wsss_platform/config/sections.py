@@ -307,7 +307,7 @@ class SampleConfig(Section):
     """Longer side of an image in pixels; the shorter side varies from 3/4 of it."""
     difficulty: float = Field(0.2, ge=0, le=1)
     """Clutter, noise and colour overlap between objects and backgrounds."""
-    co_occurrence: float = Field(0.9, ge=0, le=1)
+    co_occurrence: float = Field(0.5, ge=0, le=1)
     """Probability that a context background stands behind the class it belongs to."""
 
 

@@ -196,7 +196,7 @@ def test_protocols_fingerprints_and_pickle() -> None:
     assert SPLIT.labels_from == "generator"
     prints = {thing.fingerprint() for thing in (SPLIT, TRUTH, DATA.split("val"), DATA.truth("val"))}
     assert len(prints) == 4
-    for change in ({"seed": 1}, {"difficulty": 0.6}, {"co_occurrence": 0.5}, {"size": 96}):
+    for change in ({"seed": 1}, {"difficulty": 0.6}, {"co_occurrence": 0.9}, {"size": 96}):
         other = SampleDataset(SampleConfig(**{"train": 90, "val": 30, **change}))  # type: ignore[arg-type]
         assert other.split("train").fingerprint() not in prints
     again = pickle.loads(pickle.dumps(SPLIT))

@@ -1,6 +1,6 @@
 """What stands where in an image of the sample set: geometry alone, from which all ground truth follows.
 
-Ours. The scenes make the failures on purpose that weakly supervised methods are about: a class stands mostly
+Ours. The scenes make the failures on purpose that weakly supervised methods are about: a class often stands
 on its own context background; an object is one small emblem of its class and a plain body that all classes
 share; objects have many sizes; images hold one to three classes.
 """
