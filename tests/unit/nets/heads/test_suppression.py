@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from wsss_platform.config import BackboneConfig, SuppressionConfig
+from wsss_platform.config import BackboneConfig, SampleConfig, SuppressionConfig
 from wsss_platform.data.sample.dataset import SampleDataset
 from wsss_platform.data.views import normalise
 from wsss_platform.errors import InputError
@@ -224,7 +224,7 @@ def test_memory_format_changes_nothing() -> None:
 def test_cuts_multiply_with_depth() -> None:
     """Why the sample's preset suppresses the last activation alone: at the release's placement hardly anything of a
     pretrained EfficientNet-Lite0's last map differs between places, so nothing is left to localise with."""
-    dataset = SampleDataset()
+    dataset = SampleDataset(SampleConfig(co_occurrence=0.9))
     split = dataset.split("train")
     images = torch.stack([torch.from_numpy(normalise(split.read(name).image[:96, :96])) for name in split.ids[:2]])
 
@@ -239,4 +239,4 @@ def test_cuts_multiply_with_depth() -> None:
 
     assert varies("all", 0.55) < 0.1 * varies("all", 1)
     assert varies("last", 0.55) > 0.9 * varies("all", 1)
-    assert varies("all", 0.55) < varies("stage4", 0.55) < min(varies("stage4", 0.8), varies("last", 0.55))
+    assert varies("all", 0.55) < varies("stage4", 0.55) < varies("stage4", 0.8) < varies("last", 0.55)
