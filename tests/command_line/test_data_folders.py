@@ -82,7 +82,21 @@ def test_a_check_ends_with_a_verdict(tmp_path: Path) -> None:
     assert "train_00002.png: empty file" in done.stdout
     last = "not ready: 1 problem, see above; the rest is 5 images with labels, 5 with ground truth"
     assert done.stdout.splitlines()[-1] == last
+    assert done.stderr.splitlines()[-2:] == [
+        "error: the data is not ready, see above",
+        "Mend or remove these files, then run the same command again.",
+    ]
     assert not document("data", "check", "--data", str(folder), by=lambda *asked: command(*asked, code=2))["ready"]
+
+
+def test_a_check_names_a_file_once_with_every_split_that_has_it(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "set", splits=True)
+    gone = folder / "images" / "train_00002.png"
+    gone.unlink()
+    done = command("data", "check", "--data", str(folder), code=2)
+    lines = [line for line in done.stdout.splitlines() if "image train_00002 has labels" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("train, val: ")
 
 
 def test_a_recipe_names_a_folder_and_the_command_line_another_one(tmp_path: Path) -> None:

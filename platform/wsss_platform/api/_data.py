@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,10 +161,18 @@ def _found(data: str, root: str = "") -> tuple[str, str]:
     folder = Path(place).expanduser().resolve()
     if not kind:
         if not folder.exists() and "/" not in data:
-            known = ["sample", *PREFIXES.values(), *(f"{prefix}:DIR" for prefix in PREFIXES)]
+            known = ["sample", *PREFIXES.values(), *(f"{prefix}:DIR" for prefix in PREFIXES), *_folders_like(data)]
             raise unknown("data set or folder (--data)", data, known, "--data")
         kind = recognise(folder)
     return kind, str(folder)
+
+
+def _folders_like(name: str) -> list[str]:
+    """The folder here that a wrong name may have meant."""
+    try:
+        return get_close_matches(name, [path.name for path in Path.cwd().iterdir() if path.is_dir()], n=1)
+    except OSError:
+        return []
 
 
 def _checked(fields: dict[str, Any]) -> Data:

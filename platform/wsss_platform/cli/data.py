@@ -57,7 +57,7 @@ def check(*, options: CheckOptions, out: Output) -> None:
     document = datasets.data_check(_named(options), options.names)
     out.result(document, *check_result(document))
     if not document.ready:
-        raise InputError(f"{counted(len(document.problems), 'problem')}, named above")
+        raise InputError("the data is not ready, see above")
 
 
 @app.command("convert-labels")

@@ -28,4 +28,4 @@ class ShowOptions(StoredOptions):
 def show(run: RunName, *, options: ShowOptions, out: Output) -> None:
     """Write images of a scored run: image, maps, mask and ground truth side by side, and the sweep curve."""
     document = open_run(run, options.storage).draw(options.folder, options.count, options.ids)
-    out.result(document, f"{counted(len(document.files), 'image')} in {document.folder}", document.evaluations.words)
+    out.result(document, f"{counted(len(document.files), 'file')} in {document.folder}", document.evaluations.words)

@@ -29,9 +29,6 @@ class ListProblem(Part):
     message: str
     """What is wrong."""
 
-    def __str__(self) -> str:
-        return f"{self.list}: {self.file}: {self.message}"
-
 
 class DataCheck(Document):
     """Every file of some splits, decoded (`data check`)."""

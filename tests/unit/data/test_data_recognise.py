@@ -110,3 +110,8 @@ def test_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         named("images:")
     with pytest.raises(InputError, match="unknown data set or folder .--data. 'smaple'; did you mean 'sample'"):
         data_named("smaple")
+    with pytest.raises(InputError, match="did you mean 'coco'"):
+        data_named("cocoo")
+    (tmp_path / "pets").mkdir()
+    with pytest.raises(InputError, match="unknown data set or folder .--data. 'pest'; did you mean 'pets'"):
+        data_named("pest")

@@ -13,7 +13,7 @@ def lists_table(data: str, document: DataLists) -> Table:
 
 
 def check_result(document: DataCheck) -> list[Shown]:
-    """A line for each split, then each problem, then the verdict."""
+    """A line for each split, then each problem with the splits that have it, then the verdict."""
     names = ("split", "images", "masks", "problems", "classes per image", "labels and mask differ", "labels")
     rows = []
     for one in document.lists:
@@ -21,4 +21,8 @@ def check_result(document: DataCheck) -> list[Shown]:
         mean = sum(one.per_class) / max(one.images, 1)
         numbers = (one.images, one.masks, problems, f"{mean:.2f}", one.disagree)
         rows.append((one.list_name, *map(str, numbers), f"from {one.labels_from}"))
-    return [Table("", columns(*names), tuple(rows)), *map(str, document.problems), document.verdict]
+    found: dict[tuple[str, str], list[str]] = {}
+    for problem in document.problems:
+        found.setdefault((problem.file, problem.message), []).append(problem.list)
+    lines = (f"{', '.join(splits)}: {file}: {message}" for (file, message), splits in found.items())
+    return [Table("", columns(*names), tuple(rows)), *lines, document.verdict]
