@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsss_platform.errors import InputError
-from wsss_platform.plan.experiment import Experiment
+from wsss_platform.plan.experiment import Experiment, needed
 from wsss_platform.plan.jobs import Runner
 from wsss_platform.run.interrupts import interruptible
-from wsss_platform.run.pipeline import read_score, run
+from wsss_platform.run.pipeline import OnEvent, read_score, run
 from wsss_platform.run.trial_events import OnStudyEvent, Reporting, SharedStage
 from wsss_platform.run.trial_rows import TrialRow
 from wsss_platform.scores.bootstrap import compare_seeds
@@ -109,6 +109,7 @@ def compare_rows(
     rows = rows_of(request, folder, trials)
     on_event(Reporting(request.reported_on, tuple(row.name for row in rows)))
     maker = _Maker(request, runner, on_event, asked)
+    maker.train(rows)
     measured = [maker.measure(row) for row in rows]
     ids = _common([one.ids for one in measured])
     if not ids:
@@ -145,6 +146,16 @@ class _Maker:
         self.request, self.runner, self.on_event, self.asked = request, runner, on_event, asked
         self._read: dict[str, set[str]] = {}
         """Split -> keys of the scores that were read."""
+
+    def train(self, rows: Sequence[Row]) -> None:
+        """Make what rows have not trained yet, all before the first maps: the processes that make maps then stay."""
+        for row in rows:
+            for offset in range(self.request.seeds):
+                seeded = row.experiment.of_seed(offset)
+                lacking = needed(seeded.stages, self.request.store, seeded.stages[-1])
+                trainings = [stage for stage in lacking if stage.kind == "train"]
+                if trainings:
+                    run(seeded, self.request.store, self.runner, self._watch(seeded), until=trainings[-1])
 
     def measure(self, row: Row) -> Measured:
         """A row's counts at what the choosing split says is best."""
@@ -197,12 +208,14 @@ class _Maker:
         except InputError:
             return None
 
+    def _watch(self, seeded: Experiment) -> OnEvent:
+        return interruptible(lambda event: self.on_event(SharedStage(event)), self.asked, seeded)
+
     def _scores(self, experiment: Experiment) -> Iterator[Score]:
         """Of each random seed, one in memory at a time."""
         for offset in range(self.request.seeds):
             seeded = experiment.of_seed(offset)
-            watch = interruptible(lambda event: self.on_event(SharedStage(event)), self.asked, seeded)
-            run(seeded, self.request.store, self.runner, watch)
+            run(seeded, self.request.store, self.runner, self._watch(seeded))
             self._read.setdefault(seeded.data.score_list, set()).add(seeded.key)
             yield read_score(seeded, self.request.store, "the study")
 

@@ -46,5 +46,5 @@ def first_judged(experiment: Experiment, space: SearchSpace) -> int:
 
 
 def first_rung(epochs: int, reduction: int) -> int:
-    """Finished epochs at the first of (at most) two rungs of ASHA."""
-    return max(1, epochs // reduction**2)
+    """Finished epochs at the first rung: a `reduction`**2-th of the epochs, of a short training a `reduction`-th."""
+    return epochs // reduction**2 or epochs // reduction or 1
