@@ -1,5 +1,4 @@
 """The house: which room may import which, and what a room may hold. An AST walk over platform/ and methods/.
-
 A room is a folder of wsss_platform. `LAYERS` lists them from the ground up; a room imports rooms of earlier lines only.
 Imports inside functions and under TYPE_CHECKING count. Each rule says its reason when it fails, and each is shown able
 to fail on a bad snippet.
@@ -35,7 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("plan",),
     ("train", "maps", "masks", "scores"),  # the steps of the pipeline know nothing of each other, but see STORED
     ("run",),
-    ("search", "engine", "tracking", "upkeep"),
+    ("search", "engine", "tracking", "upkeep", "sites"),
     ("tune", "report", "exchange"),
     ("api",),
     ("testing", "cli"),
@@ -45,7 +44,8 @@ STORED = "maps.storage"
 STORED_FOR = ("train", "masks", "scores")
 METHOD_MAY = ("config", "data.views", "errors", "masks.rules", "method", "nets")
 OWNERS: Mapping[str, tuple[tuple[str, ...], str]] = {
-    "ray": (("engine", "tune"), "another engine must stay possible, and tools must run without a cluster"),
+    "ray": (("engine", "tune", "sites"), "another engine must stay possible, and tools must run without a cluster"),
+    "kubernetes": (("sites",), "a cluster without it must stay possible"),
     "optuna": (("tune",), "the sampler can be changed in one place"),
     "wandb": (("tracking",), "a run must not depend on a service"),
     "wandb_workspaces": (("tracking",), "a run must not depend on a service"),
@@ -327,8 +327,8 @@ def test_loading_is_noticed() -> None:
 @pytest.mark.parametrize(
     ("name", "source", "reason"),
     [
-        ("wsss_platform.run.pipeline", "import ray", "only engine, tune may"),
-        ("wsss_platform.run.pipeline", "def f():\n    from ray import train", "only engine, tune may"),
+        ("wsss_platform.run.pipeline", "import ray", "only engine, tune, sites may"),
+        ("wsss_platform.run.pipeline", "def f():\n    from ray import train", "only engine, tune, sites may"),
         ("wsss_platform.run.chunks", "import importlib\nimportlib.import_module('ray.data')", "only engine, tune"),
         ("wsss_platform.engine.runner", "import optuna", "only tune may"),
         ("wsss_platform.tune.tuner", "import wandb", "only tracking may"),

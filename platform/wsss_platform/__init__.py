@@ -19,6 +19,7 @@ The rooms of the house from the ground up; a room imports rooms above it in this
     search      what a search may try: spaces, costs, and the search over stored maps. No Ray, no Optuna
     engine      Ray: clusters, Ray Train, the parallel producer of maps, masks and counts
     tracking    W&B
+    sites       send a command to Slurm, Kubernetes or a Ray cluster
     upkeep      list, verify, clear and copy what is stored
     tune        a study on Ray Tune and Optuna
     report      tables, figures, comparisons, leaderboards
