@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from wsss_platform.api._run import Run, open_run
     from wsss_platform.api._search import search
     from wsss_platform.api._stages import maps, masks, score, score_difference, score_rule
+    from wsss_platform.api._submit import Submission, open_submission, submit
     from wsss_platform.api._train import train
     from wsss_platform.api._tune import Study, Trial, tune
 
@@ -48,6 +49,8 @@ _WHERE = {
     "tune": "_tune",
     "search": "_search",
     "compare": "_compare",
+    "submit": "_submit",
+    "open_submission": "_submit",
     "open_run": "_run",
     "leaderboard": "_leaderboard",
     "import_maps": "_exchange",
@@ -58,6 +61,7 @@ _WHERE = {
     "Leaderboard": "_leaderboard",
     "Run": "_run",
     "Study": "_tune",
+    "Submission": "_submit",
     "Trial": "_tune",
 }
 """Name -> the private module that defines it, a table of contents."""
@@ -68,6 +72,7 @@ __all__ = [
     "Leaderboard",
     "Run",
     "Study",
+    "Submission",
     "Trial",
     "coco2014",
     "compare",
@@ -81,11 +86,13 @@ __all__ = [
     "masks",
     "open_data",
     "open_run",
+    "open_submission",
     "sample",
     "score",
     "score_difference",
     "score_rule",
     "search",
+    "submit",
     "train",
     "tune",
     "voc12",

@@ -11,7 +11,7 @@ from wsss_platform.store.artefacts import Store
 from wsss_platform.upkeep.retention import DAYS
 
 if TYPE_CHECKING:
-    from wsss_platform.upkeep.documents import Copy, StoreClearance, StoreList, StoreVerification
+    from wsss_platform.upkeep.documents import Copy, Delivery, StoreClearance, StoreList, StoreVerification
     from wsss_platform.upkeep.inventory import Entry
     from wsss_platform.upkeep.retention import Verdict
 
@@ -106,6 +106,31 @@ def store_push(run: str, remote: str, storage: str | Path = "wsss-storage", prog
         RunError: the place cannot be written, or what was read back differs.
     """
     return _copied(run, remote, storage, progress, away=True)
+
+
+def push_submission(
+    submission: str, remote: str, storage: str | Path = "wsss-storage", everything: bool = False, progress: bool = True
+) -> Delivery:
+    """Copy what a job that was sent to a site has made: records, scores, figures and pages.
+
+    Args:
+        submission: its id.
+        remote: the place: s3://bucket/folder, gs://..., file:///... or a folder.
+        storage: the storage folder.
+        everything: weights, maps and masks, too.
+        progress: a spinner on standard error.
+
+    Raises:
+        InputError: it has made no run, or no such place.
+        RunError: the place cannot be written, or what was read back differs.
+    """
+    from wsss_platform.report.progress import status
+    from wsss_platform.upkeep.delivery import push_submission as push
+    from wsss_platform.upkeep.mirror import Mirror
+
+    mirror = Mirror(remote)
+    with status(f"to {mirror.url}", progress):
+        return push(Store(Path(storage)), submission, mirror, everything)
 
 
 def store_pull(run: str, remote: str, storage: str | Path = "wsss-storage", progress: bool = True) -> Copy:

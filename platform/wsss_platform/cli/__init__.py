@@ -26,7 +26,9 @@ from wsss_platform.cli import (
     score,
     search,
     show,
+    sites,
     store,
+    submit,
     train,
     tune,
 )
@@ -60,6 +62,8 @@ app.command("compare")(compare.compare)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.command("show")(show.show)
 app.command("doctor")(doctor.doctor)
+app.add_typer(submit.app, name="submit")
+app.add_typer(sites.app, name="sites")
 with_examples(app)
 
 
@@ -88,7 +92,8 @@ def run_command(arguments: list[str] | None = None) -> int:
     show_log()
     _without_colour()
     typed = sys.argv[1:] if arguments is None else arguments
-    as_json, verb = "--json" in typed, verb_in(typed)
+    own = typed[: typed.index("--")] if "--" in typed else typed  # `submit` sends what comes after it
+    as_json, verb = "--json" in own, verb_in(own)
 
     def failed(error: BaseException, code: int, said: str | None = None, name: str | None = None) -> int:
         print_error(str(error) if said is None else said)

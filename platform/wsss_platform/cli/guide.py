@@ -36,6 +36,16 @@ EXAMPLES: Mapping[str, str] = {
     "leaderboard": "leaderboard --markdown",
     "show": "show first --count 8",
     "doctor": "doctor --json",
+    "submit": "submit --on mycluster -- tune fbr --trials 64",
+    "submit send": "submit send --on mycluster -- train fbr",
+    "submit list": "submit list",
+    "submit status": "submit status mycluster-1130-0219-3fa2",
+    "submit logs": "submit logs mycluster-1130-0219-3fa2 -f",
+    "submit cancel": "submit cancel mycluster-1130-0219-3fa2",
+    "submit fetch": "submit fetch mycluster-1130-0219-3fa2",
+    "sites": "sites check mycluster.toml",
+    "sites list": "sites list",
+    "sites check": "sites check mycluster.toml",
 }
 """Verb -> a call of it that fits into a line of 80 columns."""
 EXIT_CODES: Mapping[int, str] = {
@@ -48,6 +58,7 @@ EXIT_CODES: Mapping[int, str] = {
 _AFTER = {
     "data check": "Mend or remove these files, then run the same command again.",
     "doctor": "Install what is missing, then run the same command again.",
+    "sites check": "Mend the site file or the site, then run the same command again.",
     "store verify": "Delete the folders named above; the next run makes them again.",
 }
 """Verb whose failure is a finding -> what to do."""

@@ -30,8 +30,8 @@ RunName = Annotated[str, typer.Argument(metavar="RUN", help="Name of a run in th
 
 
 def verb(name: str, options: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Make a function a verb. Its parameters `options`, `out` (where its result goes) and `recipe` (of verbs that
-    follow one) are filled in; the others are the verb's own, as typer takes them.
+    """Make a function a verb. Its parameters `options`, `out` (where its result goes), `recipe` (of verbs that
+    follow one) and `context` (typer's) are filled in; the others are the verb's own, as typer takes them.
 
     Options that were typed go before the recipe's, those before the defaults.
 
@@ -43,7 +43,7 @@ def verb(name: str, options: type[Any]) -> Callable[[Callable[..., None]], Calla
 
     def made(function: Callable[..., None]) -> Callable[..., None]:
         own = inspect.signature(function, eval_str=True).parameters
-        kept = [each for each in own.values() if each.name not in ("options", "recipe", "out")]
+        kept = [each for each in own.values() if each.name not in ("options", "recipe", "out", "context")]
 
         def command(context: typer.Context, **given: Any) -> None:
             said = _said(context, leaves, given)
@@ -58,7 +58,7 @@ def verb(name: str, options: type[Any]) -> Callable[[Callable[..., None]], Calla
                     if missing.missing:
                         out.result(missing, *missing_lines(missing))
                         return
-                told = {"options": built, "recipe": recipe, "out": out}
+                told = {"options": built, "recipe": recipe, "out": out, "context": context}
                 function(**given, **{key: value for key, value in told.items() if key in own})
 
         first = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)

@@ -15,7 +15,8 @@ from wsss_platform.cli.leaderboard import LeaderboardOptions
 from wsss_platform.cli.masks import MasksOptions
 from wsss_platform.cli.score import ScoreOptions
 from wsss_platform.cli.show import ShowOptions
-from wsss_platform.cli.store import ClearOptions, VerifyOptions
+from wsss_platform.cli.store import ClearOptions, PushOptions, VerifyOptions
+from wsss_platform.cli.submit import FetchOptions, LogsOptions, SubmitOptions
 from wsss_platform.cli.tune import TuneOptions
 from wsss_platform.config.options import PANELS, Leaf, leaves_of
 from wsss_platform.config.verb_options import JsonOptions, OpenOptions, StageOptions, StoredOptions
@@ -43,8 +44,16 @@ VERBS: Mapping[str, type[Any]] = {
     "store list": StoredOptions,
     "store verify": VerifyOptions,
     "store gc": ClearOptions,
-    "store push": StoredOptions,
+    "store push": PushOptions,
     "store pull": StoredOptions,
+    "submit": SubmitOptions,
+    "submit list": JsonOptions,
+    "submit status": JsonOptions,
+    "submit logs": LogsOptions,
+    "submit cancel": JsonOptions,
+    "submit fetch": FetchOptions,
+    "sites list": JsonOptions,
+    "sites check": JsonOptions,
     "doctor": StoredOptions,
 }
 """In the order of the page."""

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wsss_platform.api._store import store_clear, store_list, store_pull, store_push, store_verify
+from wsss_platform.api._store import push_submission, store_clear, store_list, store_pull, store_push, store_verify
 from wsss_platform.cli.options import RunName, verb
 from wsss_platform.cli.output import Output, note
 from wsss_platform.config.options import option
 from wsss_platform.config.verb_options import StoredOptions
 from wsss_platform.config.words import counted
-from wsss_platform.errors import RunError
+from wsss_platform.errors import InputError, RunError
 from wsss_platform.upkeep.retention import DAYS, KEEP_BEST
 
 if TYPE_CHECKING:
@@ -101,11 +101,36 @@ Remote = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class PushOptions(StoredOptions):
+    """Of `store push`."""
+
+    submission: str | None = option(
+        None, "Copy what this job of `submit` has made, in place of one run.", "Storage", metavar="ID"
+    )
+    everything: bool = option(False, "Copy its weights, maps and masks, too.", "Storage", flag="--all")
+
+
 @app.command("push")
-@verb("store push", StoredOptions)
-def push(run: RunName, remote: Remote, *, options: StoredOptions, out: Output) -> None:
+@verb("store push", PushOptions)
+def push(
+    remote: Remote,
+    run: Annotated[str | None, typer.Argument(metavar="RUN", help="Name of a run in the storage folder.")] = None,
+    *,
+    options: PushOptions,
+    out: Output,
+) -> None:
     """Copy a run and what the store has of it to another place, and read it back."""
-    _copied(store_push(run, remote, options.storage), out)
+    if (run is None) == (options.submission is None):
+        raise InputError("RUN or --submission: expected one of them", field="RUN")
+    if run is not None:
+        _copied(store_push(run, remote, options.storage), out)
+        return
+    from wsss_platform.report.tables.store import delivery_line
+
+    assert options.submission is not None
+    document = push_submission(options.submission, remote, options.storage, options.everything)
+    out.result(document, delivery_line(document))
 
 
 @app.command("pull")

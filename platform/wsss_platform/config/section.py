@@ -78,7 +78,7 @@ def _explain(kind: type[Section], item: Any) -> InputError:
     path = ".".join(str(part) for part in item["loc"])
     if item["type"] == "extra_forbidden":
         default = _default(kind)
-        known = [name for name, _ in leaves(default)] if default is not None else list(kind.model_fields)
+        known = [name for name, _ in leaves(default)] if default is not None else list(_declared(kind))
         sections = [name.rsplit(".", 1)[0] for name in known if "." in name]
         return unknown("setting", path, [*known, *sections], path)
     message = str(item["msg"]).removeprefix("Value error, ")
@@ -88,6 +88,16 @@ def _explain(kind: type[Section], item: Any) -> InputError:
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _declared(kind: type[Section], prefix: str = "") -> Iterator[str]:
+    """Dotted paths of the fields of a section that has no default."""
+    for name, field in kind.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, Section):
+            yield from _declared(inner, f"{prefix}{name}.")
+        else:
+            yield prefix + name
 
 
 def _default(kind: type[Section]) -> Section | None:

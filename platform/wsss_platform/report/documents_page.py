@@ -16,7 +16,14 @@ from wsss_platform.report.table import Table, columns
 from wsss_platform.run.documents import RuleResult, RunDifference, RunResult
 from wsss_platform.scores.documents import Summary
 from wsss_platform.search.documents import SearchDocument, SearchPlan, StudyDocument, StudyPlan, TrialSearchDocument
-from wsss_platform.upkeep.documents import Copy, StoreClearance, StoreList, StoreVerification
+from wsss_platform.sites.documents import (
+    SiteList,
+    SiteReport,
+    SubmissionDocument,
+    SubmissionList,
+    SubmissionPlan,
+)
+from wsss_platform.upkeep.documents import Copy, Delivery, StoreClearance, StoreList, StoreVerification
 
 DOCUMENTS: tuple[type[Document], ...] = (
     MissingInputs,
@@ -45,6 +52,12 @@ DOCUMENTS: tuple[type[Document], ...] = (
     StoreVerification,
     StoreClearance,
     Copy,
+    SubmissionPlan,
+    SubmissionDocument,
+    SubmissionList,
+    Delivery,
+    SiteList,
+    SiteReport,
     Doctor,
 )
 """In the order of the page."""

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 RECORD = "run.json"
 CONFIG = "config.toml"
+SUBMISSION = "WSSS_SUBMISSION"
+"""Environment variable of a job that was sent to a site: its id."""
 
 
 class FixedScore(Section):
@@ -101,6 +103,8 @@ class RunRecord(Section):
     """Why it failed."""
     command: str = ""
     """As typed, shell-quoted."""
+    submission: str | None = None
+    """The job that made it, where it was sent to a site (`submit`)."""
 
     @field_validator("command", "reason")
     @classmethod
@@ -111,6 +115,11 @@ class RunRecord(Section):
     @classmethod
     def _plain_name(cls, value: str) -> str:
         return check_name(value)
+
+    @field_validator("submission")
+    @classmethod
+    def _plain_submission(cls, value: str | None) -> str | None:
+        return None if value is None else check_name(value, "id of a submission")
 
     @field_validator("started", "finished")
     @classmethod
@@ -183,6 +192,7 @@ def start_record(
         device=device or around.device,
         started=now(),
         command=scrub_command(command),
+        submission=os.environ.get(SUBMISSION) or None,
     )
 
 

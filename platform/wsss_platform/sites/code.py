@@ -24,6 +24,11 @@ OWN = ("platform", "methods", "search_spaces", "recipes", "cluster", "pyproject.
 DIFF = "changes.diff"
 """In the archive: what a dirty tree has beside its commit."""
 _SHOWN = 8
+_PLACE = Path(__file__).resolve().parent
+_HASH = re.compile(r"\b(?:[0-9a-f]{40}|[0-9a-f]{64})\b")
+"""Commits and content keys, which are no secrets."""
+_LITERAL = re.compile(r"""["']([^"'\s]{12,})["']|[=:]\s*([^\s"'(){}\[\],;]{12,})\s*$""")
+_SENSITIVE = re.compile(r"key|token|secret|passw|credential", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ def frozen(here: Path, dirty: bool) -> Code:
     Raises:
         InputError: tracked files have changes and `dirty` is False, or the changes seem to hold a secret.
     """
-    own = _work_tree(Path(__file__).resolve().parent)
+    own = _work_tree(_PLACE)
     if own is not None and not (own / "platform" / "wsss_platform").is_dir():
         own = None  # an environment inside another project's work tree
     around = _work_tree(here)
@@ -108,24 +113,32 @@ def _tree(root: Path, name: str, paths: tuple[str, ...], dirty: bool) -> Tree:
         )
     commit = _git(root, "rev-parse", "HEAD").strip()
     diff = _git(root, "diff", "HEAD", "--binary", "--no-ext-diff", "--no-textconv") if changed else ""
-    for place, line in _suspicious(diff):
+    for file in _suspicious(diff):
         raise InputError(
-            f"{root}: the changes seem to hold a secret ({place}: {scrub(line)[:80]}); remove it before --dirty",
-            field="--dirty",
+            f"{root}: the changes of {file} seem to hold a secret; remove it before --dirty", field="--dirty"
         )
     return Tree(name, root, commit + ("+" if diff else ""), diff, untracked, paths)
 
 
-def _suspicious(diff: str) -> Iterator[tuple[str, str]]:
-    """(file, line) of each added line that the scrubber of records would change. Long hashes are no secrets here."""
+def _suspicious(diff: str) -> Iterator[str]:
+    """The file of each added line with a literal that may be a secret: by its form, or by the name before it."""
     file = ""
     for line in diff.splitlines():
         if line.startswith("+++ "):
             file = line[4:].removeprefix("b/")
-        elif line.startswith("+"):
-            plain = re.sub(r"\b[0-9a-f]{40}\b", "", line[1:])
-            if scrub(plain) != plain:
-                yield file, plain
+        elif line.startswith("+") and _holds_secret(line[1:]):
+            yield file
+
+
+def _holds_secret(line: str) -> bool:
+    if "PRIVATE KEY-----" in line:
+        return True
+    for found in _LITERAL.finditer(_HASH.sub("", line)):
+        literal = found[1] or found[2]
+        mixed = any(letter.isdigit() for letter in literal) and any(letter.isalpha() for letter in literal)
+        if scrub(literal) != literal or (mixed and _SENSITIVE.search(line[: found.start()])):
+            return True
+    return False
 
 
 def _members(tree: Tree) -> Iterator[tuple[tarfile.TarInfo, bytes]]:

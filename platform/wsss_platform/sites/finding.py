@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from wsss_platform.config import read_toml, validated
+from wsss_platform.config import read_toml
 from wsss_platform.config.shipped import shipped
 from wsss_platform.errors import InputError, unknown
-from wsss_platform.sites.site import Site
+from wsss_platform.sites.site import Site, read_site
 
 SHIPPED = "cluster/sites"
 
@@ -43,4 +43,4 @@ def find_site(given: str) -> tuple[str, Path, Site]:
         path = known[given]
     elif not path.is_file():
         raise InputError(f"--on {given}: no such file; expected a site file (TOML)", field="--on")
-    return path.stem, path.resolve(), validated(Site, read_toml(path), str(path))
+    return path.stem, path.resolve(), read_site(read_toml(path), str(path))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from wsss_platform.config import Section
+from wsss_platform.config import Section, validated
+from wsss_platform.errors import InputError
 
 Kind = Literal["slurm", "kuberay", "ray", "ray-up"]
 REFERENCE = re.compile(r"file:(?P<file>/[\w./+@-]+)|secret:(?P<secret>[a-z0-9][a-z0-9.-]*)/(?P<key>[\w.-]+)")
@@ -167,13 +169,6 @@ class Site(Section):
         for name, section in kinds.items():
             if name.replace("_", "-") != self.kind and section != type(section)():
                 raise ValueError(f"[{name}] is not of kind {self.kind!r}; leave it out")
-        for variable, where in self.secrets.items():
-            found = REFERENCE.fullmatch(where)
-            wanted = "secret:NAME/KEY" if self.kind == "kuberay" else "file:/path"
-            if not VARIABLE.fullmatch(variable):
-                raise ValueError(f"secrets: {variable!r} is no name of a variable; expected one such as WANDB_API_KEY")
-            if found is None or (found["file"] is None) != (self.kind == "kuberay"):  # its value is not shown
-                raise ValueError(f"secrets.{variable}: expected a reference, {wanted}, and never the value itself")
         for variable in self.variables:
             if not VARIABLE.fullmatch(variable):
                 raise ValueError(f"variables: {variable!r} is no name of a variable")
@@ -193,6 +188,29 @@ class Site(Section):
         if self.kind == "slurm" and self.environment.image is not None:
             raise ValueError("environment.image: a Slurm job runs in a venv, or in one made from a lock")
         return self
+
+
+def read_site(data: Mapping[str, Any], where: str) -> Site:
+    """The site of a file's plain data.
+
+    Raises:
+        InputError: what is wrong; the value of a secret is never shown.
+    """
+    secrets = data.get("secrets", {})
+    if not isinstance(secrets, Mapping):
+        raise InputError(f"{where}: secrets: expected a table of variables", field="secrets")
+    for variable, reference in secrets.items():
+        found = REFERENCE.fullmatch(reference) if isinstance(reference, str) else None
+        of_kubernetes = data.get("kind") == "kuberay"
+        wanted = "secret:NAME/KEY" if of_kubernetes else "file:/path"
+        if not VARIABLE.fullmatch(variable):
+            raise InputError(f"{where}: secrets: a name that is no variable; expected one such as WANDB_API_KEY")
+        if found is None or (found["file"] is None) != of_kubernetes:
+            raise InputError(
+                f"{where}: secrets.{variable}: expected a reference, {wanted}, and never the value itself",
+                field=f"secrets.{variable}",
+            )
+    return validated(Site, data, where)
 
 
 def seconds(time: str) -> int | None:

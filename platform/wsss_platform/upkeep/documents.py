@@ -150,3 +150,20 @@ class Copy(Document):
     def of(cls, copied: Copied, remote: str, *, away: bool) -> Self:
         """What `upkeep.mirror.Mirror` copied."""
         return cls(away=away, remote=remote, **vars(copied))
+
+
+class Delivery(Document):
+    """What a job that was sent to a site has made, copied (`store push --submission`, `submit fetch`)."""
+
+    SCHEMA: ClassVar[str] = "wsss-platform/delivery"
+
+    submission: str
+    """Id of the job."""
+    remote: str
+    """The other place, without keys."""
+    runs: tuple[str, ...]
+    """Names of its runs."""
+    folders: tuple[str, ...]
+    """Of its studies, comparisons and images, relative to the storage folder."""
+    size: int
+    """Bytes copied."""

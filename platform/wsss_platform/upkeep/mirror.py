@@ -1,6 +1,8 @@
 """Runs copied to and from another file system or object store, through pyarrow.fs: s3://, gs://, file://, ...
 
     <url>/runs/<name>/config.toml, run.json               the record last
+    <url>/<folder>/<files>, files.json                    figures and pages of a study or a comparison
+    <url>/submissions/<id>.json                           what a job that was sent to a site has made (delivery)
     <url>/stages/<kind>/<key>/<copy>/<files>, files.json, manifest.json   the manifest last; files.json has each file's
                                                                       size, sha256 and copy
 
@@ -17,7 +19,7 @@ import json
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -78,8 +80,13 @@ class Mirror:
             ) from None
         self._base = PurePosixPath(base)
 
-    def push(self, store: Store, run: str) -> Copied:
+    def push(self, store: Store, run: str, kinds: Collection[str] | None = None) -> Copied:
         """Copy a run's record and every finished artefact of it that is not there yet, and read it back.
+
+        Args:
+            store: where the run is.
+            run: its name.
+            kinds: copy artefacts of these kinds only, such as ("score",); None: all.
 
         Raises:
             InputError: no such run, or another one of that name at the mirror.
@@ -92,7 +99,10 @@ class Mirror:
                 f"{self.url} has another run {run!r} (of {there.started}); push to another folder", field=self.url
             )
         copied = self._copy_all(
-            record, lambda kind, key: store.has(kind, key), self._has, lambda kind, key: self._send(store, kind, key)
+            record,
+            lambda kind, key: (kinds is None or kind in kinds) and store.has(kind, key),
+            self._has,
+            lambda kind, key: self._send(store, kind, key),
         )
         for name in (CONFIG, RECORD):
             self._write(PurePosixPath("runs", run, name), store.run_folder(run) / name)
@@ -121,6 +131,37 @@ class Mirror:
         if not (store.run_folder(run) / RECORD).is_file():
             write_record(store, record)
         return copied
+
+    def push_files(self, root: Path, folder: str, names: Iterable[str]) -> int:
+        """Copy files of a folder below `root`, and read them back; the number of bytes."""
+        place = PurePosixPath(folder)
+        sent = {name: self._try(self._write, place / name, root / folder / name) for name in names}
+        listed = {name: [size, digest, "."] for name, (size, digest) in sent.items()}
+        self._try(self._put, place / FILES, json.dumps(listed).encode())
+        return sum(size for size, _ in sent.values())
+
+    def pull_files(self, root: Path, folder: str) -> int:
+        """Copy what `push_files` has put there, each file checked; the number of bytes."""
+        place = PurePosixPath(folder)
+        listed = _listed(self._try(self._get, place / FILES), f"{self.url}/{place}/{FILES}")
+        for name, (source, size, digest) in listed.items():
+            target = root / folder / name
+            partial = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}.part")
+            try:
+                self._try(self._read, place / source, partial, size, digest)
+                partial.replace(target)
+            finally:
+                partial.unlink(missing_ok=True)
+        return sum(size for _, size, _ in listed.values())
+
+    def put(self, name: str, content: bytes) -> None:
+        """Write one small object, such as "submissions/<id>.json"."""
+        self._try(self._put, PurePosixPath(name), content)
+
+    def get(self, name: str) -> bytes | None:
+        """Read one small object; None where it is not there."""
+        place = PurePosixPath(name)
+        return self._try(self._get, place) if self._try(self._exists, place) else None
 
     def _copy_all(
         self,

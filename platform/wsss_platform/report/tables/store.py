@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from wsss_platform.config.words import counted
 from wsss_platform.report.table import Shown, Table, columns
-from wsss_platform.upkeep.documents import Copy, StoreClearance, StoreEntry, StoreList, StoreVerification
+from wsss_platform.upkeep.documents import Copy, Delivery, StoreClearance, StoreEntry, StoreList, StoreVerification
 
 
 def list_result(document: StoreList) -> list[Shown]:
@@ -46,6 +46,16 @@ def clearance_result(document: StoreClearance) -> list[Shown]:
         words.append(f"{remade} of them belong to runs, whose weights stay: `masks RUN` makes them again")
     words += [f"in use by now, kept: {name}" for name in document.in_use]
     return [*([Table("", columns(*names), tuple(rows))] if rows else []), *words]
+
+
+def delivery_line(document: Delivery, to: str = "") -> str:
+    """What a job has made, copied."""
+    folders = f", {counted(len(document.folders), 'folder')} of figures and pages" if document.folders else ""
+    where = f"to {to}" if to else f"to {document.remote}"
+    return (
+        f"submission {document.submission}: {counted(len(document.runs), 'run')}{folders}, "
+        f"{size_words(document.size)}, {where}"
+    )
 
 
 def copy_lines(document: Copy) -> list[Shown]:
