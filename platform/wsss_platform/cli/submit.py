@@ -29,7 +29,7 @@ class _SendIsTheDefault(TyperGroup):
 
 app = typer.Typer(
     cls=_SendIsTheDefault,
-    help="Send a command to a cluster: submit --on SITE -- VERB ... A site is a TOML file; `sites list` names them.",
+    help="Send a command to a cluster, as in submit --on SITE -- VERB.\n\nA site is a TOML file; `sites list` names them.",
     no_args_is_help=True,
 )
 Id = Annotated[str, typer.Argument(metavar="ID", help="Id of a job, as `submit` prints it.", show_default=False)]
@@ -146,7 +146,10 @@ def logs(
 @app.command("cancel")
 @verb("submit cancel", JsonOptions)
 def cancel(id: Id, *, options: JsonOptions, out: Output) -> None:
-    """End a job. What it has finished stays."""
+    """End a job.
+
+    What it has finished stays.
+    """
     from wsss_platform.report.tables.submit import status_lines
 
     found = _submit.open_submission(id)

@@ -10,12 +10,12 @@ from wsss_platform.sites.ledger import Sent, State
 
 
 class SiteCheck(Part):
-    """One thing that was looked at before anything is sent."""
+    """One thing that was checked before anything is sent."""
 
     what: str
     """Such as "partition"."""
     state: CheckState
-    """"ok", "wrong", or "skipped": it cannot be looked at from here."""
+    """"ok", "wrong", or "skipped": it cannot be checked from here."""
     said: str
     """What was found, and what to do where it is wrong."""
 

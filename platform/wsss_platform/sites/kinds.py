@@ -14,12 +14,12 @@ CheckState = Literal["ok", "wrong", "skipped"]
 
 
 class Check(NamedTuple):
-    """What was looked at before anything is sent."""
+    """What was checked before anything is sent."""
 
     what: str
     """Such as "partition"."""
     state: CheckState
-    """"skipped": it cannot be looked at from here."""
+    """"skipped": it cannot be checked from here."""
     said: str
     """What was found, and what to do where it is wrong."""
 
