@@ -29,7 +29,7 @@ class _SendIsTheDefault(TyperGroup):
 
 app = typer.Typer(
     cls=_SendIsTheDefault,
-    help="Send a command to a cluster, as in submit --on SITE -- VERB.\n\nA site is a TOML file; `sites list` names them.",
+    help="Send a command to a cluster, as in submit --on SITE -- VERB.\n\nA site is a TOML file (`sites list`).",
     no_args_is_help=True,
 )
 Id = Annotated[str, typer.Argument(metavar="ID", help="Id of a job, as `submit` prints it.", show_default=False)]
