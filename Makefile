@@ -20,7 +20,7 @@ ON_CORES := OMP_NUM_THREADS=1 $(PYTEST) -n auto --dist worksteal
 OR_NONE  := || [ $$? -eq 5 ]
 SCRIPTS  := .ci/run cluster/slurm/ray.sbatch
 
-.PHONY: tune test test-all drills lint documents bench docs lock clean
+.PHONY: tune test test-all drills lint documents bench scale docs lock clean
 .DELETE_ON_ERROR:
 
 $(VENV)/.installed: pyproject.toml $(LOCK)
@@ -67,6 +67,9 @@ documents: $(VENV)/.installed  ## write docs/documents.md and docs/options.md fr
 
 bench: $(VENV)/.installed  ## ratios of both sides in one run; never timed tests
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+scale: $(VENV)/.installed  ## 10,582 generated images on two raylets, one killed at half time (ARGS="--images 600": a quick one)
+	$(BIN)/python -m benchmarks.scale $(ARGS)
 
 # An environment of its own, without the platform: docstrings are read, not imported.
 DOCS := .venv-docs
