@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from wsss_platform.config.options import flat
+from wsss_platform.config.words import counted
 from wsss_platform.plan.documents import PlannedStage, Resources, RunPlan
 from wsss_platform.plan.experiment import Experiment, Stage, is_cached, needed
 from wsss_platform.search.costs import Cost, Speeds, best_costs, cost_document, further_costs, run_costs, study_costs
@@ -127,5 +128,5 @@ def study_plan(request: StudyRequest) -> StudyPlan:
 def _amount(experiment: Experiment, stage: Stage) -> str:
     images = len(experiment.dataset.split(stage.list_name).ids)
     if stage.kind == "train":
-        return f"{experiment.train_config(stage.phase).epochs} epochs of {images} images"
-    return f"{images} images"
+        return f"{counted(experiment.train_config(stage.phase).epochs, 'epoch')} of {counted(images, 'image')}"
+    return counted(images, "image")
