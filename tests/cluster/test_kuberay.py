@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-SCHEMA = json.loads(Path(__file__).with_name("rayjob_crd_fields.json").read_text(encoding="utf-8"))
+SCHEMA = json.loads((ROOT / "cluster" / "kuberay" / "rayjob_crd_fields.json").read_text(encoding="utf-8"))
 Keys = tuple[str | int, ...]
 
 

@@ -88,6 +88,7 @@ class Job:
 def new_id(site: str) -> str:
     """An id for a job that is sent now; also a legal name of a folder, a Slurm job and a Kubernetes object."""
     plain = re.sub(r"[^a-z0-9]+", "-", site.lower()).strip("-")[:20] or "site"
+    plain = plain if plain[0].isalpha() else f"site-{plain}"  # a RayJob's name begins with a letter
     return f"{plain}-{datetime.now(UTC):%m%d-%H%M%S}-{random_names.token_hex(2)}"
 
 
