@@ -39,7 +39,7 @@ def find_site(given: str) -> tuple[str, Path, Site]:
         known = known_sites()
         if given not in known:
             error = unknown("site (--on)", given, known, "--on")
-            raise error.in_context(f"{error}; sites lie in {own_folder()}, or name a TOML file")
+            raise error.in_context(f"{error} (sites lie in {own_folder()}; --on takes a TOML file, too)")
         path = known[given]
     elif not path.is_file():
         raise InputError(f"--on {given}: no such file; expected a site file (TOML)", field="--on")

@@ -79,10 +79,37 @@ class Job:
             lines.append(f'export PATH={shlex.quote(self.site.environment.venv + "/bin")}:"$PATH"')
         return lines
 
+    @property
+    def delivery(self) -> tuple[str, ...]:
+        """The words that push what the job has made to the site's remote; () without one."""
+        if not self.site.remote:
+            return ()
+        return (*PROGRAM, "store", "push", "--submission", self.id, "--remote", self.site.remote)
+
     def entry(self) -> str:
         """The shell script that runs the command, once the archive is unpacked beside it."""
         lines = ["#!/bin/bash", "set -euo pipefail", f"cd {shlex.quote(self.folder)}", *self.exports()]
-        return "\n".join([*lines, f"exec {shlex.join([*PROGRAM, *self.command])}", ""])
+        run = shlex.join([*PROGRAM, *self.command])
+        if self.delivery:
+            lines += [_DELIVERING.format(run=run, push=shlex.join(self.delivery)).strip()]
+        else:
+            lines += [f"exec {run}"]
+        return "\n".join([*lines, ""])
+
+
+_DELIVERING = """
+code=0
+{run} &
+child=$!
+trap 'kill -TERM "$child" 2>/dev/null || true' TERM INT
+wait "$child" || code=$?
+while kill -0 "$child" 2>/dev/null; do # a signal ended the first wait
+    code=0
+    wait "$child" || code=$?
+done
+{push} || echo "what the job has made could not be pushed to the remote" >&2
+exit "$code"
+"""
 
 
 def new_id(site: str) -> str:

@@ -251,6 +251,21 @@ def test_the_entry_script_quotes_and_reads_secrets_where_it_runs(tmp_path: Path)
     assert (done.returncode, done.stderr.strip()) == (2, f"WANDB_API_KEY: {key} cannot be read")
 
 
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_job_delivers_to_its_remote_whatever_its_end(tmp_path: Path, code: int) -> None:
+    made = job("tune", "fbr", environment={}, remote="s3://bucket/folder")
+    words = tmp_path / "python"
+    words.write_text(f'#!/bin/bash\necho "$@" >>{tmp_path}/said\n[[ "$3" != tune ]] || exit {code}\n')
+    words.chmod(0o755)
+    script = made.entry().replace(f"cd {made.folder}", f"cd {tmp_path}").replace("python -m", f"{words} -m")
+    done = subprocess.run(["bash", "-c", script], check=False)
+    assert done.returncode == code
+    assert (tmp_path / "said").read_text().splitlines() == [
+        "-m wsss_platform.cli tune fbr",
+        f"-m wsss_platform.cli store push --submission {made.id} --remote s3://bucket/folder",
+    ]
+
+
 def test_an_id_is_known_after_a_restart() -> None:
     sent = note_sent(job("tune", "fbr", "--api-key", "abc"), "4711")
     assert "abc" not in (ledger() / f"{sent.id}.json").read_text()
