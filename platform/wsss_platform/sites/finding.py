@@ -43,4 +43,8 @@ def find_site(given: str) -> tuple[str, Path, Site]:
         path = known[given]
     elif not path.is_file():
         raise InputError(f"--on {given}: no such file; expected a site file (TOML)", field="--on")
-    return path.stem, path.resolve(), validated(Site, read_toml(path), str(path))
+    site = validated(Site, read_toml(path), str(path))
+    if site.kind == "ray-up":  # a relative path is one beside the site file
+        cluster = path.resolve().parent / Path(site.ray_up.cluster).expanduser()
+        site = site.model_copy(update={"ray_up": site.ray_up.model_copy(update={"cluster": str(cluster)})})
+    return path.stem, path.resolve(), site
