@@ -10,8 +10,6 @@ from wsss_platform.config.shipped import shipped
 from wsss_platform.errors import InputError, unknown
 from wsss_platform.sites.site import Site, read_site
 
-SHIPPED = "cluster/sites"
-
 
 def own_folder() -> Path:
     """Where a person keeps site files."""
@@ -43,4 +41,8 @@ def find_site(given: str) -> tuple[str, Path, Site]:
         path = known[given]
     elif not path.is_file():
         raise InputError(f"--on {given}: no such file; expected a site file (TOML)", field="--on")
-    return path.stem, path.resolve(), read_site(read_toml(path), str(path))
+    site = read_site(read_toml(path), str(path))
+    if site.kind == "ray-up":  # a relative path is one beside the site file
+        cluster = path.resolve().parent / Path(site.ray_up.cluster).expanduser()
+        site = site.model_copy(update={"ray_up": site.ray_up.model_copy(update={"cluster": str(cluster)})})
+    return path.stem, path.resolve(), site

@@ -20,6 +20,8 @@ class Shell:
 
     login: str = ""
     """user@host; "": here."""
+    seconds: float = SECONDS
+    """A command of `run` may take so long."""
 
     def words(self, command: Sequence[str]) -> list[str]:
         """What is executed; over ssh as one quoted text, as the far shell reads one."""
@@ -34,12 +36,12 @@ class Shell:
         """
         try:
             done = subprocess.run(  # noqa: S603 (words, no shell here)
-                self.words(command), input=content or b"", capture_output=True, timeout=SECONDS, check=False
+                self.words(command), input=content or b"", capture_output=True, timeout=self.seconds, check=False
             )
         except FileNotFoundError:
             raise InputError(f"{self.words(command)[0]}: not installed on this machine") from None
         except subprocess.TimeoutExpired:
-            raise RunError(f"{command[0]}: no answer within {SECONDS} s") from None
+            raise RunError(f"{command[0]}: no answer within {self.seconds:g} s") from None
         said = done.stderr.decode("utf-8", "replace").strip()
         if self.login and done.returncode == 255:
             raise InputError(f"ssh {self.login}: {said or 'cannot connect'}", field="slurm.login")
