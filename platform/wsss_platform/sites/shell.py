@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import shlex
 import subprocess
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from threading import Thread
 
 from wsss_platform.errors import InputError, RunError
 
 SSH = ("ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=15")
 """Never asks for a password: a login without a key is an error that says so."""
 SECONDS = 120
+ASK_EVERY = 10.0
+"""Seconds between two questions whether what is followed has ended."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +60,24 @@ class Shell:
         script = 'set -eu; umask 077; mkdir -p -- "$1"; cat >"$2.part"; chmod "$3" "$2.part"; mv -- "$2.part" "$2"'
         self.run("bash", "-c", script, "write", folder, path, mode, content=content)
 
-    def follow(self, *command: str) -> Iterator[str]:
-        """Lines of standard output while the command runs; it is ended with this iterator."""
+    def follow(self, *command: str, ended: Callable[[], bool] | None = None) -> Iterator[str]:
+        """Lines of standard output while the command runs; it is ended with this iterator, or once `ended` says so."""
         with subprocess.Popen(  # noqa: S603 (words, no shell here)
             self.words(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace"
         ) as process:
             assert process.stdout is not None
+            if ended is not None:
+                Thread(target=_end_with, args=(process, ended), daemon=True).start()
             try:
                 yield from process.stdout
             finally:
                 process.terminate()
+
+
+def _end_with(process: subprocess.Popen[str], ended: Callable[[], bool]) -> None:
+    """End a process that would wait for more lines for ever."""
+    while process.poll() is None:
+        if ended():
+            process.terminate()
+            return
+        time.sleep(ASK_EVERY)
