@@ -57,7 +57,10 @@ class Shell:
     def write(self, path: str, content: bytes, mode: str = "600") -> None:
         """A file, whole or not at all; its folder is made."""
         folder = path.rsplit("/", 1)[0]
-        script = 'set -eu; umask 077; mkdir -p -- "$1"; cat >"$2.part"; chmod "$3" "$2.part"; mv -- "$2.part" "$2"'
+        script = (  # the job's folder is the user's own, the one around it everybody's
+            'set -eu; mkdir -p -- "${1%/*}"; umask 077; mkdir -p -- "$1"; '
+            'cat >"$2.part"; chmod "$3" "$2.part"; mv -- "$2.part" "$2"'
+        )
         self.run("bash", "-c", script, "write", folder, path, mode, content=content)
 
     def follow(self, *command: str, ended: Callable[[], bool] | None = None) -> Iterator[str]:

@@ -104,6 +104,7 @@ while kill -0 "$running" 2>/dev/null; do # a signal ended the first wait
     wait "$running" || code=$?
 done
 if ((code)) && interrupted && requeue; then exit 0; fi
+(deliver) || echo "job.sbatch: what the job has made could not be pushed to the remote" >&2
 echo "$code" >exit-code
 exit "$code"
 """
@@ -127,6 +128,8 @@ def script(job: Job) -> str:
         f"    exec bash {RAY} {shlex.join([*arguments, *job.command])}",
         "}",
     ]
+    deliver = [*job.exports(), shlex.join(job.delivery)] if job.delivery else [":"]
+    work += ["", "deliver() {", *(f"    {line}" for line in deliver), "}"]
     head = [
         "#!/bin/bash",
         *(f"#SBATCH {option}" for option in options(job)),
