@@ -118,18 +118,19 @@ def script(job: Job) -> str:
     """
     program, *arguments = PROGRAM
     locked, requeue = job.site.environment.lock is not None, job.site.slurm.requeue
+    environment = [f"    environment {LOCK} {shlex.quote(job.site.storage + '/environments')}"] if locked else []
     work = [
         "work() { # in a process of its own: no other one has the secrets",
         "    set -euo pipefail",
         "    trap - INT # a command ends by it at its next safe place; a shell may ignore it in the background",
-        *([f"    environment {LOCK} {shlex.quote(job.site.storage + '/environments')}"] if locked else []),
+        *environment,
         *(f"    {line}" for line in job.exports()),
         f"    export WSSS_COMMAND={program}",
         f"    exec bash {RAY} {shlex.join([*arguments, *job.command])}",
         "}",
     ]
     deliver = [*job.exports(), shlex.join(job.delivery)] if job.delivery else [":"]
-    work += ["", "deliver() {", *(f"    {line}" for line in deliver), "}"]
+    work += ["", "deliver() {", *(environment if job.delivery else []), *(f"    {line}" for line in deliver), "}"]
     head = [
         "#!/bin/bash",
         *(f"#SBATCH {option}" for option in options(job)),
