@@ -125,6 +125,7 @@ def send(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
     def sent(command: list[str], *own: Tree, **more: Any) -> Sent:
+        (tmp_path / "storage").mkdir(exist_ok=True)
         code = Code((tree(ROOT, "wsss-platform", "platform", "methods"), *own))
         given = {
             "kind": "ray",
@@ -144,7 +145,8 @@ def send(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
 def tree(root: Path, name: str, *paths: str) -> Tree:
     """The commit of a work tree."""
     head = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-    return Tree(name, root, head.stdout.strip(), "", (), paths)
+    commit = head.stdout.strip()
+    return Tree(name, root, commit, "", (), paths, commit)
 
 
 def wait_for(client: Client, sent: Sent, *wanted: str) -> str:

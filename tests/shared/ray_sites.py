@@ -26,7 +26,9 @@ pwd >SEEN/folder
 
 
 def site_of(storage: Path, **more: Any) -> Site:
-    """A site of kind ray, with other settings in place of its own."""
+    """A site of kind ray, with other settings in place of its own; its storage folder is there."""
+    if storage.parent.is_dir():
+        storage.mkdir(exist_ok=True)
     return Site.model_validate({"kind": "ray", "storage": str(storage), "ray": {"address": NOBODY}, **more})
 
 

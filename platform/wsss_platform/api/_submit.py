@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wsss_platform.errors import InputError, unknown
+from wsss_platform.errors import InputError, RunError, unknown
 
 if TYPE_CHECKING:
     from wsss_platform.sites.documents import (
@@ -110,8 +110,14 @@ class Submission:
 
         site = self.sent.site
         if site.remote:
+            if everything:
+                raise InputError(
+                    f"--all: jobs of {self.sent.site_name} push records, scores and figures to {site.remote}; weights, "
+                    "maps and masks stay in its storage folder",
+                    field="--all",
+                )
             return site.remote
-        if Path(site.storage).is_dir():
+        if Path(self.sent.folder).is_dir():
             push_submission(self.id, str(folder), site.storage, everything, progress=False)
             return str(folder)
         if site.slurm.login:
@@ -162,12 +168,20 @@ class PlannedSubmission:
             RunError: the site cannot be reached.
         """
         from wsss_platform.sites.kinds import client_of
-        from wsss_platform.sites.ledger import note_sent
+        from wsss_platform.sites.ledger import forget, note_sent
 
         wrong = [f"{check.what}: {check.said}" for check in self.checks if check.state == "wrong"]
         if wrong:
             raise InputError(f"site {self.job.site_name}: {'; '.join(wrong)}; nothing was sent")
-        return Submission(note_sent(self.job, client_of(self.job.site.kind).submit(self.job)))
+        note_sent(self.job, self.job.id)  # first: what is sent has an id, whatever happens to this process
+        try:
+            handle = client_of(self.job.site.kind).submit(self.job)
+        except InputError:
+            forget(self.job.id)
+            raise
+        except RunError as error:
+            raise RunError(f"{error}; `wsss-platform submit status {self.job.id}` says whether it was sent") from None
+        return Submission(note_sent(self.job, handle))
 
 
 def plan_submission(
@@ -186,6 +200,7 @@ def plan_submission(
     from wsss_platform.sites.fitting import fitted, with_typed
     from wsss_platform.sites.job import Job, new_id, with_files
     from wsss_platform.sites.kinds import client_of
+    from wsss_platform.sites.words import check_words
 
     name, _, site = find_site(on)
     site = with_typed(site, {TYPED[option]: value for option, value in (typed or {}).items()})
@@ -193,13 +208,26 @@ def plan_submission(
         raise InputError("no command; expected one after --, such as: -- tune fbr --trials 20", field="--")
     if command[0] not in VERBS:
         raise unknown("verb", command[0], VERBS, "--")
-    if any(word == "--storage" or word.startswith("--storage=") for word in command):
-        raise InputError("--storage: the site names the storage folder; leave it out", field="--storage")
     here = Path.cwd()
+    check_words(command, here)
+    _check_method(command)
     job = Job(new_id(name), name, site, fitted(command, site.resources), frozen(here, dirty))
     said, files = with_files(job.command, here, job.folder)
     job = replace(job, command=said, files=files)
     return PlannedSubmission(job, tuple(client_of(site.kind).check(job)))
+
+
+def _check_method(command: Sequence[str]) -> None:
+    """InputError for a method that there is not, with the nearest."""
+    from wsss_platform.api.experiments import find_method
+
+    if (
+        command[0] in ("train", "tune")
+        and len(command) > 1
+        and not command[1].startswith("-")
+        and ":" not in command[1]
+    ):
+        find_method(command[1])
 
 
 def submit(

@@ -68,7 +68,7 @@ def send(
     context: typer.Context,
 ) -> None:
     """Send a command to a cluster, with the code as it is now."""
-    from wsss_platform.report.tables.submit import plan_result, sent_lines
+    from wsss_platform.report.tables.submit import along_lines, plan_result, sent_lines
     from wsss_platform.sites.documents import SubmissionDocument
 
     if not options.on:
@@ -81,7 +81,7 @@ def send(
         out.result(document, *plan_result(document))
         return
     sent = SubmissionDocument.of(planned.send().sent)
-    out.result(sent, *sent_lines(sent))
+    out.result(sent, *along_lines(planned.job.code.trees, planned.job.files), *sent_lines(sent))
 
 
 def _check_usage(context: typer.Context, command: Sequence[str]) -> None:

@@ -32,6 +32,8 @@ RECORD = "run.json"
 CONFIG = "config.toml"
 SUBMISSION = "WSSS_SUBMISSION"
 """Environment variable of a job that was sent to a site: its id."""
+COMMIT = "WSSS_COMMIT"
+"""The same: the commit of the code that was sent, with "+" where changes were sent, too."""
 
 
 class FixedScore(Section):
@@ -188,7 +190,7 @@ def start_record(
         protocol=protocol,
         stages={stage.name: stage.key for stage in experiment.stages},
         software=dict(around.software),
-        commit=around.commit,
+        commit=os.environ.get(COMMIT) or around.commit,
         device=device or around.device,
         started=now(),
         command=scrub_command(command),

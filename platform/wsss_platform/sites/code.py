@@ -27,7 +27,8 @@ _SHOWN = 8
 _PLACE = Path(__file__).resolve().parent
 _HASH = re.compile(r"\b(?:[0-9a-f]{40}|[0-9a-f]{64})\b")
 """Commits and content keys, which are no secrets."""
-_LITERAL = re.compile(r"""["']([^"'\s]{12,})["']|[=:]\s*([^\s"'(){}\[\],;]{12,})\s*$""")
+_LITERAL = re.compile(r"""["']([^"'\s]{8,})["']|[=:]\s*([^\s"'(){}\[\],;]{12,})\s*$""")
+_PASSWORD = re.compile(r"://[^\s/:@\"']+:[^\s/@\"'{}]+@|\b[Bb]earer\s+[\w.+/=-]{16,}")
 _SENSITIVE = re.compile(r"key|token|secret|passw|credential", re.IGNORECASE)
 
 
@@ -46,6 +47,8 @@ class Tree:
     """Files that are not sent."""
     paths: tuple[str, ...]
     """What of it is on Python's path, relative to its folder."""
+    source: str
+    """The commit that is packed: of the changed tree one to which no branch and no stash entry points."""
 
 
 @dataclass(frozen=True)
@@ -112,12 +115,13 @@ def _tree(root: Path, name: str, paths: tuple[str, ...], dirty: bool) -> Tree:
             f"{root}: tracked files have changes ({files}); commit them, or send them with --dirty", field="--dirty"
         )
     commit = _git(root, "rev-parse", "HEAD").strip()
-    diff = _git(root, "diff", "HEAD", "--binary", "--no-ext-diff", "--no-textconv") if changed else ""
+    source = (_git(root, "stash", "create").strip() if changed else "") or commit
+    diff = _git(root, "diff", commit, source, "--binary", "--no-color", "--no-ext-diff", "--no-textconv")
     for file in _suspicious(diff):
         raise InputError(
             f"{root}: the changes of {file} seem to hold a secret; remove it before --dirty", field="--dirty"
         )
-    return Tree(name, root, commit + ("+" if diff else ""), diff, untracked, paths)
+    return Tree(name, root, commit + ("+" if diff else ""), diff, untracked, paths, source)
 
 
 def _suspicious(diff: str) -> Iterator[str]:
@@ -131,9 +135,9 @@ def _suspicious(diff: str) -> Iterator[str]:
 
 
 def _holds_secret(line: str) -> bool:
-    if "PRIVATE KEY-----" in line:
+    if "PRIVATE KEY-----" in line or _PASSWORD.search(line):
         return True
-    for found in _LITERAL.finditer(_HASH.sub("", line)):
+    for found in _LITERAL.finditer(line if _SENSITIVE.search(line) else _HASH.sub("", line)):
         literal = found[1] or found[2]
         mixed = any(letter.isdigit() for letter in literal) and any(letter.isalpha() for letter in literal)
         if scrub(literal) != literal or (mixed and _SENSITIVE.search(line[: found.start()])):
@@ -144,10 +148,7 @@ def _holds_secret(line: str) -> bool:
 def _members(tree: Tree) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
     """Tracked files of a work tree at its commit, or with its changes. Links are left out: they may lead elsewhere."""
     own = [path for path in OWN if (tree.root / path).exists()] if tree.name == "wsss-platform" else []
-    what = tree.commit
-    if tree.diff:  # a commit object of the changed tree; no branch and no stash entry points at it
-        what = _git(tree.root, "stash", "create").strip() or tree.commit.rstrip("+")
-    done = _run(tree.root, "archive", "--format=tar", what, *own)
+    done = _run(tree.root, "archive", "--format=tar", tree.source, *own)
     with tarfile.open(fileobj=io.BytesIO(done)) as tar:
         for member in tar:
             if not member.isfile():
@@ -170,8 +171,10 @@ def _work_tree(folder: Path) -> Path | None:
     try:
         _git(folder, "rev-parse", "--verify", "HEAD")
         return Path(_git(folder, "rev-parse", "--show-toplevel").strip()).resolve()
-    except InputError:
-        return None
+    except InputError as error:
+        if re.search("not a git repository|Needed a single revision|not installed", str(error)):
+            return None
+        raise
 
 
 def _lines(root: Path, *arguments: str) -> list[str]:
@@ -190,6 +193,8 @@ def _run(root: Path, *arguments: str) -> bytes:
             timeout=60,
             check=False,
         )
+    except FileNotFoundError:
+        raise InputError("git: not installed; the code of a job is frozen with it") from None
     except (OSError, subprocess.TimeoutExpired) as error:
         raise InputError(f"git: {error}; the code of a job is frozen with it") from None
     if done.returncode:

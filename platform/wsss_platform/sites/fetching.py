@@ -12,6 +12,9 @@ from wsss_platform.sites.job import PROGRAM
 from wsss_platform.sites.ledger import Sent
 from wsss_platform.sites.shell import Shell
 
+SECONDS = 60 * 60
+"""In which the login node must have packed a delivery."""
+
 
 def copied_by_login(sent: Sent, folder: Path, everything: bool) -> None:
     """Fill `folder` with the delivery of a job, as `store push --submission` makes it on the login node.
@@ -20,12 +23,12 @@ def copied_by_login(sent: Sent, folder: Path, everything: bool) -> None:
         InputError: the login node cannot be reached.
         RunError: it has made nothing, or what came is no tar.
     """
-    shell, outbox = Shell(sent.site.slurm.login), f"{sent.folder}/outbox"
-    venv = sent.site.environment.venv
-    python = f"{venv}/bin/python" if venv else PROGRAM[0]
+    shell, outbox = Shell(sent.site.slurm.login, SECONDS), f"{sent.folder}/outbox"
+    python = _python(sent, shell)
     more = ["--all"] if everything else []
     push = ["store", "push", "--submission", sent.id, "--remote", outbox, "--storage", sent.site.storage, *more]
     path = f"PYTHONPATH={sent.folder}/code/wsss-platform/platform:{sent.folder}/code/wsss-platform/methods"
+    shell.run("rm", "-rf", "--", outbox)
     shell.run("env", path, python, *PROGRAM[1:], *push)
     done = subprocess.run(  # noqa: S603 (words, no shell here)
         shell.words(["tar", "-C", outbox, "-c", "."]), capture_output=True, check=False
@@ -35,3 +38,15 @@ def copied_by_login(sent: Sent, folder: Path, everything: bool) -> None:
             tar.extractall(folder, filter="data")
     except tarfile.TarError as error:
         raise RunError(f"{sent.site.slurm.login}: what came of {outbox} is no tar: {error}") from None
+    shell.run("rm", "-rf", "--", outbox)
+
+
+def _python(sent: Sent, shell: Shell) -> str:
+    """The interpreter of the job's environment there."""
+    environment = sent.site.environment
+    if environment.venv:
+        return f"{environment.venv}/bin/python"
+    if environment.lock:  # as the job's script names it
+        digest = shell.run("sha256sum", "--", f"{sent.folder}/requirements.lock")[:16]
+        return f"{sent.site.storage}/environments/{digest}/bin/python"
+    return PROGRAM[0]

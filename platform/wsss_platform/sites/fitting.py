@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from wsss_platform.config import override
+from wsss_platform.config import override, read_toml
+from wsss_platform.config.shipped import shipped_file
 from wsss_platform.errors import InputError
 from wsss_platform.sites.site import Resources, Site
 
@@ -64,30 +66,45 @@ def fitted(command: Sequence[str], resources: Resources) -> tuple[str, ...]:
     Raises:
         InputError: the command asks for more workers or GPUs than the job gets, or it does not use the cluster.
     """
-    room, verb = workers_of(resources), command[0]
+    verb = command[0]
     if verb not in WITH_WORKERS:
+        workers_of(resources)
         return tuple(command)
     if "--local" in command:
         raise InputError("--local: one process without Ray, which needs no cluster; leave it out", field="--local")
-    asked = _value(command, "--workers")
-    share = _value(command, "--gpus-per-worker")
-    said = list(command)
-    if asked is None and verb in ONE_TRAINING and room > 1:
+    asked, share = _value(command, "--workers"), _value(command, "--gpus-per-worker")
+    if share is not None and resources.gpus_per_node:
+        number = _number("--gpus-per-worker", share)
+        if number > resources.gpus_per_node:
+            told = f"--gpus-per-worker {share}: a node of this job has {resources.gpus_per_node}"
+            raise InputError(told, field="--gpus-per-worker")
+        resources = override(resources, {"gpus_per_worker": number}, "submit")
+    room, said = workers_of(resources), list(command)
+    if asked is None and verb in ONE_TRAINING and room > 1 and not _recipe_names_workers(command):
         said += ["--workers", str(room)]
-    workers = 1 if asked is None else _number("--workers", asked)
-    if workers > room:
+    most = room if resources.gpus_per_node else resources.nodes * resources.cpus_per_node
+    if asked is not None and _number("--workers", asked) > most:
         raise InputError(
-            f"--workers {workers:g}: a job of {resources.nodes} nodes has room for {room} (GPUs per node: "
-            f"{resources.gpus_per_node}, GPUs per worker: {resources.gpus_per_worker:g})",
+            f"--workers {asked}: a job of {resources.nodes} nodes has room for {most} (GPUs per node: "
+            f"{resources.gpus_per_node}, GPUs per worker: {resources.gpus_per_worker:g}, cores per node: "
+            f"{resources.cpus_per_node})",
             field="--workers",
-        )
-    if share is not None and resources.gpus_per_node and _number("--gpus-per-worker", share) > resources.gpus_per_node:
-        raise InputError(
-            f"--gpus-per-worker {share}: a node of this job has {resources.gpus_per_node}", field="--gpus-per-worker"
         )
     if share is None and resources.gpus_per_node and resources.gpus_per_worker != 1:
         said += ["--gpus-per-worker", f"{resources.gpus_per_worker:g}"]
     return tuple(said)
+
+
+def _recipe_names_workers(command: Sequence[str]) -> bool:
+    """Whether the recipe of the command, a file here or a shipped one, says how many workers there are."""
+    given = _value(command, "--recipe")
+    if given is None:
+        return False
+    try:
+        path = Path(given) if given.endswith(".toml") else shipped_file("recipes", given, ".toml")
+        return "workers" in read_toml(path)
+    except InputError:  # said where the command is checked, or a path of the site
+        return False
 
 
 def _value(command: Sequence[str], flag: str) -> str | None:

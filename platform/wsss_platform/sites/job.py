@@ -55,8 +55,9 @@ class Job:
     def variables(self) -> dict[str, str]:
         """Of the job's environment; no secrets."""
         own = {"WSSS_STORAGE": self.site.storage, "WSSS_SUBMISSION": self.id, "RAY_USAGE_STATS_ENABLED": "0"}
+        commit = {"WSSS_COMMIT": self.code.commit} if self.code.commit else {}
         path = {"PYTHONPATH": self.python_path} if self.python_path else {}
-        return {**own, **path, **self.site.variables}
+        return {**own, **commit, **path, **self.site.variables}
 
     def archive(self) -> bytes:
         """Code and files, as .tar.gz; unpacked it gives the folders `code` and `files`."""
@@ -99,9 +100,9 @@ class Job:
 
 _DELIVERING = """
 code=0
-{run} &
+(trap - INT; exec {run}) & # in the background bash would let it ignore that it is asked to end
 child=$!
-trap 'kill -TERM "$child" 2>/dev/null || true' TERM INT
+trap 'kill -INT "$child" 2>/dev/null || true' TERM INT
 wait "$child" || code=$?
 while kill -0 "$child" 2>/dev/null; do # a signal ended the first wait
     code=0
@@ -132,7 +133,8 @@ def with_files(command: tuple[str, ...], here: Path, folder: str) -> tuple[tuple
     for word in command:
         flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
         path = here / value
-        if not value or value.startswith(("/", "-")) or not path.is_file():
+        is_path = "/" in value or "." in value  # `train` or `fbr` is a word also beside a file of that name
+        if not is_path or value.startswith(("/", "-")) or not path.is_file():
             said.append(word)
             continue
         if not path.resolve().is_relative_to(here.resolve()):

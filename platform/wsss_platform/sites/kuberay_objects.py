@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from wsss_platform.errors import InputError
 from wsss_platform.sites.job import ARCHIVE, ENTRY, Job
+from wsss_platform.sites.ray_jobs import STOPPING
 from wsss_platform.sites.site import REFERENCE, Site, mebibytes, seconds
 
 Object = dict[str, Any]
@@ -163,7 +164,7 @@ def _template(job: Job, labels: Mapping[str, str], ray: Object) -> Object:
 
 def _variables(job: Job) -> list[Object]:
     """Kubernetes puts other variables in place of $(NAME) in a value; $$ is a plain $."""
-    return [{"name": name, "value": value.replace("$", "$$")} for name, value in job.variables.items()]
+    return [{"name": name, "value": value.replace("$", "$$")} for name, value in {**STOPPING, **job.variables}.items()]
 
 
 def secrets_of(site: Site) -> list[tuple[str, str, str]]:

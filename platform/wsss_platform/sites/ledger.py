@@ -76,6 +76,11 @@ def note_sent(job: Job, handle: str) -> Sent:
     return sent
 
 
+def forget(id: str) -> None:
+    """Take back what `note_sent` wrote of a job that its site refused."""
+    (ledger() / f"{check_name(id, 'id of a submission')}.json").unlink(missing_ok=True)
+
+
 def find_sent(id: str) -> Sent:
     """The job of an id.
 

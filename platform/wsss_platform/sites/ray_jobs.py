@@ -152,14 +152,24 @@ def cancel(sent: Sent) -> None:
             client.stop_job(sent.handle)
 
 
+_WAITING = """# The launcher's first node is there before the others; a command counts what there is.
+alive='import ray; ray.init("auto", log_to_driver=False); print(sum(n["Alive"] for n in ray.nodes()))'
+for _ in {{1..60}}; do
+    count=$(python -c "$alive" 2>/dev/null | tail -n 1) || break
+    [[ "$count" =~ ^[0-9]+$ ]] && ((count < {nodes})) || break
+    sleep 10
+done"""
+
+
 def start(job: Job) -> str:
     """The script that makes the job's folder from the archive beside it, and runs the command there."""
-    folder = shlex.quote(job.folder)
+    folder, storage = shlex.quote(job.folder), shlex.quote(job.site.storage)
     return "\n".join(
         [
             "#!/bin/bash",
             "set -euo pipefail",
             'here=$(cd -- "$(dirname -- "$0")" && pwd)',
+            f"[[ -d {storage} ]] || {{ echo {storage}: no such folder on this node >&2; exit 2; }}",
             f"mkdir -p -- {shlex.quote(str(Path(job.folder).parent))}",
             "(",
             "    umask 077",
@@ -167,6 +177,7 @@ def start(job: Job) -> str:
             f'    tar -xzf "$here/{ARCHIVE}" --no-same-owner -C {folder}',
             f"    printf %s {shlex.quote(job.entry())} >{folder}/{ENTRY}",
             ")",
+            *(_WAITING.format(nodes=job.site.resources.nodes).splitlines() if job.site.kind == "ray-up" else []),
             "# The command sets some of the workers' variables itself; without this Ray refuses a second setting.",
             "export RAY_OVERRIDE_JOB_RUNTIME_ENV=1",
             "# Of a Ray that was started in the background Ctrl-C is ignored; a run shall hear it (STOPPING).",

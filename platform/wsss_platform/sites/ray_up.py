@@ -24,7 +24,7 @@ from typing import Any
 from wsss_platform.errors import InputError, RunError, unknown
 from wsss_platform.sites.job import ARCHIVE, ENTRY, Job
 from wsss_platform.sites.kinds import Check
-from wsss_platform.sites.ledger import Sent, Status
+from wsss_platform.sites.ledger import Sent, Status, ledger
 from wsss_platform.sites.ray_jobs import (
     START,
     STATES,
@@ -37,7 +37,7 @@ from wsss_platform.sites.ray_jobs import (
     start,
     worker_variables,
 )
-from wsss_platform.sites.shell import Shell
+from wsss_platform.sites.shell import SECONDS, Shell
 from wsss_platform.sites.site import Site
 
 ADDRESS = "http://127.0.0.1:8265"
@@ -99,15 +99,14 @@ def submit(job: Job) -> str:
     site, cluster = job.site, job.site.ray_up.cluster
     refuse(look(site))
     if not _runs(cluster):
-        ray, *words = _up(cluster)
-        Shell(seconds=STARTING).run(_program(ray), *words)
+        _launcher(*_up(cluster)[1:], seconds=STARTING)
     _expect(site, *_make(job))
     with TemporaryDirectory(prefix="wsss-") as folder:
         for name, content in {ARCHIVE: job.archive(), **{n: t.encode() for n, t in _scripts(job).items()}}.items():
             path = Path(folder) / name
             path.touch(mode=0o600)
             path.write_bytes(content)
-        Shell(seconds=STARTING).run(_program("ray"), "rsync-up", cluster, f"{folder}/", f"{job.folder}/")
+        _launcher("rsync-up", cluster, f"{folder}/", f"{job.folder}/", seconds=STARTING)
     _expect(site, *_submit(job))
     return job.id
 
@@ -138,7 +137,7 @@ def logs(sent: Sent, follow: bool) -> Iterator[str]:
         raise InputError(f"{sent.id}: {found.said}")
     words = _quiet(*_job(sent.site, "logs", sent.handle), *(["--follow"] if follow else []))
     shown = False
-    for line in Shell().follow(*_quiet(_program("ray"), "exec", sent.site.ray_up.cluster, _at_head(*words))):
+    for line in Shell().follow(*_quiet(*_ray(), "exec", sent.site.ray_up.cluster, _at_head(*words))):
         done = _DONE.fullmatch(line)
         if shown:
             yield from lines([done["said"] if done else line])
@@ -202,10 +201,20 @@ def _program(name: str) -> str:
     return str(Path(sys.executable).with_name(name))
 
 
+def _launcher(*words: str, seconds: float = SECONDS) -> str:
+    """Output of a command of the launcher. What it knows of a cluster lies beside the ledger: in /tmp it would be gone
+    after a restart, and `ray up` would then end the jobs of a head that runs."""
+    return Shell(seconds=seconds).run(*_ray(), *words)
+
+
+def _ray() -> tuple[str, ...]:
+    return ("env", f"RAY_TMPDIR={ledger().parent}", _program("ray"))
+
+
 def _runs(cluster: str) -> bool:
     """Whether the launcher knows a head that runs. To `ray up` it again would end its jobs if the file has changed."""
     try:
-        Shell().run(_program("ray"), "get-head-ip", cluster)
+        _launcher("get-head-ip", cluster)
     except RunError:
         return False
     return True
@@ -218,7 +227,7 @@ def _ask(site: Site, *words: str) -> tuple[int, str]:
         RunError: it cannot be reached.
     """
     try:
-        said = Shell().run(_program("ray"), "exec", site.ray_up.cluster, _at_head(*words)).replace("\r", "")
+        said = _launcher("exec", site.ray_up.cluster, _at_head(*words)).replace("\r", "")
     except RunError as error:
         if "Head node of cluster" in str(error):
             return 1, _NO_HEAD

@@ -10,10 +10,13 @@ from pydantic import AfterValidator, Field, model_validator
 
 from wsss_platform.config import Section, validated
 from wsss_platform.errors import InputError
+from wsss_platform.run.scrub import scrub
 
 Kind = Literal["slurm", "kuberay", "ray", "ray-up"]
 REFERENCE = re.compile(r"file:(?P<file>/[\w./+@-]+)|secret:(?P<secret>[a-z0-9][a-z0-9.-]*)/(?P<key>[\w.-]+)")
 VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
+OURS = ("PYTHONPATH", "WSSS_STORAGE", "WSSS_SUBMISSION", "WSSS_COMMIT")
+"""Variables that every job sets itself."""
 _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<hours>\d{1,3}):(?P<minutes>[0-5]\d):(?P<seconds>[0-5]\d)")
 _SIZE = re.compile(r"(?P<number>\d+)(?P<unit>[MGT])")
 _PLAIN = re.compile(r"[\w.@:+-]*")
@@ -169,13 +172,23 @@ class Site(Section):
         for name, section in kinds.items():
             if name.replace("_", "-") != self.kind and section != type(section)():
                 raise ValueError(f"[{name}] is not of kind {self.kind!r}; leave it out")
-        for variable in self.variables:
+        for variable, value in self.variables.items():
             if not VARIABLE.fullmatch(variable):
                 raise ValueError(f"variables: {variable!r} is no name of a variable")
+            if variable in OURS:
+                raise ValueError(f"variables.{variable}: set by every job; leave it out")
+            if scrub(f"{variable}={value}") != f"{variable}={value}":
+                raise ValueError(f"variables.{variable}: seems to be a secret; name it in [secrets]")
         return self
 
     @model_validator(mode="after")
     def _has_what_its_kind_needs(self) -> Self:
+        if re.search(r"//[^/]*@|(access|secret)_key=", self.remote):
+            raise ValueError("remote: expected a URL without keys; the job reads them from [secrets]")
+        if self.kind in ("ray", "ray-up"):
+            for name in ("time_limit", "memory_per_node"):
+                if getattr(self.resources, name):
+                    raise ValueError(f"resources.{name}: a cluster of kind {self.kind} has none; leave it out")
         if self.kind == "ray" and not self.ray.address:
             raise ValueError('ray.address is missing: the address of the dashboard, such as "http://127.0.0.1:8265"')
         if self.kind == "ray-up" and not self.ray_up.cluster:

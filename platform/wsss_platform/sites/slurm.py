@@ -93,7 +93,9 @@ def submit(job: Job) -> str:
 def status(sent: Sent) -> Status:
     """How it does: what the controller says, else the accounting, else what the job wrote at its end."""
     shell = Shell(sent.site.slurm.login)
-    which = (f"--jobs={sent.handle}", f"--name={sent.id}", "--noheader")  # a new controller counts from 1 again
+    # By the name, too: a new controller counts from 1 again. Without a number `submit` was interrupted.
+    number = [f"--jobs={sent.handle}"] if sent.handle.isdigit() else []
+    which = (*number, f"--name={sent.id}", "--noheader")
     questions = (
         ("squeue", *which, "--states=all", "--format=%T|%r"),
         ("sacct", *which, "--allocations", "--parsable2", "--format=State,ExitCode"),
@@ -127,7 +129,7 @@ def cancel(sent: Sent) -> None:
         return
     shell = Shell(sent.site.slurm.login)
     shell.write(f"{sent.folder}/{CANCELLED}", b"")  # first: one that is just interrupted does not requeue itself
-    shell.run("scancel", sent.handle)
+    shell.run("scancel", f"--name={sent.id}", *([sent.handle] if sent.handle.isdigit() else []))
 
 
 def _preparations(job: Job) -> Iterator[tuple[str, ...]]:

@@ -94,7 +94,7 @@ class Mirror:
         """
         record = read_record(store, run)
         there = self._record(run)
-        if there is not None and (there.stages, there.started) != (record.stages, record.started):
+        if there is not None and not _same_work(there, record):
             raise InputError(
                 f"{self.url} has another run {run!r} (of {there.started}); push to another folder", field=self.url
             )
@@ -104,8 +104,9 @@ class Mirror:
             self._has,
             lambda kind, key: self._send(store, kind, key),
         )
-        for name in (CONFIG, RECORD):
-            self._write(PurePosixPath("runs", run, name), store.run_folder(run) / name)
+        if there is None or not _goes_before(there, record):
+            for name in (CONFIG, RECORD):
+                self._write(PurePosixPath("runs", run, name), store.run_folder(run) / name)
         return copied
 
     def pull(self, store: Store, run: str) -> Copied:
@@ -121,14 +122,14 @@ class Mirror:
             raise unknown(f"run of {self.url}", run, found, run)
         if (store.run_folder(run) / RECORD).is_file():
             mine = read_record(store, run)
-            if (mine.stages, mine.started) != (record.stages, record.started):
+            if not _same_work(mine, record):
                 raise InputError(
                     f"run {run!r} exists here and is another (of {mine.started}); use another --storage", field=run
                 )
         copied = self._copy_all(
             record, self._has, lambda kind, key: store.has(kind, key), lambda kind, key: self._fetch(store, kind, key)
         )
-        if not (store.run_folder(run) / RECORD).is_file():
+        if not (store.run_folder(run) / RECORD).is_file() or _goes_before(record, read_record(store, run)):
             write_record(store, record)
         return copied
 
@@ -307,6 +308,19 @@ class Mirror:
 
     def _at(self, place: PurePosixPath) -> str:
         return str(self._base / place)
+
+
+def _same_work(one: RunRecord, other: RunRecord) -> bool:
+    """Whether two records are of one run; of jobs that were sent to a site, also where a second one went on with it."""
+    sent = one.submission is not None and other.submission is not None
+    return one.stages == other.stages and (sent or one.started == other.started)
+
+
+def _goes_before(one: RunRecord, other: RunRecord) -> bool:
+    """Whether the first of two records of one run says more: it has finished, or both have not and it is later."""
+    if (one.status == "finished") != (other.status == "finished"):
+        return one.status == "finished"
+    return one.started > other.started
 
 
 def _place(kind: str, key: str) -> PurePosixPath:

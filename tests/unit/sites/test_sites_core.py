@@ -18,8 +18,11 @@ from wsss_platform.sites.fitting import fitted, with_typed, workers_of
 from wsss_platform.sites.job import Job, new_id, with_files
 from wsss_platform.sites.ledger import all_sent, find_sent, ledger, note_sent
 from wsss_platform.sites.site import Resources, Site, mebibytes, read_site, seconds
+from wsss_platform.sites.words import check_words
 
 SLURM: dict[str, Any] = {"kind": "slurm", "storage": "/shared/wsss-storage", "environment": {"venv": "/shared/venv"}}
+
+RAY: dict[str, Any] = {"kind": "ray", "environment": {}, "ray": {"address": "http://127.0.0.1:8265"}}
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +56,19 @@ def job(*command: str, **more: Any) -> Job:
         ({"resources": {"memory_per_node": "64 GB"}}, "64G"),
         ({"resources": {"node": 2}}, "did you mean 'resources.nodes'"),
         ({"variables": {"a-b": "1"}}, "no name of a variable"),
+        ({"variables": {"PYTHONPATH": "/x"}}, "set by every job"),
+        ({"variables": {"WANDB_API_KEY": "0123456789abcdef"}}, r"name it in \[secrets\]"),
+        ({"remote": "s3://KEY:SECRET@bucket/folder"}, "a URL without keys"),
+        ({"remote": "s3://bucket/folder?access_key=A&secret_key=B"}, "a URL without keys"),
+        (
+            {
+                "kind": "ray",
+                "environment": {},
+                "ray": {"address": "http://h:8265"},
+                "resources": {"time_limit": "1:00:00"},
+            },
+            "a cluster of kind ray has none",
+        ),
         ({"kind": "ray"}, "ray.address is missing"),
         ({"kind": "ray", "ray": {"address": "http://me:secret@host:8265"}}, "without user and password"),
         ({"kind": "ray-up"}, "ray_up.cluster is missing"),
@@ -134,6 +150,37 @@ def test_a_command_that_asks_for_more_than_its_job_is_refused() -> None:
             fitted(command, room)
 
 
+def test_the_share_and_the_workers_of_the_command_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    room = Resources(nodes=2, gpus_per_node=4, cpus_per_node=32)
+    assert fitted(("train", "fbr", "--gpus-per-worker", "2"), room)[-2:] == ("--workers", "4")
+    assert fitted(("train", "fbr", "--workers", "16", "--gpus-per-worker", "0.5"), room)[-1] == "0.5"
+    with pytest.raises(InputError, match="has room for 2"):
+        fitted(("tune", "fbr", "--workers", "8", "--gpus-per-worker", "4"), room)
+    without = Resources(nodes=1, cpus_per_node=32)
+    assert fitted(("tune", "fbr", "--workers", "4"), without)[-1] == "4", "cores count where there are no GPUs"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "two.toml").write_text("workers = 2\n")
+    assert fitted(("train", "--recipe", "two.toml"), room) == ("train", "--recipe", "two.toml")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("tune", "fbr", "--study-storage", "postgresql://me:pw@host/db"), "seems to hold a secret"),
+        (("train", "cam", "--data", "images"), "a folder of this machine"),
+        (("train", "--recipe", "small.toml"), "no such file here"),
+        (("train", "cam", "--storage=x"), "the site names the storage folder"),
+    ],
+)
+def test_words_that_mean_something_else_on_the_site_are_refused(
+    tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    (tmp_path / "images").mkdir()
+    with pytest.raises(InputError, match=said):
+        check_words(words, tmp_path)
+    check_words(("train", "fbr", "--data", "/shared/VOC2012", "--set", "loss.negative_regions=0.1"), tmp_path)
+
+
 def test_times_and_sizes() -> None:
     assert (seconds("8:00:00"), seconds("2-00:00:30"), seconds("")) == (28_800, 172_830, None)
     assert (mebibytes("64G"), mebibytes("500M"), mebibytes("")) == (65_536, 500, None)
@@ -191,6 +238,8 @@ def test_changes_of_tracked_files_go_only_with_dirty(work_tree: Path) -> None:
     [
         'x = "AKIA' + 'ABCDEFGHIJKLMNOP"',
         "WANDB_API_KEY=0123456789abcdef" + "0123456789",
+        'WANDB_API_KEY = "0123456789abcdef0123456789abcdef' + '01234567"',
+        "export A=postgresql://me:" + "pw@host/db  # note",
         'url = "postgresql://me:' + 'hunter22@host/db"',
         "-----BEGIN RSA " + "PRIVATE KEY-----",
     ],
@@ -227,6 +276,8 @@ def test_files_that_a_command_names_go_along(tmp_path: Path) -> None:
     assert files == {"small.toml": b"x = 1\n"}
     with pytest.raises(InputError, match="leads out of"):
         with_files(("tune", "--recipe", "../outside.toml"), here, "/s/job")
+    (here / "fbr").write_text("a file that a method is called like")
+    assert with_files(("tune", "fbr"), here, "/s/job") == (("tune", "fbr"), {})
     (here / "large.npy").write_bytes(bytes(2 * 1024 * 1024))
     with pytest.raises(InputError, match="larger than 1024 KiB"):
         with_files(("tune", "--data", "large.npy"), here, "/s/job")

@@ -25,6 +25,7 @@ from wsss_platform.sites.finding import find_site
 from wsss_platform.sites.job import Job, new_id
 from wsss_platform.sites.kuberay_fields import faults, fields
 from wsss_platform.sites.kuberay_objects import LARGEST, UNPACK_SCRIPT, objects
+from wsss_platform.sites.ray_jobs import STOPPING
 from wsss_platform.sites.site import Site
 
 ROOT = Path(__file__).parents[3]
@@ -136,7 +137,10 @@ def test_variables_arrive_as_they_are_in_every_container_and_secrets_as_referenc
     for pod in pods(objects(sent).ray_job):
         for container in (*pod["containers"], *pod["initContainers"]):
             values = {each["name"]: each["value"] for each in container["env"] if "value" in each}
-            assert {name: expanded(value, sent.variables) for name, value in values.items()} == sent.variables
+            assert {name: expanded(value, sent.variables) for name, value in values.items()} == {
+                **STOPPING,
+                **sent.variables,
+            }
         (ray,), (unpack,) = pod["containers"], pod["initContainers"]
         reference = {"name": "WANDB_API_KEY", "valueFrom": {"secretKeyRef": {"name": "wandb", "key": "key"}}}
         assert reference in ray["env"]

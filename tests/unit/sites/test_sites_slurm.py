@@ -213,7 +213,7 @@ def test_cancel(job: Job, put: Put) -> None:
     put("squeue", "echo 'RUNNING|None'")
     calls = put("scancel", f"[[ -e {job.folder}/cancelled ]] || echo 'no mark' >&2")
     slurm.cancel(sent(job))
-    assert calls.read_text() == "12\n"
+    assert calls.read_text() == f"--name={job.id} 12\n"
     assert Path(job.folder, "cancelled").exists()
 
 

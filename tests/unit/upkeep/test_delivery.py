@@ -9,7 +9,7 @@ import pytest
 
 from stored_runs import chain, key, kinds, record, write_trial
 from wsss_platform.errors import InputError, RunError
-from wsss_platform.run.records import read_record, write_record
+from wsss_platform.run.records import RunRecord, read_record, write_record
 from wsss_platform.store.artefacts import Store
 from wsss_platform.upkeep.delivery import pull_submission, push_submission
 from wsss_platform.upkeep.mirror import Mirror
@@ -67,6 +67,25 @@ def test_what_is_not_there_is_said(store: Store, tmp_path: Path) -> None:
         pull_submission(Store(tmp_path / "home"), JOB, mirror)
     with pytest.raises(InputError, match="has made no run"):
         push_submission(store, "here-1130-021955-0000", mirror)
+
+
+def test_a_job_that_goes_on_with_a_run_delivers_it_again(store: Store, tmp_path: Path) -> None:
+    mirror, home = Mirror(str(tmp_path / "away")), Store(tmp_path / "home")
+    first = read_record(store, "mine")
+    running = {"status": "running", "finished": None, "scores": None}
+    write_record(store, RunRecord.model_validate({**first.model_dump(), **running}))
+    push_submission(store, JOB, mirror)
+    pull_submission(home, JOB, mirror)
+    assert read_record(home, "mine").status == "running"
+    second = {"started": "2027-01-02T03:04:05+00:00", "submission": "here-1130-030000-bbbb"}
+    write_record(store, RunRecord.model_validate({**first.model_dump(), **second}))
+    push_submission(store, "here-1130-030000-bbbb", mirror)
+    pull_submission(home, "here-1130-030000-bbbb", mirror)
+    assert read_record(home, "mine").status == "finished"
+    write_record(store, RunRecord.model_validate({**first.model_dump(), **running}))
+    push_submission(store, JOB, mirror)
+    pull_submission(home, JOB, mirror)
+    assert read_record(home, "mine").status == "finished", "what has finished is not taken back"
 
 
 @pytest.mark.parametrize("folder", ["studies/../../x", "/etc", "stages/x", "runs/mine/wandb", "studies/s/stop"])

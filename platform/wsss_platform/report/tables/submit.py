@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from wsss_platform.config.words import counted
 from wsss_platform.report.table import Alert, Shown, Table, columns
 from wsss_platform.report.tables.store import size_words
+from wsss_platform.sites.code import Tree
 from wsss_platform.sites.documents import (
     SiteCheck,
     SiteList,
@@ -16,6 +17,7 @@ from wsss_platform.sites.documents import (
     SubmissionPlan,
 )
 
+_CHANGED = "diff --git "
 SHOWN = 12
 """Names that are listed."""
 
@@ -33,6 +35,17 @@ def plan_result(document: SubmissionPlan) -> list[Shown]:
     if document.untracked:
         lines.append(Alert(f"untracked, not sent: {_few(document.untracked)}"))
     return [*lines, _checks(document.checks), "nothing was sent (--dry-run)"]
+
+
+def along_lines(trees: Sequence[Tree], files: Collection[str]) -> list[Shown]:
+    """What goes along with a command, and what does not."""
+    lines: list[Shown] = []
+    for tree in trees:
+        changes = f" with {counted(tree.diff.count(_CHANGED), 'changed file')}" if tree.diff else ""
+        lines.append(f"code: {tree.name} at {tree.commit[:12]}{changes}")
+        if tree.untracked:
+            lines.append(Alert(f"untracked, not sent: {_few(tree.untracked)}"))
+    return [*lines, *([f"files that go along: {', '.join(files)}"] if files else [])]
 
 
 def sent_lines(document: SubmissionDocument) -> list[Shown]:
