@@ -260,6 +260,9 @@ def submit(
 def open_submission(id: str) -> Submission:
     """A job that was sent from this machine.
 
+    Args:
+        id: of the job, as `submit` printed it.
+
     Raises:
         InputError: nothing of that id was sent (with the nearest).
     """

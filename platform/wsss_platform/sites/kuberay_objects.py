@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from wsss_platform.errors import InputError
 from wsss_platform.sites.job import ARCHIVE, ENTRY, Job
-from wsss_platform.sites.ray_jobs import STOPPING
+from wsss_platform.sites.ray_script import STOPPING
 from wsss_platform.sites.site import REFERENCE, Site, mebibytes, seconds
 
 Object = dict[str, Any]

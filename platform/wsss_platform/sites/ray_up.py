@@ -26,7 +26,6 @@ from wsss_platform.sites.job import ARCHIVE, ENTRY, Job
 from wsss_platform.sites.kinds import Check
 from wsss_platform.sites.ledger import Sent, Status, ledger
 from wsss_platform.sites.ray_jobs import (
-    START,
     STATES,
     forgotten,
     last_line,
@@ -34,9 +33,8 @@ from wsss_platform.sites.ray_jobs import (
     metadata,
     refuse,
     settled,
-    start,
-    worker_variables,
 )
+from wsss_platform.sites.ray_script import START, start, worker_variables
 from wsss_platform.sites.shell import SECONDS, Shell
 from wsss_platform.sites.site import Site
 

@@ -98,6 +98,8 @@ refused = {{
     "convert_coco": lambda: wsss.convert_coco("nowhere", "tree-of-coco"),
     "convert_labels": lambda: wsss.convert_labels("nowhere.npy", "labels.json"),
     "write_sample": lambda: wsss.write_sample(data, "tree"),  # is there
+    "submit": lambda: wsss.submit("train cam", on="nowhere"),
+    "open_submission": lambda: wsss.open_submission("nothing"),
 }}
 names = [name for name in wsss.__all__ if name[0].islower()]
 for name in [*calls, *refused]:

@@ -25,7 +25,7 @@ from wsss_platform.sites.finding import find_site
 from wsss_platform.sites.job import Job, new_id
 from wsss_platform.sites.kuberay_fields import faults, fields
 from wsss_platform.sites.kuberay_objects import LARGEST, UNPACK_SCRIPT, objects
-from wsss_platform.sites.ray_jobs import STOPPING
+from wsss_platform.sites.ray_script import STOPPING
 from wsss_platform.sites.site import Site
 
 ROOT = Path(__file__).parents[3]

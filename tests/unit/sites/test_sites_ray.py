@@ -29,7 +29,7 @@ from ray_sites import (
     writing_venv,
 )
 from wsss_platform.errors import InputError, RunError
-from wsss_platform.sites import ray_jobs, ray_up
+from wsss_platform.sites import ray_jobs, ray_script, ray_up
 from wsss_platform.sites.job import ARCHIVE, Job
 
 TOKEN = "0123456789abcdef"
@@ -63,8 +63,8 @@ def run_start(job: Job, folder: Path) -> None:
     """What Ray does with what goes up."""
     folder.mkdir()
     (folder / ARCHIVE).write_bytes(job.archive())
-    (folder / ray_jobs.START).write_text(ray_jobs.start(job), encoding="utf-8")
-    subprocess.run(["bash", ray_jobs.START], cwd=folder, check=True, timeout=60)
+    (folder / ray_script.START).write_text(ray_script.start(job), encoding="utf-8")
+    subprocess.run(["bash", ray_script.START], cwd=folder, check=True, timeout=60)
 
 
 class TestStart:
@@ -104,13 +104,13 @@ class TestStart:
         job = job_of(site_of(tmp_path / "storage", environment={"venv": venv}))
         folder.mkdir()
         (folder / ARCHIVE).write_bytes(job.archive())
-        (folder / ray_jobs.START).write_text(ray_jobs.start(job), encoding="utf-8")
+        (folder / ray_script.START).write_text(ray_script.start(job), encoding="utf-8")
         subprocess.run(["bash", "-c", "trap '' INT; exec bash start.sh"], cwd=folder, check=True, timeout=60)
         assert not int((seen / "signals").read_text().split()[1], 16) & 2  # bit of signal 2, SIGINT
 
     def test_without_an_archive_it_fails(self, tmp_path: Path, venv: str, seen: Path) -> None:
         job = job_of(site_of(tmp_path / "storage", environment={"venv": venv}))
-        (tmp_path / "start.sh").write_text(ray_jobs.start(job), encoding="utf-8")
+        (tmp_path / "start.sh").write_text(ray_script.start(job), encoding="utf-8")
         done = subprocess.run(["bash", "start.sh"], cwd=tmp_path, capture_output=True, check=False, timeout=60)
         assert done.returncode
         assert not list(seen.iterdir())
@@ -120,7 +120,7 @@ class TestWhatGoesUp:
     def test_workers_get_the_frozen_code_and_no_secret(self, secret: dict[str, str]) -> None:
         site = site_of(Path("/shared/s"), secrets=secret, variables={"XDG_CACHE_HOME": "/shared/cache"})
         job = job_of(site, *NASTY)
-        given = ray_jobs.worker_variables(job)
+        given = ray_script.worker_variables(job)
         assert given.items() >= {"WSSS_STORAGE": "/shared/s", "XDG_CACHE_HOME": "/shared/cache"}.items()
         assert not given.keys() & secret.keys()
 

@@ -14,7 +14,7 @@ import yaml
 
 from ray_sites import NASTY, SECRET, contents, job_of, program, secret_of, sent_of, site_of, states, writing_venv
 from wsss_platform.errors import InputError, RunError
-from wsss_platform.sites import ray_jobs, ray_up
+from wsss_platform.sites import ray_script, ray_up
 from wsss_platform.sites.finding import find_site
 from wsss_platform.sites.job import ARCHIVE, Job
 from wsss_platform.sites.kinds import Check
@@ -116,7 +116,7 @@ class TestLauncher:
         assert {path.stat().st_mode & 0o777 for path in [folder, *folder.iterdir()]} == {0o700, 0o600}
         assert folder.parent.stat().st_mode & 0o777 != 0o700  # others submit there, too
         given = json.loads((folder / "workers.json").read_text())["env_vars"]
-        assert given == ray_jobs.worker_variables(job)
+        assert given == ray_script.worker_variables(job)
         subprocess.run(["bash", f"{folder}/start.sh"], check=True, timeout=60)
         assert (launcher / "arguments").read_text().split("\0")[2:-1] == list(NASTY)
         assert SECRET.encode() not in contents(folder) + (launcher / "launcher").read_bytes()
