@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "cluster" / "slurm" / "ray.sbatch"
@@ -174,13 +175,15 @@ class Slurm:
 
 @contextlib.contextmanager
 def running_slurm() -> Iterator[Slurm]:
-    """A Slurm that is ended with its folder."""
-    folder = Path(tempfile.mkdtemp(prefix="wsss-slurm-"))
-    folder.chmod(0o755)  # munged runs as its own user
-    site = Slurm(folder)
-    try:
-        site.start()
-        yield site
-    finally:
-        site.stop()
-        shutil.rmtree(folder)
+    """A Slurm that is ended with its folder. One at a time on a host: each numbers its jobs from 1, and a job's ports
+    and temporary folders follow from its number."""
+    with FileLock(Path(tempfile.gettempdir()) / "wsss-slurm-tests.lock"):
+        folder = Path(tempfile.mkdtemp(prefix="wsss-slurm-"))
+        folder.chmod(0o755)  # munged runs as its own user
+        site = Slurm(folder)
+        try:
+            site.start()
+            yield site
+        finally:
+            site.stop()
+            shutil.rmtree(folder)
