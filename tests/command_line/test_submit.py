@@ -92,7 +92,7 @@ def test_workers_follow_from_the_job_and_the_command_goes_before() -> None:
 def test_an_unknown_id_names_the_nearest() -> None:
     for verb in ("status", "logs", "cancel", "fetch"):
         assert "unknown submission 'x'" in command("submit", verb, "x", code=2).stderr
-        assert "check_name" not in command("submit", verb, "../x", code=2).stderr
+        assert "id of a submission '../x': expected letters" in command("submit", verb, "../x", code=2).stderr
 
 
 def test_checking_a_site_that_is_away_is_no_error() -> None:
