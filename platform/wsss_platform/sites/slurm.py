@@ -80,6 +80,10 @@ def submit(job: Job) -> str:
         raise
     try:
         said = sbatch(shell, "--parsable", f"{job.folder}/{SCRIPT}")
+    except InputError as error:
+        if not job.site.slurm.login:  # no sbatch here
+            raise
+        raise RunError(f"{error}; the job may be in the queue all the same") from None  # ssh ended before it answered
     except RunError as error:
         if not re.search("timed out|no answer", str(error)):  # else it may be in the queue all the same
             _remove(shell, job)

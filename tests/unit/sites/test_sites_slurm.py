@@ -97,6 +97,14 @@ def test_no_file_and_no_command_holds_a_secret(job: Job) -> None:
     assert not [text for text in [*written.values(), *slurm.commands(job)] if SECRET in text]
 
 
+def test_a_login_that_is_lost_while_slurm_answers_is_no_refusal(job: Job, put: Put) -> None:
+    """The job may be in the queue, so what was written down of it must stay: no InputError."""
+    put("ssh", '[[ "$*" != *sbatch\\ --parsable* && "$*" != *"env -i"* ]] || exit 255\nbash -c "${*: -1}"')
+    with pytest.raises(RunError, match="may be in the queue all the same"):
+        slurm.submit(changed(job, slurm__login="me@login"))
+    assert Path(job.folder, "job.sbatch").exists()
+
+
 def test_commands_are_those_that_run(job: Job) -> None:
     *_, last = slurm.commands(changed(job, slurm__login="me@login"))
     assert last == f"ssh -o BatchMode=yes -o ConnectTimeout=15 me@login -- 'sbatch --parsable {job.folder}/job.sbatch'"
