@@ -57,9 +57,13 @@ lint: $(VENV)/.installed  ## style, types, shell scripts
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 	$(BIN)/shellcheck --shell=bash $(SCRIPTS)
 
-lock: $(VENV)/.installed  ## write the versions of this environment into requirements.lock, without local builds such as +cpu
+lock: $(VENV)/.installed  ## write this environment's versions into requirements.lock, and with hashes into cluster/image.lock
+	@test -n "$(UV)" || { echo "make lock needs uv (pip install uv): it writes the hashes" >&2; exit 1; }
 	echo "# The versions that CI installs (.ci/run). To renew them: make clean lock" >requirements.lock
 	$(BIN)/python -m pip freeze --all --exclude pip --exclude-editable | sed 's/+.*//' >>requirements.lock
+	$(UV) pip compile --quiet --no-header --no-annotate --generate-hashes --python-version 3.11 \
+	    --python-platform x86_64-unknown-linux-gnu --extra search --extra postgres --constraint requirements.lock \
+	    pyproject.toml >cluster/image.lock.part && mv cluster/image.lock.part cluster/image.lock
 
 documents: $(VENV)/.installed  ## write docs/documents.md and docs/options.md from the classes that they describe
 	$(BIN)/python -m wsss_platform.report.documents_page >docs/documents.md
