@@ -6,47 +6,24 @@ stand-ins, which do on this machine what a host would do.
 
 from __future__ import annotations
 
-import os
+import functools
 import secrets
-import shutil
-import socket
 import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from ray_sites import contents, program
+from real_ray import TRAIN, Cluster, running_cluster, send_to, tree, wait_for
 from wsss_platform.errors import InputError
 from wsss_platform.run.records import RunRecord
 from wsss_platform.sites import ray_jobs, ray_up
-from wsss_platform.sites.code import Code, Tree
-from wsss_platform.sites.job import Job, new_id
-from wsss_platform.sites.kinds import Client
-from wsss_platform.sites.ledger import Sent, note_sent
-from wsss_platform.sites.site import Site
+from wsss_platform.sites.code import Code
+from wsss_platform.sites.job import Job
+from wsss_platform.sites.ledger import Sent
 
-ROOT = Path(__file__).parents[2]
-CLUSTER = """
-import sys
-from ray.cluster_utils import Cluster
-node = {"num_cpus": 2, "object_store_memory": 128 * 1024**2}
-dashboard = {"include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": int(sys.argv[1])}
-cluster = Cluster(initialize_head=True, head_node_args={**node, **dashboard})
-cluster.add_node(**node)
-print(cluster.webui_url, flush=True)
-sys.stdin.read()
-cluster.shutdown()
-"""
-SMALL = ["data.sample.train=8", "data.sample.val=4", "data.sample.size=64", "train.crop=64", "backbone.weights=none"]
-SMALL += ["maps.scales=[1.0]", "maps.flip=false"]
-TRAIN = ["train", "cam", *(word for setting in SMALL for word in ("--set", setting)), "--wandb", "disabled"]
 PROBE = """
 import importlib.util, os, pathlib, sys
 if "WSSS_STORAGE" in os.environ:
@@ -71,90 +48,20 @@ if [[ -d ${*: -2:1} ]]; then cp -a "${*: -2:1}/." "${target#*:}"; fi
 """
 
 
-@dataclass(frozen=True)
-class Cluster:
-    """What a test needs of it."""
-
-    address: str
-    """Of its dashboard."""
-    token: str
-    temporary: Path
-    """Its logs and all else that Ray writes."""
-
-
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    """Two nodes of two CPUs, in a process that ignores Ctrl-C, as one in the background does."""
-    temporary = Path(tempfile.mkdtemp(prefix="wsss-"))  # short: Ray's sockets lie below
-    token = secrets.token_hex(16)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PYTHON"))}
-    environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "RAY_TMPDIR": str(temporary)}
-    environment |= {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
-    process = subprocess.Popen(
-        ["bash", "-c", 'trap "" INT; exec "$@"', "quiet", sys.executable, "-c", CLUSTER, str(free_port())],
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        address = process.stdout.readline().strip()
-        assert address, "the cluster did not start"
-        yield Cluster(f"http://{address}", token, temporary)
-    finally:
-        process.stdin.close()
-        process.wait(60)
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def free_port() -> int:
-    with socket.socket() as place:
-        place.bind(("127.0.0.1", 0))
-        port: int = place.getsockname()[1]
-    return port
+    """Two nodes of two CPUs."""
+    with running_cluster(2, 2) as running:
+        yield running
 
 
 @pytest.fixture
 def send(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Sent]:
-    """(command, *trees, **site) -> what was sent: this commit's code and others, with settings of a site file."""
+    """(command, *trees, **site) -> what was sent."""
     monkeypatch.setenv("RAY_AUTH_TOKEN", cluster.token)
     monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")  # of another cluster: Ray's own clients would go there
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-
-    def sent(command: list[str], *own: Tree, **more: Any) -> Sent:
-        (tmp_path / "storage").mkdir(exist_ok=True)
-        code = Code((tree(ROOT, "wsss-platform", "platform", "methods"), *own))
-        given = {
-            "kind": "ray",
-            "storage": str(tmp_path / "storage"),
-            "environment": {"venv": str(Path(sys.executable).parents[1])},
-            "ray": {"address": cluster.address},
-            **more,
-        }
-        job = Job(new_id("test"), "test", Site.model_validate(given), tuple(command), code)
-        client: Client = ray_jobs if job.site.kind == "ray" else ray_up
-        assert not [check for check in client.check(job) if check.state == "wrong"]
-        return note_sent(job, client.submit(job))
-
-    return sent
-
-
-def tree(root: Path, name: str, *paths: str) -> Tree:
-    """The commit of a work tree."""
-    head = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-    commit = head.stdout.strip()
-    return Tree(name, root, commit, "", (), paths, commit)
-
-
-def wait_for(client: Client, sent: Sent, *wanted: str) -> str:
-    limit = time.monotonic() + 120
-    while (found := client.status(sent)).state not in wanted:
-        assert time.monotonic() < limit, found
-        time.sleep(0.5)
-    return found.said
+    return functools.partial(send_to, cluster, tmp_path / "storage")
 
 
 def processes(of: str) -> dict[int, bytes]:

@@ -13,6 +13,7 @@ import os
 import re
 import shlex
 import sys
+import time
 from collections.abc import Awaitable, Iterable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
@@ -39,6 +40,9 @@ STATES: dict[str, State] = {
 """Ray's words for a job -> ours."""
 SECONDS = 5
 """An answer of the dashboard may take so long in a check."""
+PATIENCE, PAUSE = 60.0, 1.0
+"""Seconds: for how long, and how often, a cluster that takes no job yet is asked again."""
+NO_AGENT = "No available agent"
 _ELSEWHERE = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
 
 
@@ -96,7 +100,7 @@ def submit(job: Job) -> str:
 
     Raises:
         InputError: the site file is wrong for this kind, the token is refused, or the cluster refuses the job.
-        RunError: nobody answers at the address.
+        RunError: nobody answers at the address, or the cluster takes no job yet.
     """
     refuse(settled(job.site, {"lock", "image"}))
     with TemporaryDirectory(prefix="wsss-") as folder:
@@ -104,13 +108,16 @@ def submit(job: Job) -> str:
         (Path(folder) / START).write_text(start(job), encoding="utf-8")
         with _client(job.site) as client:
             try:
-                handle: str = client.submit_job(
+                handle = _handed_over(
+                    client,
                     entrypoint=f"bash {START}",
                     submission_id=job.id,
                     runtime_env={"working_dir": folder, "env_vars": worker_variables(job)},
                     metadata=metadata(job),
                     entrypoint_num_cpus=0,
                 )
+            except RunError:
+                raise
             except (RuntimeError, ValueError) as error:
                 raise InputError(f"{job.site.ray.address} refuses the job: {last_line(str(error))}") from None
     return handle
@@ -188,6 +195,21 @@ def forgotten(sent: Sent) -> Status:
     """Of a job that the cluster does not know."""
     said = "the cluster does not know it any more (a new head?); what it stored stays; to go on, submit it again"
     return Status(id=sent.id, state="unknown", said=said)
+
+
+def _handed_over(client: Any, **asked: Any) -> str:
+    """The id of the job. A cluster that has just started answers for some seconds that no agent is there yet."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            handle: str = client.submit_job(**asked)
+            return handle
+        except RuntimeError as error:
+            if NO_AGENT not in str(error):
+                raise
+            if time.monotonic() > until:
+                raise RunError(f"the cluster takes no job yet: {last_line(str(error))}") from None
+        time.sleep(PAUSE)
 
 
 def last_line(text: str) -> str:

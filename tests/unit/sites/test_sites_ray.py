@@ -283,3 +283,31 @@ class TestLook:
         assert states(ray_jobs.look(self.job(dashboard).site))["address"] == "skipped"
         with pytest.raises(RunError, match="no dashboard of Ray"):
             ray_jobs.status(sent_of(self.job(dashboard)))
+
+
+class Young:
+    """A client of a cluster whose agents come after so many calls."""
+
+    def __init__(self, calls: int) -> None:
+        self.calls = calls
+
+    def __enter__(self) -> Young:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def submit_job(self, **asked: Any) -> str:
+        self.calls -= 1
+        if self.calls >= 0:
+            raise RuntimeError("Request failed with status code 500: No available agent to submit job, please try.")
+        return str(asked["submission_id"])
+
+
+def test_a_cluster_that_has_just_started_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = job_of(site_of(tmp_path / "storage"))
+    monkeypatch.setattr(ray_jobs, "PAUSE", 0.0)
+    monkeypatch.setattr(ray_jobs, "_client", lambda site: Young(2))
+    assert ray_jobs.submit(job) == job.id
+    monkeypatch.setattr(ray_jobs, "PATIENCE", 0.0)
+    with pytest.raises(RunError, match="takes no job yet: .*No available agent"):
+        ray_jobs.submit(job)
