@@ -73,7 +73,7 @@ class Cluster:
                 try:
                     if marked in (folder / "environ").read_bytes().split(b"\0"):
                         os.kill(int(folder.name), signal.SIGKILL)
-                except (OSError, ProcessLookupError):
+                except OSError:  # it has ended
                     continue
         self.process.wait(60)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from torch.nn.parallel import DistributedDataParallel
+
 import wsss_methods
 from wsss_platform.config import DataConfig, SampleConfig, override
 from wsss_platform.plan.experiment import Experiment
@@ -29,3 +31,14 @@ def train(job: TrainJob, keep: Path, **options: Any) -> list[dict[str, float]]:
         save(keep / str(end.epoch))
         losses.append(dict(end.losses))
     return losses
+
+
+def train_beside(rank: int, job: TrainJob, keep: Path) -> list[dict[str, float]]:
+    """One of two workers, in a process group that is there; wrapped as `engine.trainer` does."""
+    return train(
+        job,
+        keep,
+        rank=rank,
+        world=2,
+        wrap=lambda module: DistributedDataParallel(module, forward_sync_buffers=False),
+    )

@@ -107,20 +107,15 @@ def submit(job: Job) -> str:
         (Path(folder) / ARCHIVE).write_bytes(job.archive())
         (Path(folder) / START).write_text(start(job), encoding="utf-8")
         with _client(job.site) as client:
-            try:
-                handle = _handed_over(
-                    client,
-                    entrypoint=f"bash {START}",
-                    submission_id=job.id,
-                    runtime_env={"working_dir": folder, "env_vars": worker_variables(job)},
-                    metadata=metadata(job),
-                    entrypoint_num_cpus=0,
-                )
-            except RunError:
-                raise
-            except (RuntimeError, ValueError) as error:
-                raise InputError(f"{job.site.ray.address} refuses the job: {last_line(str(error))}") from None
-    return handle
+            return _handed_over(
+                client,
+                job.site.ray.address,
+                entrypoint=f"bash {START}",
+                submission_id=job.id,
+                runtime_env={"working_dir": folder, "env_vars": worker_variables(job)},
+                metadata=metadata(job),
+                entrypoint_num_cpus=0,
+            )
 
 
 def status(sent: Sent) -> Status:
@@ -197,18 +192,19 @@ def forgotten(sent: Sent) -> Status:
     return Status(id=sent.id, state="unknown", said=said)
 
 
-def _handed_over(client: Any, **asked: Any) -> str:
+def _handed_over(client: Any, address: str | None, **asked: Any) -> str:
     """The id of the job. A cluster that has just started answers for some seconds that no agent is there yet."""
     until = time.monotonic() + PATIENCE
     while True:
         try:
             handle: str = client.submit_job(**asked)
             return handle
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
+            said = last_line(str(error))
             if NO_AGENT not in str(error):
-                raise
+                raise InputError(f"{address} refuses the job: {said}") from None
             if time.monotonic() > until:
-                raise RunError(f"the cluster takes no job yet: {last_line(str(error))}") from None
+                raise RunError(f"{address} takes no job yet: {said}") from None
         time.sleep(PAUSE)
 
 

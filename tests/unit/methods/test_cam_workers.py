@@ -8,9 +8,8 @@ import pytest
 import torch
 import torch.distributed
 import torch.multiprocessing
-from torch.nn.parallel import DistributedDataParallel
 
-from short_training import short_job, train
+from short_training import short_job, train, train_beside
 from two_workers import leave
 from wsss_platform.plan.jobs import TrainJob
 from wsss_platform.train.checkpoint import STATE, read_torch
@@ -32,13 +31,7 @@ def _worker(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
     for name in METHODS:
-        losses = train(
-            job(name),
-            Path(folder) / name,
-            rank=rank,
-            world=2,
-            wrap=lambda module: DistributedDataParallel(module, forward_sync_buffers=False),
-        )
+        losses = train_beside(rank, job(name), Path(folder) / name)
         torch.save(losses, f"{folder}/{name}-{rank}.pt")
     leave()
 

@@ -10,9 +10,8 @@ import torch
 import torch.distributed
 import torch.multiprocessing
 from torch import Tensor
-from torch.nn.parallel import DistributedDataParallel
 
-from short_training import short_job, train
+from short_training import short_job, train, train_beside
 from two_workers import leave
 from wsss_methods.rcm_mam.config import RcmMamConfig
 from wsss_methods.rcm_mam.module import RcmMamModule
@@ -88,13 +87,7 @@ def _worker(rank: int, folder: Path) -> None:
     share = IMAGES // 2
     for case in CASES:
         torch.save(_two_steps(case, slice(rank * share, (rank + 1) * share), share), folder / f"{case}-{rank}.pt")
-    losses = train(
-        short_job("rcm_mam", LEARNING),
-        folder / "trained",
-        rank=rank,
-        world=2,
-        wrap=lambda module: DistributedDataParallel(module, forward_sync_buffers=False),
-    )
+    losses = train_beside(rank, short_job("rcm_mam", LEARNING), folder / "trained")
     torch.save(losses, folder / f"losses-{rank}.pt")
     leave()
 

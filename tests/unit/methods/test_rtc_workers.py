@@ -10,10 +10,9 @@ import torch
 import torch.distributed
 import torch.multiprocessing
 from torch import Tensor
-from torch.nn.parallel import DistributedDataParallel
 
 import wsss_methods
-from short_training import short_job, train
+from short_training import short_job, train, train_beside
 from two_workers import leave
 from wsss_platform.config import override
 from wsss_platform.method.module import Batch
@@ -81,13 +80,7 @@ def _worker(rank: int, rendezvous: str, folder: str) -> None:
             torch.distributed.all_reduce(value)
             value /= 2
         torch.save(found, f"{folder}/{case}-{rank}.pt")
-    losses = train(
-        short_job("rtc", LEARNING),
-        Path(folder) / "trained",
-        rank=rank,
-        world=2,
-        wrap=lambda module: DistributedDataParallel(module, forward_sync_buffers=False),
-    )
+    losses = train_beside(rank, short_job("rtc", LEARNING), Path(folder) / "trained")
     torch.save(losses, f"{folder}/losses-{rank}.pt")
     leave()
 
