@@ -14,7 +14,7 @@ import cv2
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import confusions, crfs, inference, inner, producers, steps, stores, sweeps, trials, walks
+from benchmarks import confusions, crfs, inference, inner, producers, raylets, steps, stores, sweeps, trials, walks
 from benchmarks.images import PreparedImage, load
 from benchmarks.measure import Row
 
@@ -25,6 +25,7 @@ PARTS: dict[str, Callable[[list[PreparedImage], int, Path], Iterator[Row]]] = {
     "crf": crfs.rows,
     "inference": inference.rows,
     "producer": producers.rows,
+    "raylets": raylets.rows,
     "step": steps.rows,
     "tuner": trials.rows,
     "walk": walks.rows,

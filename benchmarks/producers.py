@@ -128,8 +128,8 @@ def _speed(some: Material, folder: Path) -> Iterator[Row]:
     sides = [
         _ours(some, experiment, folder),
         _ours(some, same, folder),
-        lambda: functools.partial(_one_task_per_image, some, _new(folder)),
-        lambda: functools.partial(_all_labels, some, _new(folder)),
+        lambda: functools.partial(_one_task_per_image, some, new_folder(folder)),
+        lambda: functools.partial(_all_labels, some, new_folder(folder)),
     ]
     sides[0]()()  # compiled, and the cluster's processes are warm
     own, with_reference, one_by_one, all_labels = (seconds / len(some.ids) * 1e3 for seconds in _in_turn(sides))
@@ -164,7 +164,9 @@ Side = Callable[[], Callable[[], object]]
 def _ours(some: Material, experiment: Experiment, folder: Path) -> Side:
     if len(chunks_of(some.ids)) % WORKERS:
         raise AssertionError("the chunks do not go up evenly in the workers")
-    return lambda: functools.partial(run, experiment, some.store(_new(folder), experiment), RayRunner(actors=WORKERS))
+    return lambda: functools.partial(
+        run, experiment, some.store(new_folder(folder), experiment), RayRunner(actors=WORKERS)
+    )
 
 
 def _plain(some: Material, experiment: Experiment, folder: Path) -> Side:
@@ -178,10 +180,10 @@ def _plain(some: Material, experiment: Experiment, folder: Path) -> Side:
             if process.exitcode:
                 raise RuntimeError("a plain process failed")
 
-    return lambda: functools.partial(work, some.store(_new(folder), experiment))
+    return lambda: functools.partial(work, some.store(new_folder(folder), experiment))
 
 
-def _new(folder: Path) -> Path:
+def new_folder(folder: Path) -> Path:
     """A folder that is not there yet."""
     return folder / f"run{next(_NUMBERS)}"
 

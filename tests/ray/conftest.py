@@ -43,3 +43,14 @@ def two_nodes(request: pytest.FixtureRequest) -> Iterator[str]:
             yield cluster.address
     finally:
         cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The storage of `cluster_faults.RUN` in one process."""
+    from cluster_faults import RUN
+    from the_command import process
+
+    storage = tmp_path_factory.mktemp("undisturbed")
+    process(*RUN, "--local", "--storage", str(storage))
+    return storage

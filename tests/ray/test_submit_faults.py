@@ -5,26 +5,17 @@ Each ends with the bytes of a run that nothing happened to, in one process on th
 
 from __future__ import annotations
 
-import filecmp
 from pathlib import Path
 
 import pytest
 
 from another_process import until
-from real_ray import TRAIN, running_cluster, send_to, wait_for
-from the_command import process
+from cluster_faults import CHUNKS, QUICK, RUN, chunks_of, different
+from real_ray import running_cluster, send_to, wait_for
 from wsss_platform.sites import ray_jobs
 from wsss_platform.sites.ledger import Sent
 
 pytestmark = pytest.mark.drill
-
-CHUNKS = 8
-"""Of 32 images, the last one small."""
-RUN = [*TRAIN, "--train-split", "val", "--score-split", "train", "--until", "score", "--name", "run"]
-RUN += ["--set", f"data.sample.train={32 * CHUNKS - 20}", "--set", "train.epochs=2", "--set", "masks.crf=irn"]
-QUICK = {f"RAY_health_check_{name}": value for name, value in {"period_ms": "300", "timeout_ms": "1000"}.items()}
-QUICK |= {"RAY_health_check_failure_threshold": "5", "RAY_health_check_initial_delay_ms": "0"}
-"""A dead node is noticed within seconds."""
 
 
 @pytest.fixture
@@ -33,38 +24,15 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The storage of a run in one process."""
-    storage = tmp_path_factory.mktemp("undisturbed")
-    process(*RUN, "--local", "--storage", str(storage))
-    return storage
-
-
-def different(one: Path, other: Path) -> list[str]:
-    """Files of stages that are not the same in both; manifests and metrics say how long something took."""
-    roots = (one / "stages", other / "stages")
-    names = {path.relative_to(root).as_posix() for root in roots for path in root.rglob("*") if path.is_file()}
-    names = {name for name in names if not name.endswith((".lock", "manifest.json", "metrics.jsonl"))}
-    assert {name.split("/")[0] for name in names} == {"train", "maps", "masks", "score"}
-    both = {name: [root / name for root in roots] for name in names}
-    return sorted(
-        name
-        for name, (one, other) in both.items()
-        if not (one.is_file() and other.is_file() and filecmp.cmp(one, other, shallow=False))
-    )
-
-
 def until_chunk(storage: Path, stage: str, sent: Sent) -> None:
     """Waits until some, not all of the chunks of maps or masks are there."""
-    pattern = {"maps": "maps-*.parquet", "masks": "chunk-*.done"}[stage]
 
     def some() -> bool:
         assert ray_jobs.status(sent).state in ("queued", "running"), list(ray_jobs.logs(sent, follow=False))[-5:]
-        return any(storage.glob(f"stages/**/{pattern}"))
+        return bool(chunks_of(storage, stage))
 
     until(some, f"a chunk of {stage}")
-    assert len(list(storage.glob(f"stages/**/{pattern}"))) < CHUNKS
+    assert len(chunks_of(storage, stage)) < CHUNKS
 
 
 def test_a_node_lost_in_the_maps_and_one_lost_in_the_masks(

@@ -67,15 +67,20 @@ class Cluster:
 
     def lose_all(self) -> None:
         """Kill each of its processes: the head, its nodes and what runs there."""
-        marked = f"RAY_TMPDIR={self.temporary}".encode()
-        for folder in Path("/proc").iterdir():
-            if folder.name.isdigit():
-                try:
-                    if marked in (folder / "environ").read_bytes().split(b"\0"):
-                        os.kill(int(folder.name), signal.SIGKILL)
-                except OSError:  # it has ended
-                    continue
+        kill_all_of(self.temporary)
         self.process.wait(60)
+
+
+def kill_all_of(temporary: Path) -> None:
+    """Kill each process of the Ray that writes its logs there: the head, its nodes and what runs there."""
+    marked = f"RAY_TMPDIR={temporary}".encode()
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                if marked in (folder / "environ").read_bytes().split(b"\0"):
+                    os.kill(int(folder.name), signal.SIGKILL)
+            except OSError:  # it has ended
+                continue
 
 
 def _lines(process: subprocess.Popen[str]) -> IO[str]:
