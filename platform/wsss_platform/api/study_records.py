@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+EACH, SOME = 32, 8
+"""Dropping what lost looks at every run of the storage: it follows each of so many trials, then every eighth."""
+
 
 class StudyRecords:
     """Called with every event of a study."""
@@ -46,6 +49,7 @@ class StudyRecords:
         self._told: set[str] = set()
         self._gone: set[tuple[str, str, str]] = set()
         self._opened: Any = None
+        self._ended = 0
 
     def __enter__(self) -> Self:
         return self
@@ -151,7 +155,9 @@ class StudyRecords:
         tracker = self._trackers.pop(event.number, None)
         if tracker is not None:
             self._track_end(event, tracker)
-        self.drop_losers()
+        self._ended += 1
+        if self._ended <= EACH or self._ended % SOME == 0:
+            self.drop_losers()
 
     def _track_end(self, event: events.TrialFinished, tracker: Tracker) -> None:
         summary: dict[str, Any] = {"state": event.state, "objective": event.objective, "seconds": event.seconds}

@@ -77,6 +77,21 @@ def read_rows(study: Path) -> Iterator[TrialRow]:
             ) from None
 
 
-def write_rows(study: Path, rows: Iterable[TrialRow]) -> None:
-    """Write a study's table, whole or not at all."""
-    write_atomic(study / TABLE, "".join(json.dumps(vars(row)) + "\n" for row in rows))
+Lines = dict[int, tuple[TrialRow, str]]
+"""Trial -> its row and its line of the table."""
+
+
+def write_rows(study: Path, rows: Iterable[TrialRow], lines: Lines | None = None) -> None:
+    """Write a study's table, whole or not at all.
+
+    Args:
+        study: its folder.
+        rows: of all trials.
+        lines: what was written before, so that only rows that have changed are encoded again. It is updated.
+    """
+    known, text = {} if lines is None else lines, []
+    for row in rows:
+        if row.number not in known or known[row.number][0] != row:
+            known[row.number] = row, json.dumps(vars(row)) + "\n"
+        text.append(known[row.number][1])
+    write_atomic(study / TABLE, "".join(text))

@@ -29,7 +29,7 @@ from optuna.trial import FrozenTrial, TrialState
 from wsss_platform.config import MethodConfig, flatten, override, to_toml
 from wsss_platform.errors import InputError, RunError
 from wsss_platform.plan.protocol import current_selection
-from wsss_platform.run.trial_rows import TrialRow, write_rows
+from wsss_platform.run.trial_rows import Lines, TrialRow, write_rows
 from wsss_platform.search.masks.table import evaluations as inner_evaluations
 from wsss_platform.store.artefacts import write_atomic
 from wsss_platform.tune.identity import BEST
@@ -60,6 +60,7 @@ class StudyFolder:
         self._objective = identity.get("objective")
         self._selection = identity.get("selection", "none")
         names = identity.get("objectives", SINGLE)
+        self._lines: Lines = {}
         self.study = open_study(folder, storage, {name: DIRECTIONS[name] for name in names})
 
     def _check(self, identity: Mapping[str, Any]) -> None:
@@ -117,7 +118,7 @@ class StudyFolder:
         The best config gets the background threshold that the sweep found best, selected with the same ground truth.
         """
         rows = table(self.study)
-        write_rows(self.folder, rows)
+        write_rows(self.folder, rows, self._lines)
         best = self.best()
         if best is not None:
             self._write_config("best.toml", base, best)
