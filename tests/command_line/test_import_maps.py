@@ -47,11 +47,11 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 def test_from_a_folder_to_masks_in_another(theirs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     document = told(
-        capsys, "import-maps", str(theirs), "--name", "his", *TINY, "--local", "--supervision", "labels + CLIP"
+        capsys, "import-maps", str(theirs), "--name", "his", *TINY, "--local", "--supervision", "image-text-pairs:CLIP"
     )
     assert document["stage"] == "maps:imported"
     assert document["protocol"]["backbone"] == "imported maps (irn)"
-    assert document["protocol"]["supervision"] == "labels + CLIP"
+    assert document["protocol"]["supervision"] == [{"kind": "image-text-pairs", "model": "CLIP", "hash": ""}]
     assert document["protocol"]["selection"] == "unknown"
     made = told(capsys, "masks", "his", "--local", "--format", "voc", "--out", str(tmp_path / "out"))
     assert made["export"]["images"] == 4
@@ -71,7 +71,7 @@ def test_from_a_folder_to_masks_in_another(theirs: Path, tmp_path: Path, capsys:
         "--local",
         "--dry-run",
         "--supervision",
-        "labels + CLIP",
+        "image-text-pairs:CLIP",
     )
     assert again["stages"][0]["cached"]
 
@@ -86,7 +86,7 @@ def test_from_a_folder_to_masks_in_another(theirs: Path, tmp_path: Path, capsys:
         (["--until", "train"], "unknown stage"),
         (["--gate", "label"], "imported.gate"),
         (["--normalise", "maximum"], "imported.normalise"),
-        (["--supervision", ""], "imported.supervision"),
+        (["--supervision", "labels + CLIP"], "kind of knowledge (--supervision) 'labels + CLIP'"),
         (["--set", "train.epochs=3"], "train.* does nothing to imported maps"),
     ],
 )

@@ -127,7 +127,7 @@ def test_fitted_on_another_list(storage: Path, capsys: pytest.CaptureFixture[str
 
 def test_saliency(storage: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = command(storage, capsys, "--rule", "saliency")
-    assert found["protocol"]["supervision"] == "labels + saliency"
+    assert [each["kind"] for each in found["protocol"]["supervision"]] == ["image-labels", "saliency"]
     value = found["subsets"][0]["rule"]["mean_iou"]
     assert value == pytest.approx(np.max(found["curve"]["mean_iou"]))
     assert direct(storage, "train", MasksConfig(rule="saliency", **found["setting"])) == pytest.approx(value, abs=1e-12)

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from wsss_platform.api._comparison import Comparison
     from wsss_platform.api._data import Data, coco2014, open_data, sample, voc12
     from wsss_platform.api._datasets import convert_coco, convert_labels, write_sample
-    from wsss_platform.api._exchange import export, import_maps, import_weights
+    from wsss_platform.api._exchange import export, import_weights
+    from wsss_platform.api._imports import import_maps, import_masks
     from wsss_platform.api._leaderboard import Leaderboard, leaderboard
     from wsss_platform.api._run import Run, open_run
     from wsss_platform.api._search import search
@@ -53,7 +54,8 @@ _WHERE = {
     "open_submission": "_submit",
     "open_run": "_run",
     "leaderboard": "_leaderboard",
-    "import_maps": "_exchange",
+    "import_maps": "_imports",
+    "import_masks": "_imports",
     "import_weights": "_exchange",
     "export": "_exchange",
     "Comparison": "_comparison",
@@ -80,6 +82,7 @@ __all__ = [
     "convert_labels",
     "export",
     "import_maps",
+    "import_masks",
     "import_weights",
     "leaderboard",
     "maps",

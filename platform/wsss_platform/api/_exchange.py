@@ -1,19 +1,14 @@
-"""Maps and weights of other code in, pseudo masks out."""
+"""Weights of other code in, pseudo masks out."""
 
 from __future__ import annotations
 
-import logging
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wsss_platform.api._data import Data, data_of
-from wsss_platform.api._defaults import RunOptions, storage_folder, wandb_mode
 from wsss_platform.api._run import Run, run_of
-from wsss_platform.api._train import PlannedRun
-from wsss_platform.config.options import check
 from wsss_platform.errors import InputError, unknown
 
 if TYPE_CHECKING:
@@ -23,135 +18,8 @@ if TYPE_CHECKING:
     from wsss_platform.nets.released.names import Release
     from wsss_platform.run.documents import Export
 
-log = logging.getLogger(__name__)
-
 PRESET = "paper"
 """The preset of a method that has the released network."""
-
-
-def plan_import(
-    folder: str | Path,
-    name: str,
-    data: Data | str | Path | None = None,
-    settings: Mapping[str, Any] | None = None,
-    *,
-    form: str | None = None,
-    said: Mapping[str, Any] | None = None,
-    until: str = "maps",
-    storage: str | Path | None = None,
-    workers: int | None = None,
-    local: bool = True,
-    max_failures: int = 0,
-    wandb: str | None = None,
-) -> PlannedRun:
-    """What `import_maps` does before it starts; `said` are supervision, normalise, gate and stretch."""
-    from wsss_platform.api.experiments import apart, build_data
-    from wsss_platform.api.runs import last_stage
-    from wsss_platform.exchange.foreign_maps import foreign_maps
-    from wsss_platform.store.artefacts import Store, check_name
-
-    if until not in ("maps", "masks", "score"):
-        raise unknown("stage (--until)", until, ["maps", "masks", "score"])
-    check(RunOptions, {"workers": workers, "max_failures": max_failures})
-    run_name = check_name(name)
-    config_changes, data_changes = apart(settings or {})
-    place = Path(folder)
-    found = foreign_maps(
-        place, form, build_data(data_of(data), data_changes), dict(said or {}), config_changes, max_failures
-    )
-    experiment, taken = found
-    log.info("%s: maps of the form %s%s", folder, taken, "" if form else ", by what its files hold")
-    return PlannedRun(
-        experiment=experiment,
-        store=Store(storage_folder(storage), max_failures),
-        name=run_name,
-        until=last_stage(experiment, until),
-        local=local,
-        gpus_per_worker=None,
-        producers=workers,
-        wandb=wandb_mode(wandb),
-        selection="unknown",
-    )
-
-
-def imported(planned: PlannedRun, progress: bool = True) -> Run:
-    """Make the run of imported maps, and name the images in which something was changed or is lacking."""
-    from wsss_platform.report.progress import shown_log
-    from wsss_platform.run.imported import REMARKS, remarks_of
-
-    run = planned.run(progress)
-    words = {
-        "resampled": "maps of another size than their image, resampled",
-        "dropped": "classes left out that their labels do not name (--gate none takes them)",
-        "lacking": "no map of a class that their labels name",
-    }
-    remarks = remarks_of(run.store.open("maps", run.experiment.source.key).folder)
-    with shown_log(progress):
-        for kind, images in remarks.items():
-            if images:
-                listed = ", ".join(list(images)[:8]) + (f" and {len(images) - 8} more" if len(images) > 8 else "")
-                log.info("%d images: %s: %s; all in %s of the maps", len(images), words[kind], listed, REMARKS)
-    return run
-
-
-def import_maps(
-    folder: str | Path,
-    name: str,
-    data: Data | str | Path | None = None,
-    settings: Mapping[str, Any] | None = None,
-    *,
-    form: str | None = None,
-    supervision: str = "unknown",
-    normalise: str = "none",
-    gate: str = "labels",
-    stretch: bool = False,
-    until: str = "maps",
-    storage: str | Path | None = None,
-    max_failures: int = 0,
-    wandb: str | None = None,
-    progress: bool = True,
-) -> Run:
-    """Take another codebase's maps as a run; `masks`, `score`, `show` and the leaderboard work on it.
-
-    Args:
-        folder: of maps, files named by image id.
-        name: of the run to make.
-        data: its scored split says which images.
-        settings: of the masks, by dotted path.
-        form: "irn", "seam", "clip-es", "puzzlecam", "png" or "npz"; None: by what the first file holds.
-        supervision: what the maps were made from, such as "labels + CLIP"; the protocol says it.
-        normalise: "none" (scores are 0..1), "max" or "minmax", per class over the image.
-        gate: "labels" takes the classes of the image-level labels, "none" all.
-        stretch: take maps of other proportions than their image's.
-        until: last stage: "maps", "masks" or "score".
-        storage: folder of stages and runs.
-        max_failures: images that may have no map.
-        wandb: mode of tracking.
-        progress: bars and notes on standard error.
-
-    Returns:
-        The run.
-
-    Raises:
-        InputError: an unknown form, a folder without maps of the split, or a file that cannot be read, by name.
-    """
-    from wsss_platform.report.progress import shown_log
-
-    said = {"supervision": supervision, "normalise": normalise, "gate": gate, "stretch": stretch}
-    with shown_log(progress):
-        planned = plan_import(
-            folder,
-            name,
-            data,
-            settings,
-            form=form,
-            said=said,
-            until=until,
-            storage=storage,
-            max_failures=max_failures,
-            wandb=wandb,
-        )
-    return imported(planned, progress)
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wsss_platform.api._defaults import storage_folder
+from wsss_platform.api._defaults import storage_folder, wandb_mode
 from wsss_platform.api._frames import data_frame
+from wsss_platform.errors import InputError
 
 if TYPE_CHECKING:
+    from wsss_platform.api.tracked_leaderboard import TrackedLeaderboard
     from wsss_platform.report.documents import LeaderboardDocument
     from wsss_platform.report.evaluations import Evaluations
     from wsss_platform.report.leaderboard import Group
+    from wsss_platform.run.records import RunRecord
+    from wsss_platform.store.artefacts import Store
 
 log = logging.getLogger(__name__)
 
@@ -20,19 +25,43 @@ log = logging.getLogger(__name__)
 class Leaderboard:
     """Scored runs by protocol: rows of different protocols are never ranked together."""
 
-    def __init__(self, groups: tuple[Group, ...], seen: tuple[Evaluations, ...]) -> None:
+    def __init__(self, groups: tuple[Group, ...], seen: tuple[Evaluations, ...], store: Store) -> None:
         """
         Args:
             groups: ranked rows of each protocol.
             seen: how often the storage has evaluated on each ground truth.
+            store: that the runs are in.
         """
-        self.groups, self.seen = groups, seen
+        self.groups, self.seen, self._store = groups, seen, store
 
     def document(self) -> LeaderboardDocument:
         """What the command prints with --json."""
         from wsss_platform.report.documents import LeaderboardDocument
 
         return LeaderboardDocument.of(self.groups, self.seen)
+
+    def track(
+        self, *, entity: str | None = None, project: str | None = None, wandb: str | None = None
+    ) -> TrackedLeaderboard:
+        """Send it to W&B: a run with its table and a figure of its intervals, and the runs that W&B does not have; when
+        logged in also a report with a locked run set for each protocol, which a second call changes.
+
+        Args:
+            entity: user or team; None: the user's default.
+            project: None: "wsss-platform".
+            wandb: "auto" (online when logged in), "online" or "offline"; what is kept offline goes with `wandb sync`.
+
+        Returns:
+            The mode, the folder of the run, the names of the runs that were sent, and the report's address.
+
+        Raises:
+            InputError: no scored run.
+        """
+        from wsss_platform.api.tracked_leaderboard import track
+
+        if not len(self):
+            raise InputError(f"no scored run in {self._store.root}: there is nothing to track")
+        return track(self.groups, self._store, mode=wandb_mode(wandb), entity=entity, project=project)
 
     def to_markdown(self) -> str:
         """One table for each protocol."""
@@ -80,13 +109,21 @@ def leaderboard(storage: str | Path | None = None) -> Leaderboard:
     from wsss_platform.report import leaderboard as board
     from wsss_platform.report.evaluations import evaluations
     from wsss_platform.run.records import read_records
+    from wsss_platform.scores.seeds import interval_over_seeds
     from wsss_platform.store.artefacts import Store
 
     store = Store(storage_folder(storage))
+
+    def interval(runs: Sequence[RunRecord]) -> tuple[float, float] | None:
+        keys = [key for run in runs for name, key in run.stages.items() if name.startswith("score:")]
+        if len(keys) != len(runs) or not all(store.finished("score", key) for key in keys):
+            return None
+        return interval_over_seeds([store.open("score", key).folder for key in keys])
+
     found = read_records(store)
     for name, reason in found.damaged:
         log.warning("left out: run %s: %s", name, reason)
-    return Leaderboard(tuple(board.rows(found.records)), evaluations(store))
+    return Leaderboard(tuple(board.rows(found.records, interval=interval)), evaluations(store), store)
 
 
 def _counted(count: int, what: str) -> str:

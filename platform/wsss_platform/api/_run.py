@@ -81,8 +81,10 @@ class RunScore:
 
     @property
     def best(self) -> Point:
-        """Where the sweep is best: an oracle, chosen on the ground truth it is scored on."""
-        return Point(self.summary["sweep"]["best_threshold"], _percent(self.summary["sweep"]["best_mean_iou"]))
+        """Where the sweep is best: an oracle, chosen on the ground truth it is scored on; InputError where there are no
+        maps to sweep."""
+        swept = self._swept()
+        return Point(swept["best_threshold"], _percent(swept["best_mean_iou"]))
 
     @property
     def per_class(self) -> dict[str, float | None]:
@@ -94,9 +96,15 @@ class RunScore:
 
     @property
     def sweep(self) -> Sweep:
-        """The mean IoU at every background threshold."""
-        swept = self.summary["sweep"]
+        """The mean IoU at every background threshold; InputError where there are no maps to sweep."""
+        swept = self._swept()
         return Sweep(tuple(swept["thresholds"]), tuple(_percent(value) for value in swept["mean_iou"]))
+
+    def _swept(self) -> dict[str, Any]:
+        swept: dict[str, Any] | None = self.summary["sweep"]
+        if swept is None:
+            raise InputError("this score is of imported masks: without maps there is no threshold to sweep")
+        return swept
 
     @property
     def images(self) -> int:
@@ -114,8 +122,8 @@ class RunScore:
 
     def __repr__(self) -> str:
         low, high = self.interval
-        best = f"best {self.best.miou:.2f} at {self.best.threshold:g}"
-        return f"<mean IoU {self.miou:.2f} ({low:.2f}..{high:.2f}) over {self.images} images, {best}>"
+        best = f", best {self.best.miou:.2f} at {self.best.threshold:g}" if self.summary["sweep"] else ""
+        return f"<mean IoU {self.miou:.2f} ({low:.2f}..{high:.2f}) over {self.images} images{best}>"
 
 
 class RunMaps(Mapping[str, ImageMaps]):
@@ -223,7 +231,7 @@ class Run:
         from wsss_platform.maps.storage import full_size
         from wsss_platform.masks.rules import labels
 
-        split = self.experiment.dataset.split(self.experiment.stage("maps").list_name)
+        split = self.experiment.dataset.split(self.experiment.stage("masks").list_name)
         if image not in split.ids:
             raise unknown(f"image of split {split.name!r}", image, split.ids)
         if background is not None and not 0 <= background <= 1:

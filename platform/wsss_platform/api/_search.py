@@ -53,6 +53,7 @@ def plan_search(run: Run | str, settings: Mapping[str, Any], given: RunSearchOpt
     named, place = run_of(run, given.storage.storage)
     store = Store(place)
     experiment, _ = load_run(store, named, given.split, settings)
+    experiment.stage("maps")  # imported masks have none
     axes = load_space(given.space or find_space("crf"), experiment.config, solved={})  # after a CRF no sweep solves it
     search = planned(
         named,

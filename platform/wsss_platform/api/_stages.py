@@ -264,7 +264,8 @@ def score_difference(first: Run | str, second: Run | str, *, storage: str | Path
         storage: of runs that are given by name.
 
     Returns:
-        `.masks` (as made) and `.best` (each where its sweep is best): values, difference and interval, 0..1.
+        `.masks` (as made) and `.best` (each where its sweep is best; None where one has
+        no maps): values, difference and interval, 0..1.
 
     Raises:
         InputError: a run without a score, or runs scored on different images.
@@ -277,5 +278,6 @@ def score_difference(first: Run | str, second: Run | str, *, storage: str | Path
 
     named = [run_of(run, storage) for run in (first, second)]
     a, b = (read_score(load_run(Store(place), name)[0], Store(place), f"run {name!r}") for name, place in named)
-    masks, best = paired_bootstrap(a, b, "masks"), paired_bootstrap(a, b, "best")
+    swept = len(a.thresholds) and len(b.thresholds)
+    masks, best = paired_bootstrap(a, b, "masks"), paired_bootstrap(a, b, "best") if swept else None
     return RunDifference(first=named[0][0], second=named[1][0], masks=masks, best=best)

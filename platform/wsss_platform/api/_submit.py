@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 VERBS = (
-    "train", "tune", "compare", "search", "maps", "masks", "score", "import-maps", "data", "store", "methods",
-    "leaderboard", "doctor",
+    "train", "tune", "compare", "search", "maps", "masks", "score", "import-maps",
+    "import-masks", "data", "store", "methods", "leaderboard", "doctor",
 )  # fmt: skip
 """What can be sent."""
 TYPED = {

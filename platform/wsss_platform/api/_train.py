@@ -42,6 +42,8 @@ class PlannedRun:
     selection: Selection
     command: tuple[str, ...] = ()
     """For the record; none: what started this process."""
+    wandb_images: int = 0
+    """How many worst, best and random images W&B gets."""
 
     def document(self) -> RunPlan:
         """What would run, what is in the store, what it costs. Starts nothing."""
@@ -60,7 +62,13 @@ class PlannedRun:
             shown_log(progress),
             explained(self.store.root),
             Recording(
-                self.experiment, self.store, self.name, self.wandb, self.selection, command=self.command
+                self.experiment,
+                self.store,
+                self.name,
+                self.wandb,
+                self.selection,
+                command=self.command,
+                images=self.wandb_images,
             ) as recording,
         ):
             if needed(self.experiment.stages, self.store, self.until):
@@ -123,6 +131,7 @@ def plan_training(
         producers=None,
         wandb=options.output.wandb,
         selection=strongest(experiments.chosen_in(recipe), experiments.check_released(experiment)),
+        wandb_images=options.wandb_images,
     )
 
 
@@ -164,6 +173,7 @@ def train(
     gpus_per_worker: float | None = None,
     max_failures: int = 0,
     wandb: str | None = None,
+    wandb_images: int = 0,
     progress: bool = True,
 ) -> Run:
     """Train a method, and with `until` make its CAMs and pseudo masks and score them.
@@ -186,6 +196,7 @@ def train(
         max_failures: images that may fail in maps, masks and scores; they are listed with the reason.
         wandb: "auto" (online when logged in), "online", "offline" or "disabled"; None: the variable WSSS_WANDB, else
             "auto".
+        wandb_images: how many worst, best and random images W&B gets; none unless asked.
         progress: bars and notes on standard error.
 
     Returns:
@@ -205,6 +216,7 @@ def train(
         "gpus_per_worker": gpus_per_worker,
         "max_failures": max_failures,
         "wandb": wandb,
+        "wandb_images": wandb_images,
         **workers_or_local(workers),
     }
     planned = plan_training(method, data, settings, taken(TrainOptions, given))

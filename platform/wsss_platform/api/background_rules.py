@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from wsss_platform.api.runners import runner
 from wsss_platform.api.runs import load_run
+from wsss_platform.config.supervision import Knowledge
 from wsss_platform.errors import InputError, unknown
 from wsss_platform.masks.rules import alpha_of_threshold
 from wsss_platform.plan.experiment import Experiment
@@ -168,8 +169,8 @@ def _stamped(experiment: Experiment, fitted: Experiment, words: str, selection: 
     if selection == "val ground truth":
         chosen = "val ground truth"  # what chose the run's other settings has seen it already
     supervision = base.supervision
-    if words.startswith("saliency") and "saliency" not in supervision:
-        supervision += " + saliency"
+    if words.startswith("saliency") and "saliency" not in [known.kind for known in supervision]:
+        supervision += (Knowledge(kind="saliency", hash=experiment.saliency_fingerprint(listed)[:12]),)
     return base.model_copy(
         update={
             "background": f"swept: {words}, fitted on {listed}{oracle}",

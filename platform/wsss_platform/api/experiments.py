@@ -239,7 +239,7 @@ def reload_experiment(
     method_name: str, config: dict[str, Any], data: dict[str, Any], seed: int, workers: int, where: str
 ) -> Experiment:
     """An experiment from a stored record."""
-    method = imported.METHOD if method_name == imported.NAME else find_method(method_name)
+    method = imported.METHODS.get(method_name) or find_method(method_name)
     return Experiment(
         method,
         validated(method.config, config, where),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import Sequence
@@ -24,7 +25,8 @@ from wsss_platform.run.records import (
     write_record,
 )
 from wsss_platform.scores.documents import Summary
-from wsss_platform.store.artefacts import Store
+from wsss_platform.store.artefacts import Store, write_atomic
+from wsss_platform.tracking.reports import CURVE
 from wsss_platform.tracking.weights_and_biases import Tracker
 
 log = logging.getLogger(__name__)
@@ -46,6 +48,7 @@ class Recording:
         selection: Selection = "none",
         *,
         command: Sequence[str] = (),
+        images: int = 0,
     ) -> None:
         """
         Args:
@@ -55,7 +58,9 @@ class Recording:
             wandb: mode of tracking.
             selection: the ground truth that chose its settings.
             command: what was typed or called, for the record; none: what started this process.
+            images: how many worst, best and random ones W&B gets.
         """
+        self._image_count = images
         self._experiment, self._store, self._name = experiment, store, name
         self._earlier = earlier_record(experiment, store, name)
         if self._earlier is not None and selection == "none":
@@ -65,14 +70,7 @@ class Recording:
         self._record: RunRecord = start_record(
             experiment, name, self._protocol, study=study, command=command or sys.argv
         )
-        self._tracker = Tracker(
-            name=name,
-            group=experiment.method.name,
-            config={**self._record.config, "data": self._record.data, "seed": experiment.seed},
-            protocol=self._protocol.model_dump(),
-            folder=store.root,
-            mode=wandb,
-        )
+        self._tracker = tracker_of(self._record, store, wandb)
 
     def __enter__(self) -> Recording:
         if self._earlier is None or self._earlier.status != "finished":
@@ -115,18 +113,20 @@ class Recording:
         self._record = self._record.done(scores, seconds, objective)
         write_record(self._store, self._record)
         if outcome.score is not None:
+            log_sweep(self._tracker, outcome.score)
             self._images(outcome)
         self._tracker.finish(_tracked_summary(outcome))
+        note_tracked(self._store, self._name, self._tracker)
         return outcome
 
     def _images(self, outcome: Outcome) -> None:
-        """A few panels and the sweep curve for W&B."""
+        """The bars per class for W&B, and as many panels of images as were asked for."""
         drawn = [stage for stage in outcome.experiment.stages[-3:] if stage.kind in ("maps", "masks")]
         if not self._tracker.running or any(not self._store.has(stage.kind, stage.key) for stage in drawn):
             return  # a scored trial that lost has no maps to draw
         from wsss_platform.report.show import panels
 
-        for title, image in panels(outcome.experiment, self._store, count=2):
+        for title, image in panels(outcome.experiment, self._store, count=self._image_count):
             self._tracker.image(title, image)
 
     def result(self, outcome: Outcome, wanted: Stage) -> RunResult:
@@ -177,13 +177,14 @@ def scores_of(summary: dict[str, Any]) -> Scores:
     """The record's scores from a score artefact's summary."""
     low, high = summary["interval"]
     sweep = summary["sweep"]
+    best = sweep and BestScore(threshold=sweep["best_threshold"], mean_iou=sweep["best_mean_iou"])
     return Scores(
         fixed=FixedScore(
             mean_iou=summary["mean_iou"],
             per_class={name: values["iou"] for name, values in summary["classes"].items()},
             interval=(low, high),
         ),
-        best=BestScore(threshold=sweep["best_threshold"], mean_iou=sweep["best_mean_iou"]),
+        best=best,
     )
 
 
@@ -194,14 +195,43 @@ def _tracked_summary(outcome: Outcome) -> dict[str, Any]:
     return summary
 
 
+TRACKED = "wandb.json"
+"""In a run's folder: where W&B has it."""
+
+
+def tracker_of(record: RunRecord, store: Store, mode: str, **more: Any) -> Tracker:
+    """A tracker of a recorded run; `more` are arguments of `Tracker`."""
+    return Tracker(
+        name=record.name,
+        group=record.study or record.method,
+        config={**record.config, "data": record.data, "seed": record.seed},
+        protocol=record.protocol.tracked(),
+        folder=store.root,
+        mode=mode,
+        **more,
+    )
+
+
+def note_tracked(store: Store, name: str, tracker: Tracker) -> None:
+    """Write down where W&B has a run, so that it is not sent twice."""
+    if tracker.run_folder is not None:
+        said = {"mode": tracker.mode, "folder": str(tracker.run_folder), "place": tracker.place}
+        write_atomic(store.run_folder(name) / TRACKED, json.dumps(said))
+
+
+def log_sweep(tracker: Tracker, summary: dict[str, Any]) -> None:
+    """A point of a curve for each threshold of a score's sweep, where it has one."""
+    sweep = summary["sweep"] or {"thresholds": (), "mean_iou": ()}
+    for values in zip(sweep["thresholds"], sweep["mean_iou"], strict=True):
+        if None not in values:
+            tracker.log(dict(zip(CURVE, values, strict=True)))
+
+
 def score_summary(summary: dict[str, Any]) -> dict[str, Any]:
     """The few numbers that W&B sorts by."""
-    sweep = summary["sweep"]
-    return {
-        "mean_iou": summary["mean_iou"],
-        "best/mean_iou": sweep["best_mean_iou"],
-        "best/threshold": sweep["best_threshold"],
-    }
+    sweep, (low, high) = summary["sweep"], summary["interval"]
+    best = {"best/mean_iou": sweep["best_mean_iou"], "best/threshold": sweep["best_threshold"]} if sweep else {}
+    return {"mean_iou": summary["mean_iou"], "low": low, "high": high, **best}
 
 
 def stage_seconds(outcome: Outcome, store: Store) -> dict[str, float]:

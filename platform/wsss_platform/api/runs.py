@@ -56,8 +56,10 @@ def load_run(
     experiments.check_lists(changed)
     experiments.check_gates(changed)
     if changed.source.key != base.source.key:
-        if changed.source.kind == "maps":
-            raise InputError(f"run {run}: this changes what was imported; use `wsss-platform import-maps`")
+        if changed.source.kind != "train":
+            raise InputError(
+                f"run {run}: this changes what was imported; use `wsss-platform import-{changed.source.kind}`"
+            )
         given = " ".join(
             [
                 *(["--config", str(file)] if file else []),

@@ -11,7 +11,7 @@ from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from wsss_platform.api.recording import score_summary, scores_of
+from wsss_platform.api.recording import log_sweep, note_tracked, score_summary, scores_of
 from wsss_platform.errors import InputError
 from wsss_platform.plan.experiment import Experiment
 from wsss_platform.plan.protocol import protocol
@@ -139,7 +139,7 @@ class StudyRecords:
             name=self._name(event.number),
             group=self._request.name,
             config={**experiment.config.model_dump(mode="json"), "seed": experiment.seed, "trial": event.number},
-            protocol=protocol(experiment, selection=self._request.selection).model_dump(),
+            protocol=protocol(experiment, selection=self._request.selection).tracked(),
             folder=self._store.root,
             mode=self._wandb,
             id=f"{self._run_ids()}-{event.number:04d}",
@@ -165,21 +165,13 @@ class StudyRecords:
             summary |= {"status": "failed", "reason": event.reason}
         if event.key is not None and (score := self._score(event.key)) is not None:
             summary |= score_summary(score)
-            self._images(event, tracker)
+            log_sweep(tracker, score)
         tracker.finish({name: value for name, value in summary.items() if value is not None})
+        note_tracked(self._store, self._name(event.number), tracker)
         if tracker.mode == "offline":  # do not wait for the service again
             self._wandb = "offline"
         for warning in tracker.warnings:
             self._tell(warning)
-
-    def _images(self, event: events.TrialFinished, tracker: Tracker) -> None:
-        if not tracker.running:
-            return
-        from wsss_platform.report.show import panels
-
-        changes = next(row.changes for row in self._rows() if row.number == event.number)
-        for title, image in panels(self._experiment(dict(changes)), self._store, count=1):
-            tracker.image(title, image)
 
     def _rows(self) -> list[Any]:
         from wsss_platform.tune.study import table

@@ -18,6 +18,7 @@ from wsss_platform.cli import (
     data,
     doctor,
     import_maps,
+    import_masks,
     import_weights,
     leaderboard,
     maps,
@@ -52,6 +53,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(store.app, name="store")
 app.command("import-weights")(import_weights.import_weights)
 app.command("import-maps")(import_maps.import_maps)
+app.command("import-masks")(import_masks.import_masks)
 app.command("train")(train.train)
 app.command("maps")(maps.maps)
 app.command("masks")(masks.masks)

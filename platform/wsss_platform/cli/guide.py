@@ -26,6 +26,7 @@ EXAMPLES: Mapping[str, str] = {
     "store pull": "store pull first --remote s3://bucket/folder",
     "import-weights": "import-weights rtc.pth --as rtc --out rtc.pt",
     "import-maps": "import-maps cam_npy --name theirs --until score",
+    "import-masks": "import-masks their_masks --name theirs --until score",
     "train": "train fbr --until score --set loss.negative_regions=0.1",
     "maps": "maps first --score-split val",
     "masks": "masks first --set masks.crf=irn --out pseudo_masks",

@@ -9,10 +9,9 @@ from typing import Annotated
 import typer
 
 from wsss_platform.api._data import data_named
-from wsss_platform.api._exchange import imported, plan_import
+from wsss_platform.api._imports import imported, plan_import
 from wsss_platform.cli.options import settings, verb
 from wsss_platform.cli.output import Output, print_shown
-from wsss_platform.config.imported import UNKNOWN
 from wsss_platform.config.options import group, option
 from wsss_platform.config.verb_options import STORAGE, OutputOptions, TreeOptions
 from wsss_platform.report.tables.run import plan_table, run_plan, run_result
@@ -33,8 +32,12 @@ class ImportOptions(TreeOptions):
         metavar="FORM",
     )
     split: str | None = option(None, "Take the images of this split.", "Data", metavar="NAME", former="--list")
-    supervision: str = option(
-        UNKNOWN, 'Say what the maps were made from, such as "labels + CLIP"; the protocol says it.', "Data"
+    supervision: list[str] | None = option(
+        None,
+        "State knowledge that went into the maps: image-labels, image-text-pairs, self-supervised-features, "
+        "class-agnostic-masks, saliency, class-masks or other; repeatable. The protocol says it.",
+        "Data",
+        metavar="KIND[:MODEL[@HASH]]",
     )
     normalise: str = option("none", "Scale scores: none (they are 0..1), max or minmax, per class and image.", "Data")
     gate: str = option("labels", "Take the classes of the image-level labels (labels) or all (none).", "Data")
@@ -59,7 +62,10 @@ def import_maps(folder: Folder, name: Name, *, options: ImportOptions, out: Outp
         data_named(options.data, options.root, options.split, options.split),
         settings(options.changes),
         form=options.form,
-        said={name: getattr(options, name) for name in ("normalise", "gate", "stretch", "supervision")},
+        said={
+            "supervision": options.supervision or (),
+            **{name: getattr(options, name) for name in ("normalise", "gate", "stretch")},
+        },
         until=options.until,
         storage=options.storage,
         workers=options.workers,

@@ -10,6 +10,7 @@ from typing import Any
 from wsss_platform.cli import compare, train
 from wsss_platform.cli.data import CheckOptions, CocoOptions, SampleOptions
 from wsss_platform.cli.import_maps import ImportOptions
+from wsss_platform.cli.import_masks import ImportMasksOptions
 from wsss_platform.cli.import_weights import WeightsOptions
 from wsss_platform.cli.leaderboard import LeaderboardOptions
 from wsss_platform.cli.masks import MasksOptions
@@ -33,6 +34,7 @@ VERBS: Mapping[str, type[Any]] = {
     "score": ScoreOptions,
     "show": ShowOptions,
     "import-maps": ImportOptions,
+    "import-masks": ImportMasksOptions,
     "import-weights": WeightsOptions,
     "methods": JsonOptions,
     "leaderboard": LeaderboardOptions,

@@ -8,7 +8,7 @@ Imports neither torch nor ray.
 from __future__ import annotations
 
 from wsss_platform.config.affinity import WalkConfig
-from wsss_platform.config.imported import ImportedConfig, ImportSection
+from wsss_platform.config.imported import ImportedConfig, ImportedMasksConfig, ImportMasksSection, ImportSection
 from wsss_platform.config.section import (
     Section,
     SectionType,
@@ -40,8 +40,10 @@ __all__ = [
     "AffinityConfig",
     "BackboneConfig",
     "DataConfig",
+    "ImportMasksSection",
     "ImportSection",
     "ImportedConfig",
+    "ImportedMasksConfig",
     "MapsConfig",
     "MasksConfig",
     "MethodConfig",

@@ -242,6 +242,9 @@ class TrainOptions:
         "Method",
         metavar="PHASE=FILE",
     )
+    wandb_images: int = option(
+        0, "Send panels of this many worst, best and random images to W&B; none unless asked.", "Output", low=0
+    )
     resources: LocalOptions = group(LocalOptions)
     storage: StorageOptions = group(StorageOptions)
     output: OutputOptions = group(OutputOptions)

@@ -13,19 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from wsss_platform.data.categories import category_ids
 from wsss_platform.data.split import IGNORE
 from wsss_platform.exchange.rle import compressed, runs
 from wsss_platform.store.artefacts import write_atomic
-
-_LEFT_OUT = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)  # of COCO's 1..90
-_COCO_ENDS = ("person", "toothbrush")
-
-
-def category_ids(classes: Sequence[str]) -> tuple[int, ...]:
-    """COCO's own ids 1..90 where the classes are its 80, else 1..C (the values of the masks)."""
-    if len(classes) == 80 and (classes[0], classes[-1]) == _COCO_ENDS:
-        return tuple(number for number in range(1, 91) if number not in _LEFT_OUT)
-    return tuple(range(1, len(classes) + 1))
 
 
 def image_ids(ids: Sequence[str]) -> tuple[int, ...]:

@@ -12,13 +12,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from wsss_platform.data.categories import category_ids
 from wsss_platform.data.convert.annotations import write_label_json
 from wsss_platform.data.files import FileSplit
 from wsss_platform.data.palette import mask_file, read_mask
 from wsss_platform.data.split import Split
 from wsss_platform.data.voc import LABEL_JSON, UNNAMED
 from wsss_platform.errors import InputError
-from wsss_platform.exchange.coco import RegionFile, category_ids, image_ids, write_map
+from wsss_platform.exchange.coco import RegionFile, image_ids, write_map
 from wsss_platform.exchange.readme import readme
 from wsss_platform.exchange.scores import MaskRow, write_scores
 from wsss_platform.plan.experiment import Experiment

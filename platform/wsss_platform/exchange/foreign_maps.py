@@ -45,4 +45,4 @@ def foreign_maps(
     section = {"form": taken, "folder": str(place), "content": "0" * 64, **settings}
     config = override(validated(ImportedConfig, {"imported": section}, "import-maps"), changes, "--set")
     content = imported.scan(source, split.ids, may_lack)
-    return Experiment(imported.METHOD, override(config, {"imported.content": content}), data), taken
+    return Experiment(imported.MAPS, override(config, {"imported.content": content}), data), taken

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from wsss_platform.config.supervision import supervision_words
 from wsss_platform.plan.experiment import Experiment
 from wsss_platform.plan.protocol import protocol
 
@@ -53,6 +54,6 @@ def readme(
     return (
         f"# Pseudo masks\n\n{images} masks of split `{stage.list_name}`, method `{experiment.method.name}`, "
         f"background rule `{masks.rule}`, CRF `{masks.crf}` (content key {stage.key[:12]}). They were made from "
-        f"{protocol(experiment).supervision}; they are no ground truth.\n\n"
+        f"{supervision_words(protocol(experiment).supervision)}; they are no ground truth.\n\n"
         f"{table}\n## 255\n\n{ignored}\n{without}"
     )

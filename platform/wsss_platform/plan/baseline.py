@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from wsss_platform.config import ImportedConfig, look_up, validated
+from wsss_platform.config import ImportedConfig, ImportedMasksConfig, look_up, validated
 from wsss_platform.method import PLAIN_CAM, Method
 from wsss_platform.plan.experiment import Experiment
 
@@ -29,10 +29,11 @@ def baseline_of(experiment: Experiment, cam: Method) -> Experiment | None:
         cam: the method that makes plain CAMs.
 
     Returns:
-        None for imported maps, of which no training is known. The experiment itself where its maps are plain CAMs.
+        None for imported maps and masks, of which no training is known. The experiment itself where its maps are plain
+        CAMs.
     """
     config = experiment.config
-    if isinstance(config, ImportedConfig):
+    if isinstance(config, ImportedConfig | ImportedMasksConfig):
         return None
     first = experiment.phases[0]
     maps, last = experiment.maps_config(first), experiment.maps_config(experiment.phases[-1])

@@ -95,7 +95,7 @@ class Plan(Document):
 
 
 class RunPlan(Plan):
-    """What a run would do (`train`, `maps`, `masks`, `score`, `import-maps` with `--dry-run`)."""
+    """What a run would do (`train`, `maps`, `masks`, `score`, `import-maps`, `import-masks` with `--dry-run`)."""
 
     SCHEMA: ClassVar[str] = "wsss-platform/run-plan"
     VERSION: ClassVar[int] = 2

@@ -19,6 +19,7 @@ from typing import Any, Literal
 from wsss_platform.config import (
     DataConfig,
     ImportedConfig,
+    ImportedMasksConfig,
     MapsConfig,
     MasksConfig,
     MethodConfig,
@@ -27,7 +28,7 @@ from wsss_platform.config import (
     look_up,
     override,
 )
-from wsss_platform.config.imported import UNKNOWN
+from wsss_platform.config.supervision import UNKNOWN
 from wsss_platform.data import Dataset, open_data
 from wsss_platform.data.part import PartedDataset, base_of
 from wsss_platform.data.split import NO_TRUTH
@@ -85,8 +86,11 @@ class Experiment:
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
         """All stages in the order in which they can run."""
+        if isinstance(self.config, ImportedMasksConfig):
+            masks = self._imported("masks", self.config)
+            return (masks, self._score(None, masks))
         if isinstance(self.config, ImportedConfig):
-            maps = self._imported(self.config)
+            maps = self._imported("maps", self.config)
             masks = self._masks(maps)
             return (maps, masks, self._score(maps, masks))
         stages: list[Stage] = []
@@ -106,13 +110,20 @@ class Experiment:
         return (*stages, maps, masks, self._score(maps, masks))
 
     def stage(self, kind: Kind, phase: str | None = None) -> Stage:
-        """The last stage of a kind (of a phase)."""
-        return [s for s in self.stages if s.kind == kind and phase in (None, s.phase.name)][-1]
+        """The last stage of a kind (of a phase); InputError where there is none, as imported masks have no maps."""
+        found = [s for s in self.stages if s.kind == kind and phase in (None, s.phase.name)]
+        if not found:
+            raise InputError(
+                f"a run of the method {self.method.name!r} has no {kind}: its first stage is {self.stages[0].name!r}"
+            )
+        return found[-1]
 
     @property
     def source(self) -> Stage:
-        """Where its maps come from: the last training, or the import. What comes after may change for a given run."""
-        return self.stages[0] if isinstance(self.config, ImportedConfig) else self.stage("train")
+        """Where its maps or masks come from: the last training, or the import. What comes after may change for a given
+        run."""
+        imported = isinstance(self.config, ImportedConfig | ImportedMasksConfig)
+        return self.stages[0] if imported else self.stage("train")
 
     def of_seed(self, offset: int) -> Experiment:
         """This with one of the following random seeds; 0 is its own."""
@@ -193,12 +204,12 @@ class Experiment:
         key = self._key("maps", phase, {"maps": self.maps_config(phase)}, split=split, weights=train.key)
         return Stage("maps", phase, key, list_name, {"weights": train})
 
-    def _imported(self, config: ImportedConfig) -> Stage:
+    def _imported(self, kind: Kind, config: ImportedConfig | ImportedMasksConfig) -> Stage:
         # the files count by their content, wherever they lie and whatever is said of them
-        section = config.imported.model_copy(update={"folder": "", "supervision": UNKNOWN})
+        section = config.imported.model_dump(mode="json") | {"folder": "", "supervision": UNKNOWN}
         split = self.split_fingerprint(self.data.score_list)
-        key = self._key("maps", self.phases[-1], {"imported": section}, split=split)
-        return Stage("maps", self.phases[-1], key, self.data.score_list)
+        key = self._key(kind, self.phases[-1], {"imported": section}, split=split)
+        return Stage(kind, self.phases[-1], key, self.data.score_list)
 
     def _masks(self, maps: Stage) -> Stage:
         masks = self.masks_config(maps.phase)
@@ -206,10 +217,11 @@ class Experiment:
         key = self._key("masks", maps.phase, {"masks": masks}, maps=maps.key, **saliency)
         return Stage("masks", maps.phase, key, maps.list_name, {"maps": maps})
 
-    def _score(self, maps: Stage, masks: Stage) -> Stage:
-        truth = self.truth_fingerprint(maps.list_name)
-        key = self._key("score", maps.phase, {}, maps=maps.key, masks=masks.key, truth=truth)
-        return Stage("score", maps.phase, key, maps.list_name, {"maps": maps, "masks": masks})
+    def _score(self, maps: Stage | None, masks: Stage) -> Stage:
+        inputs = {"masks": masks} if maps is None else {"maps": maps, "masks": masks}
+        keys = {role: stage.key for role, stage in inputs.items()}
+        key = self._key("score", masks.phase, {}, **keys, truth=self.truth_fingerprint(masks.list_name))
+        return Stage("score", masks.phase, key, masks.list_name, inputs)
 
     def _saliency(self, list_name: str, *, used: bool) -> dict[str, str]:
         """What a key says of the split's saliency maps: nothing where they are not used."""

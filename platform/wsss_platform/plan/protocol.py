@@ -11,8 +11,16 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, model_validator
 
-from wsss_platform.config import ImportedConfig, MapsConfig, MasksConfig, Section, fingerprint
-from wsss_platform.config.imported import UNKNOWN
+from wsss_platform.config import (
+    ImportedConfig,
+    ImportedMasksConfig,
+    ImportMasksSection,
+    MapsConfig,
+    MasksConfig,
+    Section,
+    fingerprint,
+)
+from wsss_platform.config.supervision import UNKNOWN, Knowledge, Supervision, supervision_words
 from wsss_platform.errors import unknown
 from wsss_platform.plan.affinity import described
 from wsss_platform.plan.experiment import Experiment, file_fingerprint, weights_fingerprint
@@ -88,9 +96,9 @@ class Protocol(Section):
     """Images scored."""
     score_images: int
     """How many."""
-    supervision: str
-    """"labels", or "labels + saliency" where a phase trains on saliency maps or a masks rule reads them; for imported
-    maps what whoever imported them said."""
+    supervision: Supervision
+    """The knowledge that went in: image-level labels, saliency maps where a phase trains on them or a masks rule reads
+    them; for imports what whoever imported them said. Empty where it is not known."""
     labels_from: str
     """Where image-level labels come from; "masks" when derived from the ground truth."""
     label_gate: bool
@@ -123,12 +131,21 @@ class Protocol(Section):
             return said
         return {FORMER.get(name, name): value for name, value in said.items()}
 
+    def fields_in_words(self) -> dict[str, str | int | bool]:
+        """Every field as one plain value, for tables; the supervision without its hashes."""
+        return self.model_dump() | {"supervision": supervision_words(self.supervision)}
+
+    def tracked(self) -> dict[str, str | int | bool]:
+        """What W&B stores of it: its group, then its fields."""
+        return {"group": self.group(), **self.fields_in_words()}
+
     def group(self) -> str:
         """Scores with equal groups may be ranked together (12 hex digits).
 
         The architecture and its initial weights are part of it; how long it trained is not.
         """
-        return fingerprint(self)[:12]
+        said = self.model_dump(mode="json") | {"supervision": supervision_words(self.supervision, hashes=True)}
+        return fingerprint(said)[:12]
 
 
 def protocol(experiment: Experiment, *, selection: Selection = "none") -> Protocol:
@@ -159,7 +176,7 @@ def protocol(experiment: Experiment, *, selection: Selection = "none") -> Protoc
         train_images=len(train.ids),
         score_list=data.score_list,
         score_images=len(score.ids),
-        supervision=" + ".join(("labels", *_extras(experiment))),
+        supervision=(Knowledge(kind="image-labels"), *_saliency(experiment)),
         labels_from=labels_from,
         label_gate=maps.gate == "labels",
         selection=selection,
@@ -172,18 +189,33 @@ def protocol(experiment: Experiment, *, selection: Selection = "none") -> Protoc
         segmenter="none",
         truth=experiment.truth_fingerprint(data.score_list)[:12],
     )
+    if isinstance(experiment.config, ImportedMasksConfig):
+        return _of_imported_masks(found, experiment.config.imported)
     return _of_imported(found, experiment) if isinstance(experiment.config, ImportedConfig) else found
+
+
+def _of_imported_masks(found: Protocol, masks: ImportMasksSection) -> Protocol:
+    """The protocol with what is known of masks that somebody else made: what they hold, and what was said of them."""
+    said = {
+        "train_list": UNKNOWN,
+        "train_images": 0,
+        "supervision": masks.supervision,
+        "label_gate": masks.within_labels,
+        "backbone": "imported masks",
+        **dict.fromkeys(("initial_weights", "scales", "background", "crf", "affinity", "segmenter"), UNKNOWN),
+    }
+    return found.model_copy(update=said)
 
 
 def _of_imported(found: Protocol, experiment: Experiment) -> Protocol:
     """The protocol with what is known of maps that somebody else made."""
     assert isinstance(experiment.config, ImportedConfig)
     maps = experiment.config.imported
-    extras = [extra for extra in _extras(experiment) if extra not in maps.supervision]
+    extras = [each for each in _saliency(experiment) if each.kind not in [known.kind for known in maps.supervision]]
     said = {
         "train_list": UNKNOWN,
         "train_images": 0,
-        "supervision": " + ".join((maps.supervision, *extras)),
+        "supervision": (*maps.supervision, *extras),
         "label_gate": maps.gate == "labels",
         "backbone": f"imported maps ({maps.form})",
         "initial_weights": f"imported:{maps.content[:12]}",
@@ -192,11 +224,14 @@ def _of_imported(found: Protocol, experiment: Experiment) -> Protocol:
     return found.model_copy(update=said)
 
 
-def _extras(experiment: Experiment) -> tuple[str, ...]:
-    """Supervision beyond labels that any stage of this config uses."""
-    phases = {extra for phase in experiment.phases for extra in phase.extras}
+def _saliency(experiment: Experiment) -> tuple[Knowledge, ...]:
+    """The saliency maps that any stage of this config uses: those of the split that is trained on, or scored."""
+    trains = any("saliency" in phase.extras for phase in experiment.phases)
     rules = {experiment.masks_config(stage.phase).rule for stage in experiment.stages if stage.kind == "masks"}
-    return tuple(sorted(phases | ({"saliency"} & rules)))
+    if not trains and "saliency" not in rules:
+        return ()
+    used = experiment.data.train_list if trains else experiment.data.score_list
+    return (Knowledge(kind="saliency", hash=experiment.saliency_fingerprint(used)[:12]),)
 
 
 def _crf(masks: MasksConfig) -> str:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from wsss_platform.config import ImportedConfig
+from wsss_platform.config import ImportedConfig, ImportedMasksConfig
 from wsss_platform.plan.experiment import Experiment, Stage
 
 
 def like(experiment: Experiment, stage: Stage) -> dict[str, Any]:
     """What the speed of a stage depends on besides its method and name; stored in its manifest."""
     config = experiment.config
+    if isinstance(config, ImportedMasksConfig):
+        return {}
     if stage.kind == "masks":
         masks = experiment.masks_config(stage.phase)
         crf = {"crf_backend": masks.crf_backend, "crf_iterations": masks.crf_iterations}

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from wsss_platform.config.supervision import supervision_words
 from wsss_platform.errors import InputError
 from wsss_platform.plan.protocol import Protocol
 from wsss_platform.report.comparison_folder import EFFECTS, image_file
@@ -205,7 +206,7 @@ def _changed(commit: str) -> str:
 
 def _protocol(document: ComparisonDocument) -> Iterator[str]:
     """What holds for all variants as a table, and a line for each field in which they differ."""
-    told = {label: protocol.model_dump() for label, protocol in document.protocols.items()}
+    told = {label: protocol.fields_in_words() for label, protocol in document.protocols.items()}
     first = next(iter(told.values()))
     common = [name for name in first if all(each[name] == first[name] for each in told.values())]
     rows = tuple((_words(name), _value(first[name])) for name in common)
@@ -247,7 +248,8 @@ def _seeds(document: ComparisonDocument) -> int:
 
 
 def _supervision(said: Protocol) -> str:
-    return said.supervision if said.label_gate else f"{said.supervision}; none when maps are made"
+    words = supervision_words(said.supervision)
+    return words if said.label_gate else f"{words}; none when maps are made"
 
 
 def _score(row: ComparedVariant) -> str:

@@ -212,21 +212,23 @@ def class_figure(summary: Mapping[str, Any], *, title: str = "") -> Figure:
     """IoU per class of the masks as bars, strongest first, with the best of the sweep as a dot.
 
     Args:
-        summary: `Score.summary()`: "classes" of the masks and the sweep's "best_classes", each name -> {"iou": 0..1
-            or None}. A class that occurs nowhere is left out.
+        summary: `Score.summary()`: "classes" of the masks and, where there are maps, the sweep's "best_classes", each
+            name -> {"iou": 0..1 or None}. A class that occurs nowhere is left out.
         title: such as the run's name.
     """
-    masks, best = summary["classes"], summary["sweep"]["best_classes"]
+    masks, swept = summary["classes"], summary["sweep"]
     shown = sorted((name for name in masks if masks[name]["iou"] is not None), key=lambda name: masks[name]["iou"])
     figure = Figure(figsize=(6.2, 0.9 + 0.22 * max(len(shown), 3)), dpi=_DPI, layout="constrained")
     axis = figure.add_subplot()
     values = [100 * masks[name]["iou"] for name in shown]
     axis.barh(range(len(shown)), values, height=0.62, color=CURVE)
-    oracle = [(100 * best[name]["iou"], row) for row, name in enumerate(shown) if best[name]["iou"] is not None]
+    best = [swept["best_classes"][name]["iou"] if swept else None for name in shown]
+    oracle = [(100 * value, row) for row, value in enumerate(best) if value is not None]
     axis.plot([x for x, _ in oracle], [y for _, y in oracle], "o", color=MARK, markersize=6, markeredgecolor="white")
     axis.set_yticks(range(len(shown)), [f"{name}  {value:.1f}" for name, value in zip(shown, values, strict=True)])
     axis.set(xlim=(0, 100), ylim=(-0.6, len(shown) - 0.4))
-    axis.set_xlabel("IoU, %   (bar and number: masks; dot: best of the sweep, oracle)")
+    meant = "bar and number: masks" + ("; dot: best of the sweep, oracle" if swept else "")
+    axis.set_xlabel(f"IoU, %   ({meant})")
     _plain(axis, title)
     axis.tick_params(axis="y", length=0)
     return figure

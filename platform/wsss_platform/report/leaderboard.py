@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
@@ -41,7 +41,8 @@ class Row:
     images: int
     """Scored."""
     interval: tuple[float, float] | None
-    """Bootstrap interval over images, for one seed only."""
+    """95 % bootstrap interval over images, of several seeds over images and seeds; None where the counts of one are no
+    longer stored."""
     selection: str
     """Which ground truth chose something; a study's best trial says out of how many."""
     trials: int | None
@@ -52,6 +53,10 @@ class Row:
     """ISO 8601 day of the last of its runs."""
     per_class: dict[str, float | None]
     """Class name -> IoU at the fixed background."""
+    commit: str | None
+    """Of the code of its first run, with "+" where it had changes."""
+    command: str
+    """That made its first run."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +69,18 @@ class Group:
     rows: tuple[Row, ...]
 
 
-def rows(records: Iterable[RunRecord], *, all_trials: bool = False) -> list[Group]:
+def rows(
+    records: Iterable[RunRecord],
+    *,
+    all_trials: bool = False,
+    interval: Callable[[Sequence[RunRecord]], tuple[float, float] | None] = lambda runs: None,
+) -> list[Group]:
     """Group and rank finished, scored records; groups ordered by data, splits and key.
 
     Args:
         records: any records; those without a score are passed over.
         all_trials: show every trial of a study, not only its best.
+        interval: of the runs of a row with several seeds, from their counts; one run has its own.
     """
     groups: defaultdict[str, list[tuple[RunRecord, Scores]]] = defaultdict(list)
     for record in records:
@@ -77,7 +88,7 @@ def rows(records: Iterable[RunRecord], *, all_trials: bool = False) -> list[Grou
             groups[record.protocol.group()].append((record, record.scores))
     made = []
     for key, scored in groups.items():
-        unranked = [_row(runs, trials) for runs, trials in _configurations(scored, all_trials)]
+        unranked = [_row(runs, trials, interval) for runs, trials in _configurations(scored, all_trials)]
         unranked.sort(key=lambda row: (-row.mean_iou, row.runs))
         means = [row.mean_iou for row in unranked]
         ranked = [replace(row, rank=1 + means.index(row.mean_iou)) for row in unranked]
@@ -113,7 +124,9 @@ def _objective(runs: Scored) -> float:
     return fmean(scores.fixed.mean_iou for _, scores in runs) if record.objective is None else record.objective
 
 
-def _row(runs: Scored, trials: int | None) -> Row:
+def _row(
+    runs: Scored, trials: int | None, interval: Callable[[Sequence[RunRecord]], tuple[float, float] | None]
+) -> Row:
     first, first_scores = runs[0]
     fixed = [scores.fixed.mean_iou for _, scores in runs]
     best = [scores.best for _, scores in runs if scores.best is not None]
@@ -130,12 +143,14 @@ def _row(runs: Scored, trials: int | None) -> Row:
         best_spread=stdev(score.mean_iou for score in best) if len(best) > 1 else None,
         thresholds=tuple(score.threshold for score in best),
         images=first.protocol.score_images,
-        interval=first_scores.fixed.interval if len(runs) == 1 else None,
+        interval=first_scores.fixed.interval if len(runs) == 1 else interval([record for record, _ in runs]),
         selection=first.protocol.selection + chosen,
         trials=trials,
         seconds=fmean(sum(record.seconds.values()) for record, _ in runs),
         date=max((record.finished or record.started)[:10] for record, _ in runs),
         per_class={name: _mean([scores.fixed.per_class.get(name) for _, scores in runs]) for name in names},
+        commit=first.commit,
+        command=first.command,
     )
 
 

@@ -37,7 +37,8 @@ class RunImages:
         self._score = read_score(experiment, store, "nothing to show yet: this run")
         self.summary = read_summary(store.open("score", stage.key))
         self._masks = store.open("masks", stage.inputs["masks"].key).folder
-        self._maps = MapReader(store.open("maps", stage.inputs["maps"].key).folder)
+        maps = stage.inputs.get("maps")  # imported masks have none
+        self._maps = None if maps is None else MapReader(store.open("maps", maps.key).folder)
         self._split = experiment.dataset.split(stage.list_name)
         self._truth = experiment.dataset.truth(stage.list_name)
         masks = experiment.masks_config(stage.phase)
@@ -50,14 +51,18 @@ class RunImages:
 
     def draw(self, name: str) -> Figure:
         """The panel of one image; InputError with the nearest id when the split has none of that name."""
-        if name not in self._maps:
+        if name not in (self._score.ids if self._maps is None else self._maps):
             raise unknown(f"image of split {self._split.name!r}", name, self._split.ids)
-        stored = self._maps[name]
+        mask = self._mask(name)
+        scores, classes = np.zeros((0, *mask.shape), np.float32), []
+        if self._maps is not None:
+            stored = self._maps[name]
+            scores, classes = full_size(stored), [int(index) for index in stored.classes]
         return panel(
             self._split.read(name).image,
-            full_size(stored),
-            [int(index) for index in stored.classes],
-            self._mask(name),
+            scores,
+            classes,
+            mask,
             self._truth.mask(name),
             self._truth.classes,
             title=name,
@@ -149,4 +154,5 @@ def _chosen(ranking: Mapping[str, float], count: int) -> Iterator[tuple[str, str
 
 def _figures(run: RunImages) -> Iterable[tuple[str, Figure]]:
     summary: Mapping[str, Any] = run.summary
-    return ("sweep", sweep_figure(summary)), ("classes", class_figure(summary))
+    curves = [("sweep", sweep_figure(summary))] if summary["sweep"] else []
+    return *curves, ("classes", class_figure(summary))

@@ -30,7 +30,7 @@ class Export(Part):
 
 
 class RunResult(Document):
-    """What a run came to (`train`, `maps`, `masks`, `score`, `import-maps`)."""
+    """What a run came to (`train`, `maps`, `masks`, `score`, `import-maps`, `import-masks`)."""
 
     SCHEMA: ClassVar[str] = "wsss-platform/run"
 
@@ -112,5 +112,5 @@ class RunDifference(Document):
     """Name of the run that it is compared with."""
     masks: Comparison
     """The masks as made; `a` is the first run."""
-    best: Comparison
-    """The maps, each at the best threshold of its own sweep (an oracle)."""
+    best: Comparison | None
+    """The maps, each at the best threshold of its own sweep (an oracle); null where one has no maps."""

@@ -24,7 +24,7 @@ from wsss_platform.run.chunks.images import ImageWork, chunks_of
 from wsss_platform.run.chunks.maps import MapsWork
 from wsss_platform.run.chunks.masks import MasksWork
 from wsss_platform.run.chunks.score import ScoreWork
-from wsss_platform.run.imported import ImportWork, finish
+from wsss_platform.run.imported import ImportWork, finish, import_work
 from wsss_platform.store.artefacts import Artefact, Store, write_atomic
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def read_score(experiment: Experiment, store: Store, whose: str) -> Score:
     stage = experiment.stage("score")
     if not store.finished("score", stage.key):
         raise InputError(f"{whose} has no score yet; `wsss-platform score RUN` makes it")
-    return Score.read(store.open("score", stage.key).folder)
+    return Score.read(store.open("score", stage.key).folder, swept="maps" in stage.inputs)
 
 
 def _kind(stage: Stage) -> Literal["train", "import", "chunks"]:
@@ -253,7 +253,8 @@ def _produced(
             if one.stage.kind == "score":
                 _summarise(experiment, one)
             elif _kind(one.stage) == "import":
-                finish(experiment, ids, one.work.folder)
+                assert isinstance(one.work, ImportWork)
+                finish(one.work, ids)
             end = ends[one.stage.key] = StageEnd(one.stage, max(0.0, one.ended - one.started), False)
             said = (
                 {"truth": experiment.truth_fingerprint(end.stage.list_name)[:12]} if end.stage.kind == "score" else {}
@@ -271,21 +272,23 @@ def _work(experiment: Experiment, stage: Stage, store: Store, partial: Mapping[s
 
     common = (experiment, stage.phase, stage.list_name, partial[stage.key])
     if _kind(stage) == "import":
-        return ImportWork(*common)
+        return import_work(*common)
     if stage.kind == "maps":
         refined = folder_of("maps") if "maps" in stage.inputs else None
         return MapsWork(*common, weights=folder_of("weights") / WEIGHTS, maps=refined)
     if stage.kind == "masks":
         return MasksWork(*common, maps=folder_of("maps"))
-    return ScoreWork(*common, maps=folder_of("maps"), masks=folder_of("masks"))
+    swept = folder_of("maps") if "maps" in stage.inputs else None  # imported masks have none
+    return ScoreWork(*common, maps=swept, masks=folder_of("masks"))
 
 
 def _summarise(experiment: Experiment, one: _Making) -> None:
     from wsss_platform.scores.score import Score
 
     masks = experiment.masks_config(one.stage.phase)
-    score = Score.read(one.work.folder)
-    summary = score.summary(masks.background if masks.rule == "constant" else None)
+    swept = "maps" in one.stage.inputs
+    score = Score.read(one.work.folder, swept=swept)
+    summary = score.summary(masks.background if swept and masks.rule == "constant" else None)
     interval = score.interval()
     summary["interval"] = [interval.low, interval.high]
     write_atomic(one.work.folder / SUMMARY, json.dumps(summary, indent=1))

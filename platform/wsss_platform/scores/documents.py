@@ -52,7 +52,7 @@ class Summary(Document):
     """Of the masks as made, 0..1."""
     classes: dict[str, ClassScore]
     """Of the masks as made; background first."""
-    sweep: SweepSummary
-    """Of the maps, without CRF."""
+    sweep: SweepSummary | None
+    """Of the maps, without CRF; null where there are no maps, as of imported masks."""
     interval: tuple[float, float]
     """95 % bootstrap interval of the masks' mean IoU over images, 0..1."""

@@ -32,7 +32,7 @@ class Score:
     """
 
     folder: Path
-    """Holds `confusion-*.parquet` and `sweep-*.parquet`."""
+    """Holds `confusion-*.parquet` and, where there are maps, `sweep-*.parquet`."""
     classes: tuple[str, ...]
     """Names of the C foreground classes."""
     ids: tuple[str, ...]
@@ -42,13 +42,17 @@ class Score:
     counts: SparseParts
     """The masks' counts per image."""
     thresholds: NDArray[np.float32]
-    """float32 [T], ascending."""
+    """float32 [T], ascending; T is 0 where there are no maps."""
     histogram: NDArray[np.int64]
     """The sweep over all images: int64 [C + 1, C, T + 1], see `sweep`."""
 
     @classmethod
-    def read(cls, folder: Path) -> Score:
+    def read(cls, folder: Path, swept: bool = True) -> Score:
         """Sum a folder's files, one in memory at a time.
+
+        Args:
+            folder: of the score.
+            swept: whether it has a sweep; that of masks without maps has none.
 
         Raises:
             InputError: files missing or damaged, of different classes or thresholds, an image counted
@@ -69,8 +73,8 @@ class Score:
         _unique(folder, ids)
         total: NDArray[np.int64] | None = None
         thresholds = np.zeros(0, np.float32)
-        swept: list[str] = []
-        for sweep in read_sweeps(folder):
+        in_sweep: list[str] = []
+        for sweep in read_sweeps(folder) if swept else ():
             _same(f"{folder}: classes of confusion and sweep", [classes, sweep.classes])
             counts = histogram([sweep.cells], len(classes), len(sweep.thresholds))
             if total is None:
@@ -78,10 +82,12 @@ class Score:
             else:
                 _same(f"{folder}: thresholds of the sweep files", [thresholds.tolist(), sweep.thresholds.tolist()])
                 total += counts
-            swept += sweep.ids
-        _unique(folder, swept)
-        _same_images(f"{folder}: confusion files", ids, f"{folder}: sweep files", swept)
-        assert total is not None
+            in_sweep += sweep.ids
+        if total is None:
+            total = np.zeros((len(classes) + 1, len(classes), 1), np.int64)
+        else:
+            _unique(folder, in_sweep)
+            _same_images(f"{folder}: confusion files", ids, f"{folder}: sweep files", in_sweep)
         return cls(
             folder=folder,
             classes=classes,
@@ -109,9 +115,15 @@ class Score:
     @property
     def best(self) -> int:
         """Number of the best threshold; the lowest of equals."""
+        self.check_swept()
         if np.isnan(self.curve).all():
             raise InputError(f"{self.folder}: no image has a scored pixel", field=self.folder)
         return int(np.nanargmax(self.curve))
+
+    def check_swept(self) -> None:
+        """InputError where there is no sweep."""
+        if not len(self.thresholds):
+            raise InputError(f"{self.folder}: masks without maps have no threshold to choose", field=self.folder)
 
     @cached_property
     def background_taken(self) -> NDArray[np.float64]:
@@ -130,6 +142,7 @@ class Score:
         Raises:
             InputError: no background is scored.
         """
+        self.check_swept()
         if np.isnan(self.background_taken).all():
             raise InputError(f"{self.folder}: no image has a scored pixel of background", field=self.folder)
         distance = np.abs(self.background_taken - share)
@@ -160,7 +173,7 @@ class Score:
         return bootstrap(self.counts if at == "masks" else self.parts_at(at), resamples, seed)
 
     def summary(self, fixed: float | None = None) -> dict[str, Any]:
-        """Plain values for JSON; null where a class occurs nowhere.
+        """Plain values for JSON; null where a class occurs nowhere, and for the sweep where there are no maps.
 
         Args:
             fixed: a threshold of the sweep, such as the config's, to state the curve's value at.
@@ -168,11 +181,6 @@ class Score:
         Raises:
             InputError: `fixed` is not among the thresholds.
         """
-        best = self.best
-        square = self._swept[best]
-        at_fixed = {}
-        if fixed is not None:
-            at_fixed = {"fixed_threshold": fixed, "fixed_mean_iou": _plain(self.curve[self._index(fixed)])}
         pixels = int(self.table.sum())
         return {
             "images": len(self.ids),
@@ -180,14 +188,21 @@ class Score:
             "undecided": int(self.table[:, -1].sum()) / pixels if pixels else 0.0,
             "mean_iou": _plain(mean_iou(self.table)),
             "classes": self._by_class(self.table),
-            "sweep": {
-                "thresholds": [_short(value) for value in self.thresholds],
-                "mean_iou": [_plain(value) for value in self.curve],
-                "best_threshold": _short(self.thresholds[best]),
-                "best_mean_iou": _plain(self.curve[best]),
-                "best_classes": self._by_class(square),
-                **at_fixed,
-            },
+            "sweep": self._sweep(fixed) if len(self.thresholds) else None,
+        }
+
+    def _sweep(self, fixed: float | None) -> dict[str, Any]:
+        best = self.best
+        at_fixed = {}
+        if fixed is not None:
+            at_fixed = {"fixed_threshold": fixed, "fixed_mean_iou": _plain(self.curve[self._index(fixed)])}
+        return {
+            "thresholds": [_short(value) for value in self.thresholds],
+            "mean_iou": [_plain(value) for value in self.curve],
+            "best_threshold": _short(self.thresholds[best]),
+            "best_mean_iou": _plain(self.curve[best]),
+            "best_classes": self._by_class(self._swept[best]),
+            **at_fixed,
         }
 
     def _by_class(self, table: NDArray[np.int64]) -> dict[str, dict[str, float | None]]:

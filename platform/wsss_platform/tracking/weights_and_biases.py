@@ -24,6 +24,8 @@ from wsss_platform.run.scrub import scrub, shareable
 
 MODES = ("auto", "online", "offline", "disabled")
 """What a user may ask for; "auto" is online when logged in and WANDB_MODE does not say otherwise."""
+PROJECT = "wsss-platform"
+"""Where runs go on the server, unless another is named."""
 OWN_PROCESS = 60.0
 """Seconds that wandb's own process has for an offline run, which asks no service: a busy machine may need them."""
 
@@ -45,7 +47,7 @@ def choose_mode(wanted: str = "auto") -> tuple[Mode, str]:
         return "disabled", ""
     if wanted == "offline":
         return "offline", ""
-    wandb = _wandb()
+    wandb = load_wandb()
     configured = str(wandb.setup(wandb.Settings(silent=True)).settings.mode)
     if configured == "disabled":
         return "disabled", "WANDB_MODE is disabled"
@@ -54,7 +56,7 @@ def choose_mode(wanted: str = "auto") -> tuple[Mode, str]:
     try:
         logged_in = wandb.login(prompt=False, verify=False)
     except wandb.Error as error:
-        return "offline", _short(error)
+        return "offline", first_line(error)
     return ("online", "") if logged_in else ("offline", "not logged in")
 
 
@@ -69,6 +71,8 @@ class Tracker:
         folder: storage folder; W&B's files go to `folder/wandb`.
         mode: one of `MODES`. An online run that cannot be opened continues offline.
         project: on the server.
+        entity: user or team on the server; None: the user's own default.
+        kind: W&B's "job type" of the run, such as "leaderboard".
         id: of the run; a run of this id is continued. None: a new one.
         patience: seconds to wait for the service when opening the run.
         closing: seconds to wait for it when closing the run.
@@ -83,7 +87,9 @@ class Tracker:
         protocol: Mapping[str, Any],
         folder: Path,
         mode: str = "auto",
-        project: str = "wsss-platform",
+        project: str = PROJECT,
+        entity: str | None = None,
+        kind: str | None = None,
         id: str | None = None,
         patience: float = 10.0,
         closing: float = 10.0,
@@ -96,7 +102,10 @@ class Tracker:
         """What a person should know: that the run is offline, or what failed."""
         self.run_folder: Path | None = None
         """Where wandb keeps this run, once it is open."""
+        self.place: tuple[str, str, str] | None = None
+        """Entity, project and id of the run, once it is open on the server."""
         self._name, self._group, self._project, self._id = name, group, project, id
+        self._entity, self._kind = entity, kind
         self._config = shareable({**config, "protocol": protocol})
         self._folder = folder
         self._patience, self._closing = patience, closing
@@ -127,16 +136,16 @@ class Tracker:
         pixels = np.array(image)  # a copy: the caller may draw on
 
         def send(run: Any) -> None:
-            run.log({name: _wandb().Image(pixels)})
+            run.log({name: load_wandb().Image(pixels)})
 
         self._send(send)
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """A table of plain values."""
-        content = [list(row) for row in rows]
+        content = shareable([list(row) for row in rows])
 
         def send(run: Any) -> None:
-            run.log({name: _wandb().Table(columns=list(columns), data=content)})
+            run.log({name: load_wandb().Table(columns=list(columns), data=content)})
 
         self._send(send)
 
@@ -169,11 +178,11 @@ class Tracker:
 
     def _work(self) -> None:
         """The thread: open the run, then carry out messages in order until None."""
-        failures = _failures()
+        known = failures()
         try:
-            run = self._open_run(failures)
-        except failures as error:
-            self._warn(f"no run could be opened, nothing is tracked: {_short(error)}")
+            run = self._open_run(known)
+        except known as error:
+            self._warn(f"no run could be opened, nothing is tracked: {first_line(error)}")
             run = None
         if run is None:
             self._open = False
@@ -181,10 +190,10 @@ class Tracker:
         while (message := self._messages.get()) is not None:
             try:
                 message(run)
-            except failures as error:
-                self._warn(_short(error))
+            except known as error:
+                self._warn(first_line(error))
 
-    def _open_run(self, failures: tuple[type[Exception], ...]) -> Any:
+    def _open_run(self, known: tuple[type[Exception], ...]) -> Any:
         self._folder.mkdir(parents=True, exist_ok=True)
         self.mode, reason = choose_mode(self.mode)
         if self.mode == "disabled":
@@ -193,10 +202,10 @@ class Tracker:
             started = time.monotonic()
             try:
                 return self._init("online")
-            except failures as error:
+            except known as error:
                 self.mode, waited = "offline", time.monotonic() - started
                 self._id = self._id and f"{self._id}-offline"  # the attempt still holds the id
-                reason = f"the service did not open the run within {waited:.0f} s ({_short(error)})"
+                reason = f"the service did not open the run within {waited:.0f} s ({first_line(error)})"
         run = self._init("offline")
         if reason:
             self._warn(f"{reason}; this run is kept offline in {run.settings.sync_dir} (later: wandb sync FOLDER)")
@@ -204,17 +213,19 @@ class Tracker:
 
     def _init(self, mode: Literal["online", "offline"]) -> Any:
         opening = self._patience if mode == "online" else max(self._patience, OWN_PROCESS)
-        run = _wandb().init(
+        run = load_wandb().init(
             id=self._id,
             resume="allow" if self._id and mode == "online" else None,  # offline, `wandb sync` joins what has one id
             name=self._name,
             group=self._group,
+            job_type=self._kind,
             project=self._project,
+            entity=self._entity,
             config=self._config,
             dir=str(self._folder),
             mode=mode,
             reinit="create_new",  # several trackers may live in one process
-            settings=_wandb().Settings(
+            settings=load_wandb().Settings(
                 silent=True,
                 console="off",
                 init_timeout=opening,
@@ -227,11 +238,13 @@ class Tracker:
             ),
         )
         self.run_folder = Path(run.settings.sync_dir)
+        if mode == "online":
+            self.place = (str(run.entity), str(run.project), str(run.id))
         return run
 
 
-def _wandb() -> ModuleType:
-    """The module, imported late (0.8 s) and without its reports of its own errors to the service.
+def load_wandb() -> ModuleType:
+    """wandb, imported late (0.8 s) and without its reports of its own errors to the service.
 
     Those hold up the end of the process for 20 s when the service hangs (wandb 0.31), and the variable is
     read while the module is imported. WANDB_ERROR_REPORTING=true brings them back.
@@ -242,9 +255,9 @@ def _wandb() -> ModuleType:
     return wandb
 
 
-def _failures() -> tuple[type[Exception], ...]:
+def failures() -> tuple[type[Exception], ...]:
     """What wandb is known to raise when its service or its own process is away, or a value does not suit it."""
-    wandb = _wandb()
+    wandb = load_wandb()
     from wandb.sdk.lib.service.service_connection import WandbApiFailedError
     from wandb.sdk.lib.service.service_token import WandbServiceConnectionError
     from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
@@ -262,6 +275,7 @@ def _failures() -> tuple[type[Exception], ...]:
     )
 
 
-def _short(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says, in one line."""
     lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__

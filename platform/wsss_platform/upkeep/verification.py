@@ -129,6 +129,8 @@ def _score(entry: Entry, full: bool) -> int:
 
     _read(entry.path / SUMMARY, _json)
     counted = sum(len(part.ids) for part in read_confusions(entry.path))
+    if "maps" not in entry.manifest.get("inputs", {"maps": ""}):  # imported masks are not swept
+        return counted
     swept = sum(len(part.ids) for part in read_sweeps(entry.path))
     if counted != swept:
         raise InputError(

@@ -47,7 +47,7 @@ def test_help_reads_like_documentation(name: str) -> None:
 def test_the_functions_are_those_of_the_plan() -> None:
     promised = (
         "sample voc12 coco2014 open_data train maps masks score tune compare open_run leaderboard import_maps "
-        "import_weights export convert_coco convert_labels write_sample"
+        "import_masks import_weights export convert_coco convert_labels write_sample"
     )
     assert set(promised.split()) <= set(FUNCTIONS)
     assert set(dir(wsss)) == set(wsss.__all__)
@@ -56,7 +56,7 @@ def test_the_functions_are_those_of_the_plan() -> None:
 
 
 def test_types_are_told() -> None:
-    for name in ("train", "maps", "masks", "score", "open_run", "import_maps"):
+    for name in ("train", "maps", "masks", "score", "open_run", "import_maps", "import_masks"):
         function = getattr(wsss, name)
         assert function.__annotations__["return"] == "Run"
     assert typing.get_type_hints(wsss.leaderboard)["return"] is wsss.Leaderboard
@@ -94,6 +94,7 @@ refused = {{
     "tune": lambda: wsss.tune("nothing"),
     "search": lambda: wsss.search("nothing"),
     "import_maps": lambda: wsss.import_maps("nowhere", "theirs", data, **given),
+    "import_masks": lambda: wsss.import_masks("nowhere", "theirs", data, **given),
     "import_weights": lambda: wsss.import_weights("nowhere", "drs-classify", "out.pt"),
     "convert_coco": lambda: wsss.convert_coco("nowhere", "tree-of-coco"),
     "convert_labels": lambda: wsss.convert_labels("nowhere.npy", "labels.json"),

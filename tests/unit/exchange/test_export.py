@@ -14,12 +14,13 @@ from PIL import Image
 import wsss_methods
 from wsss_platform.config import DataConfig, MasksConfig, SampleConfig
 from wsss_platform.data import open_data
+from wsss_platform.data.categories import category_ids
 from wsss_platform.data.lists import read_list
 from wsss_platform.data.palette import mask_file, write_mask
 from wsss_platform.data.sample.dataset import SampleDataset
 from wsss_platform.data.sample.tree import write_tree
 from wsss_platform.errors import InputError
-from wsss_platform.exchange.coco import category_ids, image_ids
+from wsss_platform.exchange.coco import image_ids
 from wsss_platform.exchange.folder import export_masks
 from wsss_platform.exchange.scores import MaskRow, write_scores
 from wsss_platform.plan.experiment import Experiment

@@ -19,6 +19,7 @@ from wsss_platform.config import (
     fingerprint,
     override,
 )
+from wsss_platform.config.supervision import supervision_words
 from wsss_platform.data.sample.dataset import SampleDataset
 from wsss_platform.data.sample.tree import write_tree
 from wsss_platform.errors import InputError
@@ -78,8 +79,9 @@ def test_each_change_repeats_what_it_must_and_no_more() -> None:
 def test_the_label_rule_alone_is_saliency_supervision() -> None:
     plain, ruled = experiment(), experiment(masks__rule="saliency")
     assert changed(plain, ruled) == {"masks:refine", "score:refine"}
-    assert protocol(plain).supervision == "labels"
-    assert protocol(ruled).supervision == "labels + saliency"
+    assert supervision_words(protocol(plain).supervision) == "labels"
+    assert supervision_words(protocol(ruled).supervision) == "labels + saliency"
+    assert protocol(ruled).supervision[1].hash == ruled.saliency_fingerprint("train")[:12]
     assert protocol(ruled).background == "saliency > 50, floor 0.2, conflict 0.9"
     assert protocol(plain).background == "constant 0.3"
     assert protocol(plain).scales == "256 x 256, 320 x 320, 384 x 384"
@@ -97,8 +99,8 @@ def test_a_phase_that_trains_on_saliency_is_saliency_supervision() -> None:
     plain = experiment("cam")
     extra = _with_extra(plain)
     assert changed(plain, extra) == set(keys(plain))
-    assert protocol(extra).supervision == "labels + saliency"
-    assert protocol(plain).supervision == "labels"
+    assert supervision_words(protocol(extra).supervision) == "labels + saliency"
+    assert supervision_words(protocol(plain).supervision) == "labels"
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from wsss_platform.config.supervision import Knowledge
 from wsss_platform.plan.protocol import Protocol
 from wsss_platform.report.documents import LeaderboardDocument
 from wsss_platform.report.leaderboard import rows
@@ -64,9 +65,9 @@ def test_protocols_are_never_ranked_together(board: list[Any]) -> None:
 @pytest.mark.parametrize("field", list(Protocol.model_fields))
 def test_any_other_protocol_field_makes_another_group(record: Any, protocol: Protocol, field: str) -> None:
     old = getattr(protocol, field)
-    new = {"selection": "val ground truth", "label_gate": False}.get(
-        field, old + 1 if isinstance(old, int) else f"{old} x"
-    )
+    changed: dict[str, Any] = {"selection": "val ground truth", "label_gate": False}
+    changed["supervision"] = (*protocol.supervision, Knowledge(kind="saliency"))
+    new = changed.get(field, old + 1 if isinstance(old, int) else f"{old} x")
     groups = rows([record("a", 0.4), record("b", 0.5, protocol=other(protocol, **{field: new}))])
     assert [len(group.rows) for group in groups] == [1, 1]
     words = {protocol_words(group.protocol) for group in groups}
@@ -162,7 +163,7 @@ def test_csv_holds_full_precision_and_the_protocol(board: list[Any]) -> None:
         assert line["runs"].split() == list(row.runs)
         assert line["group"] == group.key
         assert {name: line[f"protocol.{name}"] for name in Protocol.model_fields} == {
-            name: str(getattr(group.protocol, name)) for name in Protocol.model_fields
+            name: str(value) for name, value in group.protocol.fields_in_words().items()
         }
 
 

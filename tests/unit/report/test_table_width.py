@@ -60,6 +60,8 @@ WORDS: Mapping[str, str] = {
     "at": "background",
     "selection": "train ground truth",
     "date": "2026-11-29",
+    "hash": "5806e77cd80f",
+    "model": "CLIP ViT-B/16",
 }
 """Field -> a value as long as those of photographs are."""
 EFFECTS = ("objects found", "plain parts found", "context taken", "background taken", "border found")

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from wsss_platform.config import DataConfig, ImportedConfig, SampleConfig, override, validated
+from wsss_platform.config.supervision import supervision_words
 from wsss_platform.data.palette import mask_file, read_mask
 from wsss_platform.errors import InputError
 from wsss_platform.maps.foreign.folder import ForeignFolder
@@ -30,7 +31,7 @@ DATA = DataConfig(sample=SampleConfig(train=40, val=3, size=48))
 def write_maps(folder: Path, list_name: str = "train") -> Path:
     """SEAM's form, true objects at 0.8 over a slope."""
     folder.mkdir()
-    probe = Experiment(imported.METHOD, config(folder, "0" * 64), DATA).dataset
+    probe = Experiment(imported.MAPS, config(folder, "0" * 64), DATA).dataset
     split, truth = probe.split(list_name), probe.truth(list_name)
     for id in split.ids:
         mask = truth.mask(id)
@@ -47,10 +48,10 @@ def config(folder: Path, content: str, **changes: Any) -> ImportedConfig:
 
 def experiment(folder: Path, list_name: str = "train", may_lack: int = 0, **changes: Any) -> Experiment:
     data = override(DATA, {"train_list": list_name, "score_list": list_name})
-    empty = Experiment(imported.METHOD, config(folder, "0" * 64), data)
+    empty = Experiment(imported.MAPS, config(folder, "0" * 64), data)
     source = ForeignFolder(folder, "seam", empty.dataset.classes)
     content = imported.scan(source, empty.dataset.split(list_name).ids, may_lack)
-    return Experiment(imported.METHOD, config(folder, content, **changes), data)
+    return Experiment(imported.MAPS, config(folder, content, **changes), data)
 
 
 @pytest.fixture(scope="module")
@@ -94,13 +95,13 @@ def test_the_key_is_content_list_and_reading(folder: Path, tmp_path: Path) -> No
 def test_the_protocol_says_what_is_not_known(folder: Path) -> None:
     said = protocol(experiment(folder), selection="unknown")
     assert said.backbone == "imported maps (seam)"
-    assert said.supervision == "unknown (imported)"
+    assert said.supervision == ()
     assert (said.train_list, said.train_images) == ("unknown (imported)", 0)
     assert said.initial_weights.startswith("imported:")
     assert said.selection == "unknown"
     assert said.label_gate
     told = protocol(experiment(folder, supervision="labels + CLIP", gate="none"))
-    assert told.supervision == "labels + CLIP"
+    assert supervision_words(told.supervision) == "labels + CLIP"
     assert not told.label_gate
     assert told.group() != said.group()
 
@@ -159,7 +160,7 @@ def test_an_interrupted_import_continues_with_the_same_bytes(folder: Path, tmp_p
     with cut.building("maps", mine.source.key) as partial:
         assert partial is not None
         work = pickle.loads(
-            pickle.dumps(imported.ImportWork(mine, mine.phases[-1], "train", partial))
+            pickle.dumps(imported.ImportMapsWork(mine, mine.phases[-1], "train", partial))
         )  # as it reaches an actor
         work(chunks_of(mine.dataset.split("train").ids)[0])
     before = {path.name: path.stat().st_mtime_ns for path in partial.glob("maps-*")}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from wsss_platform.config.supervision import supervision_words
 from wsss_platform.plan.protocol import Protocol
 from wsss_platform.report.leaderboard import Group, Row
 from wsss_platform.report.table import Table, aligned, columns
@@ -38,7 +39,7 @@ def protocol_words(protocol: Protocol) -> str:
     if protocol.train_images == 0:
         trained = "nothing trained here ("
     parts = (
-        f"{protocol.data}: {trained}{protocol.supervision}, labels from {protocol.labels_from})",
+        f"{protocol.data}: {trained}{supervision_words(protocol.supervision)}, labels from {protocol.labels_from})",
         f"scored on {protocol.score_list} ({protocol.score_images} images, ground truth {protocol.truth})",
         chosen,
         f"{protocol.backbone} from {protocol.initial_weights}",
@@ -123,7 +124,7 @@ def leaderboard_csv(groups: Sequence[Group]) -> str:
         tuple(
             map(
                 _cell,
-                (group.key, *(getattr(row, name) for name in fields), *(getattr(group.protocol, n) for n in said)),
+                (group.key, *(getattr(row, name) for name in fields), *map(group.protocol.fields_in_words().get, said)),
             )
         )
         for group in groups

@@ -68,14 +68,14 @@ def score_table(name: str, summary: Summary) -> Table:
     sweep = summary.sweep
     rows = []
     for label, values in summary.classes.items():
-        numbers = (values.iou, values.precision, values.recall, sweep.best_classes[label].iou)
+        numbers = (values.iou, values.precision, values.recall, *([sweep.best_classes[label].iou] if sweep else []))
         rows.append((label, *map(_percent, numbers)))
     low, high = summary.interval
     totals = (
-        ("mean", _percent(summary.mean_iou), "", "", _percent(sweep.best_mean_iou)),
-        ("95 % interval", f"{_percent(low)}..{_percent(high)}", "", "", ""),
+        ("mean", _percent(summary.mean_iou), "", "", *([_percent(sweep.best_mean_iou)] if sweep else [])),
+        ("95 % interval", f"{_percent(low)}..{_percent(high)}", "", "", *([""] if sweep else [])),
     )
-    headings = ("masks", "precision", "recall", f"maps at {sweep.best_threshold:g} (oracle)")
+    headings = ("masks", "precision", "recall", *([f"maps at {sweep.best_threshold:g} (oracle)"] if sweep else []))
     title = f"{name}: IoU over {summary.images} images, percent"
     return Table(title, columns("class", right=headings), tuple(rows), totals)
 
@@ -86,7 +86,7 @@ _WORDS = {"train_list": "train split", "score_list": "score split", "truth": "gr
 
 def protocol_line(protocol: Protocol) -> str:
     """The protocol in one line."""
-    said = protocol.model_dump().items()
+    said = protocol.fields_in_words().items()
     words = "; ".join(f"{_WORDS.get(name, name).replace('_', ' ')} {value}" for name, value in said)
     return f"protocol {protocol.group()}: {words}"
 
@@ -103,10 +103,8 @@ def rule_result(found: RuleResult) -> list[Shown]:
 def difference_result(found: RunDifference) -> list[Shown]:
     """Two runs side by side, as made and at their best."""
     headings = ("background", found.first, found.second, "difference", "95 % interval", f"p({found.first} better)")
-    rows = (
-        ("masks as made", *_compared(found.masks)),
-        ("best of each sweep (oracle)", *_compared(found.best)),
-    )
+    best = [("best of each sweep (oracle)", *_compared(found.best))] if found.best else []
+    rows = (("masks as made", *_compared(found.masks)), *best)
     words = "The interval is over images; it does not cover the spread between seeds."
     return [Table("", columns(*headings), rows), words]
 

@@ -37,7 +37,8 @@ def sweep_stored(item: AnyMap, truth: NDArray[np.uint8], thresholds: NDArray[np.
 class ScoreWork(ImageWork):
     """Stored maps and masks against ground truth -> per-image counts."""
 
-    maps: Path
+    maps: Path | None
+    """None of masks without maps, which are not swept."""
     masks: Path
 
     @property
@@ -48,31 +49,37 @@ class ScoreWork(ImageWork):
         return grid(SWEEP, [self.experiment.masks_config(self.phase).background])
 
     def __call__(self, chunk: Chunk) -> ChunkReport:
-        """Count one chunk: the confusion of the masks, and the sweep of the maps."""
+        """Count one chunk: the confusion of the masks, and the sweep of the maps where there are any."""
         from wsss_platform.data.palette import mask_file, read_mask
         from wsss_platform.maps.storage import maps_file, read_maps
         from wsss_platform.scores.confusion import confusion
         from wsss_platform.scores.counts import write_confusions, write_sweeps
 
-        last = self.folder / f"sweep-{chunk.index:06d}.parquet"
-        if self._done(chunk, last):
+        fixed, swept = (self.folder / f"{kind}-{chunk.index:06d}.parquet" for kind in ("confusion", "sweep"))
+        if self._done(chunk, fixed if self.maps is None else swept):
             return ChunkReport(chunk.index, len(chunk.ids))
         truth = self.experiment.dataset.truth(self.list_name)
         classes, thresholds = len(truth.classes), self._thresholds
-        stored = StoredMaps((item.id, item) for item in read_maps(maps_file(self.maps, chunk.index)))
+        upstream = [self.masks] if self.maps is None else [self.maps, self.masks]
+        stored = StoredMaps()
+        if self.maps is not None:
+            stored.update((item.id, item) for item in read_maps(maps_file(self.maps, chunk.index)))
 
-        def count(image: str) -> tuple[str, NDArray[np.int64], SweepCells]:
-            mask, item = truth.mask(image), stored[image]
-            if mask.shape != (item.height, item.width):
+        def count(image: str) -> tuple[str, NDArray[np.int64], SweepCells | None]:
+            mask, made = truth.mask(image), read_mask(mask_file(self.masks, image))
+            item = None if self.maps is None else stored[image]
+            height, width = made.shape if item is None else (item.height, item.width)
+            if mask.shape != (height, width):
                 raise InputError(
-                    f"{image}: ground truth of {mask.shape[1]}x{mask.shape[0]}, an image of {item.width}x{item.height}",
+                    f"{image}: ground truth of {mask.shape[1]}x{mask.shape[0]}, an image of {width}x{height}",
                     field=image,
                 )
-            fixed = confusion(mask, read_mask(mask_file(self.masks, image)), classes, image)
-            return image, fixed, sweep_stored(item, mask, thresholds, classes)
+            table = confusion(mask, made, classes, image)
+            return image, table, None if item is None else sweep_stored(item, mask, thresholds, classes)
 
-        counted, failures = self._each(chunk, count, [self.maps, self.masks])
-        fixed = self.folder / f"confusion-{chunk.index:06d}.parquet"
+        counted, failures = self._each(chunk, count, upstream)
         write_confusions(fixed, truth.classes, [(name, table) for name, table, _ in counted])
-        write_sweeps(last, truth.classes, thresholds, [(name, cells) for name, _, cells in counted])
+        if self.maps is not None:
+            cells = [(name, found) for name, _, found in counted if found is not None]
+            write_sweeps(swept, truth.classes, thresholds, cells)
         return self._report(chunk, len(counted), failures)

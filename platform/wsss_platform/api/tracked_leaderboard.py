@@ -1,0 +1,164 @@
+"""A leaderboard in W&B: its table and figure as a run, its runs that were never tracked, and a report of them."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from wsss_platform.api.recording import TRACKED, log_sweep, note_tracked, score_summary, tracker_of
+from wsss_platform.config.supervision import supervision_words
+from wsss_platform.report.drawing import pixels
+from wsss_platform.report.leaderboard import Group
+from wsss_platform.report.leaderboard_figure import intervals
+from wsss_platform.report.tables.leaderboard import leaderboard_markdown
+from wsss_platform.run.pipeline import SUMMARY, read_summary
+from wsss_platform.run.records import RunRecord, read_records
+from wsss_platform.run.trial_rows import TABLE, read_rows
+from wsss_platform.store.artefacts import Store
+from wsss_platform.tracking.reports import ReportGroup, ReportStudy, publish
+from wsss_platform.tracking.weights_and_biases import PROJECT, Tracker
+
+log = logging.getLogger(__name__)
+
+COLUMNS = (
+    "method",
+    "protocol group",
+    "supervision",
+    "mIoU",
+    "low",
+    "high",
+    "seeds",
+    "selection",
+    "seconds",
+    "recipe",
+    "commit",
+)
+"""Of the table; mIoU and the ends of its interval in percent."""
+
+
+@dataclass(frozen=True)
+class TrackedLeaderboard:
+    """Where a leaderboard went."""
+
+    mode: str
+    """"online", "offline" or "disabled"."""
+    folder: str | None
+    """Of the run with the table, as W&B keeps it here."""
+    sent: tuple[str, ...]
+    """Names of runs that had not been tracked and are now."""
+    report: str | None
+    """Address of the report; None where it is only kept."""
+    kept: str
+    """File of the report's content, which the next call that is logged in makes."""
+
+
+class Place(NamedTuple):
+    """On the server."""
+
+    project: str
+    entity: str | None
+
+
+def table(groups: Iterable[Group]) -> list[list[object]]:
+    """A line for each row of each protocol, in the order of `COLUMNS`."""
+    return [
+        [
+            row.method,
+            group.key,
+            supervision_words(group.protocol.supervision),
+            100 * row.mean_iou,
+            None if row.interval is None else 100 * row.interval[0],
+            None if row.interval is None else 100 * row.interval[1],
+            len(row.seeds),
+            row.selection,
+            row.seconds,
+            row.command,
+            row.commit,
+        ]
+        for group in groups
+        for row in group.rows
+    ]
+
+
+def track(
+    groups: Sequence[Group], store: Store, *, mode: str = "auto", entity: str | None = None, project: str | None = None
+) -> TrackedLeaderboard:
+    """Send it, or keep it for `wandb sync` where nobody is logged in or the service does not answer.
+
+    Args:
+        groups: of the leaderboard; at least one.
+        store: that its runs are in.
+        mode: of tracking.
+        entity: user or team; None: the user's default.
+        project: on the server; None: "wsss-platform".
+    """
+    place = Place(project or PROJECT, entity)
+    board = Tracker(
+        name="leaderboard",
+        group="leaderboard",
+        kind="leaderboard",
+        config={"protocols": [group.key for group in groups]},
+        protocol={},
+        folder=store.root,
+        mode=mode,
+        project=place.project,
+        entity=place.entity,
+    )
+    board.start()
+    board.table("leaderboard", COLUMNS, table(groups))
+    board.image("intervals", pixels(intervals(groups)))
+    board.finish()
+    sent = tuple(_send_runs(groups, store, board.mode, place))
+    online = board.place is not None
+    shown = [ReportGroup(group.key, leaderboard_markdown([group])) for group in groups]
+    owner = board.place[0] if board.place else entity
+    made = publish(shown, list(_studies(store)), store.root / "wandb", place.project, owner, online=online)
+    for warning in board.warnings:
+        log.warning(warning)
+    if online and made.reason:
+        log.warning("W&B: the report is kept in %s: %s", made.file, made.reason)
+    folder = None if board.run_folder is None else str(board.run_folder)
+    return TrackedLeaderboard(board.mode, folder, sent, made.url, str(made.file))
+
+
+def _send_runs(groups: Iterable[Group], store: Store, mode: str, place: Place) -> Iterator[str]:
+    """Runs of the rows that W&B does not have: as they were recorded, with their sweeps."""
+    names = {name for group in groups for row in group.rows for name in row.runs}
+    for record in read_records(store).records:
+        if record.name not in names or (store.run_folder(record.name) / TRACKED).exists():
+            continue
+        tracker = tracker_of(record, store, mode, id=_id_of(record), project=place.project, entity=place.entity)
+        tracker.start()
+        summary = _summary_of(record, store)
+        if summary is not None:
+            log_sweep(tracker, summary)
+        seconds = {f"seconds/{stage}": value for stage, value in record.seconds.items()}
+        tracker.finish(seconds | (score_summary(summary) if summary else {}))
+        note_tracked(store, record.name, tracker)
+        if tracker.run_folder is not None:
+            yield record.name
+
+
+def _id_of(record: RunRecord) -> str:
+    """The same for the same run, so that one that was cut off is continued."""
+    return hashlib.sha256(f"{record.name} {record.started} {record.config_key}".encode()).hexdigest()[:12]
+
+
+def _summary_of(record: RunRecord, store: Store) -> dict[str, object] | None:
+    """What its score says, where it is still stored."""
+    keys = [key for name, key in record.stages.items() if name.startswith("score:")]
+    if not keys or not store.finished("score", keys[-1]):
+        return None
+    artefact = store.open("score", keys[-1])
+    return read_summary(artefact) if (artefact.folder / SUMMARY).is_file() else None
+
+
+def _studies(store: Store) -> Iterator[ReportStudy]:
+    """The studies of a storage folder that have trials, with what they searched."""
+    for file in sorted((store.root / "studies").glob(f"*/{TABLE}")):
+        axes = dict.fromkeys(path for row in read_rows(file.parent) for path in row.changes)
+        if axes:
+            yield ReportStudy(file.parent.name, tuple(axes))
