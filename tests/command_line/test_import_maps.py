@@ -111,3 +111,17 @@ def test_a_run_of_imported_maps_cannot_be_changed_into_another(
     assert "unknown method 'imported'" in refused(capsys, "train", "imported")
     assert "needs --out DIR" in refused(capsys, "masks", "his", "--format", "coco")
     assert "did you mean 'voc'" in refused(capsys, "masks", "his", "--format", "vok", "--out", "x")
+
+
+@pytest.mark.parametrize("said", ["unknown (imported)", "labels + CLIP"])
+def test_a_run_that_an_earlier_version_imported_goes_on(
+    theirs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], said: str
+) -> None:
+    """Its record has the supervision as one text."""
+    told(capsys, "import-maps", str(theirs), "--name", "his", *TINY, "--local")
+    record = tmp_path / "store" / "runs" / "his" / "run.json"
+    document = json.loads(record.read_text())
+    document["config"]["imported"]["supervision"] = document["protocol"]["supervision"] = said
+    record.write_text(json.dumps(document))
+    made = told(capsys, "masks", "his", "--local")
+    assert made["run"] == "his"

@@ -85,8 +85,13 @@ def test_from_a_folder_to_a_leaderboard(tmp_path: Path, capsys: pytest.CaptureFi
     difference = told(capsys, "score", "hers", "--against", "his")
     assert difference["best"] is None
     assert difference["masks"]["difference"]["low"] > 0
-    subset = told(capsys, "score", "his")
-    assert subset["score"] == document["score"]
+    assert told(capsys, "score", "his")["score"] == document["score"]
+    name = next(name for name, values in document["score"]["classes"].items() if values["iou"] and name != "background")
+    some = told(capsys, "score", "his", "--subset", "all", "--subset", f"class={name}")
+    assert [row["rule"] for row in some["subsets"]] == [None, None]
+    assert some["subsets"][0]["masks"]["mean_iou"] == pytest.approx(document["score"]["mean_iou"], abs=1e-12)
+    assert 0 < some["subsets"][1]["images"] < some["subsets"][0]["images"]
+    assert "masks as made" in printed(capsys, "score", "his", "--subset", "all")
     shown = told(capsys, "show", "his", "--count", "1")
     assert {Path(file).stem.split("-")[0] for file in shown["files"]} == {"classes", "worst", "best", "random"}
     out = told(capsys, "masks", "his", "--local", "--format", "voc", "--out", str(tmp_path / "out"))
@@ -114,6 +119,30 @@ def test_the_key_is_the_content(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert third["folder"] != first["folder"]
     for id in SAMPLE.split("train").ids:
         assert mask_file(Path(third["folder"]), id).read_bytes() == mask_file(Path(first["folder"]), id).read_bytes()
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_palettes_in_another_order(tmp_path: Path, capsys: pytest.CaptureFixture[str], whole: bool) -> None:
+    """Colours count where every file has VOC's; one other colour in one file, and the indices count."""
+    given, order = tmp_path / "theirs", np.roll(np.arange(256), 2)
+    given.mkdir()
+    expected = {}
+    for number, id in enumerate(SAMPLE.split("train").ids):
+        mask = theirs(id)
+        expected[id] = mask
+        indices = np.argsort(order)[mask].astype(np.uint8)
+        indices[indices > len(SAMPLE.classes)] = 0
+        palette = voc_palette()[order]
+        if not whole and number == 7:
+            palette[indices[0, 5]] = (1, 2, 3)
+        expected[id] = order[indices].astype(np.uint8) if whole else indices
+        image = Image.fromarray(indices)
+        image.putpalette(palette.tobytes())
+        image.save(given / f"{id}.png")
+    found = told(capsys, "import-masks", str(given), "--name", "his", *TINY, "--local", "--max-failures", "39")
+    made = [id for id in expected if mask_file(Path(found["folder"]), id).is_file()]
+    assert made
+    assert all(np.array_equal(read_mask(mask_file(Path(found["folder"]), id)), expected[id]) for id in made)
 
 
 def test_classes_that_the_labels_do_not_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -156,7 +185,7 @@ def test_one_bad_mask_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert not list((tmp_path / "store").glob("stages/masks/*/manifest.json"))
 
 
-@pytest.mark.parametrize("what", ["missing", "cut", "small"])
+@pytest.mark.parametrize("what", ["missing", "cut", "small", "number"])
 def test_some_may_fail(tmp_path: Path, capsys: pytest.CaptureFixture[str], what: str) -> None:
     given = write(tmp_path / "theirs")
     damage(given, what)
@@ -185,7 +214,8 @@ def test_wrong_words_name_themselves(
 def test_what_needs_maps_says_that_there_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = write(tmp_path / "theirs")
     told(capsys, "import-masks", str(given), "--name", "his", *TINY, "--local", "--until", "score")
-    for words in (["maps", "his"], ["search", "his"], ["score", "his", "--rule", "constant"]):
+    rules = [["score", "his", "--rule", rule] for rule in ("constant", "per-class", "saliency")]
+    for words in (["maps", "his"], ["search", "his"], *rules):
         assert "maps" in refused(capsys, *words), words
     assert "use `wsss-platform import-masks`" in refused(capsys, "score", "his", "--score-split", "val")
 

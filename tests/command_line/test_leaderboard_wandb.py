@@ -119,7 +119,7 @@ def test_offline_the_report_is_kept(own: Path) -> None:
     said = command(own, "leaderboard", "--wandb", "--json")
     (group,) = json.loads(said.stdout)["groups"]
     report = kept(own)
-    assert (report["pending"], report["id"], report["entity"]) == (True, "", None)
+    assert (report["pending"], report["ids"], report["entity"]) == (True, {}, None)
     (grid,) = (block for block in report["content"]["blocks"] if block["type"] == "panel-grid")
     (runs,) = grid["metadata"]["runSets"]
     text = json.dumps(runs)
@@ -167,6 +167,8 @@ def test_online_a_report_is_made_and_then_changed(own: Path, server: WandbServer
     assert not kept(own)["pending"]
     online(own, server)
     assert server.saved == [None, "report1"]
+    command(own, "leaderboard", "--wandb")  # offline: the id must not be lost
+    online(own, server)
     assert list(server.reports) == ["report1"]
     del server.reports["report1"]  # somebody deleted it
     online(own, server)
@@ -182,6 +184,8 @@ def test_what_was_made_offline_is_made_at_the_next_login(own: Path, server: Wand
     report = json.loads((own / "wandb" / "report-mine.json").read_text())
     assert (report["entity"], report["project"], report["pending"]) == ("team", "mine", False)
     assert all(variables["entity"] == "team" for variables in server.runs.values())
+    told = {variables["displayName"]: variables["project"] for variables in server.runs.values()}
+    assert told == dict.fromkeys(("leaderboard", "seed0", "seed1"), "mine"), "they are where the report looks for them"
 
 
 @pytest.mark.slow
@@ -202,3 +206,21 @@ def test_where_without_wandb(own: Path) -> None:
     from wsss_platform.cli import run_command
 
     assert run_command(["leaderboard", "--storage", str(own), "--project", "mine"]) == 2
+    assert run_command(["leaderboard", "--storage", str(own), "--wandb", "--project", "a/b"]) == 2
+    assert not (own / "wandb").exists()
+
+
+def test_runs_that_are_kept_offline_are_named(own: Path, server: WandbServer) -> None:
+    command(own, "leaderboard", "--wandb")
+    heard = online(own, server)
+    assert "2 runs are kept offline; to send them: wandb sync" in heard.replace("\n", " ")
+    assert {variables["displayName"] for variables in server.runs.values()} == {"leaderboard"}
+
+
+def test_a_damaged_score_of_one_seed_leaves_the_row(own: Path) -> None:
+    for file in own.glob("stages/score/*/confusion-*.parquet"):
+        file.write_bytes(b"PAR1")
+    said = command(own, "leaderboard", "--json")
+    (row,) = json.loads(said.stdout)["groups"][0]["rows"]
+    assert row["interval"] is None
+    assert "no interval of run seed0" in said.stderr

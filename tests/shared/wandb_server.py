@@ -55,6 +55,9 @@ class WandbServer:
             return {"createArtifact": {"artifact": {"id": "a", "state": "COMMITTED", "artifactSequence": sequence}}}
         if name == "ArtifactType":
             return {"project": {"artifact": None}}
+        if name == "SpecificReport":
+            id = variables["reportId"]
+            return {"view": {"id": id} if id in self.reports else None}
         if name == "upsertView":
             return {"upsertView": self._report(variables)}
         if "viewer" in query:

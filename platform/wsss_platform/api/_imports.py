@@ -12,7 +12,7 @@ from wsss_platform.api._defaults import RunOptions, storage_folder, wandb_mode
 from wsss_platform.api._run import Run
 from wsss_platform.api._train import PlannedRun
 from wsss_platform.config.options import check
-from wsss_platform.config.supervision import Knowledge, knowledge
+from wsss_platform.config.supervision import Knowledge, in_order, knowledge
 from wsss_platform.errors import InputError, unknown
 
 log = logging.getLogger(__name__)
@@ -114,9 +114,9 @@ def plan_import_masks(
 
 
 def _stated(supervision: Stated) -> tuple[Knowledge, ...]:
-    """The knowledge, each kind and model once."""
+    """The knowledge, in one order."""
     given = [supervision] if isinstance(supervision, str) else supervision
-    return tuple(dict.fromkeys(each if isinstance(each, Knowledge) else knowledge(each) for each in given))
+    return in_order(each if isinstance(each, Knowledge) else knowledge(each) for each in given)
 
 
 _REMARKS = {

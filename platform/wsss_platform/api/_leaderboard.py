@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from wsss_platform.api._defaults import storage_folder, wandb_mode
 from wsss_platform.api._frames import data_frame
-from wsss_platform.errors import InputError
+from wsss_platform.errors import InputError, RunError
 
 if TYPE_CHECKING:
     from wsss_platform.api.tracked_leaderboard import TrackedLeaderboard
@@ -55,10 +55,14 @@ class Leaderboard:
             The mode, the folder of the run, the names of the runs that were sent, and the report's address.
 
         Raises:
-            InputError: no scored run.
+            InputError: no scored run, or a name of a project or entity that cannot be one.
         """
         from wsss_platform.api.tracked_leaderboard import track
+        from wsss_platform.store.artefacts import check_name
 
+        for name, given in (("--entity", entity), ("--project", project)):
+            if given is not None:
+                check_name(given, name)
         if not len(self):
             raise InputError(f"no scored run in {self._store.root}: there is nothing to track")
         return track(self.groups, self._store, mode=wandb_mode(wandb), entity=entity, project=project)
@@ -118,7 +122,11 @@ def leaderboard(storage: str | Path | None = None) -> Leaderboard:
         keys = [key for run in runs for name, key in run.stages.items() if name.startswith("score:")]
         if len(keys) != len(runs) or not all(store.finished("score", key) for key in keys):
             return None
-        return interval_over_seeds([store.open("score", key).folder for key in keys])
+        try:
+            return interval_over_seeds([store.open("score", key).folder for key in keys])
+        except (InputError, RunError) as error:
+            log.warning("no interval of run %s: %s", runs[0].name, error)
+            return None
 
     found = read_records(store)
     for name, reason in found.damaged:

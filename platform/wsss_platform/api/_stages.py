@@ -208,7 +208,7 @@ def score(
 
 def score_rule(
     run: Run | str,
-    rule: str = "constant",
+    rule: str | None = None,
     *,
     subsets: Sequence[str] = (),
     fitted_on: str | None = None,
@@ -221,7 +221,7 @@ def score_rule(
 
     Args:
         run: a scored run, or its name.
-        rule: "constant", "power", "per-class" or "saliency".
+        rule: "constant", "power", "per-class" or "saliency"; None: "constant", and of masks without maps no rule.
         subsets: count only these images, such as "class=cat", "object=small", "object=0.05..0.25" (share of the image),
             "image=0..150000" (pixels) or "all"; one row each.
         fitted_on: the split that chooses the setting; None: the scored one, which makes the result an oracle.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from wsss_platform.api.runners import runner
 from wsss_platform.api.runs import load_run
-from wsss_platform.config.supervision import Knowledge
+from wsss_platform.config.supervision import Knowledge, joined
 from wsss_platform.errors import InputError, unknown
 from wsss_platform.masks.rules import alpha_of_threshold
 from wsss_platform.plan.experiment import Experiment
@@ -49,7 +49,7 @@ def by_rule(
     store: Store,
     run: str,
     *,
-    rule: str,
+    rule: str | None,
     fitted_on: str | None,
     subsets: Sequence[str],
     score_list: str | None = None,
@@ -59,20 +59,36 @@ def by_rule(
 ) -> RuleResult:
     """What a rule's best setting gives beside the masks as made, per subset, with intervals.
 
-    The setting is the best on `fitted_on`; on the scored list itself, the default, that is an oracle.
+    The setting is the best on `fitted_on`; on the scored list itself, the default, that is an oracle. Without a rule it
+    is "constant"; masks without maps are counted as made.
 
     Raises:
         InputError: an unknown rule, split or subset, a split without a score, or no saliency.
     """
-    if rule not in RULES:
+    if rule is not None and rule not in RULES:
         raise unknown("rule (--rule)", rule, RULES)
     selection = read_record(store, run).protocol.selection
     experiment, name = load_run(store, run, score_list, changes, config)
     score = read_score(experiment, store, f"run {name!r}")
+    if rule is None and fitted_on is None and not len(score.thresholds):
+        return RuleResult(
+            run=name,
+            rule="none",
+            fitted_on=experiment.data.score_list,
+            oracle=False,
+            words="masks as made",
+            setting={},
+            protocol=protocol(experiment, selection=selection),
+            subsets=tuple(_row(text, score, None) for text in subsets),
+            curve={},
+        )
+    rule = rule or "constant"
     fitted, fitted_score = experiment, score
     if fitted_on not in (None, experiment.data.score_list):
         fitted, fitted_name = load_run(store, run, fitted_on, changes, config)
         fitted_score = read_score(fitted, store, f"run {fitted_name!r}")
+    score.check_swept()
+    fitted_score.check_swept()
     if rule == "saliency":
         solved, found = _saliency(experiment, fitted, store, score, local)
     else:
@@ -169,8 +185,9 @@ def _stamped(experiment: Experiment, fitted: Experiment, words: str, selection: 
     if selection == "val ground truth":
         chosen = "val ground truth"  # what chose the run's other settings has seen it already
     supervision = base.supervision
-    if words.startswith("saliency") and "saliency" not in [known.kind for known in supervision]:
-        supervision += (Knowledge(kind="saliency", hash=experiment.saliency_fingerprint(listed)[:12]),)
+    if words.startswith("saliency"):
+        used = Knowledge(kind="saliency", hash=experiment.saliency_fingerprint(experiment.data.score_list)[:12])
+        supervision = joined(supervision, (used,))
     return base.model_copy(
         update={
             "background": f"swept: {words}, fitted on {listed}{oracle}",
@@ -181,9 +198,9 @@ def _stamped(experiment: Experiment, fitted: Experiment, words: str, selection: 
     )
 
 
-def _row(text: str, score: Score, parts: NDArray[np.int64]) -> RuleSubset:
+def _row(text: str, score: Score, parts: NDArray[np.int64] | None) -> RuleSubset:
     chosen = subset(text, score.parts, score.classes)
-    masks, rule = _interval(score.parts[chosen]), _interval(parts[chosen])
+    masks, rule = _interval(score.parts[chosen]), None if parts is None else _interval(parts[chosen])
     return RuleSubset(subset=text, images=int(chosen.sum()), masks=masks, rule=rule)
 
 

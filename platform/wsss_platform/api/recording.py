@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from wsss_platform.config import validated
 from wsss_platform.errors import InputError
 from wsss_platform.plan.experiment import Experiment, Stage
 from wsss_platform.plan.jobs import Runner
@@ -103,6 +104,7 @@ class Recording:
             counted = {"score_images": int(outcome.score["images"])}
             self._protocol = self._protocol.model_copy(update=counted)
             self._record = self._record.model_copy(update={"protocol": self._protocol})
+            self._tracker.change_config({"protocol": self._protocol.tracked()})
         seconds = stage_seconds(outcome, self._store)
         scores = None if outcome.score is None else scores_of(outcome.score)
         objective = None
@@ -116,7 +118,7 @@ class Recording:
             log_sweep(self._tracker, outcome.score)
             self._images(outcome)
         self._tracker.finish(_tracked_summary(outcome))
-        note_tracked(self._store, self._name, self._tracker)
+        note_tracked(self._store, self._name, self._tracker, scored=outcome.score is not None)
         return outcome
 
     def _images(self, outcome: Outcome) -> None:
@@ -156,12 +158,21 @@ def earlier_record(experiment: Experiment, store: Store, name: str) -> RunRecord
     record = read_record(store, name)
     mine = start_record(experiment, name, record.protocol)
     for field in ("method", "seed", "workers", "config", "data"):
-        if getattr(record, field) != getattr(mine, field):
+        stored = _in_words_of_today(record, experiment) if field == "config" else getattr(record, field)
+        if stored != getattr(mine, field):
             raise InputError(
                 f"run {name!r} exists with another {field}; give this one another --name, or delete "
                 f"{store.run_folder(name)}"
             )
     return record
+
+
+def _in_words_of_today(record: RunRecord, experiment: Experiment) -> dict[str, Any]:
+    """Its config; values that earlier versions wrote otherwise as they are written now."""
+    try:
+        return validated(experiment.method.config, record.config, record.name).model_dump(mode="json")
+    except InputError:
+        return record.config
 
 
 class _Cached:
@@ -212,10 +223,10 @@ def tracker_of(record: RunRecord, store: Store, mode: str, **more: Any) -> Track
     )
 
 
-def note_tracked(store: Store, name: str, tracker: Tracker) -> None:
-    """Write down where W&B has a run, so that it is not sent twice."""
-    if tracker.run_folder is not None:
-        said = {"mode": tracker.mode, "folder": str(tracker.run_folder), "place": tracker.place}
+def note_tracked(store: Store, name: str, tracker: Tracker, *, scored: bool) -> None:
+    """Write down where W&B has a run, so that it is not sent twice; nothing of one that was not closed in time."""
+    if tracker.run_folder is not None and tracker.ended:
+        said = {"mode": tracker.mode, "folder": str(tracker.run_folder), "scored": scored, **tracker.target}
         write_atomic(store.run_folder(name) / TRACKED, json.dumps(said))
 
 

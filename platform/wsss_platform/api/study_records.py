@@ -167,7 +167,7 @@ class StudyRecords:
             summary |= score_summary(score)
             log_sweep(tracker, score)
         tracker.finish({name: value for name, value in summary.items() if value is not None})
-        note_tracked(self._store, self._name(event.number), tracker)
+        note_tracked(self._store, self._name(event.number), tracker, scored=event.key is not None)
         if tracker.mode == "offline":  # do not wait for the service again
             self._wandb = "offline"
         for warning in tracker.warnings:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from wsss_platform.api.recording import TRACKED, log_sweep, note_tracked, score_summary, tracker_of
 from wsss_platform.config.supervision import supervision_words
@@ -111,10 +112,10 @@ def track(
     board.table("leaderboard", COLUMNS, table(groups))
     board.image("intervals", pixels(intervals(groups)))
     board.finish()
-    sent = tuple(_send_runs(groups, store, board.mode, place))
-    online = board.place is not None
+    online = board.mode == "online" and board.target["entity"] is not None
+    owner = board.target["entity"] if online else entity
+    sent = tuple(_send_runs(groups, store, board.mode, Place(place.project, owner)))
     shown = [ReportGroup(group.key, leaderboard_markdown([group])) for group in groups]
-    owner = board.place[0] if board.place else entity
     made = publish(shown, list(_studies(store)), store.root / "wandb", place.project, owner, online=online)
     for warning in board.warnings:
         log.warning(warning)
@@ -125,10 +126,16 @@ def track(
 
 
 def _send_runs(groups: Iterable[Group], store: Store, mode: str, place: Place) -> Iterator[str]:
-    """Runs of the rows that W&B does not have: as they were recorded, with their sweeps."""
+    """Runs of the rows that W&B does not have in this place: as they were recorded, with their sweeps."""
     names = {name for group in groups for row in group.rows for name in row.runs}
+    kept = []
     for record in read_records(store).records:
-        if record.name not in names or (store.run_folder(record.name) / TRACKED).exists():
+        if record.name not in names:
+            continue
+        noted = _noted(store, record.name)
+        if noted is not None and _is_there(noted, place):
+            if mode == "online" and noted["mode"] == "offline":
+                kept.append(noted["folder"])
             continue
         tracker = tracker_of(record, store, mode, id=_id_of(record), project=place.project, entity=place.entity)
         tracker.start()
@@ -137,9 +144,27 @@ def _send_runs(groups: Iterable[Group], store: Store, mode: str, place: Place) -
             log_sweep(tracker, summary)
         seconds = {f"seconds/{stage}": value for stage, value in record.seconds.items()}
         tracker.finish(seconds | (score_summary(summary) if summary else {}))
-        note_tracked(store, record.name, tracker)
+        note_tracked(store, record.name, tracker, scored=summary is not None)
+        for warning in tracker.warnings:
+            log.warning(warning)
+        if tracker.mode == "offline":  # do not wait for the service again
+            mode = "offline"
         if tracker.run_folder is not None:
             yield record.name
+    if kept:
+        log.info("W&B: %d runs are kept offline; to send them: wandb sync %s", len(kept), " ".join(kept))
+
+
+def _noted(store: Store, name: str) -> dict[str, Any] | None:
+    """Where W&B has a run; None where it does not, or not with its score."""
+    file = store.run_folder(name) / TRACKED
+    noted: dict[str, Any] | None = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    return noted if noted and noted["scored"] else None
+
+
+def _is_there(noted: dict[str, Any], place: Place) -> bool:
+    """Whether a run is, or will be after `wandb sync`, in this project of this user or team."""
+    return noted["project"] == place.project and (place.entity is None or noted["entity"] in (None, place.entity))
 
 
 def _id_of(record: RunRecord) -> str:
@@ -157,8 +182,9 @@ def _summary_of(record: RunRecord, store: Store) -> dict[str, object] | None:
 
 
 def _studies(store: Store) -> Iterator[ReportStudy]:
-    """The studies of a storage folder that have trials, with what they searched."""
+    """The studies of a storage folder whose trials were tracked, with what they searched."""
     for file in sorted((store.root / "studies").glob(f"*/{TABLE}")):
         axes = dict.fromkeys(path for row in read_rows(file.parent) for path in row.changes)
-        if axes:
+        tracked = (store.root / "runs").glob(f"{file.parent.name}-0*/{TRACKED}")
+        if axes and any(tracked):
             yield ReportStudy(file.parent.name, tuple(axes))

@@ -33,8 +33,8 @@ class ScoreOptions(ConfiguredStageOptions):
     )
     subsets: list[str] | None = option(
         None,
-        "With --rule: count only these images, such as class=cat, object=small, object=0.05..0.25 (share), "
-        "image=0..150000 (pixels), all; repeatable.",
+        "Count only these images, under --rule (default: constant), such as class=cat, object=small, object=0.05..0.25 "
+        "(share), image=0..150000 (pixels), all; repeatable.",
         "Method",
         flag="--subset",
         metavar="SUBSET",
@@ -57,7 +57,7 @@ def score(run: RunName, *, options: ScoreOptions, out: Output) -> None:
     if by_rule:
         found = score_rule(
             run,
-            options.rule or "constant",
+            options.rule,
             storage=options.storage,
             subsets=options.subsets or (),
             fitted_on=options.fitted_on,

@@ -58,6 +58,9 @@ class ImportMasksSection(ImportedFiles):
 
     ids: Ids = "index"
     """What the numbers in the files mean."""
+    palette: Literal["index", "colours"] = "index"
+    """What says the number of a palette PNG's pixel: its index, or its colour, where all files have VOC's colours and
+    some at other places."""
     within_labels: bool
     """Whether every mask has only classes that the image-level labels of its image name."""
 

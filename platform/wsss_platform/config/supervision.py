@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from wsss_platform.config.section import Section
+from wsss_platform.config.section import Section, validated
 from wsss_platform.errors import unknown
 
 Kind = Literal[
@@ -64,11 +64,23 @@ def knowledge(text: str) -> Knowledge:
     """What KIND, KIND:MODEL or KIND:MODEL@HASH says; InputError with the nearest kind otherwise."""
     kind, _, rest = text.partition(":")
     model, at, digits = rest.rpartition("@")
-    if not at or not re.fullmatch(r"[0-9a-f]{4,64}", digits):
+    if not at or not re.fullmatch(r"[0-9a-fA-F]{4,64}", digits):
         model, digits = rest, ""
     if kind.strip() not in KINDS:
         raise unknown("kind of knowledge (--supervision)", kind.strip(), KINDS, "--supervision")
-    return Knowledge.model_validate({"kind": kind.strip(), "model": model.strip(), "hash": digits})
+    said = {"kind": kind.strip(), "model": model.strip(), "hash": digits.lower()}
+    return validated(Knowledge, said, f"--supervision {text}")
+
+
+def in_order(supervision: Iterable[Knowledge]) -> tuple[Knowledge, ...]:
+    """Each once, whatever the order in which it was said."""
+    return tuple(sorted(set(supervision), key=lambda each: (KINDS.index(each.kind), each.model, each.hash)))
+
+
+def joined(known: Sequence[Knowledge], more: Sequence[Knowledge]) -> tuple[Knowledge, ...]:
+    """What was known with kinds that came in later; that the rest is unknown stays said."""
+    new = [each for each in more if each.kind not in [one.kind for one in known]]
+    return (*(known or (Knowledge(kind="other", model=UNKNOWN),)), *new) if new else tuple(known)
 
 
 def supervision_words(supervision: Sequence[Knowledge], hashes: bool = False) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +16,7 @@ from wsss_platform.config.imported import IDS, Ids
 from wsss_platform.config.supervision import Knowledge
 from wsss_platform.data import Split, open_data
 from wsss_platform.errors import InputError, unknown
-from wsss_platform.masks.foreign import MaskFolder, labels, outside, possible_ids, read_numbers
+from wsss_platform.masks.foreign import MaskFolder, Palette, labels, outside, possible_ids, read_numbers
 from wsss_platform.plan.experiment import Experiment
 from wsss_platform.run import imported
 
@@ -47,53 +49,99 @@ def foreign_masks(
         raise InputError(f"{folder}: no such folder", field=folder)
     source = MaskFolder(place)
     content = imported.scan(source, split.ids, may_lack, "masks")
-    seen = _numbers_of(source, split, may_lack, on_image)
-    taken = _ids(ids, seen, split, source)
+    masks = _read(source, split, may_lack, on_image)
+    palette: Palette = "colours" if all(mask.coloured is not None for mask in masks.values()) else "index"
+    if palette == "colours" and not any(mask.moved for mask in masks.values()):
+        palette = "index"  # the same numbers
+    seen = {id: _seen(mask, palette) for id, mask in masks.items()}
+    taken, fitting = _ids(ids, seen, split, source, may_lack - (len(split.ids) - len(seen)))
     section = {
         "folder": str(place),
         "content": content,
         "supervision": tuple(supervision),
         "ids": taken,
-        "within_labels": _within_labels(seen, taken, split),
+        "palette": palette,
+        "within_labels": _within_labels({id: seen[id] for id in fitting}, taken, split),
     }
     config = validated(ImportedMasksConfig, {"imported": section}, "import-masks")
     return Experiment(imported.MASKS, config, data)
 
 
-def _numbers_of(
-    source: MaskFolder, split: Split, may_lack: int, on_image: Callable[[int], object]
-) -> dict[str, NDArray[np.bool_]]:
-    """Image id -> bool [256], which numbers its mask has."""
+_PALETTE = 3  # the colour type in a PNG's header
 
-    def numbers(id: str) -> NDArray[np.bool_] | InputError:
-        present = np.zeros(256, np.bool_)
+
+@dataclass(frozen=True)
+class _Mask:
+    """Which numbers a mask has, each bool [256]."""
+
+    indexed: NDArray[np.bool_]
+    """By the index of a palette."""
+    coloured: NDArray[np.bool_] | None
+    """By its colours; None where one is none of VOC's."""
+    moved: bool
+    """Whether both differ."""
+
+
+def _read(source: MaskFolder, split: Split, may_lack: int, on_image: Callable[[int], object]) -> dict[str, _Mask]:
+    """Image id -> its mask; without those that cannot be read, where there may be so many."""
+
+    def one(id: str) -> _Mask | InputError | None:
         try:
-            for path in source.files(id):
-                present[read_numbers(path.read_bytes(), str(path))] = True
+            (path,) = source.files(id) or (None,)
+            return None if path is None else _mask(path.read_bytes(), str(path))
         except OSError as error:
             return InputError(f"{error.filename}: cannot be read ({error.strerror})", field=error.filename)
         except InputError as error:
             return error
-        return present
 
-    found: dict[str, NDArray[np.bool_]] = {}
+    found: dict[str, _Mask] = {}
     errors = []
     with ThreadPoolExecutor(4) as pool:
-        for done, (id, present) in enumerate(zip(split.ids, pool.map(numbers, split.ids), strict=True), 1):
-            if isinstance(present, InputError):
-                errors.append(present)
-            else:
-                found[id] = present
+        for done, (id, mask) in enumerate(zip(split.ids, pool.map(one, split.ids), strict=True), 1):
+            if isinstance(mask, InputError):
+                errors.append(mask)
+            elif mask is not None:
+                found[id] = mask
             on_image(done)
-    if len(errors) > may_lack or not found:
-        more = f"\n  and {len(errors) - 20} more" if len(errors) > 20 else ""
-        listed = "\n  ".join(map(str, errors[:20]))
-        raise errors[0].in_context(f"{len(errors)} masks cannot be used:\n  {listed}{more}" if errors[1:] else listed)
+    if len(split.ids) - len(found) > may_lack or not found:
+        _refuse(errors)
     return found
 
 
-def _ids(asked: str | None, seen: dict[str, NDArray[np.bool_]], split: Split, source: MaskFolder) -> Ids:
-    """What the numbers are."""
+def _mask(content: bytes, where: str) -> _Mask:
+    indexed = read_numbers(content, where)
+    if content[25] != _PALETTE:
+        return _Mask(_present(indexed), _present(indexed), moved=False)
+    try:
+        coloured = read_numbers(content, where, "colours")
+    except InputError:
+        return _Mask(_present(indexed), None, moved=False)
+    return _Mask(_present(indexed), _present(coloured), moved=not np.array_equal(indexed, coloured))
+
+
+def _present(numbers: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    found = np.zeros(256, np.bool_)
+    found[numbers] = True
+    return found
+
+
+def _seen(mask: _Mask, palette: Palette) -> NDArray[np.bool_]:
+    if palette == "index":
+        return mask.indexed
+    assert mask.coloured is not None
+    return mask.coloured
+
+
+def _refuse(errors: Sequence[InputError]) -> NoReturn:
+    more = f"\n  and {len(errors) - 20} more" if len(errors) > 20 else ""
+    listed = "\n  ".join(map(str, errors[:20]))
+    raise errors[0].in_context(f"{len(errors)} masks cannot be used:\n  {listed}{more}" if errors[1:] else listed)
+
+
+def _ids(
+    asked: str | None, seen: dict[str, NDArray[np.bool_]], split: Split, source: MaskFolder, may_fail: int
+) -> tuple[Ids, tuple[str, ...]]:
+    """What the numbers are, and the images whose numbers do mean something."""
     every = possible_ids(np.zeros(256, np.bool_), split.classes)
     if asked is not None and asked not in IDS[1:]:
         raise unknown("numbers of masks (--ids)", asked, IDS[1:], "--ids")
@@ -101,18 +149,31 @@ def _ids(asked: str | None, seen: dict[str, NDArray[np.bool_]], split: Split, so
         raise InputError(
             f"--ids {asked}: only for the 80 classes of COCO, this data has {len(split.classes)}", field="--ids"
         )
-    fitting = possible_ids(np.logical_or.reduce(list(seen.values())), split.classes)
+    fits = {id: possible_ids(numbers, split.classes) for id, numbers in seen.items()}
+    misfits = {ids: sum(ids not in found for found in fits.values()) for ids in every}
+    least = min(misfits.values())
+    best = [ids for ids in every if misfits[ids] == least]
     chosen = next((each for each in every if each == asked), None)
-    if chosen is None and len(fitting) > 1:
+    if chosen is None and len(best) > 1:
         raise InputError(
             "the numbers of these masks fit COCO's classes by place (1..80) and COCO's own ids (1..90): say "
-            f"--ids {' or --ids '.join(fitting)}",
+            f"--ids {' or --ids '.join(best)}",
             field="--ids",
         )
-    taken = chosen or (fitting or every)[0]
-    for id, numbers in seen.items():  # the first that does not fit is named
-        labels(np.flatnonzero(numbers).astype(np.uint8), taken, split.classes, str(source.folder / f"{id}.png"))
-    return taken
+    taken = chosen or best[0]
+    fitting = tuple(id for id, found in fits.items() if taken in found)
+    if len(seen) - len(fitting) > may_fail or not fitting:
+        _refuse([_strange(id, seen[id], taken, split, source) for id, found in fits.items() if taken not in found])
+    return taken, fitting
+
+
+def _strange(id: str, numbers: NDArray[np.bool_], ids: Ids, split: Split, source: MaskFolder) -> InputError:
+    """What is wrong with the numbers of a mask."""
+    try:
+        labels(np.flatnonzero(numbers).astype(np.uint8), ids, split.classes, str(source.folder / f"{id}.png"))
+    except InputError as error:
+        return error
+    raise AssertionError("these numbers fit")
 
 
 def _within_labels(seen: dict[str, NDArray[np.bool_]], ids: Ids, split: Split) -> bool:

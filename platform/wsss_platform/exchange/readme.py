@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from wsss_platform.config.supervision import supervision_words
+from wsss_platform.config import ImportedMasksConfig
+from wsss_platform.config.supervision import UNKNOWN, supervision_words
 from wsss_platform.plan.experiment import Experiment
 from wsss_platform.plan.protocol import protocol
 
@@ -35,6 +36,8 @@ def readme(
     """What lies in the folder, how the masks were made, and what 255 means."""
     stage = experiment.stage("masks")
     masks = experiment.masks_config(stage.phase)
+    made_here = not isinstance(experiment.config, ImportedMasksConfig)
+    rule, crf = (masks.rule, masks.crf) if made_here else (UNKNOWN, UNKNOWN)
     scores = (
         ", IoU with the ground-truth mask by class and mean (null: in neither)"
         if scored
@@ -53,7 +56,7 @@ def readme(
     )
     return (
         f"# Pseudo masks\n\n{images} masks of split `{stage.list_name}`, method `{experiment.method.name}`, "
-        f"background rule `{masks.rule}`, CRF `{masks.crf}` (content key {stage.key[:12]}). They were made from "
+        f"background rule `{rule}`, CRF `{crf}` (content key {stage.key[:12]}). They were made from "
         f"{supervision_words(protocol(experiment).supervision)}; they are no ground truth.\n\n"
         f"{table}\n## 255\n\n{ignored}\n{without}"
     )

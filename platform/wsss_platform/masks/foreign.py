@@ -3,10 +3,11 @@
 | PNG | number of a pixel |
 |---|---|
 | grey, 1 to 8 bits | its value; of a file of less than 8 bits the stored one, not its brightness |
-| palette | its index; where the palette has VOC's colours at other places, the number that VOC gives the colour |
+| palette | its index; where all files have VOC's colours and some at other places, VOC's number of the colour |
 | RGB, opaque RGBA | the number that VOC gives the colour (IRN, SEAM and others draw masks so) |
 
-255 is undecided, VOC's colour (224, 224, 192). The palette's rule is ours: PNG optimisers renumber palettes.
+255 is undecided, VOC's colour (224, 224, 192). The palette's rule is ours: PNG optimisers renumber palettes. It needs
+all files, as few colours of another palette can be VOC's by chance.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +28,7 @@ from wsss_platform.data.reading import BROKEN
 from wsss_platform.data.split import IGNORE
 from wsss_platform.errors import InputError
 
+Palette = Literal["index", "colours"]
 FORM = "PNG"
 _LARGEST = 1 << 28  # pixels: a small file must not allocate without bounds
 _EXPECTED = "expected a grey, palette or RGB PNG of labels"
@@ -44,8 +47,13 @@ class MaskFolder:
         return (path,) if path.is_file() else ()
 
 
-def read_numbers(content: bytes, where: str) -> NDArray[np.uint8]:
+def read_numbers(content: bytes, where: str, palette: Palette = "index") -> NDArray[np.uint8]:
     """The numbers of a mask's pixels as its file has them: uint8 [H, W], 255 undecided.
+
+    Args:
+        content: of the file.
+        where: its name, for errors.
+        palette: what says the number of a palette PNG's pixel.
 
     Raises:
         InputError: naming the file: it is damaged, no PNG, of another kind, or has a colour that is none of VOC's.
@@ -59,7 +67,7 @@ def read_numbers(content: bytes, where: str) -> NDArray[np.uint8]:
             if image.mode in ("L", "1"):
                 return _unstretched(np.array(image.convert("L")), content)
             if image.mode == "P":
-                return _of_palette(image)
+                return _of_palette(image, where) if palette == "colours" else np.array(image, dtype=np.uint8)
             if image.mode == "RGB":
                 return _of_colours(np.array(image), where)
             if image.mode == "RGBA":
@@ -77,17 +85,15 @@ def _unstretched(values: NDArray[np.uint8], content: bytes) -> NDArray[np.uint8]
     return values if steps >= 255 else (values // (255 // steps)).astype(np.uint8)
 
 
-def _of_palette(image: Image.Image) -> NDArray[np.uint8]:
+def _of_palette(image: Image.Image, where: str) -> NDArray[np.uint8]:
+    """By colour; of two indices with one colour both."""
     indices = np.array(image, dtype=np.uint8)
     used = np.unique(indices)
     colours = np.zeros((256, 3), np.uint8)
     table = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
     colours[: len(table)] = table
-    numbers = _numbers(colours[used])
-    if (numbers < 0).any() or len(set(numbers.tolist())) < len(used):
-        return indices  # colours of its own
     found = np.zeros(256, np.uint8)
-    found[used] = numbers
+    found[used] = _of_colours(colours[None, used], where)[0]
     return found[indices]
 
 

@@ -20,7 +20,7 @@ from wsss_platform.config import (
     Section,
     fingerprint,
 )
-from wsss_platform.config.supervision import UNKNOWN, Knowledge, Supervision, supervision_words
+from wsss_platform.config.supervision import UNKNOWN, Knowledge, Supervision, joined, supervision_words
 from wsss_platform.errors import unknown
 from wsss_platform.plan.affinity import described
 from wsss_platform.plan.experiment import Experiment, file_fingerprint, weights_fingerprint
@@ -89,7 +89,7 @@ class Protocol(Section):
     data: str
     """Data set, such as "sample-" with its parameters' hash, "voc12" or "coco2014"."""
     train_list: str
-    """Images trained on, with image-level labels; "unknown (imported)" for imported maps."""
+    """Images trained on, with image-level labels; "unknown (imported)" for imported maps and masks."""
     train_images: int
     """How many."""
     score_list: str
@@ -102,12 +102,13 @@ class Protocol(Section):
     labels_from: str
     """Where image-level labels come from; "masks" when derived from the ground truth."""
     label_gate: bool
-    """Whether the scored maps were limited to the classes the image-level labels name."""
+    """Whether the scored maps were limited to the classes the image-level labels name; of imported masks whether they
+    have no other class."""
     selection: Selection
     """Which ground truth chose hyper-parameters or checkpoints; "none" for a plain training run, "unknown" for
     maps that somebody else made."""
     backbone: str
-    """Architecture and output stride, or "imported maps (FORM)"."""
+    """Architecture and output stride, "imported maps (FORM)" or "imported masks"."""
     initial_weights: str
     """"imagenet", "none" or "file:<hash>" for the backbone; "released:<hash>" or "imported:<hash>" when nothing was
     trained here."""
@@ -211,11 +212,10 @@ def _of_imported(found: Protocol, experiment: Experiment) -> Protocol:
     """The protocol with what is known of maps that somebody else made."""
     assert isinstance(experiment.config, ImportedConfig)
     maps = experiment.config.imported
-    extras = [each for each in _saliency(experiment) if each.kind not in [known.kind for known in maps.supervision]]
     said = {
         "train_list": UNKNOWN,
         "train_images": 0,
-        "supervision": (*maps.supervision, *extras),
+        "supervision": joined(maps.supervision, _saliency(experiment)),
         "label_gate": maps.gate == "labels",
         "backbone": f"imported maps ({maps.form})",
         "initial_weights": f"imported:{maps.content[:12]}",

@@ -72,8 +72,8 @@ class RuleSubset(Part):
     """In the subset."""
     masks: SubsetScore
     """The masks as made."""
-    rule: SubsetScore
-    """The maps under the rule."""
+    rule: SubsetScore | None
+    """The maps under the rule; null where there are no maps, as of imported masks."""
 
 
 class RuleResult(Document):
@@ -84,7 +84,7 @@ class RuleResult(Document):
     run: str
     """Its name."""
     rule: str
-    """"constant", "power", "per-class" or "saliency"."""
+    """"constant", "power", "per-class" or "saliency"; "none" where there are no maps."""
     fitted_on: str
     """The split that chose the setting."""
     oracle: bool

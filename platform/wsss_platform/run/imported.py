@@ -216,12 +216,13 @@ class ImportMasksWork(ImportWork):
         from wsss_platform.masks.foreign import labels, outside, read_numbers
 
         where, split = str(self._source.folder / f"{image}.png"), self._split
-        numbers = read_numbers(contents[0], where)
+        section = _masks_config(self.experiment).imported
+        numbers = read_numbers(contents[0], where, section.palette)
         height, width = split.size(image)
         if numbers.shape != (height, width):
             found = f"{numbers.shape[1]}x{numbers.shape[0]}"
             raise InputError(f"{where}: a mask of {found}, its image is {width}x{height}", field=where)
-        mask = labels(numbers, _masks_config(self.experiment).imported.ids, split.classes, where)
+        mask = labels(numbers, section.ids, split.classes, where)
         return (image, mask), {"outside": [split.classes[index] for index in outside(mask, split.labels(image))]}
 
     def _write(self, target: Path, taken: Sequence[tuple[str, NDArray[np.uint8]]]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from wsss_platform.run.scrub import scrub, shareable
 from wsss_platform.store.artefacts import write_atomic
 from wsss_platform.tracking.weights_and_biases import failures, first_line, load_wandb
 
@@ -87,30 +88,31 @@ def publish(
     """
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"report-{project}.json"
+    ids = _ids_of(file)
     report = _build(groups, studies, project, entity or "")
-    report.id = _id_of(file, entity)
+    report.id = ids.get(entity or "", "")
     spec = json.loads(report._to_model().spec.model_dump_json(by_alias=True, exclude_none=True))
 
-    def keep(id: str, pending: bool) -> None:
-        said = {"version": 1, "entity": entity, "project": project, "id": id, "pending": pending, "content": spec}
+    def keep(pending: bool) -> None:
+        said = {"version": 1, "entity": entity, "project": project, "ids": ids, "pending": pending, "content": spec}
         write_atomic(file, json.dumps(said, indent=1))
 
-    keep(report.id, True)
+    def save() -> None:
+        """Also where nobody waits for it any more: its id must not be lost."""
+        _save(report)
+        ids[entity or ""] = report.id
+        keep(pending=False)
+
+    keep(pending=True)
     if not online:
         return Published(None, file, "not logged in")
-    reason = _within(patience, lambda: _save(report))
-    if reason:
-        return Published(None, file, reason)
-    keep(report.id, False)
-    return Published(str(report.url), file)
+    reason = _within(patience, save)
+    return Published(None, file, reason) if reason else Published(str(report.url), file)
 
 
-def _id_of(file: Path, entity: str | None) -> str:
-    """The id that the server gave; "" where it has not made one for this user or team."""
-    if not file.is_file():
-        return ""
-    said = json.loads(file.read_text(encoding="utf-8"))
-    return str(said["id"]) if said.get("entity") == entity or entity is None else ""
+def _ids_of(file: Path) -> dict[str, str]:
+    """User or team -> the id that the server gave its report."""
+    return dict(json.loads(file.read_text(encoding="utf-8"))["ids"]) if file.is_file() else {}
 
 
 def _within(patience: float, work: Callable[[], None]) -> str:
@@ -122,7 +124,7 @@ def _within(patience: float, work: Callable[[], None]) -> str:
             work()
             reasons[0] = ""
         except failures() as error:
-            reasons[0] = first_line(error)
+            reasons[0] = scrub(first_line(error))
 
     thread = threading.Thread(target=try_it, name="wandb-report", daemon=True)
     thread.start()
@@ -132,13 +134,13 @@ def _within(patience: float, work: Callable[[], None]) -> str:
 
 def _save(report: Any) -> None:
     """Change the report of its id; make a new one where somebody deleted that."""
-    try:
-        report.save()
-    except failures():
-        if not report.id:
-            raise
-        report.id = ""
-        report.save()
+    from wandb_workspaces._graphql import execute_graphql
+    from wandb_workspaces.reports.v2.gql import view_report
+
+    if report.id:
+        found = execute_graphql(load_wandb().Api(), view_report, {"reportId": report.id})
+        report.id = report.id if found.get("view") else ""
+    report.save()
 
 
 def _build(groups: Sequence[ReportGroup], studies: Sequence[ReportStudy], project: str, entity: str) -> Any:
@@ -166,7 +168,7 @@ def _group(made: ModuleType, group: ReportGroup) -> list[Any]:
     )
     bars = made.BarPlot(title="mean IoU of the masks", metrics=[made.SummaryMetric("mean_iou")])
     grid = made.PanelGrid(runsets=[runs], panels=[curve, bars], active_runset=0)
-    return [made.MarkdownBlock(group.text), grid]
+    return [made.MarkdownBlock(shareable(group.text)), grid]
 
 
 def _study(made: ModuleType, study: ReportStudy) -> Any:

@@ -102,8 +102,10 @@ class Tracker:
         """What a person should know: that the run is offline, or what failed."""
         self.run_folder: Path | None = None
         """Where wandb keeps this run, once it is open."""
-        self.place: tuple[str, str, str] | None = None
-        """Entity, project and id of the run, once it is open on the server."""
+        self.target: dict[str, str | None] = {"project": project, "entity": entity}
+        """Where the run belongs on the server; once it is open there, with the entity that it got."""
+        self.ended = False
+        """Whether it was closed, with all that was sent."""
         self._name, self._group, self._project, self._id = name, group, project, id
         self._entity, self._kind = entity, kind
         self._config = shareable({**config, "protocol": protocol})
@@ -149,6 +151,11 @@ class Tracker:
 
         self._send(send)
 
+    def change_config(self, values: Mapping[str, Any]) -> None:
+        """Replace values of the run's config."""
+        changed = shareable(dict(values))
+        self._send(lambda run: run.config.update(changed, allow_val_change=True))
+
     def finish(self, summary: Mapping[str, Any] | None = None) -> None:
         """Store the summary, close the run and wait for it: `patience` and twice `closing` at most.
 
@@ -164,7 +171,8 @@ class Tracker:
         self._open = False
         longest = self._patience + 2 * self._closing
         self._thread.join(longest)
-        if self._thread.is_alive():
+        self.ended = not self._thread.is_alive()
+        if not self.ended:
             self._warn(f"did not finish in {longest:.0f} s; what it has is under {self._folder / 'wandb'}")
 
     def _send(self, message: Callable[[Any], None]) -> None:
@@ -239,7 +247,7 @@ class Tracker:
         )
         self.run_folder = Path(run.settings.sync_dir)
         if mode == "online":
-            self.place = (str(run.entity), str(run.project), str(run.id))
+            self.target = {"project": str(run.project), "entity": str(run.entity)}
         return run
 
 

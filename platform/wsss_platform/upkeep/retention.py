@@ -23,7 +23,7 @@ KEEP_BEST = 3
 DAYS = 7.0
 """Age at which what nobody refers to may go."""
 LARGE = ("maps", "masks")
-"""The kinds that losing trials do not keep; all are made again from weights."""
+"""The kinds that losing trials do not keep; they are made again from weights (or from what was imported)."""
 PIPELINE = ("train", "maps", "masks", "score")
 
 

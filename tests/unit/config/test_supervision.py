@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from wsss_platform.config.supervision import Knowledge, Supervision, knowledge, supervision_words
+from wsss_platform.config.supervision import Knowledge, Supervision, in_order, joined, knowledge, supervision_words
 from wsss_platform.errors import InputError
 
 
@@ -33,10 +33,30 @@ def test_wrong_words() -> None:
         InputError, match=r"kind of knowledge \(--supervision\) 'image-label'; did you mean 'image-labels'"
     ):
         knowledge("image-label")
-    with pytest.raises(ValidationError, match="says what it is"):
+    with pytest.raises(InputError, match="--supervision other: .*says what it is"):
         knowledge("other")
+    with pytest.raises(InputError, match="at most 80"):
+        knowledge("saliency:" + 81 * "x")
     with pytest.raises(ValidationError, match="hash"):
         Knowledge(kind="saliency", hash="../..")
+
+
+def test_the_order_in_which_it_is_said_is_nothing() -> None:
+    said = [knowledge(text) for text in ("saliency:B", "image-labels", "saliency:A@ABCD", "image-labels")]
+    assert (
+        in_order(said)
+        == in_order(reversed(said))
+        == tuple(map(knowledge, ("image-labels", "saliency:A@abcd", "saliency:B")))
+    )
+
+
+def test_what_is_unknown_stays_so_when_more_comes_in() -> None:
+    saliency = (Knowledge(kind="saliency", hash="abcd"),)
+    labels = (Knowledge(kind="image-labels"),)
+    assert supervision_words(joined((), saliency)) == "unknown (imported) + saliency"
+    assert supervision_words(joined(labels, saliency)) == "labels + saliency"
+    assert joined((*labels, *saliency), saliency) == (*labels, *saliency)
+    assert joined((), ()) == ()
 
 
 @pytest.mark.parametrize(

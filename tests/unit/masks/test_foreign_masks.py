@@ -44,10 +44,11 @@ def opaque(mask: NDArray[np.uint8], alpha: int = 255) -> Image.Image:
         png(Image.fromarray(MASK)),
         png(with_palette(MASK, voc_palette())),
         png(with_palette(MASK, np.random.default_rng(0).integers(0, 255, (256, 3)).astype(np.uint8))),
+        png(with_palette(MASK, np.roll(voc_palette(), 3, axis=0))),
         png(Image.fromarray(voc_palette()[MASK])),
         png(opaque(MASK)),
     ],
-    ids=["grey", "VOC's palette", "another palette", "RGB", "RGBA"],
+    ids=["grey", "VOC's palette", "another palette", "VOC's colours elsewhere", "RGB", "RGBA"],
 )
 def test_forms(content: bytes) -> None:
     assert np.array_equal(read_numbers(content, "a.png"), MASK)
@@ -59,7 +60,8 @@ def test_a_palette_in_another_order() -> None:
     order = np.random.default_rng(1).permutation(len(used))
     renumbered = np.argsort(order)[indices.reshape(MASK.shape)].astype(np.uint8)
     content = png(with_palette(renumbered, voc_palette()[used[order]]), bits=4)
-    assert np.array_equal(read_numbers(content, "a.png"), MASK)
+    assert np.array_equal(read_numbers(content, "a.png", "colours"), MASK)
+    assert np.array_equal(read_numbers(content, "a.png"), renumbered)
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4])

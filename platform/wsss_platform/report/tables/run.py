@@ -93,11 +93,16 @@ def protocol_line(protocol: Protocol) -> str:
 
 def rule_result(found: RuleResult) -> list[Shown]:
     """A background rule on a run: a line for each subset, the setting, the protocol."""
-    rows = tuple((row.subset, str(row.images), _with_span(row.masks), _with_span(row.rule)) for row in found.subsets)
-    headings = ("number", "masks as made", f"maps, {found.words}")
+    of_maps = found.rule != "none"
+    rows = []
+    for row in found.subsets:
+        spans = [_with_span(span) for span in (row.masks, row.rule) if span is not None]
+        rows.append((row.subset, str(row.images), *spans))
+    headings = ("number", "masks as made", *([f"maps, {found.words}"] if of_maps else []))
     title = f"{found.run}: mean IoU, percent, with 95 % intervals over images"
     settings = ", ".join(f"{name} {value:g}" for name, value in found.setting.items())
-    return [Table(title, columns("images", right=headings), rows), settings, protocol_line(found.protocol)]
+    table = Table(title, columns("images", right=headings), tuple(rows))
+    return [table, *([settings] if of_maps else []), protocol_line(found.protocol)]
 
 
 def difference_result(found: RunDifference) -> list[Shown]:
