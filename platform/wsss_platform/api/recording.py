@@ -226,13 +226,16 @@ def tracker_of(record: RunRecord, store: Store, mode: str, **more: Any) -> Track
 def note_tracked(store: Store, name: str, tracker: Tracker, *, scored: bool) -> None:
     """Write down where W&B has a run, so that it is not sent twice; nothing of one that was not closed in time."""
     if tracker.run_folder is not None and tracker.ended:
-        said = {"mode": tracker.mode, "folder": str(tracker.run_folder), "scored": scored, **tracker.target}
+        said = {"mode": tracker.mode, "folder": str(tracker.run_folder), "scored": scored}
+        said |= {"project": tracker.target.project, "entity": tracker.target.entity}
         write_atomic(store.run_folder(name) / TRACKED, json.dumps(said))
 
 
 def log_sweep(tracker: Tracker, summary: dict[str, Any]) -> None:
     """A point of a curve for each threshold of a score's sweep, where it has one."""
-    sweep = summary["sweep"] or {"thresholds": (), "mean_iou": ()}
+    sweep = summary["sweep"]
+    if sweep is None or not tracker.running:
+        return
     for values in zip(sweep["thresholds"], sweep["mean_iou"], strict=True):
         if None not in values:
             tracker.log(dict(zip(CURVE, values, strict=True)))

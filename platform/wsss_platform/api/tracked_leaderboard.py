@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from wsss_platform.api.recording import TRACKED, log_sweep, note_tracked, score_summary, tracker_of
 from wsss_platform.config.supervision import supervision_words
@@ -20,7 +20,7 @@ from wsss_platform.run.records import RunRecord, read_records
 from wsss_platform.run.trial_rows import TABLE, read_rows
 from wsss_platform.store.artefacts import Store
 from wsss_platform.tracking.reports import ReportGroup, ReportStudy, publish
-from wsss_platform.tracking.weights_and_biases import PROJECT, Tracker
+from wsss_platform.tracking.weights_and_biases import PROJECT, Target, Tracker
 
 log = logging.getLogger(__name__)
 
@@ -56,13 +56,6 @@ class TrackedLeaderboard:
     """File of the report's content, which the next call that is logged in makes."""
 
 
-class Place(NamedTuple):
-    """On the server."""
-
-    project: str
-    entity: str | None
-
-
 def table(groups: Iterable[Group]) -> list[list[object]]:
     """A line for each row of each protocol, in the order of `COLUMNS`."""
     return [
@@ -96,27 +89,25 @@ def track(
         entity: user or team; None: the user's default.
         project: on the server; None: "wsss-platform".
     """
-    place = Place(project or PROJECT, entity)
+    target = Target(project or PROJECT, entity)
     board = Tracker(
         name="leaderboard",
         group="leaderboard",
-        kind="leaderboard",
         config={"protocols": [group.key for group in groups]},
         protocol={},
         folder=store.root,
         mode=mode,
-        project=place.project,
-        entity=place.entity,
+        target=target._replace(kind="leaderboard"),
     )
     board.start()
     board.table("leaderboard", COLUMNS, table(groups))
     board.image("intervals", pixels(intervals(groups)))
     board.finish()
-    online = board.mode == "online" and board.target["entity"] is not None
-    owner = board.target["entity"] if online else entity
-    sent = tuple(_send_runs(groups, store, board.mode, Place(place.project, owner)))
+    online = board.mode == "online" and board.target.entity is not None
+    owner = board.target.entity if online else entity
+    sent = tuple(_send_runs(groups, store, board.mode, target._replace(entity=owner)))
     shown = [ReportGroup(group.key, leaderboard_markdown([group])) for group in groups]
-    made = publish(shown, list(_studies(store)), store.root / "wandb", place.project, owner, online=online)
+    made = publish(shown, list(_studies(store)), store.root / "wandb", target.project, owner, online=online)
     for warning in board.warnings:
         log.warning(warning)
     if online and made.reason:
@@ -125,7 +116,7 @@ def track(
     return TrackedLeaderboard(board.mode, folder, sent, made.url, str(made.file))
 
 
-def _send_runs(groups: Iterable[Group], store: Store, mode: str, place: Place) -> Iterator[str]:
+def _send_runs(groups: Iterable[Group], store: Store, mode: str, target: Target) -> Iterator[str]:
     """Runs of the rows that W&B does not have in this place: as they were recorded, with their sweeps."""
     names = {name for group in groups for row in group.rows for name in row.runs}
     kept = []
@@ -133,11 +124,11 @@ def _send_runs(groups: Iterable[Group], store: Store, mode: str, place: Place) -
         if record.name not in names:
             continue
         noted = _noted(store, record.name)
-        if noted is not None and _is_there(noted, place):
+        if noted is not None and _is_there(noted, target):
             if mode == "online" and noted["mode"] == "offline":
                 kept.append(noted["folder"])
             continue
-        tracker = tracker_of(record, store, mode, id=_id_of(record), project=place.project, entity=place.entity)
+        tracker = tracker_of(record, store, mode, id=_id_of(record), target=target)
         tracker.start()
         summary = _summary_of(record, store)
         if summary is not None:
@@ -162,9 +153,9 @@ def _noted(store: Store, name: str) -> dict[str, Any] | None:
     return noted if noted and noted["scored"] else None
 
 
-def _is_there(noted: dict[str, Any], place: Place) -> bool:
+def _is_there(noted: dict[str, Any], target: Target) -> bool:
     """Whether a run is, or will be after `wandb sync`, in this project of this user or team."""
-    return noted["project"] == place.project and (place.entity is None or noted["entity"] in (None, place.entity))
+    return noted["project"] == target.project and (target.entity is None or noted["entity"] in (None, target.entity))
 
 
 def _id_of(record: RunRecord) -> str:

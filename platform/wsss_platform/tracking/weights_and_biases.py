@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,16 @@ def choose_mode(wanted: str = "auto") -> tuple[Mode, str]:
     return ("online", "") if logged_in else ("offline", "not logged in")
 
 
+class Target(NamedTuple):
+    """Where a run goes on the server."""
+
+    project: str = PROJECT
+    entity: str | None = None
+    """User or team; None: the user's own default."""
+    kind: str | None = None
+    """W&B's "job type" of the run, such as "leaderboard"."""
+
+
 class Tracker:
     """One W&B run. Usable from the driver, trials and training workers alike.
 
@@ -70,9 +80,7 @@ class Tracker:
         protocol: plain data, stored in the run's config under "protocol".
         folder: storage folder; W&B's files go to `folder/wandb`.
         mode: one of `MODES`. An online run that cannot be opened continues offline.
-        project: on the server.
-        entity: user or team on the server; None: the user's own default.
-        kind: W&B's "job type" of the run, such as "leaderboard".
+        target: where it goes on the server.
         id: of the run; a run of this id is continued. None: a new one.
         patience: seconds to wait for the service when opening the run.
         closing: seconds to wait for it when closing the run.
@@ -87,9 +95,7 @@ class Tracker:
         protocol: Mapping[str, Any],
         folder: Path,
         mode: str = "auto",
-        project: str = PROJECT,
-        entity: str | None = None,
-        kind: str | None = None,
+        target: Target | None = None,
         id: str | None = None,
         patience: float = 10.0,
         closing: float = 10.0,
@@ -102,12 +108,11 @@ class Tracker:
         """What a person should know: that the run is offline, or what failed."""
         self.run_folder: Path | None = None
         """Where wandb keeps this run, once it is open."""
-        self.target: dict[str, str | None] = {"project": project, "entity": entity}
+        self.target = target or Target()
         """Where the run belongs on the server; once it is open there, with the entity that it got."""
         self.ended = False
         """Whether it was closed, with all that was sent."""
-        self._name, self._group, self._project, self._id = name, group, project, id
-        self._entity, self._kind = entity, kind
+        self._name, self._group, self._id = name, group, id
         self._config = shareable({**config, "protocol": protocol})
         self._folder = folder
         self._patience, self._closing = patience, closing
@@ -226,9 +231,9 @@ class Tracker:
             resume="allow" if self._id and mode == "online" else None,  # offline, `wandb sync` joins what has one id
             name=self._name,
             group=self._group,
-            job_type=self._kind,
-            project=self._project,
-            entity=self._entity,
+            job_type=self.target.kind,
+            project=self.target.project,
+            entity=self.target.entity,
             config=self._config,
             dir=str(self._folder),
             mode=mode,
@@ -247,7 +252,7 @@ class Tracker:
         )
         self.run_folder = Path(run.settings.sync_dir)
         if mode == "online":
-            self.target = {"project": str(run.project), "entity": str(run.entity)}
+            self.target = self.target._replace(project=str(run.project), entity=str(run.entity))
         return run
 
 
