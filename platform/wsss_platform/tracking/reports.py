@@ -111,8 +111,11 @@ def publish(
 
 
 def _ids_of(file: Path) -> dict[str, str]:
-    """User or team -> the id that the server gave its report."""
-    return dict(json.loads(file.read_text(encoding="utf-8"))["ids"]) if file.is_file() else {}
+    """User or team -> the id that the server gave its report; none from a damaged file."""
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8"))["ids"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def _within(patience: float, work: Callable[[], None]) -> str:
