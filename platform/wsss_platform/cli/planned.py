@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from wsss_platform.api._data import Data, data_named
+from wsss_platform.api._run import Run
 from wsss_platform.api._train import PlannedRun
 from wsss_platform.cli.output import Output, print_shown
 from wsss_platform.config.verb_options import DataOptions
@@ -14,12 +17,14 @@ def data_from(options: DataOptions) -> Data:
     return data_named(options.data, options.root, options.train_split, options.score_split)
 
 
-def carried_out(planned: PlannedRun, dry_run: bool, out: Output) -> None:
+def carried_out(
+    planned: PlannedRun, dry_run: bool, out: Output, run: Callable[[PlannedRun], Run] = PlannedRun.run
+) -> None:
     """Print the plan, and unless it is a dry run, do it and print what came out."""
     plan = planned.document()
     if dry_run:
         out.result(plan, *run_plan(plan))
         return
     print_shown(plan_table(plan))
-    result = planned.run().result
+    result = run(planned).result
     out.result(result, *run_result(result))

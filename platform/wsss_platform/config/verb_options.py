@@ -135,6 +135,31 @@ class OutputOptions(PlanOptions):
 
 
 @dataclass(frozen=True)
+class ImportingOptions(TreeOptions):
+    """Of verbs that make a run of files that somebody else made."""
+
+    split: str | None = option(None, "Take the images of this split.", "Data", metavar="NAME", former="--list")
+    supervision: list[str] | None = option(
+        None,
+        "State knowledge that went into the files: image-labels, image-text-pairs, self-supervised-features, "
+        "class-agnostic-masks, saliency, class-masks or other; repeatable. The protocol says it.",
+        "Data",
+        metavar="KIND[:MODEL[@HASH]]",
+    )
+    workers: int | None = option(None, "Use this many processes. Default: what there is room for.", "Resources", low=1)
+    max_failures: int = option(0, "Continue while at most this many images fail.", "Resources", low=0)
+    local: bool = option(False, "Use this process alone, without Ray.", "Resources")
+    storage: Path = option(STORAGE, "Keep the run in this folder.", "Storage", metavar="DIR", envvar="WSSS_STORAGE")
+    output: OutputOptions = group(OutputOptions)
+
+    @property
+    def planned(self) -> dict[str, Any]:
+        """What the plan of an import is told of them."""
+        told = {name: getattr(self, name) for name in ("storage", "workers", "local", "max_failures")}
+        return {**told, "wandb": self.output.wandb}
+
+
+@dataclass(frozen=True)
 class StoredOptions(JsonOptions):
     """Of verbs that read a storage folder."""
 
