@@ -18,7 +18,7 @@ def data_from(options: DataOptions) -> Data:
 
 
 def carried_out(
-    planned: PlannedRun, dry_run: bool, out: Output, run: Callable[[PlannedRun], Run] = PlannedRun.run
+    planned: PlannedRun, dry_run: bool, out: Output, run: Callable[[PlannedRun], Run] | None = None
 ) -> None:
     """Print the plan, and unless it is a dry run, do it and print what came out."""
     plan = planned.document()
@@ -26,5 +26,5 @@ def carried_out(
         out.result(plan, *run_plan(plan))
         return
     print_shown(plan_table(plan))
-    result = run(planned).result
+    result = (planned.run() if run is None else run(planned)).result
     out.result(result, *run_result(result))
