@@ -220,7 +220,25 @@ def test_runs_that_are_kept_offline_are_named(own: Path, server: WandbServer) ->
 def test_a_damaged_score_of_one_seed_leaves_the_row(own: Path) -> None:
     for file in own.glob("stages/score/*/confusion-*.parquet"):
         file.write_bytes(b"PAR1")
+    (own / "runs" / "seed0" / "seeds.json").unlink(missing_ok=True)
     said = command(own, "leaderboard", "--json")
     (row,) = json.loads(said.stdout)["groups"][0]["rows"]
     assert row["interval"] is None
     assert "no interval of run seed0" in said.stderr
+
+
+def test_an_interval_over_seeds_is_computed_once(own: Path) -> None:
+    """As long as it is of the same scores."""
+
+    def interval() -> list[float]:
+        (row,) = json.loads(command(own, "leaderboard", "--json").stdout)["groups"][0]["rows"]
+        return list(row["interval"])
+
+    file = own / "runs" / "seed0" / "seeds.json"
+    first = interval()
+    said = json.loads(file.read_text())
+    assert said["interval"] == first
+    file.write_text(json.dumps({**said, "interval": [0.1, 0.2]}))
+    assert interval() == [0.1, 0.2]
+    file.write_text(json.dumps({"scores": ["others"], "interval": [0.1, 0.2]}))
+    assert interval() == first

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,10 +13,11 @@ import ray
 from ray.util.state import list_actors, list_placement_groups
 
 from another_process import until
+from cluster_faults import QUICK
 from study_requests import study_request
 from tiny_method import METHOD, TinyConfig, TinyLoss, TinyModule, Trouble
 from wsss_platform.config import DataConfig, MapsConfig, SampleConfig, TrainConfig
-from wsss_platform.engine.cluster import SETTINGS, connect
+from wsss_platform.engine.cluster import SETTINGS, connect, environment
 from wsss_platform.method import Phase
 from wsss_platform.method.module import TrainingModule
 from wsss_platform.plan.experiment import Experiment
@@ -113,24 +113,16 @@ def nodes() -> Iterator[list[Any]]:
     """The cluster and its three nodes. Trials are processes of the head, trainings are on the nodes."""
     from ray.cluster_utils import Cluster
 
-    quick = {"period_ms": "300", "timeout_ms": "1000", "failure_threshold": "5", "initial_delay_ms": "0"}
-    settings = {**SETTINGS, **{f"RAY_health_check_{name}": value for name, value in quick.items()}}
-    before = {name: os.environ.get(name) for name in settings}
-    os.environ.update(settings)
     store = {"object_store_memory": 128 * 1024**2}
     dashboard = {"include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": None}
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "memory": 10**10, **dashboard, **store})
-    try:
-        found = [cluster.add_node(num_cpus=2, memory=1000, **store) for _ in range(3)]
-        with connect(cluster.address):
-            yield [cluster, *found]
-    finally:
-        cluster.shutdown()
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+    with environment({**SETTINGS, **QUICK}):
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "memory": 10**10, **dashboard, **store})
+        try:
+            found = [cluster.add_node(num_cpus=2, memory=1000, **store) for _ in range(3)]
+            with connect(cluster.address):
+                yield [cluster, *found]
+        finally:
+            cluster.shutdown()
 
 
 def test_trials_are_packed_and_share_their_seeds(nodes: list[Any], tmp_path: Path) -> None:

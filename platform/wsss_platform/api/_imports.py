@@ -52,16 +52,9 @@ def plan_import(
     found = foreign_maps(place, form, build_data(data_of(data), data_changes), given, config_changes, max_failures)
     experiment, taken = found
     log.info("%s: maps of the form %s%s", folder, taken, "" if form else ", by what its files hold")
+    store = Store(storage_folder(storage), max_failures)
     return PlannedRun(
-        experiment=experiment,
-        store=Store(storage_folder(storage), max_failures),
-        name=run_name,
-        until=last_stage(experiment, until),
-        local=local,
-        gpus_per_worker=None,
-        producers=workers,
-        wandb=wandb_mode(wandb),
-        selection="unknown",
+        experiment, store, run_name, last_stage(experiment, until), local, None, workers, wandb_mode(wandb), "unknown"
     )
 
 
@@ -83,6 +76,7 @@ def plan_import_masks(
 ) -> PlannedRun:
     """What `import_masks` does before it starts; the masks are read once for it."""
     from wsss_platform.api.experiments import apart, build_data
+    from wsss_platform.api.runs import last_stage
     from wsss_platform.exchange.foreign_masks import foreign_masks
     from wsss_platform.report.progress import status
     from wsss_platform.store.artefacts import Store, check_name
@@ -100,16 +94,9 @@ def plan_import_masks(
         experiment = foreign_masks(
             Path(folder), ids, built, stated, max_failures, lambda done: update(f"{done} masks read")
         )
+    store = Store(storage_folder(storage), max_failures)
     return PlannedRun(
-        experiment=experiment,
-        store=Store(storage_folder(storage), max_failures),
-        name=run_name,
-        until=experiment.stages[0 if until == "masks" else -1],
-        local=local,
-        gpus_per_worker=None,
-        producers=workers,
-        wandb=wandb_mode(wandb),
-        selection="unknown",
+        experiment, store, run_name, last_stage(experiment, until), local, None, workers, wandb_mode(wandb), "unknown"
     )
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
     from wsss_platform.store.artefacts import Store
 
 log = logging.getLogger(__name__)
+
+INTERVAL = "seeds.json"
+"""In the folder of a row's first run: the interval over its random seeds, and the scores that it is of."""
 
 
 class Leaderboard:
@@ -113,25 +119,39 @@ def leaderboard(storage: str | Path | None = None) -> Leaderboard:
     from wsss_platform.report import leaderboard as board
     from wsss_platform.report.evaluations import evaluations
     from wsss_platform.run.records import read_records
-    from wsss_platform.scores.seeds import interval_over_seeds
     from wsss_platform.store.artefacts import Store
 
     store = Store(storage_folder(storage))
 
-    def interval(runs: Sequence[RunRecord]) -> tuple[float, float] | None:
-        keys = [key for run in runs for name, key in run.stages.items() if name.startswith("score:")]
-        if len(keys) != len(runs) or not all(store.finished("score", key) for key in keys):
-            return None
-        try:
-            return interval_over_seeds([store.open("score", key).folder for key in keys])
-        except (InputError, RunError) as error:
-            log.warning("no interval of run %s: %s", runs[0].name, error)
-            return None
-
     found = read_records(store)
     for name, reason in found.damaged:
         log.warning("left out: run %s: %s", name, reason)
-    return Leaderboard(tuple(board.rows(found.records, interval=interval)), evaluations(store), store)
+    return Leaderboard(tuple(board.rows(found.records, interval=partial(_interval, store))), evaluations(store), store)
+
+
+def _interval(store: Store, runs: Sequence[RunRecord]) -> tuple[float, float] | None:
+    """Over images and seeds, of several runs' stored counts; computed once and kept in the first run's folder."""
+    from wsss_platform.scores.seeds import interval_over_seeds
+    from wsss_platform.store.artefacts import write_atomic
+
+    keys = [key for run in runs for name, key in run.stages.items() if name.startswith("score:")]
+    file = store.run_folder(runs[0].name) / INTERVAL
+    with suppress(OSError, ValueError, KeyError):
+        known = json.loads(file.read_text(encoding="utf-8"))
+        if known["scores"] == keys:
+            low, high = known["interval"]
+            return low, high
+    if len(keys) != len(runs) or not all(store.finished("score", key) for key in keys):
+        return None
+    try:
+        found = interval_over_seeds([store.open("score", key).folder for key in keys])
+    except (InputError, RunError) as error:
+        log.warning("no interval of run %s: %s", runs[0].name, error)
+        return None
+    if found is not None:
+        with suppress(OSError):  # a storage folder that is only read
+            write_atomic(file, json.dumps({"scores": keys, "interval": found}))
+    return found
 
 
 def _counted(count: int, what: str) -> str:

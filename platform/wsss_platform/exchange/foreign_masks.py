@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -48,8 +49,8 @@ def foreign_masks(
     if not place.is_dir():
         raise InputError(f"{folder}: no such folder", field=folder)
     source = MaskFolder(place)
-    content = imported.scan(source, split.ids, may_lack, "masks")
-    masks = _read(source, split, may_lack, on_image)
+    imported.check_files(source, split.ids, may_lack, "masks")
+    masks, content = _read(source, split, may_lack, on_image)
     palette: Palette = "colours" if all(mask.coloured is not None for mask in masks.values()) else "index"
     if palette == "colours" and not any(mask.moved for mask in masks.values()):
         palette = "index"  # the same numbers
@@ -82,22 +83,30 @@ class _Mask:
     """Whether both differ."""
 
 
-def _read(source: MaskFolder, split: Split, may_lack: int, on_image: Callable[[int], object]) -> dict[str, _Mask]:
-    """Image id -> its mask; without those that cannot be read, where there may be so many."""
+def _read(
+    source: MaskFolder, split: Split, may_lack: int, on_image: Callable[[int], object]
+) -> tuple[dict[str, _Mask], str]:
+    """Image id -> its mask, without those that mean nothing, where there may be so many; the content of all files."""
 
-    def one(id: str) -> _Mask | InputError | None:
-        try:
-            (path,) = source.files(id) or (None,)
-            return None if path is None else _mask(path.read_bytes(), str(path))
-        except OSError as error:
-            return InputError(f"{error.filename}: cannot be read ({error.strerror})", field=error.filename)
-        except InputError as error:
-            return error
+    def one(id: str) -> tuple[dict[str, str], _Mask | InputError | None]:
+        files, mask = {}, None
+        for path in source.files(id):
+            try:
+                content = path.read_bytes()
+            except OSError as error:
+                raise InputError(f"{path}: cannot be read ({error.strerror})", field=path) from None
+            files[path.name] = hashlib.sha256(content).hexdigest()
+            try:
+                mask = _mask(content, str(path))
+            except InputError as error:
+                return files, error
+        return files, mask
 
     found: dict[str, _Mask] = {}
-    errors = []
+    digests, errors = [], []
     with ThreadPoolExecutor(4) as pool:
-        for done, (id, mask) in enumerate(zip(split.ids, pool.map(one, split.ids), strict=True), 1):
+        for done, (id, (files, mask)) in enumerate(zip(split.ids, pool.map(one, split.ids), strict=True), 1):
+            digests.append((id, files))
             if isinstance(mask, InputError):
                 errors.append(mask)
             elif mask is not None:
@@ -105,7 +114,7 @@ def _read(source: MaskFolder, split: Split, may_lack: int, on_image: Callable[[i
             on_image(done)
     if len(split.ids) - len(found) > may_lack or not found:
         _refuse(errors)
-    return found
+    return found, imported.content_of(digests)
 
 
 def _mask(content: bytes, where: str) -> _Mask:

@@ -84,25 +84,24 @@ def content_of(digests: Iterable[tuple[str, Mapping[str, str]]]) -> str:
     return fingerprint([[id, sorted(files.items())] for id, files in digests])
 
 
-def scan(source: ImportedFolder, ids: Sequence[str], may_lack: int = 0, what: str = "maps") -> str:
+def scan(source: ImportedFolder, ids: Sequence[str], may_lack: int = 0) -> str:
     """The content of the listed images' files; an image may have none where that is allowed.
-
-    Args:
-        source: where the files are.
-        ids: of the images.
-        may_lack: how many of them may have no file.
-        what: the files hold, "maps" or "masks".
 
     Raises:
         InputError: more than `may_lack` images without a file, all of them by name, or a file that cannot be read.
     """
+    check_files(source, ids, may_lack, "maps")
+    return content_of(_digests(source, ids))
+
+
+def check_files(source: ImportedFolder, ids: Sequence[str], may_lack: int, what: str) -> None:
+    """The InputError of `scan` where too many images have no file; reads none."""
     missing = [id for id in ids if not source.files(id)]
     if len(missing) > may_lack or len(missing) == len(ids):
         raise InputError(
             f"{source.folder}: no {source.form} {what} of {len(missing)} of {len(ids)} images: {' '.join(missing)}",
             field=source.folder,
         )
-    return content_of(_digests(source, ids))
 
 
 def _digests(source: ImportedFolder, ids: Sequence[str]) -> list[tuple[str, dict[str, str]]]:

@@ -7,7 +7,7 @@ the same kind, not with other seeds of the training.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,6 +103,17 @@ Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """Sums over images [..., K] or [..., 3, C + 1] -> a value each [...]."""
 
 
+def _mean_over_seeds(
+    parts: Iterable[NDArray[np.int64] | SparseParts],
+    statistic: Statistic,
+    weights: NDArray[np.float64],
+    drawn: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """Of each of r resamples: weights of its images [r, N], seeds that were drawn [r, S]."""
+    each = np.stack([statistic(_weighted(weights, one)) for one in parts], axis=1)  # [r, S]
+    return np.asarray(np.take_along_axis(each, drawn, axis=1).mean(1))
+
+
 def bootstrap_seeds(parts: Sequence[SparseParts], resamples: int = 2000, seed: int = 0) -> Interval:
     """The mean over seeds of the mean IoU, with an interval that holds the luck of images and of seeds.
 
@@ -123,8 +134,7 @@ def bootstrap_seeds(parts: Sequence[SparseParts], resamples: int = 2000, seed: i
     values = []
     for weights in _weights(images, resamples, seed):
         drawn = generator.integers(0, len(parts), (len(weights), len(parts)))
-        of_seeds = np.stack([mean_iou_of_parts(_weighted(weights, one)) for one in parts], axis=1)  # [r, S]
-        values.append(np.take_along_axis(of_seeds, drawn, axis=1).mean(1))
+        values.append(_mean_over_seeds(parts, mean_iou_of_parts, weights, drawn))
     all_once = np.ones((1, images))
     means = [float(mean_iou_of_parts(_weighted(all_once, one))[0]) for one in parts]
     return _interval(float(np.mean(means)), np.concatenate(values))
@@ -156,8 +166,7 @@ def compare_seeds(
     for weights in _weights(images, resamples, seed):
         drawn = generator.integers(0, seeds, (len(weights), seeds))
         for kept, counts in zip(values, (a, b), strict=True):
-            each = np.stack([statistic(_weighted(weights, item)) for item in counts], axis=1)  # [r, S]
-            kept.append(np.take_along_axis(each, drawn, axis=1).mean(1))
+            kept.append(_mean_over_seeds(counts, statistic, weights, drawn))
     first, second = (np.concatenate(kept) for kept in values)
     value_a, value_b = (float(statistic(counts.sum(1).astype(np.float64)).mean()) for counts in (a, b))
     gap = first - second

@@ -9,9 +9,10 @@ import pytest
 from numpy.typing import NDArray
 
 from wsss_platform.errors import InputError
-from wsss_platform.scores.bootstrap import bootstrap, compare, compare_seeds
+from wsss_platform.scores.bootstrap import bootstrap, bootstrap_seeds, compare, compare_seeds
 from wsss_platform.scores.confusion import confusion, mean_iou_of_parts, parts
 from wsss_platform.scores.effects import BOUNDARY, REACH, boundaries_met, effects, near_boundary
+from wsss_platform.scores.sparse import SparseParts
 
 
 def drawn(seed: int) -> tuple[NDArray[np.uint8], ...]:
@@ -164,6 +165,17 @@ def test_several_seeds_are_averaged_and_drawn() -> None:
     assert found.a_wins == 1
     apart = np.concatenate([b[:1], a[1:]])  # one seed brings nothing: the interval must be wider for it
     assert compare_seeds(apart, b, mean_iou_of_parts).difference.low == pytest.approx(0, abs=1e-12)
+
+
+def test_the_interval_of_one_method_over_seeds_is_its_side_of_a_comparison() -> None:
+    """From sparse counts, as a leaderboard reads them."""
+    a, b = counts(0, 0.8), counts(1, 0.7)
+    found = bootstrap_seeds([SparseParts.of(each) for each in a])
+    assert found == compare_seeds(a, b, mean_iou_of_parts).a
+    with pytest.raises(InputError, match="other numbers of images"):
+        bootstrap_seeds([SparseParts.of(a[0]), SparseParts.of(a[1][:7])])
+    with pytest.raises(InputError, match="nothing to resample"):
+        bootstrap_seeds([SparseParts.of(np.zeros_like(a[0]))])
 
 
 def test_what_cannot_be_paired_is_refused() -> None:
